@@ -1,0 +1,126 @@
+package eventlog
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Version is the envelope version that this program writes, and the newest that it reads.
+//
+//	1  2026-11  the first
+const Version = 1
+
+// Event is a decoded event: an immutable fact.
+type Event struct {
+	Seq   uint64
+	Time  time.Time // never before the time of the event before it in the stream
+	Actor string    // who decided: the name of the replica, or of the tool
+	Cause string    // why: the uid of a pod, the id of a request
+	Prev  Hash      // of the event before it
+	Data  Data
+}
+
+// envelope is the stored form.
+type envelope struct {
+	Version int            `json:"v"`
+	Seq     uint64         `json:"seq"`
+	Type    Type           `json:"type"`
+	Time    time.Time      `json:"time"`
+	Actor   string         `json:"actor"`
+	Cause   string         `json:"cause,omitzero"`
+	Prev    Hash           `json:"prev"`
+	Data    jsontext.Value `json:"data"`
+}
+
+// Encode makes the record of an event. Equal events give equal bytes.
+func Encode(e Event) (Record, error) {
+	data, err := json.Marshal(e.Data)
+	if err != nil {
+		return Record{}, fmt.Errorf("encode event %d, %s: %w", e.Seq, e.Data.Type(), err)
+	}
+	bytes, err := json.Marshal(envelope{
+		Version: Version, Seq: e.Seq, Type: e.Data.Type(), Time: e.Time.UTC(), Actor: e.Actor, Cause: e.Cause, Prev: e.Prev, Data: data,
+	})
+	if err != nil {
+		return Record{}, fmt.Errorf("encode event %d, %s: %w", e.Seq, e.Data.Type(), err)
+	}
+	return Record{Seq: e.Seq, Bytes: bytes}, nil
+}
+
+// Decode reads a record. Bytes that are no event, unknown fields and a sequence number that is not the record's are
+// ErrCorrupt; an unknown type is an *UnknownTypeError, another version a *VersionError. Nothing is skipped.
+func Decode(r Record) (Event, error) {
+	var env envelope
+	if err := json.Unmarshal(r.Bytes, &env, json.RejectUnknownMembers(true)); err != nil {
+		// A newer version may have other fields, so its number is looked for before the form is blamed.
+		var version struct {
+			Version int `json:"v"`
+		}
+		if json.Unmarshal(r.Bytes, &version) == nil && version.Version != Version && version.Version > 0 {
+			return Event{}, &VersionError{Seq: r.Seq, Found: version.Version, Known: Version}
+		}
+		return Event{}, fmt.Errorf("%w: event %d: %w", ErrCorrupt, r.Seq, err)
+	}
+	if env.Version != Version {
+		return Event{}, &VersionError{Seq: r.Seq, Found: env.Version, Known: Version}
+	}
+	data := newData(env.Type)
+	if data == nil {
+		return Event{}, &UnknownTypeError{Seq: r.Seq, Type: env.Type, Version: Version}
+	}
+	if err := json.Unmarshal(env.Data, data, json.RejectUnknownMembers(true)); err != nil {
+		return Event{}, fmt.Errorf("%w: event %d, data of %s: %w", ErrCorrupt, r.Seq, env.Type, err)
+	}
+	if env.Seq != r.Seq {
+		return Event{}, fmt.Errorf("%w: event %d says that it is number %d", ErrCorrupt, r.Seq, env.Seq)
+	}
+	return Event{Seq: env.Seq, Time: env.Time, Actor: env.Actor, Cause: env.Cause, Prev: env.Prev, Data: data}, nil
+}
+
+// Cursor walks a stream from a head and checks each event against the one before it. It also numbers and links the events
+// that are to be appended, so that reading and writing cannot disagree.
+type Cursor struct {
+	Head Head
+	Time time.Time // of the event at Head; the zero time if it is not known
+}
+
+// Read decodes the record that must come next, and moves to it.
+func (c *Cursor) Read(r Record) (Event, error) {
+	if r.Seq != c.Head.Seq+1 {
+		return Event{}, fmt.Errorf("%w: after event %d comes %d", ErrCorrupt, c.Head.Seq, r.Seq)
+	}
+	e, err := Decode(r)
+	if err != nil {
+		return Event{}, err
+	}
+	if e.Prev != c.Head.Hash {
+		return Event{}, fmt.Errorf("%w: event %d follows the hash %q, but event %d hashes to %q: one of them was edited", ErrCorrupt, r.Seq, e.Prev, c.Head.Seq, c.Head.Hash)
+	}
+	if e.Time.Before(c.Time) {
+		return Event{}, fmt.Errorf("%w: event %d is of %s, before event %d of %s", ErrCorrupt, r.Seq, e.Time.Format(time.RFC3339Nano), c.Head.Seq, c.Time.Format(time.RFC3339Nano))
+	}
+	c.move(r, e)
+	return e, nil
+}
+
+// Write makes the next event of the stream, and moves to it. The event gets the time now, or that of the event before it
+// when the clock has gone back.
+func (c *Cursor) Write(now time.Time, actor, cause string, data Data) (Event, Record, error) {
+	if now = now.UTC().Round(0); now.Before(c.Time) {
+		now = c.Time
+	}
+	e := Event{Seq: c.Head.Seq + 1, Time: now, Actor: actor, Cause: cause, Prev: c.Head.Hash, Data: data}
+	r, err := Encode(e)
+	if err != nil {
+		return Event{}, Record{}, err
+	}
+	c.move(r, e)
+	return e, r, nil
+}
+
+func (c *Cursor) move(r Record, e Event) {
+	c.Head.Seq, c.Head.Hash, c.Time = r.Seq, r.Hash(), e.Time
+}

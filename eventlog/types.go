@@ -1,0 +1,136 @@
+package eventlog
+
+import (
+	"net/netip"
+
+	"galaxy/ipam"
+)
+
+// Type is the name of an event on disk: past tense, chosen once, never derived from the Go type.
+type Type string
+
+// Data is what happened: one of the event types of this package.
+type Data interface{ Type() Type }
+
+// An event about an address names in After the sequence number of the event before it about the same address (0: none
+// is remembered). So the history of an address is a chain that can be walked from its newest event without reading the log,
+// and an event that does not fit the state it was decided on is noticed.
+
+// SubnetsConfigured replaces the configuration of all subnets.
+type SubnetsConfigured struct {
+	Source   string        `json:"source"`             // where it came from, as "ConfigMap kube-system/floatingip-config"
+	Subnets  []ipam.Subnet `json:"subnets"`            // sorted by gateway
+	Draining []Drained     `json:"draining,omitempty"` // held addresses that the new configuration no longer has
+}
+
+// Drained is a held address that the configuration no longer has: its owner keeps it, and nobody gets it after.
+type Drained struct {
+	Address netip.Addr `json:"address"`
+	Owner   ipam.Owner `json:"owner"`
+}
+
+// AddressAllocated gives a free address to an owner. With a node, it is also bound to it.
+type AddressAllocated struct {
+	Address netip.Addr   `json:"address"`
+	Subnet  netip.Prefix `json:"subnet"`
+	Owner   ipam.Owner   `json:"owner"`
+	PodUID  string       `json:"podUID,omitempty"`
+	Node    string       `json:"node,omitempty"`
+	Policy  ipam.Policy  `json:"policy"`
+	After   uint64       `json:"after,omitempty"`
+}
+
+// AddressBound puts an address that is already held to use: by this pod, on this node.
+type AddressBound struct {
+	Address netip.Addr  `json:"address"`
+	Owner   ipam.Owner  `json:"owner"`
+	PodUID  string      `json:"podUID,omitempty"`
+	Node    string      `json:"node"`
+	Policy  ipam.Policy `json:"policy"`
+	After   uint64      `json:"after,omitempty"`
+}
+
+// AddressReserved takes a held address out of use and keeps it for an owner: for the app or pool when a pod has ended, for
+// the pod's name when its workload numbers its pods, or for a pod that filter has claimed it for.
+type AddressReserved struct {
+	Address netip.Addr  `json:"address"`
+	Owner   ipam.Owner  `json:"owner"`
+	PodUID  string      `json:"podUID,omitempty"`
+	Policy  ipam.Policy `json:"policy"`
+	Reason  string      `json:"reason,omitempty"`
+	After   uint64      `json:"after,omitempty"`
+}
+
+// AddressReleased gives an address back. The owner is the one that held it.
+type AddressReleased struct {
+	Address netip.Addr `json:"address"`
+	Owner   ipam.Owner `json:"owner"`
+	Reason  string     `json:"reason,omitempty"`
+	After   uint64     `json:"after,omitempty"`
+}
+
+// PoolSized creates a pool, or changes how many addresses it may hold.
+type PoolSized struct {
+	Pool        string `json:"pool"`
+	Size        int    `json:"size"`
+	PreAllocate bool   `json:"preAllocate,omitempty"`
+}
+
+// PoolDeleted removes the limit of a pool.
+type PoolDeleted struct {
+	Pool string `json:"pool"`
+}
+
+// The names of the events on disk.
+const (
+	TypeSubnetsConfigured Type = "SubnetsConfigured"
+	TypeAddressAllocated  Type = "AddressAllocated"
+	TypeAddressBound      Type = "AddressBound"
+	TypeAddressReserved   Type = "AddressReserved"
+	TypeAddressReleased   Type = "AddressReleased"
+	TypePoolSized         Type = "PoolSized"
+	TypePoolDeleted       Type = "PoolDeleted"
+)
+
+// Type is the event's name on disk.
+func (*SubnetsConfigured) Type() Type { return TypeSubnetsConfigured }
+
+// Type is the event's name on disk.
+func (*AddressAllocated) Type() Type { return TypeAddressAllocated }
+
+// Type is the event's name on disk.
+func (*AddressBound) Type() Type { return TypeAddressBound }
+
+// Type is the event's name on disk.
+func (*AddressReserved) Type() Type { return TypeAddressReserved }
+
+// Type is the event's name on disk.
+func (*AddressReleased) Type() Type { return TypeAddressReleased }
+
+// Type is the event's name on disk.
+func (*PoolSized) Type() Type { return TypePoolSized }
+
+// Type is the event's name on disk.
+func (*PoolDeleted) Type() Type { return TypePoolDeleted }
+
+// newData makes the empty Data of a type; nil for an unknown one.
+func newData(t Type) Data {
+	switch t {
+	case TypeSubnetsConfigured:
+		return new(SubnetsConfigured)
+	case TypeAddressAllocated:
+		return new(AddressAllocated)
+	case TypeAddressBound:
+		return new(AddressBound)
+	case TypeAddressReserved:
+		return new(AddressReserved)
+	case TypeAddressReleased:
+		return new(AddressReleased)
+	case TypePoolSized:
+		return new(PoolSized)
+	case TypePoolDeleted:
+		return new(PoolDeleted)
+	default:
+		return nil
+	}
+}

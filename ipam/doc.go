@@ -1,0 +1,4 @@
+// Package ipam is the vocabulary that every other package speaks: owners, release policies, address ranges, subnets and
+// the requests that pods make for addresses. It parses, formats and validates; it imports nothing else of this project,
+// and has no clock, logger or I/O.
+package ipam
