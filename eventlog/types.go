@@ -20,8 +20,12 @@ type Data interface{ Type() Type }
 type SubnetsConfigured struct {
 	Source   string        `json:"source"`             // where it came from, as "ConfigMap kube-system/floatingip-config"
 	Subnets  []ipam.Subnet `json:"subnets"`            // sorted by gateway
-	Draining []Drained     `json:"draining,omitempty"` // held addresses that the new configuration no longer has
+	Draining []Drained     `json:"draining,omitempty"` // held addresses that the new configuration no longer has; at most MaxDrained
+	Drains   int           `json:"drains,omitempty"`   // how many there are in all
 }
+
+// MaxDrained bounds the list of drained addresses in one event, so that it fits in a transaction.
+const MaxDrained = 1000
 
 // Drained is a held address that the configuration no longer has: its owner keeps it, and nobody gets it after.
 type Drained struct {
@@ -37,6 +41,7 @@ type AddressAllocated struct {
 	PodUID  string       `json:"podUID,omitempty"`
 	Node    string       `json:"node,omitempty"`
 	Policy  ipam.Policy  `json:"policy"`
+	Reason  string       `json:"reason,omitempty"` // when it is not for a pod
 	After   uint64       `json:"after,omitempty"`
 }
 

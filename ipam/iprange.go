@@ -140,3 +140,22 @@ func PrefixRange(p netip.Prefix) Range {
 	}
 	return Range{First: first, Last: last}
 }
+
+// Minus is what of r lies in none of the others, which are sorted and disjoint.
+func (r Range) Minus(others []Range) []Range {
+	var left []Range
+	for _, o := range others {
+		both, ok := r.Intersect(o)
+		if !ok {
+			continue
+		}
+		if r.First.Less(both.First) {
+			left = append(left, Range{First: r.First, Last: both.First.Prev()})
+		}
+		if both.Last == r.Last {
+			return left
+		}
+		r.First = both.Last.Next()
+	}
+	return append(left, r)
+}

@@ -51,6 +51,18 @@ func (o Owner) Share() Owner {
 	return o.AppLevel()
 }
 
+// Covers reports whether other is this owner or below it: a pod of the app, an app or pod of the pool.
+func (o Owner) Covers(other Owner) bool {
+	switch {
+	case o.Pod != "":
+		return other == o
+	case o.App != "":
+		return other.AppLevel() == o
+	default:
+		return other.Pool == o.Pool
+	}
+}
+
 // IsSet reports whether the pods of the workload are interchangeable, so that it keeps a set of addresses rather than one
 // for each pod name: Deployments and ReplicaSets, whose pods have random names.
 func (o Owner) IsSet() bool { return o.Kind == KindDeployment || o.Kind == KindReplicaSet }

@@ -1,0 +1,96 @@
+package allocator
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"galaxy/projections"
+)
+
+// Answer is what filter may tell the scheduler of a pod.
+type Answer struct {
+	// Networks are the node networks, of the candidates, whose nodes may run the pod. Not decided when Claim is set.
+	Networks []netip.Prefix
+	// Claim says that the pod takes a share of a limit, so that a Claim has to be done, and its grants decide.
+	Claim bool
+}
+
+// Filter answers for a pod and the node networks of the nodes that the scheduler offers (contract section 4.4). It only
+// reads. Its error is for the pod: a *LimitError, or an ErrUnsupported.
+func Filter(view *projections.View, pod Pod, candidates []netip.Prefix, env Env) (Answer, error) {
+	if err := pod.check(); err != nil {
+		return Answer{}, err
+	}
+	held := heldBy(view, pod)
+	if len(pod.Ranges) == 0 && len(held) > 0 {
+		return Answer{Networks: keep(candidates, func(n netip.Prefix) bool { return serves(view, held[0].Addr, n) })}, nil
+	}
+	q := quotaOf(view, pod)
+	if len(held) == 0 {
+		if err := q.check(); err != nil {
+			return Answer{}, err
+		}
+		if q.sized || q.reserved > 0 {
+			return Answer{Claim: true}, nil
+		}
+	}
+	if len(pod.Ranges) > 0 {
+		return Answer{Networks: keep(candidates, func(n netip.Prefix) bool {
+			_, ok := assignIn(view, pod, held, n, env)
+			return ok
+		})}, nil
+	}
+	return Answer{Networks: keep(candidates, func(n netip.Prefix) bool {
+		for _, subnet := range view.Config().Serving(n) {
+			if hasFree(view, subnet, env) {
+				return true
+			}
+		}
+		return false
+	})}, nil
+}
+
+func keep(networks []netip.Prefix, wanted func(netip.Prefix) bool) []netip.Prefix {
+	kept := make([]netip.Prefix, 0, len(networks))
+	for _, n := range networks {
+		if wanted(n) {
+			kept = append(kept, n)
+		}
+	}
+	return kept
+}
+
+// heldBy are the addresses that a pod holds already, in the order it got them: those within its requested ranges, or all
+// when it requests none.
+func heldBy(view *projections.View, pod Pod) []*projections.Address {
+	var held []*projections.Address
+	for a := range view.Held(pod.Owner) {
+		if len(pod.Ranges) == 0 || requested(pod, a.Addr) {
+			held = append(held, a)
+		}
+	}
+	slices.SortFunc(held, func(a, b *projections.Address) int { return cmp.Compare(a.Seq, b.Seq) })
+	return held
+}
+
+func requested(pod Pod, addr netip.Addr) bool {
+	for _, ranges := range pod.Ranges {
+		for _, r := range ranges {
+			if r.Contains(addr) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// assignIn serves a pod's ranges in one node network, of which everything that the pod holds already must be.
+func assignIn(view *projections.View, pod Pod, held []*projections.Address, network netip.Prefix, env Env) ([]slot, bool) {
+	for _, a := range held {
+		if !serves(view, a.Addr, network) {
+			return nil, false
+		}
+	}
+	return assign(view, pod.Ranges, held, view.Config().Serving(network), env)
+}

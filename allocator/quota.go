@@ -1,0 +1,57 @@
+package allocator
+
+import (
+	"galaxy/ipam"
+	"galaxy/projections"
+)
+
+// quota is how many addresses the share of a pod may hold, and does.
+type quota struct {
+	limited  bool
+	sized    bool // by the size of its pool
+	share    ipam.Owner
+	used     int // held for pods, as far as they count against this limit
+	held     int // held for pods or reserved
+	reserved int // waiting in the share for a pod
+	limit    int
+}
+
+// quotaOf is contract section 4.4 steps 6 and 7. A pool with a size limits all its pods, whatever their workload; without
+// one, a Deployment that keeps its addresses is limited by its replicas.
+func quotaOf(view *projections.View, pod Pod) quota {
+	share := view.Share(pod.Owner.Share())
+	q := quota{share: share.Owner, used: share.Used(), held: share.Held, reserved: share.Reserved}
+	if pod.Owner.Pool != "" {
+		if pool := view.Pool(pod.Owner.Pool); pool != nil {
+			q.limited, q.sized, q.limit = true, true, pool.Size
+			return q
+		}
+	}
+	if !pod.Owner.IsSet() || pod.Policy == ipam.ReleaseOnDelete {
+		if pod.Owner.Pool == "" {
+			q.reserved = 0 // kept for its pods' names, not for any pod
+		}
+		return q
+	}
+	app := pod.Owner.AppLevel()
+	mine := view.Share(app)
+	q.limited, q.share, q.used, q.limit = true, app, mine.Used(), pod.Workload.Replicas
+	if pod.Owner.Pool != "" {
+		q.held = mine.Held // what other apps of the pool hold does not count
+	}
+	if !pod.Workload.Exists {
+		q.limit = 0
+	}
+	return q
+}
+
+// check fails when the pod is beyond the limit.
+func (q quota) check() error {
+	if q.limited && q.used >= q.limit {
+		return &LimitError{Share: q.share, Used: q.used, Limit: q.limit}
+	}
+	return nil
+}
+
+// mayGrow reports whether the share may hold one address more.
+func (q quota) mayGrow() bool { return !q.limited || q.held < q.limit }

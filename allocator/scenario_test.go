@@ -1,0 +1,317 @@
+package allocator
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"galaxy/eventlog"
+	"galaxy/ipam"
+	"galaxy/projections"
+)
+
+// TestScenarios plays the stories in testdata. Each command is decided on the state that the ones before it left; its
+// output is the events it produced and its answer. `go test ./allocator -rewrite` renews them: read the diff.
+//
+//	config [force]                 the input is floatingip-config
+//	node name=n ip=a               a node of the cluster
+//	workload app=web [kind= ns= replicas= start= gone noscale]   what the cluster says of a workload
+//	filter pod=p app=web [kind= ns= uid= policy= pool= ranges=] nodes=a,b
+//	bind … node=a    end …    changed app=web    pool name= size= [preallocate]    unpool name=
+//	reserve ip= …    release ip= …    wait 31s    state    usage
+func TestScenarios(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		w := newWorld()
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			return w.play(t, d)
+		})
+	})
+}
+
+// world is a log in memory, its projection, and a cluster that says what it is told to say.
+type world struct {
+	db        *projections.DB
+	now       time.Time
+	rules     Rules
+	nodes     map[string]netip.Addr
+	workloads map[ipam.Owner]Workload
+	records   []eventlog.Record
+}
+
+func newWorld() *world {
+	return &world{
+		db:        projections.New("g"),
+		now:       time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC),
+		rules:     Rules{ReuseDelay: DefaultReuseDelay},
+		nodes:     map[string]netip.Addr{},
+		workloads: map[ipam.Owner]Workload{},
+	}
+}
+
+func (w *world) env() Env { return Env{Now: w.now, Rules: w.rules, MaxEvents: 8} }
+
+// do decides a command as a leader does, repetitions included, and returns the events as text.
+func (w *world) do(cmd Command) (string, Result, error) {
+	var text strings.Builder
+	for {
+		events, result, err := Decide(w.db.View(), cmd, w.env())
+		if err != nil {
+			return text.String(), result, err
+		}
+		txn := w.db.Write()
+		cursor := txn.Cursor()
+		for _, data := range events {
+			e, r, err := cursor.Write(w.now, "test", "", data)
+			if err == nil {
+				err = txn.Fold(e, cursor.Head.Hash)
+			}
+			if err != nil {
+				txn.Abort()
+				return text.String(), result, fmt.Errorf("DEFECT: %w", err)
+			}
+			w.records = append(w.records, r)
+			fmt.Fprintln(&text, eventText(e))
+		}
+		txn.Commit()
+		if !result.More {
+			return text.String(), result, nil
+		}
+	}
+}
+
+func eventText(e eventlog.Event) string {
+	head := fmt.Sprintf("%d %s", e.Seq, e.Data.Type())
+	switch d := e.Data.(type) {
+	case *eventlog.SubnetsConfigured:
+		text := fmt.Sprintf("%s %d subnets", head, len(d.Subnets))
+		for _, x := range d.Draining {
+			text += fmt.Sprintf(", drains %s of %s", x.Address, x.Owner)
+		}
+		return text
+	case *eventlog.AddressAllocated:
+		text := fmt.Sprintf("%s %s of %s to %s %s%s", head, d.Address, d.Subnet, d.Owner, d.Policy, where(d.PodUID, d.Node))
+		if d.Reason != "" {
+			text += " (" + d.Reason + ")"
+		}
+		return text
+	case *eventlog.AddressBound:
+		return fmt.Sprintf("%s %s to %s %s%s", head, d.Address, d.Owner, d.Policy, where(d.PodUID, d.Node))
+	case *eventlog.AddressReserved:
+		return fmt.Sprintf("%s %s for %s %s%s (%s)", head, d.Address, d.Owner, d.Policy, where(d.PodUID, ""), d.Reason)
+	case *eventlog.AddressReleased:
+		return fmt.Sprintf("%s %s by %s (%s)", head, d.Address, d.Owner, d.Reason)
+	case *eventlog.PoolSized:
+		return fmt.Sprintf("%s %s %d", head, d.Pool, d.Size)
+	case *eventlog.PoolDeleted:
+		return fmt.Sprintf("%s %s", head, d.Pool)
+	default:
+		return head
+	}
+}
+
+func where(uid, node string) string {
+	text := ""
+	if uid != "" {
+		text += " uid=" + uid
+	}
+	if node != "" {
+		text += " on " + node
+	}
+	return text
+}
+
+func (w *world) play(t *testing.T, d *datadriven.TestData) string {
+	args := map[string]string{}
+	for _, arg := range d.CmdArgs {
+		args[arg.Key] = strings.Join(arg.Vals, ",")
+	}
+	_, forced := args["force"]
+	switch d.Cmd {
+	case "config":
+		subnets, err := ipam.ParseConfig([]byte(d.Input))
+		if err != nil {
+			return "error: " + err.Error() + "\n"
+		}
+		return w.answer(Configure{Source: "test", Subnets: subnets, Force: forced})
+	case "node":
+		w.nodes[args["name"]] = netip.MustParseAddr(args["ip"])
+		return ""
+	case "workload":
+		w.workloads[owner(args).AppLevel()] = workload(args)
+		return ""
+	case "filter":
+		return w.filter(w.pod(t, args), strings.Split(args["nodes"], ","))
+	case "bind":
+		network, _ := w.db.View().Config().NodeNetworkOf(w.nodes[args["node"]])
+		return w.answer(Bind{Pod: w.pod(t, args), Node: args["node"], NodeNetwork: network})
+	case "end":
+		return w.answer(EndPod{Pod: w.pod(t, args)})
+	case "changed":
+		o := owner(args).AppLevel()
+		return w.answer(ChangeWorkload{Owner: o, Workload: w.workloads[o]})
+	case "pool":
+		size, _ := strconv.Atoi(args["size"])
+		_, pre := args["preallocate"]
+		text, result, err := w.do(SizePool{Pool: args["name"], Size: size, PreAllocate: pre})
+		return text + orError(fmt.Sprintf("holds %d\n", result.Held), err)
+	case "unpool":
+		return w.answer(DeletePool{Pool: args["name"]})
+	case "reserve":
+		return w.answer(Reserve{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), Reason: ReasonAdministrator})
+	case "release":
+		return w.answer(Release{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), Reason: ReasonAdministrator})
+	case "rules":
+		_, w.rules.StrictReuse = args["strict"]
+		return ""
+	case "wait":
+		delay, err := time.ParseDuration(d.CmdArgs[0].Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.now = w.now.Add(delay)
+		return ""
+	case "state":
+		return w.state()
+	case "usage":
+		return w.usage()
+	default:
+		t.Fatalf("%s: unknown command %q", d.Pos, d.Cmd)
+		return ""
+	}
+}
+
+func (w *world) answer(cmd Command) string {
+	text, result, err := w.do(cmd)
+	var grants []string
+	for _, g := range result.Grants {
+		grants = append(grants, g.Address.String())
+	}
+	if err == nil && len(grants) > 0 {
+		text += "holds " + strings.Join(grants, " ") + "\n"
+	}
+	return orError(text, err)
+}
+
+func orError(text string, err error) string {
+	if err != nil {
+		return text + "error: " + err.Error() + "\n"
+	}
+	if text == "" {
+		return "nothing\n"
+	}
+	return text
+}
+
+// filter does what the extender does: a claim where the answer asks for one.
+func (w *world) filter(pod Pod, nodes []string) string {
+	view := w.db.View()
+	networkOf := map[string]netip.Prefix{}
+	var candidates []netip.Prefix
+	for _, node := range nodes {
+		if network, ok := view.Config().NodeNetworkOf(w.nodes[node]); ok {
+			networkOf[node] = network
+			if !slices.Contains(candidates, network) {
+				candidates = append(candidates, network)
+			}
+		}
+	}
+	answer, err := Filter(view, pod, candidates, w.env())
+	text := ""
+	if err == nil && answer.Claim {
+		var result Result
+		text, result, err = w.do(Claim{Pod: pod, Candidates: candidates})
+		for _, n := range candidates {
+			if len(result.Grants) > 0 && result.Grants[0].Subnet.Serves(n) {
+				answer.Networks = append(answer.Networks, n)
+			}
+		}
+		if exhausted := (*ExhaustedError)(nil); errors.As(err, &exhausted) {
+			err = nil
+		}
+	}
+	if err != nil {
+		return text + "error: " + err.Error() + "\n"
+	}
+	var pass []string
+	for _, node := range nodes {
+		if slices.Contains(answer.Networks, networkOf[node]) {
+			pass = append(pass, node)
+		}
+	}
+	return text + "nodes: " + strings.Join(pass, " ") + "\n"
+}
+
+func owner(args map[string]string) ipam.Owner {
+	o := ipam.Owner{Kind: args["kind"], Namespace: args["ns"], App: args["app"], Pod: args["pod"], Pool: args["pool"]}
+	if o.Kind == "" && o.App != "" {
+		o.Kind = ipam.KindDeployment
+	}
+	if o.Namespace == "" && (o.App != "" || o.Pod != "") {
+		o.Namespace = "ns1"
+	}
+	return o
+}
+
+func workload(args map[string]string) Workload {
+	_, gone := args["gone"]
+	_, fixed := args["noscale"]
+	w := Workload{Exists: !gone, Scales: !fixed && !gone}
+	w.Replicas, _ = strconv.Atoi(args["replicas"])
+	w.Start, _ = strconv.Atoi(args["start"])
+	return w
+}
+
+func (w *world) pod(t *testing.T, args map[string]string) Pod {
+	p := Pod{Owner: owner(args), UID: args["uid"], Policy: ipam.PolicyOf(args["policy"], args["pool"])}
+	if p.UID == "" {
+		p.UID = "u-" + p.Owner.Pod
+	}
+	app := p.Owner.AppLevel()
+	app.Pool = ""
+	p.Workload = w.workloads[app]
+	if text := args["ranges"]; text != "" {
+		// ranges=10.0.0.1~10.0.0.3|10.0.0.9;10.0.0.4: elements by ";", alternatives by "|"
+		for element := range strings.SplitSeq(text, ";") {
+			var ranges []ipam.Range
+			for alternative := range strings.SplitSeq(element, "|") {
+				r, err := ipam.ParseRange(alternative)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ranges = append(ranges, r)
+			}
+			p.Ranges = append(p.Ranges, ranges)
+		}
+	}
+	return p
+}
+
+func (w *world) state() string {
+	var lines []string
+	for a := range w.db.View().Addresses(netip.Addr{}) {
+		lines = append(lines, fmt.Sprintf("%s %s %s %s%s", a.Addr, a.State(), a.Owner, a.Policy, where(a.PodUID, a.Node)))
+	}
+	if lines == nil {
+		return "nothing held\n"
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+func (w *world) usage() string {
+	view := w.db.View()
+	var lines []string
+	for i, s := range view.Config().Subnets {
+		u := view.Usage(i, w.now, w.rules.ReuseDelay)
+		lines = append(lines, fmt.Sprintf("%s gateway %s: total %d held %d cooling %d free %d", s.Prefix, s.Gateway, u.Total, u.Held, u.Cooling, u.Free))
+	}
+	sort.Strings(lines)
+	return strings.Join(lines, "\n") + "\n"
+}

@@ -1,0 +1,188 @@
+// Package embedded runs a single-member etcd inside the process, for clusters that need no etcd of their own and for
+// tests. Only commands and tests import it: a program that is a client of etcd must not carry the server.
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
+)
+
+// Defaults of Config.
+const (
+	DefaultClientURL    = "http://127.0.0.1:2379"
+	DefaultPeerURL      = "http://127.0.0.1:0"
+	DefaultName         = "galaxy"
+	DefaultMaxTxnOps    = 1024
+	DefaultQuotaBytes   = 8 << 30
+	DefaultCompaction   = time.Hour
+	DefaultStartTimeout = 30 * time.Second
+)
+
+// Config says where the server keeps its data and where it listens. Only Dir is needed.
+type Config struct {
+	Dir       string // for all of its data; made if it is not there
+	Name      string // of the member; default DefaultName
+	ClientURL string // port 0 takes a free one; default DefaultClientURL
+	PeerURL   string // nobody connects to it, but etcd insists; default a free port of the loopback interface
+
+	Logger *zap.Logger // default: warnings and worse to standard error
+
+	MaxTxnOps       uint          // default DefaultMaxTxnOps
+	MaxRequestBytes uint          // default etcd's own, 1.5 MiB
+	QuotaBytes      int64         // of the database; default DefaultQuotaBytes
+	Compaction      time.Duration // how long old revisions are kept; default DefaultCompaction, negative: for ever
+	StartTimeout    time.Duration // default DefaultStartTimeout
+
+	// UnsafeNoFsync trades durability for speed. For tests only.
+	UnsafeNoFsync bool
+}
+
+// Server is a running etcd.
+type Server struct {
+	etcd      *embed.Etcd
+	clientURL string
+	peerURL   string
+	once      sync.Once
+}
+
+// Start runs etcd and returns when it serves. It fails when the directory cannot be used, when an address is taken, and
+// when the server is not ready within StartTimeout.
+func Start(config Config) (*Server, error) {
+	config = config.complete()
+	if err := usable(config.Dir); err != nil {
+		return nil, fmt.Errorf("embedded etcd: directory %q: %w", config.Dir, err)
+	}
+	clientURL, err := listenURL(config.ClientURL)
+	if err != nil {
+		return nil, fmt.Errorf("embedded etcd: client URL: %w", err)
+	}
+	peerURL, err := listenURL(config.PeerURL)
+	if err != nil {
+		return nil, fmt.Errorf("embedded etcd: peer URL: %w", err)
+	}
+	etcd, err := embed.StartEtcd(config.etcd(*clientURL, *peerURL))
+	if err != nil {
+		return nil, fmt.Errorf("embedded etcd in %q: %w", config.Dir, err)
+	}
+	s := &Server{etcd: etcd, clientURL: clientURL.String(), peerURL: peerURL.String()}
+	timeout := time.NewTimer(config.StartTimeout)
+	defer timeout.Stop()
+	select {
+	case <-etcd.Server.ReadyNotify():
+		return s, nil
+	case err = <-etcd.Err():
+	case <-etcd.Server.StopNotify():
+		err = errors.New("it stopped while starting")
+	case <-timeout.C:
+		err = fmt.Errorf("not ready after %s", config.StartTimeout)
+	}
+	s.Close()
+	return nil, fmt.Errorf("embedded etcd in %q: %w", config.Dir, err)
+}
+
+// Endpoints is what a client connects to.
+func (s *Server) Endpoints() []string { return []string{s.clientURL} }
+
+// PeerURL is where the server waits for other members; to start again at the same place.
+func (s *Server) PeerURL() string { return s.peerURL }
+
+// Failed brings the error of a server that stopped serving by itself.
+func (s *Server) Failed() <-chan error { return s.etcd.Err() }
+
+// Close stops the server and returns when its files and ports are free. It may be called again.
+func (s *Server) Close() { s.once.Do(s.etcd.Close) }
+
+func (c Config) complete() Config {
+	if c.Name == "" {
+		c.Name = DefaultName
+	}
+	if c.ClientURL == "" {
+		c.ClientURL = DefaultClientURL
+	}
+	if c.PeerURL == "" {
+		c.PeerURL = DefaultPeerURL
+	}
+	if c.MaxTxnOps == 0 {
+		c.MaxTxnOps = DefaultMaxTxnOps
+	}
+	if c.QuotaBytes == 0 {
+		c.QuotaBytes = DefaultQuotaBytes
+	}
+	if c.Compaction == 0 {
+		c.Compaction = DefaultCompaction
+	}
+	if c.StartTimeout == 0 {
+		c.StartTimeout = DefaultStartTimeout
+	}
+	return c
+}
+
+// etcd is the configuration in etcd's own terms.
+func (c Config) etcd(clientURL, peerURL url.URL) *embed.Config {
+	e := embed.NewConfig()
+	e.Name, e.Dir = c.Name, c.Dir
+	e.ListenClientUrls, e.AdvertiseClientUrls = []url.URL{clientURL}, []url.URL{clientURL}
+	e.ListenPeerUrls, e.AdvertisePeerUrls = []url.URL{peerURL}, []url.URL{peerURL}
+	e.InitialCluster = c.Name + "=" + peerURL.String()
+	e.MaxTxnOps, e.QuotaBackendBytes = c.MaxTxnOps, c.QuotaBytes
+	if c.MaxRequestBytes > 0 {
+		e.MaxRequestBytes = c.MaxRequestBytes
+	}
+	if c.Compaction > 0 {
+		e.AutoCompactionMode, e.AutoCompactionRetention = embed.CompactorModePeriodic, c.Compaction.String()
+	}
+	// A lone member has nobody to hear from: it may call itself the leader at once.
+	e.TickMs, e.ElectionMs = 50, 250
+	e.UnsafeNoFsync = c.UnsafeNoFsync
+	e.EnableGRPCGateway = false
+	e.LogLevel = "warn"
+	if c.Logger != nil {
+		e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(c.Logger)
+	}
+	return e
+}
+
+// usable makes sure that the directory is there and can be written to.
+func usable(dir string) error {
+	if dir == "" {
+		return errors.New("no directory is named")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	probe, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// listenURL reads a URL to listen on, and makes sure that its port is free: etcd itself would report a taken one only
+// after it has begun to work. Port 0 becomes a free port.
+func listenURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Port() == "" {
+		return nil, fmt.Errorf("%q: want http://<address>:<port>", text)
+	}
+	l, err := net.Listen("tcp", u.Host)
+	if err != nil {
+		return nil, err
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err := errors.Join(err, l.Close()); err != nil {
+		return nil, err
+	}
+	u.Host = net.JoinHostPort(u.Hostname(), port)
+	return u, nil
+}

@@ -1,0 +1,141 @@
+package projections
+
+import (
+	"iter"
+	"time"
+
+	"github.com/hashicorp/go-memdb"
+
+	"galaxy/eventlog"
+)
+
+// DB is the projection of the stream ipam. It has one writer at a time.
+type DB struct{ mem *memdb.MemDB }
+
+// New is the projection of an empty log of the given generation.
+func New(generation string) *DB {
+	schema := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{}}
+	for _, table := range []*memdb.TableSchema{
+		addressesTable(), releasedTable(), coolingTable(), segmentsTable(), untouchedTable(), sharesTable(), poolsTable(),
+		subnetsTable(), configTable(), positionTable(),
+	} {
+		schema.Tables[table.Name] = table
+	}
+	mem, err := memdb.NewMemDB(schema)
+	if err != nil {
+		panic(err) // the schema above is wrong, whatever the input
+	}
+	// A snapshot is a database of its own that does not track who watches it, which halves the cost of writing.
+	db := &DB{mem: mem.Snapshot()}
+	t := db.Write()
+	t.position.Head.Generation = generation
+	t.insert(tableConfig, newConfig("", 0, nil))
+	t.Commit()
+	return db
+}
+
+// View is the DB at one position. It never changes, and may be used by many goroutines.
+type View struct {
+	txn      *memdb.Txn // what is read by order; inside a Txn it sees what the Txn has written
+	base     *memdb.Txn // what is read by exact key; inside a Txn it is the state before it
+	config   *Config
+	position Position
+	pending  *pending // only inside a Txn
+}
+
+// Position is how far the log has been folded.
+type Position struct {
+	Head        eventlog.Head
+	Time        time.Time // of the event at Head
+	FirstForget uint64    // the oldest release that was forgotten; 0 if none was. See Txn.forgot
+}
+
+const tablePosition = "position"
+
+func positionTable() *memdb.TableSchema {
+	return tableOf(tablePosition, unique("id", func(*Position) []byte { return onlyRow }))
+}
+
+// View is the newest committed state.
+func (db *DB) View() *View {
+	txn := db.mem.Txn(false)
+	return &View{
+		txn: txn, base: txn,
+		config:   first[Config](txn, tableConfig, "id", onlyRow),
+		position: *orZero(first[Position](txn, tablePosition, "id", onlyRow)),
+	}
+}
+
+// Clone is an independent DB at the newest committed state of this one, made in constant time.
+func (db *DB) Clone() *DB { return &DB{mem: db.mem.Snapshot()} }
+
+// Position is how far the view has folded the log.
+func (v *View) Position() Position { return v.position }
+
+// Cursor continues the log where the view ends.
+func (v *View) Cursor() eventlog.Cursor {
+	return eventlog.Cursor{Head: v.position.Head, Time: v.position.Time}
+}
+
+// Config is the configuration in force; an empty one before the first.
+func (v *View) Config() *Config { return v.config }
+
+// Txn folds events into a DB. It reads as a View, its own changes included. End it with Commit or Abort.
+type Txn struct{ View }
+
+// Write opens the one write transaction.
+func (db *DB) Write() *Txn {
+	t := &Txn{View: *db.View()}
+	t.txn = db.mem.Txn(true)
+	t.pending = newPending()
+	t.pending.flush = t.flush
+	return t
+}
+
+// Commit makes the changes visible to later Views.
+func (t *Txn) Commit() {
+	t.write()
+	position := t.position
+	t.insert(tablePosition, &position)
+	t.txn.Commit()
+}
+
+// Abort drops the changes.
+func (t *Txn) Abort() { t.txn.Abort() }
+
+func (t *Txn) insert(table string, row any) {
+	if err := t.txn.Insert(table, row); err != nil {
+		panic(err) // a row of the wrong type: a mistake in this package
+	}
+}
+
+// delete removes a row; one that is not there is no matter.
+func (t *Txn) delete(table string, row any) {
+	if err := t.txn.Delete(table, row); err != nil && err != memdb.ErrNotFound {
+		panic(err)
+	}
+}
+
+func (t *Txn) clear(tables ...string) {
+	for _, table := range tables {
+		if _, err := t.txn.DeleteAll(table, "id_prefix", []byte{}); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func orZero[T any](row *T) *T {
+	if row == nil {
+		return new(T)
+	}
+	return row
+}
+
+// collect is a slice of what an iterator yields, so that the table may be changed while it is walked.
+func collect[T any](rows iter.Seq[T]) []T {
+	var all []T
+	for row := range rows {
+		all = append(all, row)
+	}
+	return all
+}

@@ -1,0 +1,190 @@
+package projections
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"galaxy/eventlog"
+	"galaxy/ipam"
+)
+
+// snapshotVersion is the form of a snapshot. One of another form is not read: the log is.
+//
+//	1  2026-11  the first
+const snapshotVersion = 1
+
+// A snapshot is a line of JSON for each row that is not derived from others: the position and configuration, pools, held
+// addresses and released addresses, each table in key order. Equal states give equal bytes.
+type snapshotLine struct {
+	Version  int            `json:"v,omitzero"`
+	Position *savedPosition `json:"position,omitzero"`
+	Config   *savedConfig   `json:"config,omitzero"`
+	Pool     *savedPool     `json:"pool,omitzero"`
+	Held     *savedAddress  `json:"held,omitzero"`
+	Released *savedReleased `json:"released,omitzero"`
+}
+
+type savedPosition struct {
+	Head        eventlog.Head `json:"head"`
+	Time        time.Time     `json:"time"`
+	FirstForget uint64        `json:"firstForget,omitzero"`
+}
+
+type savedConfig struct {
+	Source  string        `json:"source"`
+	Seq     uint64        `json:"seq"`
+	Subnets []ipam.Subnet `json:"subnets"`
+}
+
+type savedPool struct {
+	Name        string `json:"name"`
+	Size        int    `json:"size"`
+	PreAllocate bool   `json:"preAllocate,omitzero"`
+	Seq         uint64 `json:"seq"`
+}
+
+type savedAddress struct {
+	Addr    netip.Addr  `json:"address"`
+	Owner   ipam.Owner  `json:"owner"`
+	PodUID  string      `json:"podUID,omitzero"`
+	Node    string      `json:"node,omitzero"`
+	Policy  ipam.Policy `json:"policy"`
+	Seq     uint64      `json:"seq"`
+	Changed int64       `json:"changed"`
+}
+
+type savedReleased struct {
+	Addr netip.Addr `json:"address"`
+	Seq  uint64     `json:"seq"`
+	At   int64      `json:"at"`
+}
+
+// Save writes the state as a snapshot.
+func (v *View) Save(w io.Writer) error {
+	buffered := bufio.NewWriterSize(w, 1<<16)
+	out := jsontext.NewEncoder(buffered)
+	p, c := v.position, v.config
+	err := errors.Join(
+		json.MarshalEncode(out, snapshotLine{Version: snapshotVersion, Position: &savedPosition{p.Head, p.Time, p.FirstForget}}),
+		json.MarshalEncode(out, snapshotLine{Config: &savedConfig{c.Source, c.Seq, c.Subnets}}),
+	)
+	for pool := range v.Pools() {
+		err = errors.Join(err, json.MarshalEncode(out, snapshotLine{Pool: &savedPool{pool.Name, pool.Size, pool.PreAllocate, pool.Seq}}))
+	}
+	for a := range v.Addresses(netip.Addr{}) {
+		if err != nil {
+			break
+		}
+		err = json.MarshalEncode(out, snapshotLine{Held: &savedAddress{a.Addr, a.Owner, a.PodUID, a.Node, a.Policy, a.Seq, a.Changed}})
+	}
+	for r := range under[Released](v.txn, tableReleased, "id", nil) {
+		if err != nil {
+			break
+		}
+		err = json.MarshalEncode(out, snapshotLine{Released: &savedReleased{r.Addr, r.Seq, r.At}})
+	}
+	if err := errors.Join(err, buffered.Flush()); err != nil {
+		return fmt.Errorf("write snapshot at event %d: %w", p.Head.Seq, err)
+	}
+	return nil
+}
+
+// Digest is the SHA-256 of the snapshot, in lower-case hex: replicas at one sequence number have equal digests.
+func (v *View) Digest() string {
+	sum := sha256.New()
+	if err := v.Save(sum); err != nil {
+		panic(err) // a hash takes every byte, and every row has been through the codec
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// restoreBatch is how many rows are written in one transaction.
+const restoreBatch = 4096
+
+// Restore builds a DB from a snapshot.
+func Restore(r io.Reader) (*DB, error) {
+	in := jsontext.NewDecoder(bufio.NewReaderSize(r, 1<<16))
+	var line snapshotLine
+	if err := json.UnmarshalDecode(in, &line, json.RejectUnknownMembers(true)); err != nil {
+		return nil, fmt.Errorf("read snapshot: %w", err)
+	}
+	if line.Version != snapshotVersion || line.Position == nil {
+		return nil, fmt.Errorf("read snapshot: it is of version %d, this program reads version %d", line.Version, snapshotVersion)
+	}
+	db := New(line.Position.Head.Generation)
+	position := Position{Head: line.Position.Head, Time: line.Position.Time, FirstForget: line.Position.FirstForget}
+	for {
+		t := db.Write()
+		ended, err := t.restoreLines(in)
+		if err != nil {
+			t.Abort()
+			return nil, fmt.Errorf("read snapshot at byte %d: %w", in.InputOffset(), err)
+		}
+		t.position = position
+		t.Commit()
+		if ended {
+			return db, nil
+		}
+	}
+}
+
+func (t *Txn) restoreLines(in *jsontext.Decoder) (ended bool, err error) {
+	for range restoreBatch {
+		var line snapshotLine
+		err := json.UnmarshalDecode(in, &line, json.RejectUnknownMembers(true))
+		if errors.Is(err, io.EOF) {
+			return true, nil
+		}
+		if err == nil {
+			err = t.restore(line)
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+func (t *Txn) restore(line snapshotLine) error {
+	switch {
+	case line.Config != nil:
+		t.configure(newConfig(line.Config.Source, line.Config.Seq, line.Config.Subnets))
+	case line.Pool != nil:
+		p := line.Pool
+		t.insert(tablePools, &Pool{Name: p.Name, Size: p.Size, PreAllocate: p.PreAllocate, Seq: p.Seq})
+	case line.Held != nil:
+		t.restoreHeld(line.Held)
+	case line.Released != nil:
+		r := line.Released
+		subnet, ok := t.config.SubnetOf(r.Addr)
+		if !ok {
+			return fmt.Errorf("released address %s is in no subnet", r.Addr)
+		}
+		t.remember(&Released{Addr: r.Addr, Subnet: subnet, Seq: r.Seq, At: r.At})
+	default:
+		return errors.New("a line without a row")
+	}
+	return nil
+}
+
+func (t *Txn) restoreHeld(a *savedAddress) {
+	subnet, configured := t.config.SubnetOf(a.Addr)
+	if configured {
+		t.setHeld(subnet, a.Addr, true)
+		t.ownSubnet(subnet).Held++
+	}
+	t.putAddress(&Address{
+		Addr: a.Addr, Owner: canonical(a.Owner), PodUID: a.PodUID, Node: shared(a.Node), Policy: a.Policy,
+		Draining: !configured, Seq: a.Seq, Changed: a.Changed,
+	})
+	t.count(a.Owner, 1)
+}
