@@ -26,6 +26,9 @@ func choose(view *projections.View, subnets []int, n int, env Env) []pick {
 }
 
 func fresh(view *projections.View, subnets []int, n int) []pick {
+	if n == 1 {
+		return lowest(view, subnets)
+	}
 	var picks []pick
 	for _, subnet := range subnets {
 		left := n
@@ -38,6 +41,20 @@ func fresh(view *projections.View, subnets []int, n int) []pick {
 	}
 	slices.SortFunc(picks, func(a, b pick) int { return a.addr.Compare(b.addr) })
 	return picks[:min(n, len(picks))]
+}
+
+// lowest is the lowest address that nobody has held, as no or one pick.
+func lowest(view *projections.View, subnets []int) []pick {
+	var found pick
+	for _, subnet := range subnets {
+		if addr, ok := view.FirstFresh(subnet); ok && (!found.addr.IsValid() || addr.Less(found.addr)) {
+			found = pick{addr: addr, subnet: subnet}
+		}
+	}
+	if !found.addr.IsValid() {
+		return nil
+	}
+	return []pick{found}
 }
 
 func rested(view *projections.View, subnets []int, n int, env Env) []pick {

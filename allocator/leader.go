@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"galaxy/eventlog"
@@ -99,7 +100,7 @@ func (l *leader) loop(ctx, appending context.Context) error {
 		case c := <-queue:
 			l.waiting = append(l.waiting, c)
 		case o := <-l.landed:
-			if err := l.settle(ctx, o); err != nil {
+			if err := l.settle(ctx, appending, o); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -196,7 +197,7 @@ func hashAfter(records []eventlog.Record, i int, cursor eventlog.Cursor) eventlo
 	return records[i].Hash()
 }
 
-// launch sends the open batch on its way.
+// launch sends the open batch on its way, and writes it into memdb while it travels.
 func (l *leader) launch(appending context.Context) {
 	b := l.open
 	l.open, l.full = nil, false
@@ -206,8 +207,6 @@ func (l *leader) launch(appending context.Context) {
 		b.answer(nil)
 		return
 	}
-	b.txn.Commit()
-	b.db = l.replica.db.Clone()
 	l.inFlight = b
 	config := l.replica.config
 	go func() {
@@ -215,6 +214,9 @@ func (l *leader) launch(appending context.Context) {
 		_, err := config.Log.Append(appending, eventlog.StreamIPAM, b.after, b.records, l.fence)
 		l.landed <- outcome{err: err, took: config.Now().Sub(start)}
 	}()
+	runtime.Gosched() // let the transaction leave first
+	b.txn.Commit()
+	b.db = l.replica.db.Clone()
 }
 
 func (b *batch) answer(err error) {
@@ -228,12 +230,20 @@ func (b *batch) answer(err error) {
 }
 
 // settle ends the batch in flight. An error ends the lead.
-func (l *leader) settle(ctx context.Context, o outcome) error {
+func (l *leader) settle(ctx, appending context.Context, o outcome) error {
 	b := l.inFlight
 	l.inFlight = nil
 	switch {
 	case o.err == nil:
+		if l.open != nil && len(l.open.records) >= l.limits.Events/2 {
+			l.launch(appending) // first of all: etcd should not wait while callers are answered
+			l.publish(b, o)
+			return nil
+		}
+		// A transaction costs etcd about as much as 50 events, so a small batch waits for those who, now that they are
+		// answered, ask again at once.
 		l.publish(b, o)
+		runtime.Gosched()
 		return nil
 	case errors.Is(o.err, eventlog.ErrConflict):
 		l.replica.config.Observer.Conflict()

@@ -1,7 +1,9 @@
 package eventlog
 
 import (
+	"bytes"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -35,19 +37,35 @@ type envelope struct {
 	Data    jsontext.Value `json:"data"`
 }
 
-// Encode makes the record of an event. Equal events give equal bytes.
+// Encode makes the record of an event. Equal events give equal bytes. The envelope is written by hand, in the order of its
+// fields, as every decision waits for it.
 func Encode(e Event) (Record, error) {
-	data, err := json.Marshal(e.Data)
+	line := append(make([]byte, 0, 640), `{"v":`...)
+	line = strconv.AppendInt(line, Version, 10)
+	line = append(line, `,"seq":`...)
+	line = strconv.AppendUint(line, e.Seq, 10)
+	line = append(line, `,"type":"`...)
+	line = append(line, e.Data.Type()...)
+	line = append(line, `","time":"`...)
+	line = e.Time.UTC().AppendFormat(line, time.RFC3339Nano)
+	line = append(line, `","actor":`...)
+	line, err := jsontext.AppendQuote(line, e.Actor)
+	if err == nil && e.Cause != "" {
+		line = append(line, `,"cause":`...)
+		line, err = jsontext.AppendQuote(line, e.Cause)
+	}
+	line = append(line, `,"prev":"`...)
+	line = e.Prev.append(line)
+	line = append(line, `","data":`...)
+	if err == nil {
+		out := bytes.NewBuffer(line)
+		err = json.MarshalWrite(out, e.Data)
+		line = append(out.Bytes(), '}')
+	}
 	if err != nil {
 		return Record{}, fmt.Errorf("encode event %d, %s: %w", e.Seq, e.Data.Type(), err)
 	}
-	bytes, err := json.Marshal(envelope{
-		Version: Version, Seq: e.Seq, Type: e.Data.Type(), Time: e.Time.UTC(), Actor: e.Actor, Cause: e.Cause, Prev: e.Prev, Data: data,
-	})
-	if err != nil {
-		return Record{}, fmt.Errorf("encode event %d, %s: %w", e.Seq, e.Data.Type(), err)
-	}
-	return Record{Seq: e.Seq, Bytes: bytes}, nil
+	return Record{Seq: e.Seq, Bytes: line}, nil
 }
 
 // Decode reads a record. Bytes that are no event, unknown fields and a sequence number that is not the record's are

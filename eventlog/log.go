@@ -29,6 +29,13 @@ func (h Hash) String() string {
 	return hex.EncodeToString(h[:])
 }
 
+func (h Hash) append(text []byte) []byte {
+	if h.IsZero() {
+		return text
+	}
+	return hex.AppendEncode(text, h[:])
+}
+
 // MarshalText is String.
 func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 

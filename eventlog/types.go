@@ -18,10 +18,10 @@ type Data interface{ Type() Type }
 
 // SubnetsConfigured replaces the configuration of all subnets.
 type SubnetsConfigured struct {
-	Source   string        `json:"source"`             // where it came from, as "ConfigMap kube-system/floatingip-config"
-	Subnets  []ipam.Subnet `json:"subnets"`            // sorted by gateway
-	Draining []Drained     `json:"draining,omitempty"` // held addresses that the new configuration no longer has; at most MaxDrained
-	Drains   int           `json:"drains,omitempty"`   // how many there are in all
+	Source   string        `json:"source"`            // where it came from, as "ConfigMap kube-system/floatingip-config"
+	Subnets  []ipam.Subnet `json:"subnets"`           // sorted by gateway
+	Draining []Drained     `json:"draining,omitzero"` // held addresses that the new configuration no longer has; at most MaxDrained
+	Drains   int           `json:"drains,omitzero"`   // how many there are in all
 }
 
 // MaxDrained bounds the list of drained addresses in one event, so that it fits in a transaction.
@@ -38,21 +38,21 @@ type AddressAllocated struct {
 	Address netip.Addr   `json:"address"`
 	Subnet  netip.Prefix `json:"subnet"`
 	Owner   ipam.Owner   `json:"owner"`
-	PodUID  string       `json:"podUID,omitempty"`
-	Node    string       `json:"node,omitempty"`
+	PodUID  string       `json:"podUID,omitzero"`
+	Node    string       `json:"node,omitzero"`
 	Policy  ipam.Policy  `json:"policy"`
-	Reason  string       `json:"reason,omitempty"` // when it is not for a pod
-	After   uint64       `json:"after,omitempty"`
+	Reason  string       `json:"reason,omitzero"` // when it is not for a pod
+	After   uint64       `json:"after,omitzero"`
 }
 
 // AddressBound puts an address that is already held to use: by this pod, on this node.
 type AddressBound struct {
 	Address netip.Addr  `json:"address"`
 	Owner   ipam.Owner  `json:"owner"`
-	PodUID  string      `json:"podUID,omitempty"`
+	PodUID  string      `json:"podUID,omitzero"`
 	Node    string      `json:"node"`
 	Policy  ipam.Policy `json:"policy"`
-	After   uint64      `json:"after,omitempty"`
+	After   uint64      `json:"after,omitzero"`
 }
 
 // AddressReserved takes a held address out of use and keeps it for an owner: for the app or pool when a pod has ended, for
@@ -60,25 +60,25 @@ type AddressBound struct {
 type AddressReserved struct {
 	Address netip.Addr  `json:"address"`
 	Owner   ipam.Owner  `json:"owner"`
-	PodUID  string      `json:"podUID,omitempty"`
+	PodUID  string      `json:"podUID,omitzero"`
 	Policy  ipam.Policy `json:"policy"`
-	Reason  string      `json:"reason,omitempty"`
-	After   uint64      `json:"after,omitempty"`
+	Reason  string      `json:"reason,omitzero"`
+	After   uint64      `json:"after,omitzero"`
 }
 
 // AddressReleased gives an address back. The owner is the one that held it.
 type AddressReleased struct {
 	Address netip.Addr `json:"address"`
 	Owner   ipam.Owner `json:"owner"`
-	Reason  string     `json:"reason,omitempty"`
-	After   uint64     `json:"after,omitempty"`
+	Reason  string     `json:"reason,omitzero"`
+	After   uint64     `json:"after,omitzero"`
 }
 
 // PoolSized creates a pool, or changes how many addresses it may hold.
 type PoolSized struct {
 	Pool        string `json:"pool"`
 	Size        int    `json:"size"`
-	PreAllocate bool   `json:"preAllocate,omitempty"`
+	PreAllocate bool   `json:"preAllocate,omitzero"`
 }
 
 // PoolDeleted removes the limit of a pool.

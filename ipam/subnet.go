@@ -14,7 +14,7 @@ type Subnet struct {
 	NodeNetworks []netip.Prefix `json:"nodeNetworks"`
 	Prefix       netip.Prefix   `json:"prefix"` // the gateway's network under the configured mask
 	Gateway      netip.Addr     `json:"gateway"`
-	VLAN         uint16         `json:"vlan,omitempty"` // 0 is untagged
+	VLAN         uint16         `json:"vlan,omitzero"` // 0 is untagged
 	Ranges       []Range        `json:"ranges"`
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"iter"
 	"net/netip"
+	"slices"
 	"time"
 	intern "unique"
 
@@ -86,13 +87,25 @@ func (v *View) Address(addr netip.Addr) *Address {
 // an app its reserved ones and those of its pods; of a pool all in it.
 func (v *View) Held(owner ipam.Owner) iter.Seq[*Address] {
 	stored := under[Address](v.base, tableAddresses, indexOwner, ownerPrefix(owner))
-	return v.pending.over(owner.Share(), owner.Covers, stored)
+	switch {
+	case v.pending == nil || len(v.pending.addresses) == 0:
+		return stored
+	case owner.IsPod():
+		return v.pending.over(v.pending.byOwner[owner], func(ipam.Owner) bool { return true }, stored)
+	default:
+		share := owner.Share()
+		changed := slices.Concat(v.pending.byShare[share], v.pending.byOwner[share])
+		return v.pending.over(changed, owner.Covers, stored)
+	}
 }
 
 // Reserved yields the addresses held for exactly this app or pool and no pod of it, newest first.
 func (v *View) Reserved(owner ipam.Owner) iter.Seq[*Address] {
 	stored := under[Address](v.base, tableAddresses, indexOwner, ownerKey(owner))
-	return v.pending.over(owner.Share(), func(o ipam.Owner) bool { return o == owner }, stored)
+	if v.pending == nil || len(v.pending.addresses) == 0 {
+		return stored
+	}
+	return v.pending.over(v.pending.byOwner[owner], func(ipam.Owner) bool { return true }, stored)
 }
 
 // Addresses yields all held addresses from an address on, in numeric order.

@@ -14,7 +14,6 @@ func (t *Txn) configure(c *Config) {
 	t.clear(tableSegments, tableUntouched, tableSubnets, tableCooling, tableReleased)
 	t.rebase()
 
-	t.insert(tableConfig, c)
 	t.config = c
 	for i, s := range c.Subnets {
 		t.ownSubnet(i).Total = s.Len()

@@ -9,15 +9,18 @@ import (
 	"galaxy/eventlog"
 )
 
-// DB is the projection of the stream ipam. It has one writer at a time.
-type DB struct{ mem *memdb.MemDB }
+// DB is the projection of the stream ipam. It belongs to one goroutine; what others may read are its Views.
+type DB struct {
+	mem      *memdb.MemDB
+	config   *Config
+	position Position
+}
 
 // New is the projection of an empty log of the given generation.
 func New(generation string) *DB {
 	schema := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{}}
 	for _, table := range []*memdb.TableSchema{
-		addressesTable(), releasedTable(), coolingTable(), segmentsTable(), untouchedTable(), sharesTable(), poolsTable(),
-		subnetsTable(), configTable(), positionTable(),
+		addressesTable(), releasedTable(), coolingTable(), segmentsTable(), untouchedTable(), sharesTable(), poolsTable(), subnetsTable(),
 	} {
 		schema.Tables[table.Name] = table
 	}
@@ -25,13 +28,12 @@ func New(generation string) *DB {
 	if err != nil {
 		panic(err) // the schema above is wrong, whatever the input
 	}
-	// A snapshot is a database of its own that does not track who watches it, which halves the cost of writing.
-	db := &DB{mem: mem.Snapshot()}
-	t := db.Write()
-	t.position.Head.Generation = generation
-	t.insert(tableConfig, newConfig("", 0, nil))
-	t.Commit()
-	return db
+	return &DB{
+		// A snapshot is a database of its own that does not track who watches it, which halves the cost of writing.
+		mem:      mem.Snapshot(),
+		config:   newConfig("", 0, nil),
+		position: Position{Head: eventlog.Head{Generation: generation}},
+	}
 }
 
 // View is the DB at one position. It never changes, and may be used by many goroutines.
@@ -50,24 +52,16 @@ type Position struct {
 	FirstForget uint64    // the oldest release that was forgotten; 0 if none was. See Txn.forgot
 }
 
-const tablePosition = "position"
-
-func positionTable() *memdb.TableSchema {
-	return tableOf(tablePosition, unique("id", func(*Position) []byte { return onlyRow }))
-}
-
 // View is the newest committed state.
 func (db *DB) View() *View {
 	txn := db.mem.Txn(false)
-	return &View{
-		txn: txn, base: txn,
-		config:   first[Config](txn, tableConfig, "id", onlyRow),
-		position: *orZero(first[Position](txn, tablePosition, "id", onlyRow)),
-	}
+	return &View{txn: txn, base: txn, config: db.config, position: db.position}
 }
 
 // Clone is an independent DB at the newest committed state of this one, made in constant time.
-func (db *DB) Clone() *DB { return &DB{mem: db.mem.Snapshot()} }
+func (db *DB) Clone() *DB {
+	return &DB{mem: db.mem.Snapshot(), config: db.config, position: db.position}
+}
 
 // Position is how far the view has folded the log.
 func (v *View) Position() Position { return v.position }
@@ -81,11 +75,14 @@ func (v *View) Cursor() eventlog.Cursor {
 func (v *View) Config() *Config { return v.config }
 
 // Txn folds events into a DB. It reads as a View, its own changes included. End it with Commit or Abort.
-type Txn struct{ View }
+type Txn struct {
+	View
+	db *DB
+}
 
 // Write opens the one write transaction.
 func (db *DB) Write() *Txn {
-	t := &Txn{View: *db.View()}
+	t := &Txn{View: *db.View(), db: db}
 	t.txn = db.mem.Txn(true)
 	t.pending = newPending()
 	t.pending.flush = t.flush
@@ -95,9 +92,8 @@ func (db *DB) Write() *Txn {
 // Commit makes the changes visible to later Views.
 func (t *Txn) Commit() {
 	t.write()
-	position := t.position
-	t.insert(tablePosition, &position)
 	t.txn.Commit()
+	t.db.config, t.db.position = t.config, t.position
 }
 
 // Abort drops the changes.
@@ -122,13 +118,6 @@ func (t *Txn) clear(tables ...string) {
 			panic(err)
 		}
 	}
-}
-
-func orZero[T any](row *T) *T {
-	if row == nil {
-		return new(T)
-	}
-	return row
 }
 
 // collect is a slice of what an iterator yields, so that the table may be changed while it is walked.

@@ -14,6 +14,26 @@ func (v *View) Fresh(subnet int) iter.Seq[netip.Addr] {
 	return v.unheld(subnet, indexFresh, (*segment).fresh, nil)
 }
 
+// FirstFresh is the lowest of Fresh; ok is false when there is none.
+func (v *View) FirstFresh(subnet int) (addr netip.Addr, ok bool) {
+	if v.pending != nil {
+		if s := v.pending.segments[v.pending.lowest[subnet]]; s != nil && s.subnet == subnet {
+			left := s.fresh()
+			if bit := left.next(0); bit >= 0 {
+				return ipam.Plus(s.base, uint64(bit)), true
+			}
+		}
+	}
+	for addr := range v.Fresh(subnet) {
+		if v.pending != nil {
+			base, _ := blockOf(addr)
+			v.pending.lowest[subnet] = segmentID{subnet, base}
+		}
+		return addr, true
+	}
+	return netip.Addr{}, false
+}
+
 // FreeIn yields the addresses of a subnet within a range that nobody holds now, lowest first; those within the reuse delay
 // are among them.
 func (v *View) FreeIn(subnet int, within ipam.Range) iter.Seq[netip.Addr] {

@@ -13,7 +13,9 @@ import (
 // written in turn, wait here too.
 type pending struct {
 	addresses map[netip.Addr]*Address   // nil: no longer held
+	byOwner   map[ipam.Owner][]*Address // as they changed, by their owner
 	byShare   map[ipam.Owner][]*Address // as they changed, by the share of their owner
+	lowest    map[int]segmentID         // of a subnet: the block below which it has no fresh address; mostly the next is in it too
 	segments  map[segmentID]*segment    // our own copies; already in the table
 	subnets   map[int]*subnetState
 	shares    map[ipam.Owner]*Share
@@ -24,7 +26,9 @@ type pending struct {
 func newPending() *pending {
 	return &pending{
 		addresses: map[netip.Addr]*Address{},
+		byOwner:   map[ipam.Owner][]*Address{},
 		byShare:   map[ipam.Owner][]*Address{},
+		lowest:    map[int]segmentID{},
 		segments:  map[segmentID]*segment{},
 		subnets:   map[int]*subnetState{},
 		shares:    map[ipam.Owner]*Share{},
@@ -67,8 +71,10 @@ func (t *Txn) rebase() {
 
 func (t *Txn) putAddress(a *Address) {
 	t.pending.addresses[a.Addr] = a
-	share := a.Owner.Share()
-	t.pending.byShare[share] = append(t.pending.byShare[share], a)
+	t.pending.byOwner[a.Owner] = append(t.pending.byOwner[a.Owner], a)
+	if share := a.Owner.Share(); share != a.Owner {
+		t.pending.byShare[share] = append(t.pending.byShare[share], a)
+	}
 }
 
 func (t *Txn) dropAddress(a *Address) { t.pending.addresses[a.Addr] = nil }
@@ -82,13 +88,11 @@ func (p *pending) address(addr netip.Addr) (a *Address, known bool) {
 	return a, known
 }
 
-// over yields the pending addresses that are wanted, newest first, and then those of the table that are not superseded.
-func (p *pending) over(share ipam.Owner, wanted func(ipam.Owner) bool, stored iter.Seq[*Address]) iter.Seq[*Address] {
-	if p == nil || len(p.addresses) == 0 {
-		return stored
-	}
+// over yields the changed addresses that are still as they were changed and wanted, newest first, and then those of the
+// table that are not superseded.
+func (p *pending) over(changed []*Address, wanted func(ipam.Owner) bool, stored iter.Seq[*Address]) iter.Seq[*Address] {
 	return func(yield func(*Address) bool) {
-		for _, a := range slices.Backward(p.byShare[share]) {
+		for _, a := range slices.Backward(changed) {
 			if p.addresses[a.Addr] == a && wanted(a.Owner) && !yield(a) {
 				return
 			}

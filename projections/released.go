@@ -116,6 +116,7 @@ func (t *Txn) remember(r *Released) {
 		}
 		t.takeBack(oldest)
 		t.forgot(oldest.Seq)
+		delete(t.pending.lowest, r.Subnet) // it is fresh again, and may be the lowest
 	}
 }
 

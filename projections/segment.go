@@ -100,22 +100,22 @@ func blockOf(addr netip.Addr) (base netip.Addr, bit int) {
 	return netip.AddrFrom16(b), bit
 }
 
-// segment is this transaction's own copy of the segment of an address, with the address in its mask. The address must be
-// one of the subnet.
+// segment is this transaction's own copy of the segment of an address. The address must be one of the subnet.
 func (t *Txn) segment(subnet int, addr netip.Addr) *segment {
-	base, bit := blockOf(addr)
+	base, _ := blockOf(addr)
 	id := segmentID{subnet, base}
-	s, mine := t.pending.segments[id]
-	if !mine {
-		s = &segment{segmentID: id}
-		if stored := first[segment](t.base, tableSegments, "id", subnetAddrKey(subnet, base)); stored != nil {
-			*s = *stored
-		}
-		t.pending.segments[id] = s
-		t.insert(tableSegments, s)
+	if s, mine := t.pending.segments[id]; mine {
+		return s
 	}
-	if !s.mask.has(bit) {
-		s = t.touch(s, addr)
+	s := &segment{segmentID: id}
+	stored := first[segment](t.base, tableSegments, "id", subnetAddrKey(subnet, base))
+	if stored != nil {
+		*s = *stored
+	}
+	t.pending.segments[id] = s
+	t.insert(tableSegments, s)
+	if stored == nil {
+		s = t.touch(s)
 	}
 	return s
 }

@@ -78,16 +78,7 @@ func (c *Config) Spans(yield func(ipam.Range, int) bool) {
 	}
 }
 
-const (
-	tableConfig  = "config"
-	tableSubnets = "subnets"
-)
-
-var onlyRow = []byte{0}
-
-func configTable() *memdb.TableSchema {
-	return tableOf(tableConfig, unique("id", func(*Config) []byte { return onlyRow }))
-}
+const tableSubnets = "subnets"
 
 // subnetState counts the addresses of a subnet.
 type subnetState struct {

@@ -1,8 +1,6 @@
 package projections
 
 import (
-	"net/netip"
-
 	"github.com/hashicorp/go-memdb"
 
 	"galaxy/ipam"
@@ -21,13 +19,27 @@ func untouchedTable() *memdb.TableSchema {
 	return tableOf(tableUntouched, unique("id", func(u *untouched) []byte { return subnetAddrKey(u.subnet, u.Last) }))
 }
 
-// touch moves what is untouched around an address into the segment of its block.
-func (t *Txn) touch(s *segment, addr netip.Addr) *segment {
-	u := firstFrom[untouched](t.txn, tableUntouched, "id", subnetAddrKey(s.subnet, addr))
-	if u == nil || u.subnet != s.subnet || !u.Contains(addr) {
-		return s
+// touch moves what is untouched of a block into its segment, so that a segment has all addresses of its block that are of
+// its subnet.
+func (t *Txn) touch(s *segment) *segment {
+	block := ipam.Range{First: s.base, Last: ipam.Plus(s.base, blockSize-1)}
+	var gaps []*untouched
+	for u := range from[untouched](t.txn, tableUntouched, "id", subnetAddrKey(s.subnet, s.base)) {
+		if u.subnet != s.subnet || !u.Overlaps(block) {
+			break
+		}
+		gaps = append(gaps, u)
 	}
-	part, _ := u.Intersect(ipam.Range{First: s.base, Last: ipam.Plus(s.base, blockSize-1)})
+	return t.change(s, func(s *segment) {
+		for _, u := range gaps {
+			t.cut(s, u, block)
+		}
+	})
+}
+
+// cut moves the part of a gap that lies in the block.
+func (t *Txn) cut(s *segment, u *untouched, block ipam.Range) {
+	part, _ := u.Intersect(block)
 	t.delete(tableUntouched, u)
 	if u.First.Less(part.First) {
 		t.insert(tableUntouched, &untouched{u.subnet, ipam.Range{First: u.First, Last: part.First.Prev()}})
@@ -35,11 +47,9 @@ func (t *Txn) touch(s *segment, addr netip.Addr) *segment {
 	if part.Last.Less(u.Last) {
 		t.insert(tableUntouched, &untouched{u.subnet, ipam.Range{First: part.Last.Next(), Last: u.Last}})
 	}
-	return t.change(s, func(s *segment) {
-		_, from := blockOf(part.First)
-		_, to := blockOf(part.Last)
-		for bit := from; bit <= to; bit++ {
-			s.mask.set(bit, true)
-		}
-	})
+	_, first := blockOf(part.First)
+	_, last := blockOf(part.Last)
+	for bit := first; bit <= last; bit++ {
+		s.mask.set(bit, true)
+	}
 }
