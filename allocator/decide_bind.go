@@ -25,7 +25,7 @@ func (c Bind) decide(d *decision) error {
 		return c.ranges(d, held)
 	}
 	if len(held) > 0 {
-		return c.use(d, held[0])
+		return c.use(d, primary(held))
 	}
 	return d.take(c.Pod, c.Node, []netip.Prefix{c.NodeNetwork})
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"galaxy/projections"
 )
@@ -24,7 +25,7 @@ func Filter(view *projections.View, pod Pod, candidates []netip.Prefix, env Env)
 	}
 	held := heldBy(view, pod)
 	if len(pod.Ranges) == 0 && len(held) > 0 {
-		return Answer{Networks: keep(candidates, func(n netip.Prefix) bool { return serves(view, held[0].Addr, n) })}, nil
+		return Answer{Networks: keep(candidates, func(n netip.Prefix) bool { return serves(view, primary(held).Addr, n) })}, nil
 	}
 	q := quotaOf(view, pod)
 	if len(held) == 0 {
@@ -72,6 +73,16 @@ func heldBy(view *projections.View, pod Pod) []*projections.Address {
 	}
 	slices.SortFunc(held, func(a, b *projections.Address) int { return cmp.Compare(a.Seq, b.Seq) })
 	return held
+}
+
+// primary is the address that a pod without ranges uses, of those it holds: the one in use, else the lowest.
+func primary(held []*projections.Address) *projections.Address {
+	return slices.MinFunc(held, func(a, b *projections.Address) int {
+		if (a.Node == "") != (b.Node == "") {
+			return strings.Compare(b.Node, a.Node)
+		}
+		return a.Addr.Compare(b.Addr)
+	})
 }
 
 func requested(pod Pod, addr netip.Addr) bool {

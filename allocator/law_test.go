@@ -1,0 +1,268 @@
+package allocator
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"galaxy/eventlog"
+	"galaxy/ipam"
+	"galaxy/projections"
+)
+
+// TestLaws draws configurations and commands and checks after each what must hold whatever happens.
+func TestLaws(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld()
+		w.rules.StrictReuse = rapid.Bool().Draw(t, "strict")
+		var snapshot bytes.Buffer
+		var snapshotAt uint64
+		for i := range rapid.IntRange(1, 40).Draw(t, "commands") {
+			cmd := drawCommand(t, w)
+			before := len(w.records)
+			_, _, err := w.do(cmd)
+			checkState(t, w)
+			if err == nil {
+				checkRepeat(t, w, cmd)
+			} else if len(w.records) != before && !partial(cmd) {
+				t.Fatalf("%#v failed with %v, and wrote %d events", cmd, err, len(w.records)-before)
+			}
+			if i == 10 {
+				if err := w.db.View().Save(&snapshot); err != nil {
+					t.Fatal(err)
+				}
+				snapshotAt = w.db.View().Position().Head.Seq
+			}
+			w.now = w.now.Add(time.Duration(rapid.IntRange(0, 20).Draw(t, "seconds")) * time.Second)
+		}
+		if snapshot.Len() > 0 {
+			checkSnapshot(t, w, &snapshot, snapshotAt)
+		}
+	})
+}
+
+// partial commands may do a part of their work before they fail, as it takes several transactions.
+func partial(cmd Command) bool {
+	switch cmd.(type) {
+	case SizePool, DeletePool:
+		return true
+	default:
+		return false
+	}
+}
+
+var (
+	lawConfigs = []string{
+		`[{"nodeSubnets":["10.1.0.0/16"],"ips":["10.0.0.2~10.0.0.5","10.0.0.9"],"subnet":"10.0.0.0/24","gateway":"10.0.0.1"},
+		  {"nodeSubnets":["10.1.0.0/16","10.2.0.0/16"],"ips":["10.8.1.250~10.8.2.4"],"subnet":"10.8.0.0/22","gateway":"10.8.3.1"}]`,
+		`[{"nodeSubnets":["10.1.0.0/16"],"ips":["10.0.0.2~10.0.0.4","10.0.0.7~10.0.0.12"],"subnet":"10.0.0.0/24","gateway":"10.0.0.1"},
+		  {"nodeSubnets":["10.2.0.0/16"],"ips":["10.0.0.20~10.0.0.22"],"subnet":"10.0.0.0/24","gateway":"10.0.0.254"}]`,
+		`[{"nodeSubnets":["10.1.0.0/16"],"ips":["fd00::fe~fd00::103"],"subnet":"fd00::/64","gateway":"fd00::1"}]`,
+		`[]`,
+	}
+	lawNetworks = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.2.0.0/16")}
+)
+
+func drawCommand(t *rapid.T, w *world) Command {
+	kind := rapid.IntRange(0, 11).Draw(t, "command")
+	if w.db.View().Config().Seq == 0 {
+		kind = 0
+	}
+	switch kind {
+	case 0:
+		subnets, err := ipam.ParseConfig([]byte(rapid.SampledFrom(lawConfigs).Draw(t, "config")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Configure{Source: "law", Subnets: subnets, Force: rapid.Bool().Draw(t, "force")}
+	case 1:
+		return Claim{Pod: drawPod(t), Candidates: rapid.SliceOfNDistinct(rapid.SampledFrom(lawNetworks), 1, 2, rapid.ID).Draw(t, "candidates")}
+	case 2, 3:
+		return EndPod{Pod: drawPod(t)}
+	case 4:
+		p := drawPod(t)
+		return ChangeWorkload{Owner: p.Owner.AppLevel(), Workload: p.Workload}
+	case 5:
+		return SizePool{Pool: "p_1", Size: rapid.IntRange(0, 12).Draw(t, "size"), PreAllocate: rapid.Bool().Draw(t, "pre")}
+	case 6:
+		return DeletePool{Pool: "p_1"}
+	case 7:
+		return Reserve{Address: drawAddress(t), Owner: ipam.Owner{Pool: rapid.SampledFrom([]string{"p_1", "admin"}).Draw(t, "pool")}}
+	case 8:
+		addr := drawAddress(t)
+		owner := ipam.Owner{Pool: "admin"}
+		if a := w.db.View().Address(addr); a != nil {
+			owner = a.Owner
+		}
+		return Release{Address: addr, Owner: owner}
+	default:
+		p := drawPod(t)
+		return Bind{Pod: p, Node: rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "node"), NodeNetwork: rapid.SampledFrom(lawNetworks).Draw(t, "network")}
+	}
+}
+
+func drawPod(t *rapid.T) Pod {
+	kind := rapid.SampledFrom([]string{ipam.KindDeployment, ipam.KindStatefulSet, "foo", ""}).Draw(t, "kind")
+	p := Pod{
+		Owner: ipam.Owner{Kind: kind, Namespace: "ns", Pod: fmt.Sprintf("pod-%d", rapid.IntRange(0, 4).Draw(t, "pod"))},
+		UID:   rapid.SampledFrom([]string{"u1", "u2"}).Draw(t, "uid"),
+		Workload: Workload{
+			Exists: rapid.Bool().Draw(t, "exists"), Scales: true, Replicas: rapid.IntRange(0, 5).Draw(t, "replicas"),
+		},
+		Policy: ipam.Policy(rapid.IntRange(0, 2).Draw(t, "policy")),
+	}
+	if kind != "" {
+		p.Owner.App = rapid.SampledFrom([]string{"a", "b"}).Draw(t, "app")
+	}
+	if rapid.IntRange(0, 2).Draw(t, "pooled") == 0 {
+		p.Owner.Pool, p.Policy = "p_1", ipam.Never
+	}
+	for range rapid.SampledFrom([]int{0, 0, 0, 1, 2, 3}).Draw(t, "ranges") {
+		first := drawAddress(t)
+		p.Ranges = append(p.Ranges, []ipam.Range{{First: first, Last: ipam.Plus(first, uint64(rapid.IntRange(0, 3).Draw(t, "width")))}})
+	}
+	return p
+}
+
+func drawAddress(t *rapid.T) netip.Addr {
+	first := rapid.SampledFrom([]string{"10.0.0.2", "10.0.0.7", "10.0.0.20", "10.8.1.252", "10.8.2.0", "fd00::fe"}).Draw(t, "first")
+	return ipam.Plus(netip.MustParseAddr(first), uint64(rapid.IntRange(0, 4).Draw(t, "offset")))
+}
+
+// checkState compares every count and every choice with what a plain walk over all rows finds.
+func checkState(t *rapid.T, w *world) {
+	view := w.db.View()
+	config := view.Config()
+	held := map[netip.Addr]*projections.Address{}
+	counts := map[ipam.Owner]projections.Share{}
+	for a := range view.Addresses(netip.Addr{}) {
+		if held[a.Addr] != nil {
+			t.Fatalf("%s is held twice", a.Addr)
+		}
+		held[a.Addr] = a
+		if _, configured := config.SubnetOf(a.Addr); configured == a.Draining {
+			t.Fatalf("%s: draining is %t, configured is %t", a.Addr, a.Draining, configured)
+		}
+		for _, share := range slices.Compact([]ipam.Owner{a.Owner.AppLevel(), {Pool: a.Owner.Pool}}) {
+			if share.IsZero() {
+				continue
+			}
+			c := counts[share]
+			c.Owner = share
+			c.Held++
+			if a.Owner == share {
+				c.Reserved++
+			}
+			counts[share] = c
+		}
+	}
+	for share, want := range counts {
+		if got := view.Share(share); got != want {
+			t.Fatalf("share %q is %+v, counted %+v", share, got, want)
+		}
+		if n := len(collect(view.Held(share))); n != want.Held {
+			t.Fatalf("%q holds %d by index, counted %d", share, n, want.Held)
+		}
+	}
+	for i, subnet := range config.Subnets {
+		checkSubnet(t, w, view, i, subnet, held)
+	}
+}
+
+func collect(rows func(func(*projections.Address) bool)) []*projections.Address {
+	return slices.Collect(rows)
+}
+
+func checkSubnet(t *rapid.T, w *world, view *projections.View, i int, subnet ipam.Subnet, held map[netip.Addr]*projections.Address) {
+	var usage projections.Usage
+	var fresh, free []netip.Addr
+	for _, r := range subnet.Ranges {
+		for addr := r.First; r.Contains(addr); addr = addr.Next() {
+			usage.Total++
+			released := view.Released(addr)
+			switch {
+			case held[addr] != nil:
+				usage.Held++
+				if released != nil {
+					t.Fatalf("%s is held and released", addr)
+				}
+			case released != nil && released.Cools(w.now, w.rules.ReuseDelay):
+				usage.Cooling++
+				free = append(free, addr)
+			default:
+				usage.Free++
+				free = append(free, addr)
+				if released == nil {
+					fresh = append(fresh, addr)
+				}
+			}
+		}
+	}
+	if got := view.Usage(i, w.now, w.rules.ReuseDelay); got != usage {
+		t.Fatalf("usage of %s is %+v, counted %+v", subnet.Prefix, got, usage)
+	}
+	if got := slices.Collect(view.Fresh(i)); !slices.Equal(got, fresh) {
+		t.Fatalf("fresh of %s: %v, counted %v", subnet.Prefix, got, fresh)
+	}
+	for _, r := range subnet.Ranges {
+		var want []netip.Addr
+		for _, addr := range free {
+			if r.Contains(addr) {
+				want = append(want, addr)
+			}
+		}
+		if got := slices.Collect(view.FreeIn(i, r)); !slices.Equal(got, want) {
+			t.Fatalf("free in %s: %v, counted %v", r, got, want)
+		}
+	}
+}
+
+// checkRepeat is idempotence: what was asked for is so, and asking again changes nothing.
+func checkRepeat(t *rapid.T, w *world, cmd Command) {
+	if sized, ok := cmd.(SizePool); ok && sized.PreAllocate && w.rules.StrictReuse {
+		return // addresses that the pool gave up just now come back when their delay is over
+	}
+	if _, ok := cmd.(DeletePool); ok {
+		return // it reports that there is no pool
+	}
+	if again, _, err := w.do(cmd); err != nil || again != "" {
+		t.Fatalf("%#v, repeated: %v\n%s", cmd, err, again)
+	}
+}
+
+// checkSnapshot is fold(snapshot + tail) = fold(all), in what is stored and in what is derived.
+func checkSnapshot(t *rapid.T, w *world, snapshot *bytes.Buffer, at uint64) {
+	db, err := projections.Restore(snapshot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := projections.New("g")
+	fold(t, db, w.records[at:])
+	fold(t, all, w.records)
+	want := w.db.View()
+	for name, got := range map[string]*projections.View{"snapshot and tail": db.View(), "all events": all.View()} {
+		if got.Digest() != want.Digest() {
+			t.Fatalf("%s give another state", name)
+		}
+		for i := range want.Config().Subnets {
+			if !slices.Equal(slices.Collect(got.Fresh(i)), slices.Collect(want.Fresh(i))) {
+				t.Fatalf("%s give other fresh addresses", name)
+			}
+		}
+	}
+}
+
+func fold(t *rapid.T, db *projections.DB, records []eventlog.Record) {
+	txn := db.Write()
+	for _, r := range records {
+		if _, err := txn.FoldRecord(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	txn.Commit()
+}
