@@ -44,6 +44,9 @@ type world struct {
 	nodes     map[string]netip.Addr
 	workloads map[ipam.Owner]Workload
 	records   []eventlog.Record
+
+	open    *projections.Txn // the batch that commands are decided in; nil: each has its own
+	batched bool             // leave the batch open
 }
 
 func newWorld() *world {
@@ -62,11 +65,15 @@ func (w *world) env() Env { return Env{Now: w.now, Rules: w.rules, MaxEvents: 8}
 func (w *world) do(cmd Command) (string, Result, error) {
 	var text strings.Builder
 	for {
-		events, result, err := Decide(w.db.View(), cmd, w.env())
+		if w.open == nil {
+			w.open = w.db.Write()
+		}
+		txn := w.open
+		events, result, err := Decide(&txn.View, cmd, w.env())
 		if err != nil {
+			w.settle()
 			return text.String(), result, err
 		}
-		txn := w.db.Write()
 		cursor := txn.Cursor()
 		for _, data := range events {
 			e, r, err := cursor.Write(w.now, "test", "", data)
@@ -74,17 +81,32 @@ func (w *world) do(cmd Command) (string, Result, error) {
 				err = txn.Fold(e, cursor.Head.Hash)
 			}
 			if err != nil {
-				txn.Abort()
-				return text.String(), result, fmt.Errorf("DEFECT: %w", err)
+				panic(fmt.Errorf("decided on what cannot be: %w", err))
 			}
 			w.records = append(w.records, r)
 			fmt.Fprintln(&text, eventText(e))
 		}
-		txn.Commit()
+		w.settle()
 		if !result.More {
 			return text.String(), result, nil
 		}
 	}
+}
+
+// settle ends the batch, unless it is to stay open.
+func (w *world) settle() {
+	if w.open != nil && !w.batched {
+		w.open.Commit()
+		w.open = nil
+	}
+}
+
+// view is the state after the last command, the open batch included.
+func (w *world) view() *projections.View {
+	if w.open != nil {
+		return &w.open.View
+	}
+	return w.db.View()
 }
 
 func eventText(e eventlog.Event) string {
