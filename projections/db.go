@@ -31,7 +31,7 @@ func New(generation string) *DB {
 	return &DB{
 		// A snapshot is a database of its own that does not track who watches it, which halves the cost of writing.
 		mem:      mem.Snapshot(),
-		config:   newConfig("", 0, nil),
+		config:   newConfig("", 0, time.Time{}, nil),
 		position: Position{Head: eventlog.Head{Generation: generation}},
 	}
 }

@@ -35,7 +35,7 @@ func (t *Txn) FoldRecord(r eventlog.Record) (eventlog.Event, error) {
 func (t *Txn) fold(e eventlog.Event) error {
 	switch d := e.Data.(type) {
 	case *eventlog.SubnetsConfigured:
-		t.configure(newConfig(d.Source, e.Seq, d.Subnets))
+		t.configure(newConfig(d.Source, e.Seq, e.Time, d.Subnets))
 		return nil
 	case *eventlog.AddressAllocated:
 		return t.allocate(e, d)

@@ -42,6 +42,7 @@ type savedPosition struct {
 type savedConfig struct {
 	Source  string        `json:"source"`
 	Seq     uint64        `json:"seq"`
+	Time    time.Time     `json:"time"`
 	Subnets []ipam.Subnet `json:"subnets"`
 }
 
@@ -75,7 +76,7 @@ func (v *View) Save(w io.Writer) error {
 	p, c := v.position, v.config
 	err := errors.Join(
 		json.MarshalEncode(out, snapshotLine{Version: snapshotVersion, Position: &savedPosition{p.Head, p.Time, p.FirstForget}}),
-		json.MarshalEncode(out, snapshotLine{Config: &savedConfig{c.Source, c.Seq, c.Subnets}}),
+		json.MarshalEncode(out, snapshotLine{Config: &savedConfig{c.Source, c.Seq, c.Time, c.Subnets}}),
 	)
 	for pool := range v.Pools() {
 		err = errors.Join(err, json.MarshalEncode(out, snapshotLine{Pool: &savedPool{pool.Name, pool.Size, pool.PreAllocate, pool.Seq}}))
@@ -157,7 +158,7 @@ func (t *Txn) restoreLines(in *jsontext.Decoder) (ended bool, err error) {
 func (t *Txn) restore(line snapshotLine) error {
 	switch {
 	case line.Config != nil:
-		t.configure(newConfig(line.Config.Source, line.Config.Seq, line.Config.Subnets))
+		t.configure(newConfig(line.Config.Source, line.Config.Seq, line.Config.Time, line.Config.Subnets))
 	case line.Pool != nil:
 		p := line.Pool
 		t.insert(tablePools, &Pool{Name: p.Name, Size: p.Size, PreAllocate: p.PreAllocate, Seq: p.Seq})

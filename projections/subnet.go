@@ -14,6 +14,7 @@ import (
 type Config struct {
 	Source  string
 	Seq     uint64        // of the event that set it; 0 before the first
+	Time    time.Time     // of that event
 	Subnets []ipam.Subnet // a subnet is known by its index here
 
 	networks []netip.Prefix // all node networks, in the order of the subnets
@@ -26,8 +27,8 @@ type span struct {
 	subnet int
 }
 
-func newConfig(source string, seq uint64, subnets []ipam.Subnet) *Config {
-	c := &Config{Source: source, Seq: seq, Subnets: subnets, serving: map[netip.Prefix][]int{}}
+func newConfig(source string, seq uint64, at time.Time, subnets []ipam.Subnet) *Config {
+	c := &Config{Source: source, Seq: seq, Time: at, Subnets: subnets, serving: map[netip.Prefix][]int{}}
 	for i, s := range subnets {
 		for _, network := range s.NodeNetworks {
 			if c.serving[network] == nil {

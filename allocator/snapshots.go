@@ -1,0 +1,58 @@
+package allocator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"galaxy/eventlog"
+)
+
+// Snapshots says when a leader saves its state, so that the next start need not replay the whole log.
+type Snapshots struct {
+	Every uint64        // events between two snapshots
+	Look  time.Duration // how often it is looked at
+	// Report is told of each snapshot: where it stands, and what went wrong with it. A snapshot that fails is no harm.
+	Report func(at eventlog.Head, err error)
+}
+
+// Keep saves snapshots until ctx ends.
+func (s Snapshots) Keep(ctx context.Context, r *Replica) {
+	saved, err := s.newest(ctx, r.config.Log)
+	if err != nil {
+		s.Report(eventlog.Head{}, err)
+	}
+	tick := time.NewTicker(s.Look)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		view := r.View()
+		head := view.Position().Head
+		if !r.Leading() || head.Seq < saved+s.Every {
+			continue
+		}
+		err := r.config.Log.SaveSnapshot(ctx, eventlog.StreamIPAM, head, view.Save)
+		if err == nil {
+			saved = head.Seq
+		}
+		if ctx.Err() == nil {
+			s.Report(head, err)
+		}
+	}
+}
+
+func (s Snapshots) newest(ctx context.Context, log eventlog.Log) (uint64, error) {
+	head, saved, err := log.LoadSnapshot(ctx, eventlog.StreamIPAM, 0)
+	if errors.Is(err, eventlog.ErrNoSnapshot) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find the newest snapshot: %w", err)
+	}
+	return head.Seq, saved.Close()
+}

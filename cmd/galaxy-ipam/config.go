@@ -1,0 +1,67 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"galaxy/ipam"
+	"galaxy/reconciler"
+)
+
+const defaultConfig = "/etc/galaxy/galaxy-ipam.json"
+
+// settings are the config file (contract section 1.4).
+type settings struct {
+	subnets  []ipam.Subnet // nil: from the ConfigMap
+	interval time.Duration
+	rules    reconciler.Rules
+}
+
+type configFile struct {
+	SchedulePlugin struct {
+		FloatingIPs           json.RawMessage `json:"floatingips"`
+		ResyncInterval        int             `json:"resyncInterval"` // minutes
+		ConfigMapName         string          `json:"configMapName"`
+		ConfigMapNamespace    string          `json:"configMapNamespace"`
+		FloatingIPKey         string          `json:"floatingipKey"`
+		CloudProviderGrpcAddr string          `json:"cloudProviderGrpcAddr"`
+	} `json:"schedule_plugin"`
+}
+
+func readSettings(path string) (settings, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && path == defaultConfig {
+		text, err = []byte("{}"), nil
+	}
+	if err != nil {
+		return settings{}, fmt.Errorf("--config: %w", err)
+	}
+	var file configFile
+	if err := json.Unmarshal(text, &file); err != nil {
+		return settings{}, fmt.Errorf("--config %s: %w", path, err)
+	}
+	plugin := file.SchedulePlugin
+	if plugin.CloudProviderGrpcAddr != "" {
+		return settings{}, fmt.Errorf("--config %s: cloudProviderGrpcAddr is %q, but this release cannot call a cloud provider yet; remove it", path, plugin.CloudProviderGrpcAddr)
+	}
+	s := settings{interval: time.Duration(max(plugin.ResyncInterval, 1)) * time.Minute, rules: reconciler.DefaultRules()}
+	orDefault := func(to *string, value string) {
+		if value != "" {
+			*to = value
+		}
+	}
+	orDefault(&s.rules.ConfigName, plugin.ConfigMapName)
+	orDefault(&s.rules.ConfigNamespace, plugin.ConfigMapNamespace)
+	orDefault(&s.rules.ConfigKey, plugin.FloatingIPKey)
+	if len(plugin.FloatingIPs) > 0 && string(plugin.FloatingIPs) != "null" && string(plugin.FloatingIPs) != "[]" {
+		if s.subnets, err = ipam.ParseConfig(plugin.FloatingIPs); err != nil {
+			return settings{}, fmt.Errorf("--config %s: schedule_plugin.%w", path, err)
+		}
+		s.rules.ConfigNamespace = "" // the file's subnets are the only ones
+	}
+	return s, nil
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"galaxy/allocator"
+	"galaxy/cmd/internal/build"
+	"galaxy/cmd/internal/etcdclient"
+	"galaxy/eventlog/etcdlog/embedded"
+)
+
+// options are the flags: those of the contract (its section 1.5), and our own.
+type options struct {
+	config  string
+	bind    string
+	port    int
+	apiPort int
+
+	leaderElect   bool
+	leaseDuration time.Duration
+
+	etcd              etcdclient.Flags
+	embeddedDir       string
+	embeddedClientURL string
+
+	standalone bool
+	objects    string
+
+	reuseDelay    time.Duration
+	reuseStrict   bool
+	forceConfig   bool
+	snapshotEvery uint64
+
+	verbosity int
+	logFormat string
+	version   bool
+}
+
+const help = `galaxy-ipam gives floating addresses to pods. kube-scheduler asks it, as an extender, which nodes may run a pod and binds
+pods through it; people and galaxyctl ask it over REST who has which address. Every decision is an event in an append-only
+log in etcd: it comes back after a crash with all it knew.
+
+Without Kubernetes, on an etcd of its own:
+
+  galaxy-ipam --standalone --embedded-etcd /var/lib/galaxy --objects cluster.yaml
+
+With an etcd that is there already:
+
+  galaxy-ipam --standalone --etcd-endpoints https://10.0.0.5:2379 --etcd-ca ca.pem --etcd-cert me.pem --etcd-key me.key
+
+The subnets come from "floatingips" in --config, or from the ConfigMap kube-system/floatingip-config among the objects.
+SIGTERM and SIGINT end it after the requests in hand, with exit code 0.`
+
+func newCommand() *cobra.Command {
+	o := &options{}
+	cmd := &cobra.Command{
+		Use:           "galaxy-ipam",
+		Short:         "Scheduler extender and allocator of floating addresses",
+		Long:          help,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.version {
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), build.Version())
+				return err
+			}
+			if err := o.check(); err != nil {
+				return err
+			}
+			return run(cmd.Context(), o)
+		},
+	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return &usageError{fmt.Errorf("%w; see galaxy-ipam --help", err)}
+	})
+	o.add(cmd.Flags())
+	return cmd
+}
+
+func (o *options) add(flags *pflag.FlagSet) {
+	// The contract's flags may be written with underscores.
+	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
+	})
+	flags.StringVar(&o.config, "config", defaultConfig, "JSON file with schedule_plugin settings; the default may be missing")
+	flags.StringVar(&o.bind, "bind", "0.0.0.0", "address to listen on")
+	flags.IntVar(&o.port, "port", 9040, "port for kube-scheduler; 0 takes a free one")
+	flags.IntVar(&o.apiPort, "api-port", 9041, "port for REST, OpenAPI and metrics; 0 takes a free one")
+	flags.BoolVar(&o.leaderElect, "leader-elect", true, "decide only as the elected leader; without it, two processes on one etcd only cost each other work")
+	flags.DurationVar(&o.leaseDuration, "leader-elect-lease-duration", 15*time.Second, "how long a leader that has died is waited for")
+
+	o.etcd.Add(flags)
+	flags.StringVar(&o.embeddedDir, "embedded-etcd", "", "run an etcd inside this process, with its data in this directory")
+	flags.StringVar(&o.embeddedClientURL, "embedded-etcd-client-url", embedded.DefaultClientURL, "where the embedded etcd listens")
+
+	flags.BoolVar(&o.standalone, "standalone", false, "run without Kubernetes")
+	flags.StringVar(&o.objects, "objects", "", "file with Kubernetes objects (Node, Pod, Deployment, StatefulSet, Pool, ConfigMap; YAML or JSON) that stands in for the API server; read again when it changes")
+
+	flags.DurationVar(&o.reuseDelay, "reuse-delay", allocator.DefaultReuseDelay, "how long a released address rests before it is given out again")
+	flags.BoolVar(&o.reuseStrict, "reuse-delay-strict", false, "rather refuse a pod than give out an address within the reuse delay")
+	flags.BoolVar(&o.forceConfig, "force-config", false, "when new subnets drop addresses that are held, drain those instead of refusing the change")
+	flags.Uint64Var(&o.snapshotEvery, "snapshot-every", 100_000, "save a snapshot of the state after this many events; 0 for none")
+
+	flags.IntVarP(&o.verbosity, "v", "v", 0, "4 and above also logs what is only of use to developers")
+	flags.StringVar(&o.logFormat, "log-format", "json", "json or console")
+	flags.BoolVar(&o.version, "version", false, "say which release this is")
+	o.addIgnored(flags)
+}
+
+// addIgnored takes the flags of the contract that have no meaning here, so that its command lines go on working.
+func (o *options) addIgnored(flags *pflag.FlagSet) {
+	ignore := func(name, why string) {
+		if flags.Lookup(name).Value.Type() == "bool" {
+			flags.Lookup(name).NoOptDefVal = "true"
+		}
+		if err := flags.MarkDeprecated(name, why); err != nil {
+			panic(err) // the flag was defined on the line above
+		}
+	}
+	for _, name := range []string{"profiling", "swagger", "logtostderr", "alsologtostderr"} {
+		flags.Bool(name, false, "")
+		ignore(name, "it has no effect; OpenAPI is always at /openapi.json, and the log goes to standard error")
+	}
+	for _, name := range []string{"log-dir", "log-file", "stderrthreshold", "vmodule", "log-backtrace-at"} {
+		flags.String(name, "", "")
+		ignore(name, "it has no effect; the log goes to standard error")
+	}
+	for _, name := range []string{"leader-elect-renew-deadline", "leader-elect-retry-period"} {
+		flags.Duration(name, 0, "")
+		ignore(name, "it has no effect; the leader is elected on an etcd lease, see --leader-elect-lease-duration")
+	}
+	flags.String("leader-elect-resource-lock", "", "")
+	ignore("leader-elect-resource-lock", "it has no effect; the leader is elected on an etcd lease")
+	for _, name := range []string{"master", "kubeconfig"} {
+		flags.String(name, "", "")
+		ignore(name, "it has no effect yet; this release runs with --standalone")
+	}
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+func (e *usageError) Unwrap() error { return e.error }
+
+func usage(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+func exitCode(err error) int {
+	var mine *usageError
+	var etcds *etcdclient.MisuseError
+	if errors.As(err, &mine) || errors.As(err, &etcds) {
+		return 2
+	}
+	return 1
+}
+
+func (o *options) check() error {
+	switch {
+	case !o.standalone:
+		return usage("this release has no Kubernetes controllers yet: add --standalone, and --objects FILE for what the API server would say")
+	case o.port < 0 || o.port > 65535 || o.apiPort < 0 || o.apiPort > 65535:
+		return usage("--port %d, --api-port %d: want 0 to 65535", o.port, o.apiPort)
+	case o.leaseDuration < 2*time.Second || o.leaseDuration > 10*time.Minute:
+		return usage("--leader-elect-lease-duration %s: want 2s to 10m", o.leaseDuration)
+	case o.logFormat != "json" && o.logFormat != "console":
+		return usage("--log-format %q: want json or console", o.logFormat)
+	}
+	return nil
+}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"galaxy/allocator"
+	"galaxy/cmd/internal/build"
+	"galaxy/eventlog"
+	"galaxy/eventlog/etcdlog"
+	"galaxy/eventlog/etcdlog/embedded"
+	"galaxy/extender"
+	"galaxy/kube/objects"
+	"galaxy/reconciler"
+)
+
+// program is galaxy-ipam, wired.
+type program struct {
+	options  *options
+	settings settings
+	logger   *zap.Logger
+	identity string // names this process in the log and in the election
+
+	client     *clientv3.Client
+	log        *etcdlog.Log
+	store      *objects.Store // nil without --objects
+	metrics    *extender.Metrics
+	replica    *allocator.Replica
+	server     *extender.Server
+	reconciler *reconciler.Reconciler // nil without --objects
+	address    string                 // of the scheduler's port
+}
+
+func run(ctx context.Context, o *options) (err error) {
+	p := &program{options: o}
+	if p.settings, err = readSettings(o.config); err != nil {
+		return err
+	}
+	if p.logger, err = newLogger(o); err != nil {
+		return err
+	}
+	if p.identity, err = newIdentity(); err != nil {
+		return err
+	}
+	p.logger.Info("starting", zap.String("identity", p.identity), zap.String("version", build.Version()))
+	if o.embeddedDir != "" {
+		stop, err := p.startEtcd()
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	if err := p.open(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.client.Close()) }()
+	if err := p.wire(ctx); err != nil {
+		return err
+	}
+	return p.serve(ctx)
+}
+
+// startEtcd runs an etcd inside this process.
+func (p *program) startEtcd() (stop func(), err error) {
+	heed := zap.NewAtomicLevelAt(zap.ErrorLevel)
+	etcd, err := embedded.Start(embedded.Config{
+		Dir: p.options.embeddedDir, ClientURL: p.options.embeddedClientURL, Logger: p.logger.Named("etcd").WithOptions(zap.IncreaseLevel(heed)),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--embedded-etcd %s: %w", p.options.embeddedDir, err)
+	}
+	p.options.etcd.Endpoints = etcd.Endpoints()
+	return func() {
+		heed.SetLevel(zap.FatalLevel) // it takes its own closed ports for errors
+		etcd.Close()
+	}, nil
+}
+
+// newIdentity is the host's name and a random part: no two processes ever share it.
+func newIdentity() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("name of this host: %w", err)
+	}
+	var random [4]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return "", fmt.Errorf("random identity: %w", err)
+	}
+	return host + "_" + hex.EncodeToString(random[:]), nil
+}
+
+func newLogger(o *options) (*zap.Logger, error) {
+	config := zap.NewProductionConfig()
+	if o.logFormat == "console" {
+		config = zap.NewDevelopmentConfig()
+		config.DisableStacktrace = true
+	}
+	config.Level = zap.NewAtomicLevelAt(zap.InfoLevel)
+	if o.verbosity >= 4 {
+		config.Level.SetLevel(zap.DebugLevel)
+	}
+	logger, err := config.Build()
+	if err != nil {
+		return nil, fmt.Errorf("logger: %w", err)
+	}
+	return logger, nil
+}
+
+// open connects to etcd and reads the objects: what must be there before anything else.
+func (p *program) open(ctx context.Context) (err error) {
+	if p.options.objects != "" {
+		if p.store, err = objects.Open(p.options.objects); err != nil {
+			return fmt.Errorf("--objects: %w", err)
+		}
+	}
+	if p.client, err = p.options.etcd.Connect(ctx); err != nil {
+		return err
+	}
+	first, cancel := context.WithTimeout(ctx, p.options.etcd.Timeout)
+	defer cancel()
+	if p.log, err = etcdlog.Open(first, p.client, p.options.etcd.Options()); err != nil {
+		return errors.Join(p.options.etcd.Explain(err), p.client.Close())
+	}
+	return nil
+}
+
+// wire builds the parts, from the log up to the ports.
+func (p *program) wire(ctx context.Context) (err error) {
+	p.metrics = extender.NewMetrics(nil)
+	start := time.Now()
+	p.replica, err = allocator.NewReplica(ctx, allocator.Config{
+		Log: p.log, Actor: p.identity, Now: time.Now, Observer: p.metrics,
+		Rules: allocator.Rules{ReuseDelay: p.options.reuseDelay, StrictReuse: p.options.reuseStrict},
+	}, p.progress())
+	if err != nil {
+		return err
+	}
+	p.metrics.Watch(p.replica)
+	p.metrics.Replayed(time.Since(start))
+	head := p.replica.View().Position().Head
+	p.logger.Info("replayed the log", zap.Uint64("event", head.Seq), zap.String("generation", head.Generation), zap.Duration("took", time.Since(start)))
+	if p.store != nil {
+		p.settings.rules.ForceConfig = p.options.forceConfig
+		p.reconciler = reconciler.New(reconciler.Config{
+			Replica: p.replica, Source: p.store, Rules: p.settings.rules, Log: p.logger, Interval: p.settings.interval, Fault: p.metrics.Reconcile,
+		})
+	}
+	return p.listen()
+}
+
+// progress reports a long replay now and then.
+func (p *program) progress() func(uint64) {
+	next := time.Now().Add(2 * time.Second)
+	return func(seq uint64) {
+		if time.Now().After(next) {
+			next = next.Add(2 * time.Second)
+			p.logger.Info("replaying the log", zap.Uint64("event", seq))
+		}
+	}
+}
+
+func (p *program) listen() error {
+	var cluster func() extender.Cluster
+	if p.store != nil {
+		cluster = func() extender.Cluster { return p.store.Set() }
+	}
+	p.server = extender.NewServer(p.logger)
+	scheduler := extender.NewScheduler(extender.SchedulerConfig{Replica: p.replica, Cluster: cluster, Metrics: p.metrics, Log: p.logger})
+	rest := extender.NewREST(extender.RESTConfig{Replica: p.replica, Cluster: cluster, Metrics: p.metrics, Log: p.logger, Events: p.log, Version: build.Version()})
+	address, err := p.server.Listen(net.JoinHostPort(p.options.bind, strconv.Itoa(p.options.port)), scheduler.Handler())
+	if err != nil {
+		return fmt.Errorf("--port: %w", err)
+	}
+	api, err := p.server.Listen(net.JoinHostPort(p.options.bind, strconv.Itoa(p.options.apiPort)), rest.Handler())
+	if err != nil {
+		return errors.Join(fmt.Errorf("--api-port: %w", err), p.server.Close())
+	}
+	p.address = address.String()
+	p.logger.Info("listening", zap.Stringer("scheduler", address), zap.Stringer("rest", api))
+	return nil
+}
+
+// serve runs everything until ctx ends or a part fails. At the end the ports are drained first, so that the requests in
+// hand still find a leader; then the lead is given up.
+func (p *program) serve(ctx context.Context) error {
+	leading, endLead := context.WithCancel(context.WithoutCancel(ctx))
+	defer endLead()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		defer endLead()
+		return p.server.Run(ctx)
+	})
+	group.Go(func() error { return p.lead(leading) })
+	if p.store != nil {
+		group.Go(func() error {
+			p.store.Watch(ctx, time.Second, p.reportObjects)
+			return nil
+		})
+	}
+	if p.options.snapshotEvery > 0 {
+		snapshots := allocator.Snapshots{Every: p.options.snapshotEvery, Look: 10 * time.Second, Report: p.reportSnapshot}
+		group.Go(func() error {
+			snapshots.Keep(ctx, p.replica)
+			return nil
+		})
+	}
+	err := group.Wait()
+	if err == nil {
+		p.logger.Info("stopped")
+	}
+	return err
+}
+
+func (p *program) reportObjects(err error) {
+	if err != nil {
+		p.metrics.Reconcile("objects")
+		p.logger.Error("the objects are bad; those read before stay in force", zap.String("file", p.options.objects), zap.Error(err))
+		return
+	}
+	p.logger.Info("read the objects", zap.String("file", p.options.objects))
+}
+
+func (p *program) reportSnapshot(at eventlog.Head, err error) {
+	if err != nil {
+		p.logger.Warn("no snapshot was saved; the next start reads more of the log", zap.Error(err))
+		return
+	}
+	p.logger.Info("saved a snapshot", zap.Uint64("event", at.Seq))
+}

@@ -1,0 +1,197 @@
+// Package etcdclient is how the commands reach etcd: their flags, and errors that say what to do.
+package etcdclient
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"galaxy/eventlog/etcdlog"
+)
+
+// Flags say where the log is.
+type Flags struct {
+	Endpoints []string
+	CA        string
+	Cert      string
+	Key       string
+	Prefix    string
+	Timeout   time.Duration
+}
+
+// MisuseError is a flag that makes no sense.
+type MisuseError struct{ text string }
+
+func (e *MisuseError) Error() string { return e.text }
+
+func misuse(format string, args ...any) error { return &MisuseError{fmt.Sprintf(format, args...)} }
+
+// Add defines the flags.
+func (f *Flags) Add(flags *pflag.FlagSet) {
+	flags.StringSliceVar(&f.Endpoints, "etcd-endpoints", []string{"http://127.0.0.1:2379"}, "URLs of etcd, separated by commas")
+	flags.StringVar(&f.CA, "etcd-ca", "", "file with the certificates that etcd's are checked against")
+	flags.StringVar(&f.Cert, "etcd-cert", "", "file with the client's certificate")
+	flags.StringVar(&f.Key, "etcd-key", "", "file with the key of the client's certificate")
+	flags.StringVar(&f.Prefix, "etcd-prefix", etcdlog.DefaultPrefix, "root of the log's keys in etcd")
+	flags.DurationVar(&f.Timeout, "etcd-timeout", 5*time.Second, "how long to wait for etcd's first answer")
+}
+
+// Options are those of the log.
+func (f *Flags) Options() etcdlog.Options {
+	return etcdlog.Options{Prefix: f.Prefix, AttemptTimeout: max(f.Timeout, time.Second)}
+}
+
+// Connect makes a client of etcd, which is to be closed. An etcd that nobody listens at is noticed here, as its client
+// would try again for ever.
+func (f *Flags) Connect(ctx context.Context) (*clientv3.Client, error) {
+	if f.Timeout <= 0 {
+		return nil, misuse("--etcd-timeout %s: want a time above 0", f.Timeout)
+	}
+	secure, err := f.tls()
+	if err != nil {
+		return nil, err
+	}
+	if err := f.probe(ctx); err != nil {
+		return nil, err
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: f.Endpoints, TLS: secure, DialTimeout: f.Timeout, Logger: zap.NewNop(),
+		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: f.Timeout,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to etcd at %s: %w", f.where(), err)
+	}
+	return client, nil
+}
+
+// Open opens the log for reading. Close the client when done with it.
+func (f *Flags) Open(ctx context.Context) (*etcdlog.Log, *clientv3.Client, error) {
+	client, err := f.Connect(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	options := f.Options()
+	options.ReadOnly = true
+	first, cancel := context.WithTimeout(ctx, f.Timeout)
+	defer cancel()
+	log, err := etcdlog.Open(first, client, options)
+	if err != nil {
+		return nil, nil, errors.Join(f.Explain(err), client.Close())
+	}
+	return log, client, nil
+}
+
+// Explain says what can be done about an error of etcd.
+func (f *Flags) Explain(err error) error {
+	switch {
+	case errors.Is(err, etcdlog.ErrNoLog):
+		return fmt.Errorf("etcd at %s: %w; name its place with --etcd-prefix, or let galaxy-ipam begin one", f.where(), err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("etcd at %s takes connections but does not answer within %s; see whether it is healthy and has a leader, "+
+			"and whether it wants --etcd-ca, --etcd-cert and --etcd-key", f.where(), f.Timeout)
+	default:
+		return fmt.Errorf("etcd at %s: %w", f.where(), err)
+	}
+}
+
+func (f *Flags) where() string { return strings.Join(f.Endpoints, ", ") }
+
+// probe makes sure that somebody listens at one of the endpoints.
+func (f *Flags) probe(ctx context.Context) error {
+	if len(f.Endpoints) == 0 {
+		return misuse("--etcd-endpoints is empty")
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.Timeout)
+	defer cancel()
+	faults := make(chan error, len(f.Endpoints))
+	for _, endpoint := range f.Endpoints {
+		network, address, err := addressOf(endpoint)
+		if err != nil {
+			return err
+		}
+		go func() { faults <- reach(ctx, network, address) }()
+	}
+	var all []string
+	for range f.Endpoints {
+		err := <-faults
+		if err == nil {
+			return nil
+		}
+		all = append(all, err.Error())
+	}
+	return fmt.Errorf("no etcd at %s: %s; start it, or name the right place with --etcd-endpoints", f.where(), strings.Join(all, "; "))
+}
+
+func reach(ctx context.Context, network, address string) error {
+	connection, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		return err
+	}
+	return connection.Close()
+}
+
+// addressOf is where to connect for an endpoint: an http, https or unix URL, or host:port.
+func addressOf(endpoint string) (network, address string, err error) {
+	if path, ok := strings.CutPrefix(endpoint, "unix://"); ok {
+		return "unix", path, nil
+	}
+	address = endpoint
+	if strings.Contains(endpoint, "://") {
+		u, err := url.Parse(endpoint)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+			return "", "", misuse("--etcd-endpoints %q: want http://<host>:<port> or https://<host>:<port>", endpoint)
+		}
+		address = u.Host
+	}
+	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
+		return "", "", misuse("--etcd-endpoints %q: the port is missing; etcd's is usually 2379", endpoint)
+	}
+	return "tcp", address, nil
+}
+
+// tls is nil when no endpoint wants it.
+func (f *Flags) tls() (*tls.Config, error) {
+	if (f.Cert == "") != (f.Key == "") {
+		return nil, misuse("--etcd-cert and --etcd-key go together")
+	}
+	secure := false
+	for _, endpoint := range f.Endpoints {
+		secure = secure || strings.HasPrefix(endpoint, "https://")
+	}
+	if !secure {
+		if f.CA != "" || f.Cert != "" {
+			return nil, misuse("--etcd-ca, --etcd-cert and --etcd-key are for https, but --etcd-endpoints is %s", f.where())
+		}
+		return nil, nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if f.CA != "" {
+		text, err := os.ReadFile(f.CA)
+		if err != nil {
+			return nil, fmt.Errorf("--etcd-ca: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("--etcd-ca %s: no certificate in PEM form is in it", f.CA)
+		}
+	}
+	if f.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+		if err != nil {
+			return nil, fmt.Errorf("--etcd-cert %s and --etcd-key %s: %w", f.Cert, f.Key, err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
+}
