@@ -46,7 +46,10 @@ func (h *Hash) UnmarshalText(text []byte) error {
 		return nil
 	}
 	var parsed Hash
-	if n, err := hex.Decode(parsed[:], text); err != nil || n != len(parsed) || len(text) != hex.EncodedLen(n) || parsed.String() != string(text) {
+	if len(text) != hex.EncodedLen(len(parsed)) { // hex.Decode would write past the end
+		return fmt.Errorf("hash of %d characters: want 64 lower-case hex digits", len(text))
+	}
+	if _, err := hex.Decode(parsed[:], text); err != nil || parsed.String() != string(text) {
 		return fmt.Errorf("hash %q: want 64 lower-case hex digits", text)
 	}
 	*h = parsed

@@ -61,18 +61,24 @@ func (l *Log) checkAppend(stream string, after eventlog.Head, records []eventlog
 	return nil
 }
 
+// What look asks for, after what getHead asks for.
+const (
+	atOurEvent = afterHead + iota // the event at our first number
+	atFence
+)
+
 // appending is one append on its way: a transaction that may be sent any number of times and lands at most once.
 type appending struct {
 	log    *Log
 	fence  eventlog.Fence
 	after  string // the value of the head that is appended after; "" for an empty stream
-	first  []byte // the bytes of the first record
-	next   eventlog.Head
 	stream string
+	ours   string // the key of the first record
+	first  []byte // its bytes
+	next   eventlog.Head
 
 	conditions []clientv3.Cmp
 	puts       []clientv3.Op
-	gets       []clientv3.Op // what tells why it was refused: generation, head, the event at our first number, fence
 
 	doubt bool // whether there was an attempt that may have landed, or may still
 }
@@ -80,7 +86,7 @@ type appending struct {
 func (l *Log) newAppending(stream string, after eventlog.Head, records []eventlog.Record, fence eventlog.Fence, generation string) *appending {
 	last := records[len(records)-1]
 	a := &appending{
-		log: l, fence: fence, stream: stream, first: records[0].Bytes,
+		log: l, fence: fence, stream: stream, ours: eventKey(l.keys.events(stream), records[0].Seq), first: records[0].Bytes,
 		next: eventlog.Head{Seq: last.Seq, Hash: last.Hash(), Generation: after.Generation},
 		puts: make([]clientv3.Op, 0, len(records)+1),
 	}
@@ -95,11 +101,11 @@ func (l *Log) newAppending(stream string, after eventlog.Head, records []eventlo
 		a.after = formatHead(after)
 		unmoved = clientv3.Compare(clientv3.Value(head), "=", a.after)
 	}
-	a.conditions = append(make([]clientv3.Cmp, 0, 3), unmoved, clientv3.Compare(clientv3.Value(l.keys.generation), "=", generation))
-	a.gets = append(l.getHead(stream), clientv3.OpGet(eventKey(events, records[0].Seq)))
+	a.conditions = append(make([]clientv3.Cmp, 0, 4), unmoved,
+		clientv3.Compare(clientv3.Value(l.keys.generation), "=", generation),
+		clientv3.Compare(clientv3.CreateRevision(a.ours), "=", 0)) // an event is never overwritten, whatever the head says
 	if fence != (eventlog.Fence{}) {
 		a.conditions = append(a.conditions, clientv3.Compare(clientv3.CreateRevision(fence.Key), "=", fence.Revision))
-		a.gets = append(a.gets, clientv3.OpGet(fence.Key))
 	}
 	return a
 }
@@ -112,8 +118,12 @@ func (a *appending) run(ctx context.Context) (eventlog.Head, error) {
 		if err == nil && answer.Succeeded {
 			return a.next, nil
 		}
-		if isNoSpace(err) {
-			answer, err = a.look(ctx, err)
+		lost := err != nil
+		switch {
+		case err == nil:
+			answer, err = a.look(ctx)
+		case isNoSpace(err):
+			answer, err = a.lookAfterNoSpace(ctx, err)
 		}
 		if err == nil {
 			return a.refused(answer)
@@ -121,7 +131,7 @@ func (a *appending) run(ctx context.Context) (eventlog.Head, error) {
 		if final := verdict(err); final != nil && !a.doubt {
 			return eventlog.Head{}, final
 		}
-		a.doubt = true
+		a.doubt = a.doubt || lost
 		if waitErr := pause.wait(ctx); waitErr != nil {
 			return eventlog.Head{}, fmt.Errorf("%w: %w, after: %w", eventlog.ErrOutcomeUnknown, waitErr, err)
 		}
@@ -148,16 +158,26 @@ func verdict(err error) error {
 func (a *appending) send(ctx context.Context) (*clientv3.TxnResponse, error) {
 	attempt, cancel := context.WithTimeout(ctx, a.log.options.AttemptTimeout)
 	defer cancel()
-	return a.log.client.Txn(attempt).If(a.conditions...).Then(a.puts...).Else(a.gets...).Commit()
+	return a.log.client.Txn(attempt).If(a.conditions...).Then(a.puts...).Commit()
 }
 
-// look asks what a refusal would tell, because etcd answers "no space" also to a transaction that it did carry out, the
-// last one below its quota. Without space nothing can be sent that would rule out an earlier attempt that is still on
-// its way, so the cause comes back unless the stream has moved.
-func (a *appending) look(ctx context.Context, cause error) (*clientv3.TxnResponse, error) {
+// look asks for what refused looks at. A refusal does not bring it along, since that would make every append dearer. It
+// may be asked for later, because none of the reasons can pass: a head, a fence and a generation never come back.
+func (a *appending) look(ctx context.Context) (*clientv3.TxnResponse, error) {
 	attempt, cancel := context.WithTimeout(ctx, a.log.options.AttemptTimeout)
 	defer cancel()
-	answer, err := a.log.client.Txn(attempt).Then(a.gets...).Commit()
+	gets := append(a.log.getHead(a.stream), clientv3.OpGet(a.ours))
+	if a.fence != (eventlog.Fence{}) {
+		gets = append(gets, clientv3.OpGet(a.fence.Key))
+	}
+	return a.log.client.Txn(attempt).Then(gets...).Commit()
+}
+
+// lookAfterNoSpace is for an answer that etcd gives also to a transaction that it did carry out, the last one below its
+// quota. Without space nothing can be sent that would rule out an earlier attempt that is still on its way, so the cause
+// comes back unless the stream has moved.
+func (a *appending) lookAfterNoSpace(ctx context.Context, cause error) (*clientv3.TxnResponse, error) {
+	answer, err := a.look(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%s; then: %s", cause, err) // neither is a verdict: it may have landed
 	}
@@ -168,8 +188,8 @@ func (a *appending) look(ctx context.Context, cause error) (*clientv3.TxnRespons
 	return answer, nil
 }
 
-// refused tells from the state at the moment of the refusal what became of the append. None of the reasons can pass: a
-// head, a fence and a generation never come back, so an earlier attempt that is still on its way cannot land either.
+// refused tells what became of the append from what look found after a refusal. An earlier attempt that is still on its
+// way cannot land any more, since its conditions are the same.
 func (a *appending) refused(answer *clientv3.TxnResponse) (eventlog.Head, error) {
 	if a.doubt && a.landed(answer) {
 		return a.next, nil
@@ -185,22 +205,25 @@ func (a *appending) refused(answer *clientv3.TxnResponse) (eventlog.Head, error)
 		return eventlog.Head{}, fmt.Errorf("%w: %s, not %s", eventlog.ErrGeneration, head.Generation, a.next.Generation)
 	}
 	if a.fence != (eventlog.Fence{}) {
-		if kvs := rangeOf(answer, 3); len(kvs) == 0 || kvs[0].CreateRevision != a.fence.Revision {
+		if kvs := rangeOf(answer, atFence); len(kvs) == 0 || kvs[0].CreateRevision != a.fence.Revision {
 			return eventlog.Head{}, fmt.Errorf("%w: %s was created at revision %d", eventlog.ErrFenced, a.fence.Key, a.fence.Revision)
 		}
+	}
+	if !a.moved(answer) && len(rangeOf(answer, atOurEvent)) > 0 {
+		return eventlog.Head{}, corrupt("there is an event after the head, which is at event %d", head.Seq)
 	}
 	return eventlog.Head{}, fmt.Errorf("%w: it is at event %d", eventlog.ErrConflict, head.Seq)
 }
 
 // landed reports whether the event at our first number is ours, byte for byte.
 func (a *appending) landed(answer *clientv3.TxnResponse) bool {
-	kvs := rangeOf(answer, 2)
+	kvs := rangeOf(answer, atOurEvent)
 	return len(kvs) > 0 && bytes.Equal(kvs[0].Value, a.first)
 }
 
 // moved reports whether the stream has left the head that we append after.
 func (a *appending) moved(answer *clientv3.TxnResponse) bool {
-	kvs := rangeOf(answer, 1)
+	kvs := rangeOf(answer, atHead)
 	if len(kvs) == 0 {
 		return a.after != ""
 	}

@@ -10,7 +10,7 @@
 //	<prefix>/v1/restoring                               only while a restore is under way
 //
 // One append is one transaction. Its conditions are the stream's head as the writer has seen it, the generation of the
-// log, and the writer's key of the election: so a second writer can lose but never harm. Since it lands at most once
-// however often it is sent, and its refusal brings the head and the event in its place along, a transaction whose answer
-// was lost is simply sent again: either it lands now, or the refusal tells who was there.
+// log, and the writer's key of the election: so a second writer can lose but never harm. Since none of these ever comes
+// back once it has passed, the transaction lands at most once however often it is sent. One whose answer was lost is
+// simply sent again: either it lands now, or it is refused, and the event in its place tells who was there.
 package etcdlog

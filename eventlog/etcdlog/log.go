@@ -75,18 +75,33 @@ func (l *Log) Head(ctx context.Context, stream string) (eventlog.Head, error) {
 	return l.headIn(stream, answer)
 }
 
-// getHead asks for what headIn looks at; more operations may follow.
+// What getHead asks for, by the place in the answer. More may follow.
+const (
+	atGeneration = iota
+	atHead
+	atFirstEvent
+	afterHead
+)
+
+// getHead asks for what headIn looks at.
 func (l *Log) getHead(stream string) []clientv3.Op {
-	return []clientv3.Op{clientv3.OpGet(l.keys.generation), clientv3.OpGet(l.keys.head(stream))}
+	return []clientv3.Op{
+		atGeneration: clientv3.OpGet(l.keys.generation),
+		atHead:       clientv3.OpGet(l.keys.head(stream)),
+		atFirstEvent: clientv3.OpGet(eventKey(l.keys.events(stream), 1), clientv3.WithKeysOnly()),
+	}
 }
 
-// headIn takes the head of a stream out of an answer that begins with the generation and the head, of one revision.
+// headIn takes the head of a stream out of an answer to getHead.
 func (l *Log) headIn(stream string, answer *clientv3.TxnResponse) (eventlog.Head, error) {
-	g, err := l.learnGeneration(rangeOf(answer, 0))
+	g, err := l.learnGeneration(rangeOf(answer, atGeneration))
 	if err != nil {
 		return eventlog.Head{}, err
 	}
-	kvs := rangeOf(answer, 1)
+	kvs := rangeOf(answer, atHead)
+	if len(kvs) == 0 && len(rangeOf(answer, atFirstEvent)) > 0 {
+		return eventlog.Head{}, corrupt("stream %s has events and no head", stream)
+	}
 	if len(kvs) == 0 {
 		return eventlog.Head{Generation: g.ID}, nil
 	}

@@ -39,7 +39,7 @@ type reading struct {
 	after    uint64
 	head     eventlog.Head
 	revision int64
-	first    []*keyValue // the first page, which may go past the head
+	first    []*keyValue // the first page, which may go past the head; nil if it is still to be read
 }
 
 // start reads the head, the generation and the first page in one round trip.
@@ -56,7 +56,7 @@ func (l *Log) start(ctx context.Context, stream string, after uint64) (*reading,
 	if r.head, err = l.headIn(stream, answer); err != nil {
 		return nil, err
 	}
-	r.revision, r.first = answer.Header.Revision, rangeOf(answer, 2)
+	r.revision, r.first = answer.Header.Revision, rangeOf(answer, afterHead)
 	return r, nil
 }
 
@@ -75,6 +75,9 @@ func (r *reading) pages(ctx context.Context, through uint64, yield func([]eventl
 	ctx, cancel := context.WithCancel(ctx)
 	first, last := r.after+1, min(through, r.after+firstPage)
 	records, err := r.records(r.first, first, last)
+	if r.first == nil {
+		records, err = r.page(ctx, first, last)
+	}
 	for {
 		if err != nil {
 			cancel()

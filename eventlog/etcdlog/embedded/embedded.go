@@ -50,6 +50,7 @@ type Server struct {
 	etcd      *embed.Etcd
 	clientURL string
 	peerURL   string
+	lock      *os.File // on the directory, until it is closed
 	once      sync.Once
 }
 
@@ -57,9 +58,20 @@ type Server struct {
 // when the server is not ready within StartTimeout.
 func Start(config Config) (*Server, error) {
 	config = config.complete()
-	if err := usable(config.Dir); err != nil {
+	lock, err := lockDir(config.Dir)
+	if err != nil {
 		return nil, fmt.Errorf("embedded etcd: directory %q: %w", config.Dir, err)
 	}
+	s, err := start(config)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	s.lock = lock
+	return s, nil
+}
+
+// start runs etcd in a directory that is locked.
+func start(config Config) (*Server, error) {
 	clientURL, err := listenURL(config.ClientURL)
 	if err != nil {
 		return nil, fmt.Errorf("embedded etcd: client URL: %w", err)
@@ -72,19 +84,18 @@ func Start(config Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded etcd in %q: %w", config.Dir, err)
 	}
-	s := &Server{etcd: etcd, clientURL: clientURL.String(), peerURL: peerURL.String()}
 	timeout := time.NewTimer(config.StartTimeout)
 	defer timeout.Stop()
 	select {
 	case <-etcd.Server.ReadyNotify():
-		return s, nil
+		return &Server{etcd: etcd, clientURL: clientURL.String(), peerURL: peerURL.String()}, nil
 	case err = <-etcd.Err():
 	case <-etcd.Server.StopNotify():
 		err = errors.New("it stopped while starting")
 	case <-timeout.C:
 		err = fmt.Errorf("not ready after %s", config.StartTimeout)
 	}
-	s.Close()
+	etcd.Close()
 	return nil, fmt.Errorf("embedded etcd in %q: %w", config.Dir, err)
 }
 
@@ -98,7 +109,12 @@ func (s *Server) PeerURL() string { return s.peerURL }
 func (s *Server) Failed() <-chan error { return s.etcd.Err() }
 
 // Close stops the server and returns when its files and ports are free. It may be called again.
-func (s *Server) Close() { s.once.Do(s.etcd.Close) }
+func (s *Server) Close() {
+	s.once.Do(func() {
+		s.etcd.Close()
+		s.lock.Close() //nolint:errcheck // nothing was written to it
+	})
+}
 
 func (c Config) complete() Config {
 	if c.Name == "" {
@@ -148,21 +164,6 @@ func (c Config) etcd(clientURL, peerURL url.URL) *embed.Config {
 		e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(c.Logger)
 	}
 	return e
-}
-
-// usable makes sure that the directory is there and can be written to.
-func usable(dir string) error {
-	if dir == "" {
-		return errors.New("no directory is named")
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	probe, err := os.CreateTemp(dir, ".probe-*")
-	if err != nil {
-		return err
-	}
-	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
 // listenURL reads a URL to listen on, and makes sure that its port is free: etcd itself would report a taken one only

@@ -105,7 +105,7 @@ func (c *Cluster) Leader(t testing.TB) int {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		for i, m := range c.members {
-			if m.Server.ID() == m.Server.Leader() {
+			if m.Server.MemberID() == m.Server.Leader() {
 				return i
 			}
 		}
@@ -118,10 +118,10 @@ func (c *Cluster) Leader(t testing.TB) int {
 func (c *Cluster) MoveLeader(t testing.TB) {
 	t.Helper()
 	leader := c.Leader(t)
-	next := c.members[(leader+1)%len(c.members)].Server.ID()
+	next := c.members[(leader+1)%len(c.members)].Server.MemberID()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := c.members[leader].Server.MoveLeader(ctx, uint64(c.members[leader].Server.ID()), uint64(next)); err != nil {
+	if err := c.members[leader].Server.MoveLeader(ctx, uint64(c.members[leader].Server.MemberID()), uint64(next)); err != nil {
 		t.Logf("move the leader: %v", err) // an election at the same time has done it
 	}
 }

@@ -26,11 +26,13 @@ type Fault int
 
 // The faults.
 const (
-	None          Fault = iota
-	CutBefore           // the request does not reach etcd
-	CutAfter            // the request reaches etcd, its answer does not come back
-	answersToHold = 30 * time.Millisecond
+	None      Fault = iota
+	CutBefore       // the request does not reach etcd
+	CutAfter        // the request reaches etcd, its answer does not come back
 )
+
+// beforeCut is how long etcd has to carry a request out whose connection is to be cut.
+const beforeCut = 30 * time.Millisecond
 
 // NewProxy puts a proxy before an endpoint of etcd.
 func NewProxy(t testing.TB, endpoint string) *Proxy {
@@ -182,7 +184,7 @@ func (p *Proxy) strike(l *link, n int) Fault {
 		l.mu.Lock()
 		l.doomed = true
 		l.mu.Unlock()
-		time.AfterFunc(answersToHold, l.close) // long enough for etcd to carry the request out
+		time.AfterFunc(beforeCut, l.close)
 	}
 	return fault
 }
