@@ -201,22 +201,31 @@ func hashAfter(records []eventlog.Record, i int, cursor eventlog.Cursor) eventlo
 func (l *leader) launch(appending context.Context) {
 	b := l.open
 	l.open, l.full = nil, false
-	if len(b.records) == 0 {
-		// Nothing to write: what the commands want is so already, and durable, as nothing is in flight.
-		b.txn.Abort()
-		b.answer(nil)
-		return
-	}
 	l.inFlight = b
 	config := l.replica.config
 	go func() {
 		start := config.Now()
-		_, err := config.Log.Append(appending, eventlog.StreamIPAM, b.after, b.records, l.fence)
+		err := l.send(appending, b)
 		l.landed <- outcome{err: err, took: config.Now().Sub(start)}
 	}()
 	runtime.Gosched() // let the transaction leave first
 	b.txn.Commit()
 	b.db = l.replica.db.Clone()
+}
+
+// send appends a batch. One without events, as all that its commands want is so already, must still be sure that this is
+// no old news: another may lead by now.
+func (l *leader) send(ctx context.Context, b *batch) error {
+	log := l.replica.config.Log
+	if len(b.records) > 0 {
+		_, err := log.Append(ctx, eventlog.StreamIPAM, b.after, b.records, l.fence)
+		return err
+	}
+	head, err := log.Head(ctx, eventlog.StreamIPAM)
+	if err == nil && head != b.after {
+		err = fmt.Errorf("%w: it is at event %d, not %d", eventlog.ErrConflict, head.Seq, b.after.Seq)
+	}
+	return err
 }
 
 func (b *batch) answer(err error) {
@@ -262,7 +271,9 @@ func (l *leader) settle(ctx, appending context.Context, o outcome) error {
 func (l *leader) publish(b *batch, o outcome) {
 	l.durable = b.db
 	l.replica.view.Store(b.db.View())
-	l.replica.config.Observer.Appended(len(b.records), b.bytes, o.took)
+	if len(b.records) > 0 {
+		l.replica.config.Observer.Appended(len(b.records), b.bytes, o.took)
+	}
 	b.answer(nil)
 }
 
