@@ -16,6 +16,8 @@ import (
 	"github.com/spf13/pflag"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"galaxy/eventlog/etcdlog"
 )
@@ -47,6 +49,12 @@ func (f *Flags) Add(flags *pflag.FlagSet) {
 	flags.DurationVar(&f.Timeout, "etcd-timeout", 5*time.Second, "how long to wait for etcd's first answer")
 }
 
+// reconnect tries again soon after a connection is lost: every decision waits for it.
+var reconnect = grpc.WithConnectParams(grpc.ConnectParams{
+	Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
+	MinConnectTimeout: 3 * time.Second,
+})
+
 // Options are those of the log.
 func (f *Flags) Options() etcdlog.Options {
 	return etcdlog.Options{Prefix: f.Prefix, AttemptTimeout: max(f.Timeout, time.Second)}
@@ -67,7 +75,7 @@ func (f *Flags) Connect(ctx context.Context) (*clientv3.Client, error) {
 	}
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: f.Endpoints, TLS: secure, DialTimeout: f.Timeout, Logger: zap.NewNop(),
-		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: f.Timeout,
+		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: f.Timeout, DialOptions: []grpc.DialOption{reconnect},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to etcd at %s: %w", f.where(), err)
