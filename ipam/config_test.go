@@ -1,0 +1,136 @@
+package ipam
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+	"pgregory.net/rapid"
+)
+
+// TestConfig reads configurations and prints what they say, or what is wrong with them.
+func TestConfig(t *testing.T) {
+	datadriven.RunTest(t, "testdata/config.txt", func(_ *testing.T, d *datadriven.TestData) string {
+		subnets, err := ParseConfig([]byte(d.Input))
+		if err != nil {
+			return "error: " + err.Error() + "\n"
+		}
+		var text strings.Builder
+		for _, s := range subnets {
+			fmt.Fprintf(&text, "%s gateway %s vlan %d nodes %v ranges %v: %d addresses\n", s.Prefix, s.Gateway, s.VLAN, s.NodeNetworks, s.Ranges, s.Len())
+		}
+		return text.String()
+	})
+}
+
+func FuzzConfig(f *testing.F) {
+	f.Add(`[{"nodeSubnets":["10.1.0.0/16"],"subnet":"10.0.0.0/24","gateway":"10.0.0.1","vlan":3,"ips":["10.0.0.2~10.0.0.9","10.0.0.10"]}]`)
+	f.Add(`[{"routableSubnet":"10.1.0.0/16","subnet":"fd00::/64","gateway":"fd00::1","ips":["fd00::2~fd00::ffff:ffff:ffff:ffff"]}]`)
+	f.Add(`[{"nodeSubnets":["0.0.0.0/0"],"subnet":"255.255.255.0/24","gateway":"255.255.255.1","ips":["255.255.255.250~255.255.255.255"]}]`)
+	f.Add(`[]`)
+	f.Fuzz(func(t *testing.T, text string) {
+		subnets, err := ParseConfig([]byte(text))
+		if err != nil {
+			return
+		}
+		var all []Range
+		for _, s := range subnets {
+			if len(s.NodeNetworks) == 0 || !s.Prefix.Contains(s.Gateway) || s.Contains(s.Gateway) {
+				t.Fatalf("accepted: %+v", s)
+			}
+			for i, r := range s.Ranges {
+				if !s.Prefix.Contains(r.First) || !s.Prefix.Contains(r.Last) || r.Last.Less(r.First) || i > 0 && !s.Ranges[i-1].Last.Next().Less(r.First) {
+					t.Fatalf("accepted: %+v", s)
+				}
+			}
+			all = append(all, s.Ranges...)
+		}
+		for i, r := range all {
+			for _, other := range all[:i] {
+				if r.Overlaps(other) {
+					t.Fatalf("%s and %s overlap", r, other)
+				}
+			}
+		}
+	})
+}
+
+func TestNodeNetworkOf(t *testing.T) {
+	subnets, err := ParseConfig([]byte(`[
+		{"nodeSubnets":["10.49.28.0/26","10.49.29.0/24"],"ips":[],"subnet":"10.0.80.0/24","gateway":"10.0.80.1"},
+		{"routableSubnet":"10.180.1.2/32","ips":[],"subnet":"10.180.154.0/24","gateway":"10.180.154.1"}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for node, want := range map[string]string{
+		"10.49.28.0": "10.49.28.0/26", "10.49.28.63": "10.49.28.0/26", "10.49.28.64": "", "10.49.29.7": "10.49.29.0/24",
+		"10.180.1.2": "10.180.1.2/32", "10.180.1.3": "", "fd00::1": "",
+	} {
+		network, ok := NodeNetworkOf(subnets, netip.MustParseAddr(node))
+		if ok != (want != "") || ok && network.String() != want {
+			t.Errorf("%s is in %v, want %q", node, network, want)
+		}
+	}
+}
+
+// TestRangeLaws compares ranges with plain sets of addresses.
+func TestRangeLaws(t *testing.T) {
+	drawRange := func(t *rapid.T, base netip.Addr, name string) Range {
+		first := Plus(base, uint64(rapid.IntRange(0, 30).Draw(t, name)))
+		return Range{First: first, Last: Plus(first, uint64(rapid.IntRange(0, 9).Draw(t, name+" length")))}
+	}
+	set := func(rs ...Range) map[netip.Addr]bool {
+		all := map[netip.Addr]bool{}
+		for _, r := range rs {
+			for a := r.First; r.Contains(a); a = a.Next() {
+				all[a] = true
+			}
+		}
+		return all
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		base := netip.MustParseAddr(rapid.SampledFrom([]string{"10.0.0.240", "fd00::fff0", "255.255.255.200"}).Draw(t, "base"))
+		a, b, c := drawRange(t, base, "a"), drawRange(t, base, "b"), drawRange(t, base, "c")
+		if got := uint64(len(set(a))); got != a.Len() {
+			t.Fatalf("%s has %d addresses, says %d", a, got, a.Len())
+		}
+		both, ok := a.Intersect(b)
+		for addr := range set(a, b) {
+			in := a.Contains(addr) && b.Contains(addr)
+			if in != (ok && both.Contains(addr)) {
+				t.Fatalf("intersection of %s and %s is %s: %s", a, b, both, addr)
+			}
+		}
+		others := []Range{b}
+		if !b.Overlaps(c) {
+			others = MergeRanges([]Range{b, c})
+		}
+		left, gone := set(a.Minus(others)...), set(others...)
+		for addr := range set(a) {
+			if left[addr] == gone[addr] {
+				t.Fatalf("%s minus %v is %v: %s", a, others, a.Minus(others), addr)
+			}
+		}
+		if parsed, err := ParseRange(a.String()); err != nil || parsed != a {
+			t.Fatalf("%s is read as %s, %v", a, parsed, err)
+		}
+	})
+}
+
+func TestRangeEnds(t *testing.T) {
+	whole := PrefixRange(netip.MustParsePrefix("0.0.0.0/0"))
+	if whole.Len() != 1<<32 || whole.Last.String() != "255.255.255.255" {
+		t.Errorf("0.0.0.0/0 is %s with %d addresses", whole, whole.Len())
+	}
+	wide := PrefixRange(netip.MustParsePrefix("fd00::/8"))
+	if wide.Len() != ^uint64(0) {
+		t.Errorf("fd00::/8 has %d addresses, which is not saturated", wide.Len())
+	}
+	for _, bad := range []string{"", "~", "10.0.0.9~10.0.0.2", "10.0.0.1~fd00::1", "::ffff:10.0.0.1", "fe80::1%eth0", "10.0.0.256", "10.0.0.1~10.0.0.2~10.0.0.3"} {
+		if r, err := ParseRange(bad); err == nil {
+			t.Errorf("%q is read as %s", bad, r)
+		}
+	}
+}
