@@ -1,0 +1,300 @@
+package allocator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"galaxy/eventlog"
+	"galaxy/eventlog/memlog"
+	"galaxy/ipam"
+	"galaxy/projections"
+)
+
+var (
+	testNodes  = netip.MustParsePrefix("192.168.0.0/16")
+	testConfig = `[{"nodeSubnets":["192.168.0.0/16"],"subnet":"10.0.0.0/16","gateway":"10.0.0.1","ips":["10.0.0.2~10.0.255.254"]}]`
+)
+
+// stand is a replica that leads on a log in memory.
+type stand struct {
+	log     *memlog.Log
+	replica *Replica
+	ended   chan error
+	stop    func()
+}
+
+func newStand(t *testing.T, log *memlog.Log, actor string) *stand {
+	t.Helper()
+	r, err := NewReplica(t.Context(), Config{Log: log, Actor: actor, Now: time.Now, Rules: Rules{ReuseDelay: DefaultReuseDelay}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &stand{log: log, replica: r, ended: make(chan error, 1)}
+}
+
+func (s *stand) lead(t *testing.T, fence eventlog.Fence) *stand {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	go func() { s.ended <- s.replica.Lead(ctx, fence) }()
+	t.Cleanup(stop)
+	for !s.replica.Leading() {
+		time.Sleep(time.Millisecond)
+	}
+	return s
+}
+
+func (s *stand) configured(t *testing.T) *stand {
+	t.Helper()
+	subnets, err := ipam.ParseConfig([]byte(testConfig))
+	if err == nil {
+		_, err = s.replica.Do(t.Context(), "test", Configure{Source: "test", Subnets: subnets})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func testPod(i int) Pod {
+	return Pod{
+		Owner: ipam.Owner{Kind: ipam.KindStatefulSet, Namespace: "ns", App: "app", Pod: fmt.Sprintf("app-%d", i)}, UID: fmt.Sprintf("u%d", i),
+	}
+}
+
+func bindTo(i int) Bind { return Bind{Pod: testPod(i), Node: "n", NodeNetwork: testNodes} }
+
+// bindAll binds n pods at once and returns the errors.
+func (s *stand) bindAll(t *testing.T, n int) []error {
+	t.Helper()
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { _, errs[i] = s.replica.Do(t.Context(), "test", bindTo(i)) })
+	}
+	wg.Wait()
+	return errs
+}
+
+// replayed is what the log says.
+func replayed(t *testing.T, log eventlog.Log) *projections.View {
+	t.Helper()
+	db, err := projections.Load(t.Context(), log, projections.Until{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db.View()
+}
+
+func TestManyCallers(t *testing.T) {
+	s := newStand(t, memlog.NewWithLimits(eventlog.Limits{Events: 7, Bytes: 1 << 20}), "a").lead(t, eventlog.Fence{}).configured(t)
+	for i, err := range s.bindAll(t, 500) {
+		if err != nil {
+			t.Fatalf("pod %d: %v", i, err)
+		}
+	}
+	view := replayed(t, s.log)
+	if got := view.Share(testPod(0).Owner.AppLevel()).Held; got != 500 {
+		t.Fatalf("%d addresses are held, want 500", got)
+	}
+	if view.Digest() != s.replica.View().Digest() {
+		t.Fatal("the replica and the log differ")
+	}
+}
+
+// TestLostAnswers: the log says that it does not know, whether the events landed or not. Callers are told so, the lead
+// ends, and the next one finds the truth.
+func TestLostAnswers(t *testing.T) {
+	for _, landed := range []bool{true, false} {
+		s := newStand(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
+		s.log.SetFault(func(string, eventlog.Head) memlog.Fault {
+			return memlog.Fault{Err: eventlog.ErrOutcomeUnknown, Landed: landed}
+		})
+		if _, err := s.replica.Do(t.Context(), "test", bindTo(1)); !errors.Is(err, eventlog.ErrOutcomeUnknown) {
+			t.Fatalf("landed %t: the caller was told %v", landed, err)
+		}
+		if err := <-s.ended; !errors.Is(err, eventlog.ErrOutcomeUnknown) {
+			t.Fatalf("landed %t: the lead ended with %v", landed, err)
+		}
+		if held := s.replica.View().Address(netip.MustParseAddr("10.0.0.2")); held != nil {
+			t.Fatalf("landed %t: readers see what nobody knows to be durable", landed)
+		}
+		s.log.SetFault(nil)
+		s.lead(t, eventlog.Fence{})
+		if held := s.replica.View().Address(netip.MustParseAddr("10.0.0.2")); (held != nil) != landed {
+			t.Fatalf("landed %t: after catching up the address is %+v", landed, held)
+		}
+		if _, err := s.replica.Do(t.Context(), "test", bindTo(1)); err != nil {
+			t.Fatalf("landed %t: asked again: %v", landed, err)
+		}
+		if head := s.replica.View().Position().Head.Seq; head != 2 {
+			t.Fatalf("landed %t: the log has %d events, want 2", landed, head)
+		}
+	}
+}
+
+// TestConflict: another writer was faster; all commands are decided again on what it wrote.
+func TestConflict(t *testing.T) {
+	log := memlog.New()
+	a := newStand(t, log, "a").lead(t, eventlog.Fence{}).configured(t)
+	b := newStand(t, log, "b").lead(t, eventlog.Fence{})
+	for i, err := range append(a.bindAll(t, 40), b.bindAll(t, 80)...) {
+		if err != nil {
+			t.Fatalf("%d: %v", i, err)
+		}
+	}
+	if got := replayed(t, log).Share(testPod(0).Owner.AppLevel()).Held; got != 80 {
+		t.Fatalf("%d addresses are held, want 80", got)
+	}
+}
+
+// TestNoOldNews: a command that seems fulfilled already is still checked against the log.
+func TestNoOldNews(t *testing.T) {
+	log := memlog.New()
+	a := newStand(t, log, "a").lead(t, eventlog.Fence{}).configured(t)
+	b := newStand(t, log, "b").lead(t, eventlog.Fence{})
+	if _, err := a.replica.Do(t.Context(), "test", bindTo(1)); err != nil {
+		t.Fatal(err)
+	}
+	// b has not heard of the pod, so there seems to be nothing to end.
+	result, err := b.replica.Do(t.Context(), "test", EndPod{Pod: testPod(1)})
+	if err != nil || len(result.Released) != 1 {
+		t.Fatalf("b released %v, %v", result.Released, err)
+	}
+}
+
+func TestFenced(t *testing.T) {
+	log := memlog.New()
+	log.SetFence("leader", 5)
+	s := newStand(t, log, "a").lead(t, eventlog.Fence{Key: "leader", Revision: 5}).configured(t)
+	log.SetFence("leader", 6)
+	if _, err := s.replica.Do(t.Context(), "test", bindTo(1)); !errors.Is(err, eventlog.ErrFenced) {
+		t.Fatalf("the caller was told %v", err)
+	}
+	if err := <-s.ended; !errors.Is(err, eventlog.ErrFenced) {
+		t.Fatalf("the lead ended with %v", err)
+	}
+	if _, err := s.replica.Do(t.Context(), "test", bindTo(1)); !errors.Is(err, ErrNotLeader) {
+		t.Fatalf("after the lead the caller was told %v", err)
+	}
+}
+
+func TestTooLarge(t *testing.T) {
+	s := newStand(t, memlog.NewWithLimits(eventlog.Limits{Events: 100, Bytes: 2000}), "a").lead(t, eventlog.Fence{}).configured(t)
+	var many []string
+	for i := range 100 {
+		many = append(many, fmt.Sprintf(`{"nodeSubnets":["192.168.0.0/16"],"subnet":"10.1.%d.0/24","gateway":"10.1.%d.1","ips":["10.1.%d.2"]}`, i, i, i))
+	}
+	subnets, err := ipam.ParseConfig([]byte("[" + strings.Join(many, ",") + "]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.replica.Do(t.Context(), "test", Configure{Source: "large", Subnets: subnets}); !errors.Is(err, eventlog.ErrTooLarge) {
+		t.Fatalf("the caller was told %v", err)
+	}
+	if _, err := s.replica.Do(t.Context(), "test", bindTo(1)); err != nil {
+		t.Fatalf("after a refusal: %v", err)
+	}
+}
+
+// TestRepeats: a command with more to do than a transaction can hold is carried out in several.
+func TestRepeats(t *testing.T) {
+	s := newStand(t, memlog.NewWithLimits(eventlog.Limits{Events: 10, Bytes: 1 << 20}), "a").lead(t, eventlog.Fence{}).configured(t)
+	result, err := s.replica.Do(t.Context(), "test", SizePool{Pool: "p", Size: 95, PreAllocate: true})
+	if err != nil || result.Held != 95 {
+		t.Fatalf("holds %d, %v", result.Held, err)
+	}
+	result, err = s.replica.Do(t.Context(), "test", DeletePool{Pool: "p"})
+	if err != nil || len(result.Released) != 95 {
+		t.Fatalf("released %d, %v", len(result.Released), err)
+	}
+	if s.replica.View().Pool("p") != nil {
+		t.Fatal("the pool is still there")
+	}
+}
+
+// TestStop: the end of a lead answers everybody, truly.
+func TestStop(t *testing.T) {
+	s := newStand(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
+	var wg sync.WaitGroup
+	errs := make([]error, 200)
+	for i := range errs {
+		wg.Go(func() { _, errs[i] = s.replica.Do(t.Context(), "test", bindTo(i)) })
+	}
+	s.stop()
+	if err := <-s.ended; err != nil {
+		t.Fatalf("the lead ended with %v", err)
+	}
+	wg.Wait()
+	view := replayed(t, s.log)
+	for i, err := range errs {
+		if held := len(collect(view.Held(testPod(i).Owner))); (err == nil) != (held == 1) {
+			t.Errorf("pod %d was told %v and holds %d", i, err, held)
+		}
+	}
+}
+
+func TestCallerGivesUp(t *testing.T) {
+	s := newStand(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.replica.Do(ctx, "test", bindTo(1)); !errors.Is(err, context.Canceled) {
+		t.Fatalf("the caller was told %v", err)
+	}
+}
+
+func TestRulesAreChecked(t *testing.T) {
+	for _, delay := range []time.Duration{-time.Second, 1500 * time.Millisecond, 2 * time.Hour} {
+		if _, err := NewReplica(t.Context(), Config{Log: memlog.New(), Actor: "a", Now: time.Now, Rules: Rules{ReuseDelay: delay}}, nil); err == nil {
+			t.Errorf("a reuse delay of %s is accepted", delay)
+		}
+	}
+}
+
+// TestSnapshots: a leader saves its state, and the next start reads it.
+func TestSnapshots(t *testing.T) {
+	s := newStand(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
+	ctx, stop := context.WithCancel(t.Context())
+	saved := make(chan eventlog.Head, 1)
+	var keeping sync.WaitGroup
+	keeping.Go(func() {
+		Snapshots{Every: 10, Look: time.Millisecond, Report: func(at eventlog.Head, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			select {
+			case saved <- at:
+			default:
+			}
+		}}.Keep(ctx, s.replica)
+	})
+	s.bindAll(t, 30)
+	at := <-saved
+	stop()
+	keeping.Wait()
+	head, r, err := s.log.LoadSnapshot(t.Context(), eventlog.StreamIPAM, 0)
+	if err != nil || head.Seq < at.Seq || at.Seq < 10 {
+		t.Fatalf("saved at %d, newest at %d: %v", at.Seq, head.Seq, err)
+	}
+	db, err := projections.Restore(r)
+	if err != nil || db.View().Position().Head != head {
+		t.Fatalf("restored at %v: %v", db.View().Position(), err)
+	}
+}
+
+// TestGenerationChanges: a log that was restored is not the one that was known.
+func TestGenerationChanges(t *testing.T) {
+	s := newStand(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
+	s.stop()
+	<-s.ended
+	s.log.Regenerate()
+	if err := s.replica.Lead(t.Context(), eventlog.Fence{}); !errors.Is(err, eventlog.ErrGeneration) {
+		t.Fatalf("leading on another generation ends with %v", err)
+	}
+}
