@@ -1,0 +1,222 @@
+package extender
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"galaxy/allocator"
+	"galaxy/eventlog"
+	"galaxy/ipam"
+	"galaxy/projections"
+)
+
+// AddressPage is a page of GET /v1/ip.
+type AddressPage struct {
+	Last             bool         `json:"last"`
+	TotalElements    int64        `json:"totalElements" doc:"The largest 64-bit number when there are more"`
+	TotalPages       int64        `json:"totalPages"`
+	First            bool         `json:"first"`
+	NumberOfElements int          `json:"numberOfElements"`
+	Size             int          `json:"size"`
+	Number           int          `json:"number" doc:"Of this page, from 0"`
+	Content          []AddressRow `json:"content,omitempty"`
+}
+
+type output[T any] struct{ Body T }
+
+type statusOutput[T any] struct {
+	Status int
+	Body   T
+}
+
+// ReserveBody is the body of PUT /v1/ip/{ip}: whom to keep the address for.
+type ReserveBody struct {
+	OwnerFields
+	Reason string `json:"reason,omitempty" doc:"For the log"`
+}
+
+// AddressAnswer is the answer to PUT /v1/ip/{ip}.
+type AddressAnswer struct {
+	Code    int        `json:"code"`
+	Message string     `json:"message"`
+	Content AddressRow `json:"content"`
+}
+
+func (rest *REST) registerAddresses(api huma.API) {
+	op := operation(api, http.MethodGet, "/v1/ip", "listAddresses", "Addresses, held and free; only held ones when a field is given")
+	huma.Register(api, op, func(_ context.Context, in *listInput) (*output[AddressPage], error) {
+		page, err := rest.list(in)
+		return &output[AddressPage]{page}, err
+	})
+	rest.registerRelease(api)
+	op = operation(api, http.MethodGet, "/v1/ip/{ip}", "getAddress", "One address, now or at a point of the past")
+	huma.Register(api, op, func(ctx context.Context, in *struct {
+		IP string `path:"ip"`
+		At string `query:"at" doc:"An RFC 3339 time, or the sequence number of an event: the state after it"`
+	}) (*output[AddressRow], error) {
+		row, err := rest.one(ctx, in.IP, in.At)
+		return &output[AddressRow]{row}, failureOf(err)
+	})
+	op = operation(api, http.MethodPut, "/v1/ip/{ip}", "reserveAddress", "Keep a free address for an app, a pool or a pod")
+	huma.Register(api, op, func(ctx context.Context, in *struct {
+		bodyInput
+		IP string `path:"ip"`
+	}) (*output[AddressAnswer], error) {
+		row, err := rest.reserve(ctx, in.IP, in.RawBody)
+		return &output[AddressAnswer]{AddressAnswer{Code: http.StatusOK, Content: row}}, failureOf(err)
+	})
+	describeBody[ReserveBody](api, op.Path, op.Method, "ReserveBody")
+	rest.registerHistory(api)
+}
+
+// list is GET /v1/ip.
+func (rest *REST) list(in *listInput) (AddressPage, error) {
+	paging, err := in.paging()
+	if err != nil {
+		return AddressPage{}, err
+	}
+	rows := rest.reader()
+	list, err := in.list(rows.view)
+	if err != nil {
+		return AddressPage{}, err
+	}
+	total := list.len()
+	start := min(paging.page*paging.size, total)
+	end := min(start+paging.size, total)
+	page := AddressPage{
+		Last: end >= total, TotalElements: int64(min(total, math.MaxInt64)), TotalPages: int64(pages(total, paging.size)),
+		First: start == 0, NumberOfElements: int(end - start), Size: int(paging.size), Number: int(start / paging.size),
+	}
+	for i := start; i < end; i++ {
+		page.Content = append(page.Content, rows.row(list.at(i)))
+	}
+	return page, nil
+}
+
+func pages(total, size uint64) uint64 {
+	n := total / size
+	if total%size != 0 {
+		n++
+	}
+	return n
+}
+
+func parseIP(text string) (netip.Addr, error) {
+	addr, err := ipam.ParseAddr(text)
+	if err != nil {
+		return addr, badRequest("%v", err)
+	}
+	return addr, nil
+}
+
+// one is GET /v1/ip/{ip}.
+func (rest *REST) one(ctx context.Context, text, at string) (AddressRow, error) {
+	addr, err := parseIP(text)
+	if err != nil {
+		return AddressRow{}, err
+	}
+	rows := rest.reader()
+	if at != "" {
+		if rows, err = rest.readerAt(ctx, at); err != nil {
+			return AddressRow{}, err
+		}
+	}
+	row := rows.row(addr)
+	if row.Subnet == "" && row.State == "free" {
+		return row, notFound("%s is in no configured subnet, and nobody holds it", addr)
+	}
+	return row, nil
+}
+
+// readerAt reads the past, where nothing is known of the cluster.
+func (rest *REST) readerAt(ctx context.Context, at string) (reader, error) {
+	ctx, cancel := context.WithTimeout(ctx, restTimeout)
+	defer cancel()
+	until, err := rest.parsePoint(ctx, at)
+	if err != nil {
+		return reader{}, err
+	}
+	view, err := rest.asOf(ctx, until)
+	if err != nil {
+		return reader{}, err
+	}
+	now := until.Time
+	if now.IsZero() {
+		now = view.Position().Time
+	}
+	return reader{view: view, cluster: emptyCluster{}, now: now, delay: rest.Replica.Env().Rules.ReuseDelay}, nil
+}
+
+func (rest *REST) parsePoint(ctx context.Context, at string) (projections.Until, error) {
+	if moment, err := time.Parse(time.RFC3339, at); err == nil {
+		return projections.Until{Time: moment}, nil
+	}
+	seq, err := strconv.ParseUint(at, 10, 64)
+	if err != nil || seq == 0 {
+		return projections.Until{}, badRequest("at: %q is neither an RFC 3339 time such as 2026-11-23T09:00:00Z nor the sequence number of an event", at)
+	}
+	head, err := rest.Events.Head(ctx, eventlog.StreamIPAM)
+	if err != nil {
+		return projections.Until{}, fmt.Errorf("read the head of the log: %w", err)
+	}
+	if seq > head.Seq {
+		return projections.Until{}, notFound("event %d is not written yet; the newest is %d", seq, head.Seq)
+	}
+	return projections.Until{Seq: seq}, nil
+}
+
+// reserve is PUT /v1/ip/{ip}.
+func (rest *REST) reserve(ctx context.Context, text string, body []byte) (AddressRow, error) {
+	addr, err := parseIP(text)
+	if err != nil {
+		return AddressRow{}, err
+	}
+	var asked ReserveBody
+	if err := readJSON(body, &asked); err != nil {
+		return AddressRow{}, err
+	}
+	owner := asked.owner()
+	switch {
+	case owner.IsZero():
+		return AddressRow{}, badRequest("nobody to reserve %s for; name a poolName, an appName, or a podName", addr)
+	case owner.Namespace == "" && (owner.App != "" || owner.Pod != ""):
+		return AddressRow{}, badRequest("namespace is missing")
+	}
+	if err := checkNames(owner.Kind, owner.Namespace, owner.App, owner.Pod, owner.Pool); err != nil {
+		return AddressRow{}, err
+	}
+	if len(asked.Reason) > maxReason {
+		return AddressRow{}, badRequest("reason has %d characters; at most %d", len(asked.Reason), maxReason)
+	}
+	ctx, cancel := context.WithTimeout(ctx, restTimeout)
+	defer cancel()
+	reason := nonEmpty(asked.Reason, "reserved by an administrator")
+	if _, err := rest.Replica.Do(ctx, newCause(), allocator.Reserve{Address: addr, Owner: owner, Reason: reason}); err != nil {
+		return AddressRow{}, err
+	}
+	return rest.reader().row(addr), nil
+}
+
+const maxReason = 1024
+
+// checkNames keeps what no Kubernetes object can be called out of the log.
+func checkNames(names ...string) error {
+	for _, name := range names {
+		if len(name) > maxNameLength {
+			return badRequest("the name %.32q... has %d characters; at most %d", name, len(name), maxNameLength)
+		}
+		for _, r := range name {
+			if r < ' ' || r == 0x7f {
+				return badRequest("the name %q has a control character", name)
+			}
+		}
+	}
+	return nil
+}

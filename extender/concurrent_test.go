@@ -1,0 +1,66 @@
+package extender_test
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+
+	extenderv1 "k8s.io/kube-scheduler/extender/v1"
+
+	"galaxy/allocator"
+	"galaxy/ipam"
+)
+
+// TestConcurrent lets many pods be filtered, bound and ended at once, while the cluster and the configuration change. No two
+// pods get one address, and the extender never fails but for want of addresses.
+func TestConcurrent(t *testing.T) {
+	b := newBed(t, fixture)
+	b.objects()
+	subnets, err := ipam.ParseConfig([]byte(fixture))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var workers sync.WaitGroup
+	for w := range 4 { // node3 alone has addresses for all of them
+		workers.Go(func() {
+			for i := range 20 {
+				name := fmt.Sprintf("sts%d-%d", w, i)
+				pod := podText("ns1", name, "StatefulSet/"+fmt.Sprintf("sts%d", w), nil)
+				var result extenderv1.ExtenderFilterResult
+				body := fmt.Sprintf(`{"Pod":%s,"NodeNames":["node3","node4","node5"]}`, pod)
+				if code := ask(t, http.MethodPost, b.scheduler.URL+"/v1/filter", body, &result); code != http.StatusOK || result.Error != "" {
+					t.Errorf("filter: %d %s", code, result.Error)
+				}
+				if result.NodeNames == nil || len(*result.NodeNames) == 0 {
+					continue
+				}
+				node := (*result.NodeNames)[0]
+				if fault := b.bind("ns1", name, "uid-"+name, node); fault != "" {
+					t.Errorf("bind: %s", fault)
+				}
+				owner := ipam.Owner{Kind: "statefulset", Namespace: "ns1", App: fmt.Sprintf("sts%d", w), Pod: name}
+				held := 0
+				for a := range b.replica.View().Held(owner) {
+					held++
+					if a.PodUID != "uid-"+name || a.Node != node {
+						t.Errorf("%s is held by %s on %s", a.Addr, a.PodUID, a.Node)
+					}
+				}
+				if held != 1 {
+					t.Errorf("%s holds %d addresses", name, held)
+				}
+				b.do(allocator.EndPod{Pod: allocator.Pod{Owner: owner, UID: "uid-" + name}})
+			}
+		})
+	}
+	workers.Go(func() {
+		for range 20 {
+			b.objects()
+			b.do(allocator.Configure{Source: "again", Subnets: subnets})
+			ask(t, http.MethodGet, b.rest.URL+"/metrics", "", nil)
+			b.get("/v1/ip?keyword=sts", nil)
+		}
+	})
+	workers.Wait()
+}

@@ -1,0 +1,228 @@
+package extender
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"galaxy/eventlog"
+	"galaxy/ipam"
+	"galaxy/projections"
+)
+
+// HistoryEntry is one event about an address: whom it was held for from then on, and until when.
+type HistoryEntry struct {
+	Seq       uint64     `json:"seq"`
+	Type      string     `json:"type" doc:"Of the event"`
+	From      time.Time  `json:"from"`
+	To        *time.Time `json:"to,omitempty" doc:"When the next event came; absent while it lasts"`
+	Key       string     `json:"key,omitempty" doc:"The owner as one text; of a release, the one that held it"`
+	Namespace string     `json:"namespace,omitempty"`
+	AppName   string     `json:"appName,omitempty"`
+	AppType   string     `json:"appType,omitempty"`
+	PodName   string     `json:"podName,omitempty"`
+	PoolName  string     `json:"poolName,omitempty"`
+	PodUID    string     `json:"podUID,omitempty"`
+	Node      string     `json:"node,omitempty"`
+	Policy    string     `json:"policy,omitempty"`
+	Reason    string     `json:"reason,omitempty"`
+	Actor     string     `json:"actor" doc:"Who decided"`
+	Cause     string     `json:"cause,omitempty" doc:"Why: the uid of a pod, the name of a request"`
+}
+
+// HistoryAnswer is the history of an address, oldest first.
+type HistoryAnswer struct {
+	IP      string         `json:"ip"`
+	Entries []HistoryEntry `json:"entries"`
+	Older   uint64         `json:"older,omitempty" doc:"There is more: ask again with this as newest"`
+}
+
+func (rest *REST) registerHistory(api huma.API) {
+	op := operation(api, http.MethodGet, "/v1/ip/{ip}/history", "getHistory", "What has happened to an address, oldest first")
+	huma.Register(api, op, func(ctx context.Context, in *struct {
+		IP     string `path:"ip"`
+		Limit  string `query:"limit" doc:"Events, the newest ones; default 100, at most 1000"`
+		Newest string `query:"newest" doc:"Sequence number of the newest event wanted, as older gave it"`
+	}) (*output[HistoryAnswer], error) {
+		ctx, cancel := context.WithTimeout(ctx, restTimeout)
+		defer cancel()
+		answer, err := rest.history(ctx, in.IP, in.Limit, in.Newest)
+		return &output[HistoryAnswer]{answer}, failureOf(err)
+	})
+}
+
+// history is GET /v1/ip/{ip}/history.
+func (rest *REST) history(ctx context.Context, text, limitText, newestText string) (HistoryAnswer, error) {
+	addr, err := parseIP(text)
+	if err != nil {
+		return HistoryAnswer{}, err
+	}
+	limit := numberOr(limitText, 1, defaultLogPage)
+	if limit > maxLogPage {
+		return HistoryAnswer{}, badRequest("limit %s is above %d", limitText, maxLogPage)
+	}
+	view := rest.Replica.View()
+	newest := newestAbout(view, addr)
+	if newestText != "" {
+		if newest, err = strconv.ParseUint(newestText, 10, 64); err != nil || newest == 0 || newest > view.Position().Head.Seq {
+			return HistoryAnswer{}, badRequest("newest: %q is not the sequence number of an event that is written", newestText)
+		}
+	}
+	past := past{log: rest.Events, addr: addr, limit: int(limit), forgotten: view.Position().FirstForget}
+	if err := past.walk(ctx, newest, view.Position().Head.Seq); err != nil {
+		return HistoryAnswer{}, err
+	}
+	return HistoryAnswer{IP: addr.String(), Entries: past.entries(), Older: past.older}, nil
+}
+
+// newestAbout is the newest event about an address that the view remembers; 0 if it remembers none.
+func newestAbout(view *projections.View, addr netip.Addr) uint64 {
+	if a := view.Address(addr); a != nil {
+		return a.Seq
+	}
+	if r := view.Released(addr); r != nil {
+		return r.Seq
+	}
+	return 0
+}
+
+// past gathers the events about one address, newest first.
+type past struct {
+	log       eventlog.Log
+	addr      netip.Addr
+	limit     int
+	forgotten uint64 // from this event on, a chain may end although there is more; 0: never
+
+	found []eventlog.Event
+	older uint64
+}
+
+// walk follows the chain back from an event. Where the chain ends but older events may have been forgotten, the log itself
+// is searched.
+func (p *past) walk(ctx context.Context, newest, head uint64) error {
+	seq, before := newest, head+1
+	for seq != 0 {
+		if len(p.found) == p.limit {
+			p.older = seq
+			return nil
+		}
+		e, err := p.read(ctx, seq)
+		if err != nil {
+			return err
+		}
+		about, after := aboutAddress(e.Data)
+		if about != p.addr {
+			return badRequest("event %d is not about %s", seq, p.addr)
+		}
+		p.found = append(p.found, e)
+		seq, before = after, seq
+	}
+	if p.forgotten == 0 || p.forgotten >= before {
+		return nil
+	}
+	return p.search(ctx, before-1)
+}
+
+func (p *past) read(ctx context.Context, seq uint64) (eventlog.Event, error) {
+	for records, err := range p.log.Read(ctx, eventlog.StreamIPAM, seq-1, seq) {
+		if err != nil {
+			return eventlog.Event{}, fmt.Errorf("read event %d: %w", seq, err)
+		}
+		for _, r := range records {
+			return eventlog.Decode(r)
+		}
+	}
+	return eventlog.Event{}, fmt.Errorf("read event %d: %w: it is missing", seq, eventlog.ErrCorrupt)
+}
+
+// search reads the log from its start for events about the address, and keeps the newest of them.
+func (p *past) search(ctx context.Context, through uint64) error {
+	if through == 0 {
+		return nil
+	}
+	room := p.limit - len(p.found)
+	text := []byte(strconv.Quote(p.addr.String()))
+	var found []eventlog.Event // oldest first
+	for records, err := range p.log.Read(ctx, eventlog.StreamIPAM, 0, through) {
+		if err != nil {
+			return fmt.Errorf("search the log: %w", err)
+		}
+		for _, r := range records {
+			if !bytes.Contains(r.Bytes, text) {
+				continue
+			}
+			e, err := eventlog.Decode(r)
+			if err != nil {
+				return err
+			}
+			if about, _ := aboutAddress(e.Data); about == p.addr {
+				found = append(found, e)
+			}
+			if len(found) > room+1 {
+				found = slices.Delete(found, 0, 1)
+			}
+		}
+	}
+	if len(found) > room {
+		p.older = found[len(found)-room-1].Seq
+		found = found[len(found)-room:]
+	}
+	slices.Reverse(found)
+	p.found = append(p.found, found...)
+	return nil
+}
+
+// aboutAddress is the address that an event is about, and the event before it about the same.
+func aboutAddress(data eventlog.Data) (addr netip.Addr, after uint64) {
+	switch d := data.(type) {
+	case *eventlog.AddressAllocated:
+		return d.Address, d.After
+	case *eventlog.AddressBound:
+		return d.Address, d.After
+	case *eventlog.AddressReserved:
+		return d.Address, d.After
+	case *eventlog.AddressReleased:
+		return d.Address, d.After
+	default:
+		return netip.Addr{}, 0
+	}
+}
+
+// entries are the events found, oldest first.
+func (p *past) entries() []HistoryEntry {
+	entries := make([]HistoryEntry, 0, len(p.found))
+	for i, e := range slices.Backward(p.found) {
+		entry := historyEntry(e)
+		if i > 0 {
+			until := p.found[i-1].Time
+			entry.To = &until
+		}
+		entries = append(entries, entry)
+	}
+	return entries
+}
+
+func historyEntry(e eventlog.Event) HistoryEntry {
+	entry := HistoryEntry{Seq: e.Seq, Type: string(e.Data.Type()), From: e.Time, Actor: e.Actor, Cause: e.Cause}
+	var owner ipam.Owner
+	switch d := e.Data.(type) {
+	case *eventlog.AddressAllocated:
+		owner, entry.PodUID, entry.Node, entry.Policy = d.Owner, d.PodUID, d.Node, d.Policy.String()
+	case *eventlog.AddressBound:
+		owner, entry.PodUID, entry.Node, entry.Policy = d.Owner, d.PodUID, d.Node, d.Policy.String()
+	case *eventlog.AddressReserved:
+		owner, entry.PodUID, entry.Policy, entry.Reason = d.Owner, d.PodUID, d.Policy.String(), d.Reason
+	case *eventlog.AddressReleased:
+		owner, entry.Reason = d.Owner, d.Reason
+	}
+	entry.Key, entry.Namespace, entry.AppName = owner.String(), owner.Namespace, owner.App
+	entry.AppType, entry.PodName, entry.PoolName = owner.Kind, owner.Pod, owner.Pool
+	return entry
+}

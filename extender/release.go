@@ -1,0 +1,128 @@
+package extender
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"sync"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"galaxy/allocator"
+	"galaxy/ipam"
+)
+
+// ReleaseItem is an address to release, and whom the client believes it to be held for. Rows of GET /v1/ip are such items.
+type ReleaseItem struct {
+	IP string `json:"ip"`
+	OwnerFields
+}
+
+// ReleaseBody is the body of POST /v1/ip.
+type ReleaseBody struct {
+	IPs   []ReleaseItem `json:"ips"`
+	Force bool          `json:"force,omitempty" doc:"Release also what is held for pods of which nobody knows whether they run"`
+}
+
+// ReleaseAnswer says what could not be released.
+type ReleaseAnswer struct {
+	Code       int      `json:"code"`
+	Message    string   `json:"message"`
+	Unreleased []string `json:"unreleased,omitempty"`
+	Reasons    []string `json:"reasons,omitempty" doc:"Why, in the order of unreleased"`
+}
+
+// releasers is how many releases wait for the log at a time; they share transactions.
+const releasers = 64
+
+func (rest *REST) registerRelease(api huma.API) {
+	op := operation(api, http.MethodPost, "/v1/ip", "releaseAddresses", "Give addresses back whose pods are gone")
+	huma.Register(api, op, func(ctx context.Context, in *bodyInput) (*statusOutput[ReleaseAnswer], error) {
+		answer, err := rest.release(ctx, in.RawBody)
+		return &statusOutput[ReleaseAnswer]{answer.Code, answer}, failureOf(err)
+	})
+	describeBody[ReleaseBody](api, op.Path, op.Method, "ReleaseBody")
+	describeResponse(op, api, "202", "Some addresses were not released")
+}
+
+// release is POST /v1/ip. Nothing is done unless every address can be read.
+func (rest *REST) release(ctx context.Context, body []byte) (ReleaseAnswer, error) {
+	var asked ReleaseBody
+	if err := readJSON(body, &asked); err != nil {
+		return ReleaseAnswer{}, err
+	}
+	if len(asked.IPs) > maxReleased {
+		return ReleaseAnswer{}, badRequest("%d addresses in one request; at most %d", len(asked.IPs), maxReleased)
+	}
+	addrs := make([]netip.Addr, len(asked.IPs))
+	for i, item := range asked.IPs {
+		addr, err := ipam.ParseAddr(item.IP)
+		if err != nil {
+			return ReleaseAnswer{}, badRequest("ips[%d].ip: %v", i, err)
+		}
+		addrs[i] = addr
+	}
+	ctx, cancel := context.WithTimeout(ctx, restTimeout)
+	defer cancel()
+	faults := rest.releaseAll(ctx, asked, addrs)
+	answer := ReleaseAnswer{Code: http.StatusOK}
+	for i, fault := range faults {
+		if errors.Is(fault, allocator.ErrNotLeader) {
+			return ReleaseAnswer{}, fault
+		}
+		if fault != nil {
+			answer.Unreleased = append(answer.Unreleased, asked.IPs[i].IP)
+			answer.Reasons = append(answer.Reasons, fault.Error())
+		}
+	}
+	if failed := len(answer.Unreleased); failed > 0 {
+		answer.Code = http.StatusAccepted
+		answer.Message = fmt.Sprintf("released %d addresses, %d were not released", len(faults)-failed, failed)
+	}
+	return answer, nil
+}
+
+// releaseAll releases many at a time, so that they land in few transactions. The answer is in the order of the items.
+func (rest *REST) releaseAll(ctx context.Context, asked ReleaseBody, addrs []netip.Addr) []error {
+	faults := make([]error, len(addrs))
+	cause, rows := newCause(), rest.reader()
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range min(releasers, len(addrs)) {
+		workers.Go(func() {
+			for i := range next {
+				faults[i] = rest.releaseOne(ctx, cause, rows, asked.IPs[i].OwnerFields, addrs[i], asked.Force)
+			}
+		})
+	}
+	for i := range addrs {
+		next <- i
+	}
+	close(next)
+	workers.Wait()
+	return faults
+}
+
+func (rest *REST) releaseOne(ctx context.Context, cause string, rows reader, named OwnerFields, addr netip.Addr, force bool) error {
+	held := rows.view.Address(addr)
+	if held == nil {
+		return nil // free already
+	}
+	if !named.names(held.Owner) {
+		return &allocator.HolderError{Address: addr, Holder: held.Owner}
+	}
+	if status, releasable := rows.status(held.Owner); !releasable && !(force && status == statusUnknown && !rows.cluster.KnowsPods()) {
+		return notReleasable(held.Owner, status, rows.cluster.KnowsPods())
+	}
+	_, err := rest.Replica.Do(ctx, cause, allocator.Release{Address: addr, Owner: held.Owner, Reason: "released by an administrator"})
+	return err
+}
+
+func notReleasable(owner ipam.Owner, status string, known bool) error {
+	if known {
+		return fmt.Errorf("%s is there, %s; delete the pod first", owner.Describe(), status)
+	}
+	return fmt.Errorf(`nobody knows whether %s runs; send "force": true to release its address all the same`, owner.Describe())
+}

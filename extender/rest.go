@@ -1,0 +1,191 @@
+package extender
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"go.uber.org/zap"
+
+	"galaxy/allocator"
+	"galaxy/eventlog"
+	"galaxy/projections"
+)
+
+// RESTConfig is what the REST port needs. All but Cluster are required.
+type RESTConfig struct {
+	Replica Replica
+	Cluster func() Cluster // the newest cluster; nil when there is none
+	Metrics *Metrics
+	Log     *zap.Logger
+	Events  eventlog.Log
+	Version string // of this program, for the OpenAPI document
+}
+
+// REST serves the interface for people and tools (contract section 5.2).
+type REST struct {
+	RESTConfig
+	past chan struct{} // how many states of the past may be built at a time
+}
+
+// Bounds of the REST interface.
+const (
+	maxRESTBody    = 1 << 20
+	restTimeout    = 30 * time.Second
+	bodyTimeout    = 10 * time.Second
+	maxPastBuilds  = 2
+	maxReleased    = 10_000  // addresses in one release
+	maxSorted      = 200_000 // rows that are sorted other than by address
+	maxPoolSize    = allocator.MaxPoolSize
+	maxNameLength  = 253 // of a Kubernetes object
+	maxLogPage     = 1000
+	defaultLogPage = 100
+)
+
+// NewREST makes a REST.
+func NewREST(config RESTConfig) *REST {
+	return &REST{RESTConfig: config, past: make(chan struct{}, maxPastBuilds)}
+}
+
+// Handler serves /v1, /openapi.json, /metrics and the health checks.
+func (rest *REST) Handler() http.Handler {
+	mux := http.NewServeMux()
+	api := humago.New(mux, huma.Config{
+		OpenAPI: &huma.OpenAPI{OpenAPI: "3.1.0", Info: &huma.Info{
+			Title: "Galaxy IPAM", Version: rest.Version, Description: "Floating addresses of pods, and the log that says why.",
+		}},
+		Formats:       huma.DefaultFormats,
+		DefaultFormat: "application/json",
+		Transformers:  []huma.Transformer{ownErrors},
+	})
+	rest.registerAddresses(api)
+	rest.registerPools(api)
+	rest.registerLog(api)
+	addHealth(mux, rest.Replica)
+	mux.Handle("GET /metrics", rest.Metrics.Handler())
+	document, err := json.Marshal(api.OpenAPI())
+	if err != nil {
+		panic(err) // the operations above are wrong, whatever the input
+	}
+	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, document) })
+	return recovered(rest.Log, unmatched(mux))
+}
+
+// ownErrors gives errors that huma makes by itself, as for a body that is too large, the form of ours.
+func ownErrors(_ huma.Context, _ string, body any) (any, error) {
+	model, ok := body.(*huma.ErrorModel)
+	if !ok {
+		return body, nil
+	}
+	sentence := model.Detail
+	for _, detail := range model.Errors {
+		sentence += "; " + detail.Error()
+	}
+	return failure(model.Status, "%s", sentence), nil
+}
+
+// unmatched answers requests for unknown paths and wrong methods in the form of our errors.
+func unmatched(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		probe := &statusOnly{header: w.Header()}
+		handler.ServeHTTP(probe, r)
+		e := failure(http.StatusNotFound, "%s has nothing here; see /openapi.json", r.URL.Path)
+		if probe.status == http.StatusMethodNotAllowed {
+			e = failure(probe.status, "%s does not take %s; it takes %s", r.URL.Path, r.Method, w.Header().Get("Allow"))
+		}
+		text, _ := json.Marshal(e) // two plain fields
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Del("Content-Length")
+		w.WriteHeader(e.Code)
+		_, _ = w.Write(text)
+	})
+}
+
+// statusOnly keeps the status and the header of an answer, and drops its text.
+type statusOnly struct {
+	header http.Header
+	status int
+}
+
+func (s *statusOnly) Header() http.Header         { return s.header }
+func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
+func (s *statusOnly) WriteHeader(status int)      { s.status = status }
+
+// operation fills in what all operations share. The success response is made from the handler's output.
+func operation(api huma.API, method, path, id, summary string) huma.Operation {
+	return huma.Operation{
+		OperationID: id, Method: method, Path: path, Summary: summary,
+		MaxBodyBytes: maxRESTBody, BodyReadTimeout: bodyTimeout, SkipValidateBody: true, // see describeBody
+		Responses: map[string]*huma.Response{"default": {
+			Description: "The request was refused or failed; message says why.",
+			Content:     map[string]*huma.MediaType{"application/json": {Schema: schemaOf[Failure](api, "Failure")}},
+		}},
+	}
+}
+
+// describeBody documents a body that the handler decodes by itself, so that its errors are ours.
+func describeBody[T any](api huma.API, path, method, name string) {
+	item := api.OpenAPI().Paths[path]
+	op := item.Post
+	if method == http.MethodPut {
+		op = item.Put
+	}
+	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: schemaOf[T](api, name)}}}
+}
+
+// describeResponse documents one more status with the output of another.
+func describeResponse(op huma.Operation, api huma.API, status, description string) {
+	item := api.OpenAPI().Paths[op.Path].Post
+	item.Responses[status] = &huma.Response{Description: description, Content: item.Responses["200"].Content}
+}
+
+type bodyInput struct {
+	RawBody []byte `contentType:"application/json"`
+}
+
+// readJSON decodes a body; members that are not known are passed over, as the contract's clients send whole rows back.
+func readJSON(body []byte, into any) error {
+	err := json.Unmarshal(body, into)
+	if err == nil {
+		return nil
+	}
+	if wrong, ok := err.(*json.UnmarshalTypeError); ok {
+		return badRequest("%s: the value cannot be of the type %s", nonEmpty(wrong.Field, "the body"), wrong.Value)
+	}
+	return badRequest("the body is no JSON: %v", err)
+}
+
+func nonEmpty(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}
+
+// newCause names a request in the log.
+func newCause() string { return "rest-" + rand.Text() }
+
+// asOf is the state at a point of the past.
+func (rest *REST) asOf(ctx context.Context, until projections.Until) (*projections.View, error) {
+	select {
+	case rest.past <- struct{}{}:
+		defer func() { <-rest.past }()
+	case <-ctx.Done():
+		return nil, failure(http.StatusServiceUnavailable, "%d states of the past are being built already; try again", maxPastBuilds)
+	}
+	db, err := projections.Load(ctx, rest.Events, until, nil)
+	if err != nil {
+		return nil, fmt.Errorf("build the state as of then: %w", err)
+	}
+	return db.View(), nil
+}

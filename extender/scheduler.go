@@ -1,0 +1,186 @@
+package extender
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"go.uber.org/zap"
+
+	"galaxy/ipam"
+	"galaxy/kube"
+	"galaxy/projections"
+)
+
+// SchedulerConfig is what the scheduler's port needs. Only Replica and Log are required.
+type SchedulerConfig struct {
+	Replica Replica
+	Cluster func() Cluster // the newest cluster; nil when there is none
+	Binder  Binder         // nil: galaxy-ipam only allocates, and something else binds
+	Metrics *Metrics
+	Log     *zap.Logger
+	MaxBody int64         // of a request; DefaultMaxBody if 0
+	Timeout time.Duration // for a decision; DefaultTimeout if 0
+}
+
+// Defaults of SchedulerConfig. A scheduler sends up to 4 KB a node, and gives up after 5 s unless told otherwise.
+const (
+	DefaultMaxBody = 64 << 20
+	DefaultTimeout = 5 * time.Second
+)
+
+// How many pods and whole nodes that filter has seen are remembered for bind, which is told names only.
+const (
+	rememberPods  = 1 << 16
+	rememberNodes = 1 << 16
+)
+
+// Scheduler answers kube-scheduler.
+type Scheduler struct {
+	SchedulerConfig
+	seen      *lru.Cache[podName, *kube.Pod]
+	seenNodes *lru.Cache[string, *kube.Node]
+	places    atomic.Pointer[places]
+}
+
+type podName struct{ namespace, name string }
+
+// NewScheduler makes a Scheduler.
+func NewScheduler(config SchedulerConfig) *Scheduler {
+	if config.MaxBody == 0 {
+		config.MaxBody = DefaultMaxBody
+	}
+	if config.Timeout == 0 {
+		config.Timeout = DefaultTimeout
+	}
+	if config.Metrics == nil {
+		config.Metrics = NewMetrics(config.Replica)
+	}
+	return &Scheduler{
+		SchedulerConfig: config,
+		seen:            newCache[podName, *kube.Pod](rememberPods),
+		seenNodes:       newCache[string, *kube.Node](rememberNodes),
+	}
+}
+
+func newCache[K comparable, V any](size int) *lru.Cache[K, V] {
+	cache, err := lru.New[K, V](size)
+	if err != nil {
+		panic(err) // the size is not positive
+	}
+	return cache
+}
+
+// remember keeps what filter was sent for bind and preempt.
+func (s *Scheduler) remember(a *args) {
+	s.seen.Add(podName{a.pod.Namespace, a.pod.Name}, a.pod)
+	if !a.whole {
+		return
+	}
+	for i := range a.nodes {
+		s.seenNodes.Add(a.nodes[i].name, a.nodes[i].node)
+	}
+}
+
+// node is a node as the cluster knows it, else as filter saw it; nil if neither does.
+func (s *Scheduler) node(cluster Cluster, name string) *kube.Node {
+	if node := cluster.Node(name); node != nil {
+		return node
+	}
+	node, _ := s.seenNodes.Get(name)
+	return node
+}
+
+// Handler serves the verbs and the health checks.
+func (s *Scheduler) Handler() http.Handler {
+	mux := http.NewServeMux()
+	for path, serve := range map[string]func(http.ResponseWriter, *http.Request) error{
+		"/v1/filter":     s.serveFilter,
+		"/v1/prioritize": s.servePrioritize,
+		"/v1/priority":   s.servePrioritize, // the contract's name; the documentation of TKEStack uses the other
+		"/v1/bind":       s.serveBind,
+		"/v1/preempt":    s.servePreempt,
+	} {
+		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithTimeout(r.Context(), s.Timeout)
+			defer cancel()
+			if err := serve(w, r.WithContext(ctx)); err != nil {
+				writeRefusal(w, err)
+			}
+		})
+	}
+	addHealth(mux, s.Replica)
+	return recovered(s.Log, mux)
+}
+
+// addHealth serves what probes ask. /healthy is the contract's; it and /healthz say that the process is alive, /readyz that
+// it has caught up with the log.
+func addHealth(mux *http.ServeMux, replica Replica) {
+	alive := func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) }
+	mux.HandleFunc("GET /healthy", alive)
+	mux.HandleFunc("GET /healthz", alive)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if !replica.Ready() {
+			http.Error(w, "not ready: this replica has not caught up with the head of the log", http.StatusServiceUnavailable)
+			return
+		}
+		alive(w, r)
+	})
+}
+
+// placesOf is the memory of node networks under the configuration of a view.
+func (s *Scheduler) placesOf(view *projections.View) *places {
+	p := s.places.Load()
+	if p == nil || p.config != view.Config() {
+		p = newPlaces(view.Config())
+		s.places.Store(p)
+	}
+	return p
+}
+
+// withArgs reads the arguments of filter and prioritize, and hands them on.
+func (s *Scheduler) withArgs(w http.ResponseWriter, r *http.Request, answer func(a *args, out []byte) []byte) error {
+	body := borrowBuffer()
+	defer giveBack(body)
+	if err := readBody(w, r, s.MaxBody, body); err != nil {
+		return err
+	}
+	a := borrowArgs()
+	defer a.giveBack()
+	if err := a.read(body.Bytes()); err != nil {
+		return err
+	}
+	out := borrowBuffer()
+	defer giveBack(out)
+	text := answer(a, out.AvailableBuffer())
+	out.Write(text) // keeps what the answer has grown to for the next request
+	writeJSON(w, text)
+	return nil
+}
+
+// locate finds the nodes that came by name, and the place of each. It returns the distinct networks, in the order of the
+// nodes: those that the pod may go to.
+func (s *Scheduler) locate(a *args, cluster Cluster, p *places) []place {
+	taken := make([]bool, len(p.config.NodeNetworks()))
+	var distinct []place
+	for i := range a.nodes {
+		c := &a.nodes[i]
+		if !a.whole {
+			c.node = cluster.Node(c.name)
+		}
+		c.at = p.of(c.node)
+		if c.at >= 0 && !taken[c.at] {
+			taken[c.at] = true
+			distinct = append(distinct, c.at)
+		}
+	}
+	return distinct
+}
+
+// ownerOf is the owner of a pod, if it has a good one.
+func ownerOf(pod *kube.Pod) (ipam.Owner, bool) {
+	owner, err := kube.OwnerOf(pod)
+	return owner, err == nil
+}

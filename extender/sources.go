@@ -1,0 +1,59 @@
+package extender
+
+import (
+	"context"
+
+	"galaxy/allocator"
+	"galaxy/ipam"
+	"galaxy/kube"
+	"galaxy/projections"
+)
+
+// Replica is what is asked of the allocator; *allocator.Replica is one.
+type Replica interface {
+	// Do decides a command and returns when its events are durable.
+	Do(ctx context.Context, cause string, cmd allocator.Command) (allocator.Result, error)
+	// View is the newest durable state.
+	View() *projections.View
+	// Env is what a decision made now takes from outside the view.
+	Env() allocator.Env
+	// Leading reports whether this replica decides.
+	Leading() bool
+	// Ready reports whether the view has caught up with the log.
+	Ready() bool
+}
+
+// Cluster is what the cluster looked like at one moment; *objects.Set is one. It must not change once it is handed out.
+type Cluster interface {
+	// KnowsPods reports whether the absence of a pod means anything.
+	KnowsPods() bool
+	Pod(namespace, name string) *kube.Pod
+	PodByUID(uid string) *kube.Pod
+	Node(name string) *kube.Node
+	Workload(owner ipam.Owner) allocator.Workload
+}
+
+// Binder tells the cluster that a pod runs on a node with these addresses.
+type Binder interface {
+	Bind(ctx context.Context, pod *kube.Pod, node string, infos []ipam.IPInfo) error
+}
+
+// emptyCluster stands for a cluster that nothing is known of.
+type emptyCluster struct{}
+
+func (emptyCluster) KnowsPods() bool                        { return false }
+func (emptyCluster) Pod(_, _ string) *kube.Pod              { return nil }
+func (emptyCluster) PodByUID(string) *kube.Pod              { return nil }
+func (emptyCluster) Node(string) *kube.Node                 { return nil }
+func (emptyCluster) Workload(ipam.Owner) allocator.Workload { return allocator.Workload{} }
+
+// clusterOf calls a source of clusters that may be absent.
+func clusterOf(source func() Cluster) Cluster {
+	if source == nil {
+		return emptyCluster{}
+	}
+	if c := source(); c != nil {
+		return c
+	}
+	return emptyCluster{}
+}

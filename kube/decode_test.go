@@ -1,0 +1,89 @@
+package kube_test
+
+import (
+	"net/netip"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"galaxy/kube"
+)
+
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile("testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func TestDecodeSamples(t *testing.T) {
+	pod, err := kube.DecodePod(read(t, "pod.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &kube.Pod{
+		Namespace: "default", Name: "bench-5f7c5dc5dd-9rmm2", UID: "cb875e67-ad1f-4af2-bf9a-97600f666a35",
+		Owner:        kube.OwnerRef{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "bench-5f7c5dc5dd", Controller: true},
+		TemplateHash: "5f7c5dc5dd", Phase: "Pending", Wants: true,
+	}
+	if !reflect.DeepEqual(pod, want) {
+		t.Errorf("pod %+v, want %+v", pod, want)
+	}
+	node, err := kube.DecodeNode(read(t, "node.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if node.Name != "kwok-0007" || node.UID == "" || len(node.IPs) != 1 {
+		t.Errorf("node %+v", node)
+	}
+}
+
+func TestDecodePod(t *testing.T) {
+	pod, err := kube.DecodePod([]byte(`{"metadata":{"name":"p","deletionTimestamp":"2026-01-01T00:00:00Z","finalizers":null,
+		"ownerReferences":[{"kind":"A","name":"a"},{"kind":"B","name":"b","controller":true},{"kind":"C","name":"c","controller":true}],
+		"annotations":{"tke.cloud.tencent.com/eni-ip-pool":"p\u006fol","k8s.v1.cni.galaxy.io/args":"{}"}},
+		"spec":{"nodeName":"n","initContainers":[{"resources":{"requests":{"tke.cloud.tencent.com/eni-ip":"1"}}}],
+		"containers":[{"resources":{"limits":{"tke.cloud.tencent.com/eni-ip":"1"}}}]},"status":{"phase":"Failed"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &kube.Pod{
+		Namespace: "default", Name: "p", Pool: "pool", Args: "{}", Owner: kube.OwnerRef{Kind: "B", Name: "b", Controller: true},
+		Node: "n", Phase: "Failed", Deleting: true,
+	}
+	if !reflect.DeepEqual(pod, want) || !pod.Finished() {
+		t.Errorf("pod %+v, want %+v", pod, want)
+	}
+}
+
+func TestDecodeNode(t *testing.T) {
+	node, err := kube.DecodeNode([]byte(`{"metadata":{"name":"n"},"status":{"addresses":[{"type":"Hostname","address":"n"},
+		{"type":"ExternalIP","address":"1.2.3.4"},{"address":"fd00::1","type":"InternalIP"},{"type":"InternalIP","address":"bad"},
+		{"type":"InternalIP","address":"10.0.0.1"},{"type":"InternalIP","address":"10.0.0.2"}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []netip.Addr{netip.MustParseAddr("fd00::1"), netip.MustParseAddr("10.0.0.1")}; !reflect.DeepEqual(node.IPs, want) {
+		t.Errorf("addresses %v, want %v", node.IPs, want)
+	}
+}
+
+func TestDecodeErrors(t *testing.T) {
+	for text, want := range map[string]string{
+		`{}`:                                 "metadata.name is missing",
+		`[]`:                                 "want an object, have an array",
+		`{"metadata":{"name":5}}`:            "metadata.name: want a string, have a number",
+		`{"metadata":{"name":"p"}} x`:        "something follows",
+		`{"metadata":{"name":"p"}`:           "unexpected EOF",
+		`{"spec":{"containers":[{},"x"]}}`:   "spec.containers[1]: want an object, have a string",
+		`{"metadata":{"labels":{"a":"\q"}}}`: "invalid escape",
+		strings.Repeat(`{"a":`, 20000):       "exceeded max depth",
+	} {
+		if _, err := kube.DecodePod([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40s: error %v, want one with %q", text, err, want)
+		}
+	}
+}

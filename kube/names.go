@@ -1,0 +1,24 @@
+package kube
+
+// Names that users write on their objects (contract section 2).
+const (
+	AnnotationNetworks      = "k8s.v1.cni.cncf.io/networks"
+	AnnotationReleasePolicy = "k8s.v1.cni.galaxy.io/release-policy"
+	AnnotationArgs          = "k8s.v1.cni.galaxy.io/args"
+	AnnotationPool          = "tke.cloud.tencent.com/eni-ip-pool"
+	AnnotationPortMapping   = "tkestack.io/portmapping"
+
+	// ResourceIP in the requests of a regular container says that the pod wants addresses. Its quantity means nothing.
+	ResourceIP = "tke.cloud.tencent.com/eni-ip"
+
+	// LabelReserved on a FloatingIP object is an administrator's reservation.
+	LabelReserved = "reserved"
+	// LabelTemplateHash tells a ReplicaSet that a Deployment has made from a bare one.
+	LabelTemplateHash = "pod-template-hash"
+)
+
+// The phases in which a pod has finished: it never runs again.
+const (
+	PhaseSucceeded = "Succeeded"
+	PhaseFailed    = "Failed"
+)

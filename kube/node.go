@@ -1,0 +1,96 @@
+package kube
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"galaxy/ipam"
+	"galaxy/kube/stream"
+)
+
+// Node is a node as far as addresses are concerned. It never changes once made.
+type Node struct {
+	Name, UID string
+	// IPs are its internal addresses: the first of each family, in their order. Empty if it has none.
+	IPs []netip.Addr
+}
+
+// DecodeNode reads one Node object.
+func DecodeNode(text []byte) (*Node, error) {
+	dec := stream.New(text)
+	node, err := ReadNode(dec)
+	if err != nil {
+		return nil, err
+	}
+	return node, stream.End(dec)
+}
+
+// ReadNode reads the Node object that comes next; nil for null. A node without a name is an error. An internal address that
+// is no IP address is passed over, as a node may announce anything.
+func ReadNode(dec *jsontext.Decoder) (*Node, error) {
+	if dec.PeekKind() == 'n' {
+		return nil, stream.Skip(dec)
+	}
+	node := new(Node)
+	err := stream.Object(dec, func(name []byte) error {
+		switch string(name) {
+		case "metadata":
+			return stream.Object(dec, func(name []byte) error {
+				switch string(name) {
+				case "name":
+					return stream.Text(dec, &node.Name)
+				case "uid":
+					return stream.Text(dec, &node.UID)
+				}
+				return stream.Skip(dec)
+			})
+		case "status":
+			return stream.Object(dec, func(name []byte) error {
+				if string(name) == "addresses" {
+					return stream.Array(dec, func() error { return node.readAddress(dec) })
+				}
+				return stream.Skip(dec)
+			})
+		}
+		return stream.Skip(dec)
+	})
+	if err == nil && node.Name == "" {
+		err = fmt.Errorf("metadata.name is missing")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return node, nil
+}
+
+func (n *Node) readAddress(dec *jsontext.Decoder) error {
+	internal := false
+	var addr netip.Addr
+	err := stream.Object(dec, func(name []byte) error {
+		switch string(name) {
+		case "type":
+			kind, err := stream.Bytes(dec)
+			internal = string(kind) == "InternalIP"
+			return err
+		case "address":
+			text, err := stream.Bytes(dec)
+			if err == nil {
+				addr, _ = ipam.ParseAddr(string(text)) // the zero Addr, as for a node without addresses
+			}
+			return err
+		}
+		return stream.Skip(dec)
+	})
+	if err != nil || !internal || !addr.IsValid() {
+		return err
+	}
+	for _, known := range n.IPs {
+		if known.Is4() == addr.Is4() {
+			return nil
+		}
+	}
+	n.IPs = append(n.IPs, addr)
+	return nil
+}

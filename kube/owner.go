@@ -1,0 +1,46 @@
+package kube
+
+import (
+	"fmt"
+	"strings"
+
+	"galaxy/allocator"
+	"galaxy/ipam"
+)
+
+// OwnerOf is the owner that a pod's addresses are held for (contract section 4.1). A ReplicaSet that a Deployment has made
+// counts as that Deployment: its name ends in the pod's template hash. A bare ReplicaSet counts as itself.
+func OwnerOf(pod *Pod) (ipam.Owner, error) {
+	o := ipam.Owner{Namespace: pod.Namespace, Pod: pod.Name, Pool: pod.Pool}
+	ref := pod.Owner
+	if ref == (OwnerRef{}) {
+		return o, nil
+	}
+	if ref.Kind == "" || ref.Name == "" {
+		return ipam.Owner{}, fmt.Errorf("pod %s: metadata.ownerReferences: the owner has the kind %q and the name %q; want both", pod, ref.Kind, ref.Name)
+	}
+	o.Kind, o.App = strings.ToLower(ref.Kind), ref.Name
+	if o.Kind != ipam.KindReplicaSet {
+		return o, nil
+	}
+	if app, made := strings.CutSuffix(ref.Name, "-"+pod.TemplateHash); made && pod.TemplateHash != "" && app != "" {
+		o.Kind, o.App = ipam.KindDeployment, app
+	}
+	return o, nil
+}
+
+// PolicyOf is the release policy of a pod.
+func PolicyOf(pod *Pod) ipam.Policy { return ipam.PolicyOf(pod.ReleasePolicy, pod.Pool) }
+
+// Request is what a pod asks of the allocator.
+func Request(pod *Pod, workload allocator.Workload) (allocator.Pod, error) {
+	owner, err := OwnerOf(pod)
+	if err != nil {
+		return allocator.Pod{}, err
+	}
+	args, err := ipam.ParsePodArgs(pod.Args)
+	if err != nil {
+		return allocator.Pod{}, fmt.Errorf("pod %s: %w", pod, err)
+	}
+	return allocator.Pod{Owner: owner, UID: pod.UID, Policy: PolicyOf(pod), Ranges: args.Ranges, Workload: workload}, nil
+}

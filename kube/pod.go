@@ -1,0 +1,177 @@
+package kube
+
+import (
+	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"galaxy/kube/stream"
+)
+
+// Pod is a pod as far as addresses are concerned. It never changes once made.
+type Pod struct {
+	Namespace, Name, UID string
+
+	ReleasePolicy string // the annotations, "" if absent
+	Pool          string
+	Args          string
+
+	Owner        OwnerRef // the controller, else the first owner; zero without any
+	TemplateHash string   // label pod-template-hash
+	Node         string   // "" until it is bound
+	Phase        string
+	Deleting     bool // it has a deletion timestamp
+	Wants        bool // a regular container requests an address
+}
+
+// OwnerRef names the object that owns a pod.
+type OwnerRef struct {
+	APIVersion, Kind, Name string
+	Controller             bool
+}
+
+// Finished reports whether the pod has ended and never runs again.
+func (p *Pod) Finished() bool { return p.Phase == PhaseSucceeded || p.Phase == PhaseFailed }
+
+// String names the pod for people.
+func (p *Pod) String() string { return p.Namespace + "/" + p.Name }
+
+// DecodePod reads one Pod object.
+func DecodePod(text []byte) (*Pod, error) {
+	dec := stream.New(text)
+	pod, err := ReadPod(dec)
+	if err != nil {
+		return nil, err
+	}
+	return pod, stream.End(dec)
+}
+
+// ReadPod reads the Pod object that comes next; nil for null. A pod without a name is an error, one without a namespace is
+// in "default".
+func ReadPod(dec *jsontext.Decoder) (*Pod, error) {
+	if dec.PeekKind() == 'n' {
+		return nil, stream.Skip(dec)
+	}
+	pod := new(Pod)
+	err := stream.Object(dec, func(name []byte) error {
+		switch string(name) {
+		case "metadata":
+			return pod.readMetadata(dec)
+		case "spec":
+			return pod.readSpec(dec)
+		case "status":
+			return stream.Object(dec, func(name []byte) error {
+				if string(name) == "phase" {
+					return stream.Text(dec, &pod.Phase)
+				}
+				return stream.Skip(dec)
+			})
+		}
+		return stream.Skip(dec)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if pod.Name == "" {
+		return nil, fmt.Errorf("metadata.name is missing")
+	}
+	if pod.Namespace == "" {
+		pod.Namespace = "default"
+	}
+	return pod, nil
+}
+
+func (p *Pod) readMetadata(dec *jsontext.Decoder) error {
+	return stream.Object(dec, func(name []byte) error {
+		switch string(name) {
+		case "namespace":
+			return stream.Text(dec, &p.Namespace)
+		case "name":
+			return stream.Text(dec, &p.Name)
+		case "uid":
+			return stream.Text(dec, &p.UID)
+		case "deletionTimestamp":
+			p.Deleting = dec.PeekKind() == '"'
+			return stream.Skip(dec)
+		case "annotations":
+			return p.readAnnotations(dec)
+		case "labels":
+			return stream.Object(dec, func(name []byte) error {
+				if string(name) == LabelTemplateHash {
+					return stream.Text(dec, &p.TemplateHash)
+				}
+				return stream.Skip(dec)
+			})
+		case "ownerReferences":
+			return p.readOwners(dec)
+		}
+		return stream.Skip(dec)
+	})
+}
+
+func (p *Pod) readAnnotations(dec *jsontext.Decoder) error {
+	return stream.Object(dec, func(name []byte) error {
+		switch string(name) {
+		case AnnotationReleasePolicy:
+			return stream.Text(dec, &p.ReleasePolicy)
+		case AnnotationPool:
+			return stream.Text(dec, &p.Pool)
+		case AnnotationArgs:
+			return stream.Text(dec, &p.Args)
+		}
+		return stream.Skip(dec)
+	})
+}
+
+func (p *Pod) readOwners(dec *jsontext.Decoder) error {
+	first := true
+	return stream.Array(dec, func() error {
+		var ref OwnerRef
+		err := stream.Object(dec, func(name []byte) error {
+			switch string(name) {
+			case "apiVersion":
+				return stream.Text(dec, &ref.APIVersion)
+			case "kind":
+				return stream.Text(dec, &ref.Kind)
+			case "name":
+				return stream.Text(dec, &ref.Name)
+			case "controller":
+				return stream.Bool(dec, &ref.Controller)
+			}
+			return stream.Skip(dec)
+		})
+		if first || ref.Controller && !p.Owner.Controller {
+			p.Owner, first = ref, false
+		}
+		return err
+	})
+}
+
+func (p *Pod) readSpec(dec *jsontext.Decoder) error {
+	return stream.Object(dec, func(name []byte) error {
+		switch string(name) {
+		case "nodeName":
+			return stream.Text(dec, &p.Node)
+		case "containers":
+			return stream.Array(dec, func() error { return p.readContainer(dec) })
+		}
+		return stream.Skip(dec)
+	})
+}
+
+func (p *Pod) readContainer(dec *jsontext.Decoder) error {
+	return stream.Object(dec, func(name []byte) error {
+		if string(name) != "resources" {
+			return stream.Skip(dec)
+		}
+		return stream.Object(dec, func(name []byte) error {
+			if string(name) != "requests" {
+				return stream.Skip(dec)
+			}
+			return stream.Object(dec, func(name []byte) error {
+				p.Wants = p.Wants || string(name) == ResourceIP
+				return stream.Skip(dec)
+			})
+		})
+	})
+}

@@ -1,0 +1,58 @@
+package reconciler
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"galaxy/allocator"
+	"galaxy/ipam"
+)
+
+// configure puts the subnets of the ConfigMap in force if they differ from those that are. A ConfigMap that is absent or
+// bad changes nothing.
+func (p *Plan) configure(in Input, rules Rules) {
+	data, ok := in.New.ConfigMap(rules.ConfigNamespace, rules.ConfigName)
+	if !ok {
+		return
+	}
+	source := fmt.Sprintf("ConfigMap %s/%s", rules.ConfigNamespace, rules.ConfigName)
+	text, ok := data[rules.ConfigKey]
+	if !ok {
+		p.fault(fmt.Errorf("%s has no key %s", source, rules.ConfigKey))
+		return
+	}
+	subnets, err := ipam.ParseConfig([]byte(text))
+	if err != nil {
+		p.fault(fmt.Errorf("%s: %w", source, err))
+		return
+	}
+	if current := in.View.Config(); current.Seq != 0 && slices.EqualFunc(current.Subnets, subnets, sameSubnet) {
+		return
+	}
+	p.add(source, allocator.Configure{Source: source, Subnets: subnets, Force: rules.ForceConfig})
+}
+
+func sameSubnet(a, b ipam.Subnet) bool {
+	return a.Prefix == b.Prefix && a.Gateway == b.Gateway && a.VLAN == b.VLAN &&
+		slices.Equal(a.Ranges, b.Ranges) && slices.EqualFunc(a.NodeNetworks, b.NodeNetworks, func(x, y netip.Prefix) bool { return x == y })
+}
+
+// pools makes the pools as large as their objects say. Only a pool whose object was there and is gone is deleted: the others
+// were made by REST.
+func (p *Plan) pools(in Input) {
+	for pool := range in.New.Pools() {
+		current := in.View.Pool(pool.Name)
+		if current == nil || current.Size != pool.Size || current.PreAllocate != pool.PreAllocate {
+			p.add("Pool "+pool.Name, allocator.SizePool{Pool: pool.Name, Size: pool.Size, PreAllocate: pool.PreAllocate})
+		}
+	}
+	if in.Old == nil {
+		return
+	}
+	for pool := range in.Old.Pools() {
+		if _, still := in.New.Pool(pool.Name); !still && in.View.Pool(pool.Name) != nil {
+			p.add("Pool "+pool.Name, allocator.DeletePool{Pool: pool.Name})
+		}
+	}
+}

@@ -1,0 +1,243 @@
+package reconciler_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"galaxy/allocator"
+	"galaxy/eventlog"
+	"galaxy/eventlog/memlog"
+	"galaxy/ipam"
+	"galaxy/kube/objects"
+	"galaxy/reconciler"
+)
+
+// scene plays one story: commands change the objects, plan shows what the reconciler would do, apply does it.
+type scene struct {
+	t        *testing.T
+	replica  *allocator.Replica
+	now      time.Time
+	old, set *objects.Set
+	plan     reconciler.Plan
+	suspects map[netip.Addr]uint64
+}
+
+func newScene(t *testing.T) *scene {
+	s := &scene{t: t, now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)}
+	ctx, cancel := context.WithCancel(context.Background())
+	replica, err := allocator.NewReplica(ctx, allocator.Config{Log: memlog.New(), Actor: "test", Now: func() time.Time { return s.now }}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.replica = replica
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = replica.Lead(ctx, eventlog.Fence{})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+	for !replica.Leading() {
+		time.Sleep(time.Millisecond)
+	}
+	return s
+}
+
+func TestDecide(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		s := newScene(t)
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			s.t = t
+			switch d.Cmd {
+			case "config":
+				subnets, err := ipam.ParseConfig([]byte(d.Input))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s.do(allocator.Configure{Source: "test", Subnets: subnets})
+			case "objects":
+				set, err := objects.Parse([]byte(d.Input), s.now)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.set = set
+				return ""
+			case "advance":
+				by, err := time.ParseDuration(d.CmdArgs[0].Key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.now = s.now.Add(by)
+				return ""
+			case "bind":
+				return s.bind(d)
+			case "reserve":
+				var addr, pool string
+				d.ScanArgs(t, "addr", &addr)
+				d.ScanArgs(t, "pool", &pool)
+				return s.do(allocator.Reserve{Address: netip.MustParseAddr(addr), Owner: ipam.Owner{Pool: pool}})
+			case "size":
+				var pool string
+				var size int
+				d.ScanArgs(t, "pool", &pool)
+				d.ScanArgs(t, "size", &size)
+				return s.do(allocator.SizePool{Pool: pool, Size: size})
+			case "plan":
+				s.plan = reconciler.Decide(reconciler.Input{
+					Old: s.old, New: s.set, View: s.replica.View(), Full: d.HasArg("full"), Suspects: s.suspects,
+				}, reconciler.DefaultRules())
+				return s.showPlan()
+			case "apply":
+				return s.apply()
+			case "addresses":
+				return s.addresses()
+			default:
+				t.Fatalf("no such command: %s", d.Cmd)
+				return ""
+			}
+		})
+	})
+}
+
+func (s *scene) do(cmd allocator.Command) string {
+	if _, err := s.replica.Do(context.Background(), "test", cmd); err != nil {
+		return "error: " + err.Error() + "\n"
+	}
+	return ""
+}
+
+// bind puts an address to use: bind pod=ns1/web-0 app=statefulset/web [policy=immutable] [uid=u] [pool=p].
+func (s *scene) bind(d *datadriven.TestData) string {
+	var name, app, policy, uid, pool string
+	d.ScanArgs(s.t, "pod", &name)
+	d.ScanArgs(s.t, "app", &app)
+	d.MaybeScanArgs(s.t, "policy", &policy)
+	d.MaybeScanArgs(s.t, "pool", &pool)
+	d.MaybeScanArgs(s.t, "uid", &uid)
+	namespace, pod, _ := strings.Cut(name, "/")
+	kind, app, _ := strings.Cut(app, "/")
+	if uid == "" {
+		uid = "u-" + pod
+	}
+	owner := ipam.Owner{Kind: kind, Namespace: namespace, App: app, Pod: pod, Pool: pool}
+	return s.do(allocator.Bind{Node: "node1", NodeNetwork: netip.MustParsePrefix("10.0.0.0/24"), Pod: allocator.Pod{
+		Owner: owner, UID: uid, Policy: ipam.PolicyOf(policy, pool), Workload: allocator.Workload{Exists: true, Scales: true, Replicas: 10},
+	}})
+}
+
+func (s *scene) showPlan() string {
+	var b strings.Builder
+	for _, step := range s.plan.Steps {
+		fmt.Fprintf(&b, "%s: %s\n", step.Cause, describe(step.Command))
+	}
+	for addr := range s.replica.View().Addresses(netip.Addr{}) {
+		if _, ok := s.plan.Suspects[addr.Addr]; ok {
+			fmt.Fprintf(&b, "suspect: %s\n", addr.Addr)
+		}
+	}
+	if s.plan.Fault != nil {
+		fmt.Fprintf(&b, "fault: %v\n", s.plan.Fault)
+	}
+	if b.Len() == 0 {
+		return "nothing\n"
+	}
+	return b.String()
+}
+
+func describe(cmd allocator.Command) string {
+	switch c := cmd.(type) {
+	case allocator.EndPod:
+		return fmt.Sprintf("EndPod %s uid=%s policy=%s %s", c.Pod.Owner, c.Pod.UID, c.Pod.Policy, workload(c.Pod.Workload))
+	case allocator.ChangeWorkload:
+		return fmt.Sprintf("ChangeWorkload %s %s", c.Owner, workload(c.Workload))
+	case allocator.Configure:
+		return fmt.Sprintf("Configure %d subnets", len(c.Subnets))
+	default:
+		return fmt.Sprintf("%T%+v", cmd, cmd)
+	}
+}
+
+func workload(w allocator.Workload) string {
+	if !w.Exists {
+		return "gone"
+	}
+	return fmt.Sprintf("replicas=%d", w.Replicas)
+}
+
+func (s *scene) apply() string {
+	var b strings.Builder
+	for _, step := range s.plan.Steps {
+		b.WriteString(s.do(step.Command))
+	}
+	if b.Len() == 0 {
+		s.old = s.set
+	}
+	s.suspects = s.plan.Suspects
+	return b.String() + s.addresses()
+}
+
+func (s *scene) addresses() string {
+	var b strings.Builder
+	for a := range s.replica.View().Addresses(netip.Addr{}) {
+		fmt.Fprintf(&b, "%s %s %s\n", a.Addr, a.State(), a.Owner)
+	}
+	if b.Len() == 0 {
+		return "none\n"
+	}
+	return b.String()
+}
+
+// TestRun lets the loop follow a Store.
+func TestRun(t *testing.T) {
+	s := newScene(t)
+	const node = "kind: Node\nmetadata: {name: node1}\n---\n"
+	const config = "kind: ConfigMap\nmetadata: {name: floatingip-config, namespace: kube-system}\ndata:\n  floatingips: |\n" +
+		`    [{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.2~10.1.0.9"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]` + "\n---\n"
+	parse := func(text string) *objects.Set {
+		set, err := objects.Parse([]byte(node+config+text), time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return set
+	}
+	store := objects.NewStore(parse(""))
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	r := reconciler.New(reconciler.Config{
+		Replica: s.replica, Source: store, Rules: reconciler.DefaultRules(), Log: zapNop(), Interval: time.Hour, Confirm: 10 * time.Millisecond,
+	})
+	go func() { ended <- r.Run(ctx) }()
+	await := func(what string, ok func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("waited in vain: %s", what)
+			}
+		}
+	}
+	await("the configuration", func() bool { return len(s.replica.View().Config().Subnets) == 1 })
+	store.Put(parse("kind: Pod\nmetadata: {name: web-0, namespace: ns1, uid: u-web-0}\n" +
+		"spec: {containers: [{resources: {requests: {tke.cloud.tencent.com/eni-ip: 1}}}]}\n---\nkind: Pod\nmetadata: {name: other}"))
+	bind := allocator.Bind{Node: "node1", NodeNetwork: netip.MustParsePrefix("10.0.0.0/24"), Pod: allocator.Pod{
+		Owner: ipam.Owner{Namespace: "ns1", Pod: "web-0"}, UID: "u-web-0",
+	}}
+	if fault := s.do(bind); fault != "" {
+		t.Fatal(fault)
+	}
+	time.Sleep(50 * time.Millisecond) // lets the loop see the pod
+	store.Put(parse("kind: Pod\nmetadata: {name: other}"))
+	await("the release", func() bool { return s.replica.View().Share(ipam.Owner{}).Held == 0 && s.addresses() == "none\n" })
+	cancel()
+	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
