@@ -3,6 +3,7 @@ package allocator
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"galaxy/eventlog"
 	"galaxy/ipam"
@@ -67,21 +68,9 @@ func (d *decision) release(a *projections.Address, reason string) {
 	d.result.Released = append(d.result.Released, a.Addr)
 }
 
-// serves reports whether nodes of the network can route to the address.
-func serves(view *projections.View, addr netip.Addr, network netip.Prefix) bool {
-	config := view.Config()
-	subnet, ok := config.SubnetOf(addr)
-	return ok && config.Subnets[subnet].Serves(network)
-}
-
-// servesAny is the first of the networks whose nodes can route to the address.
-func servesAny(view *projections.View, addr netip.Addr, networks []netip.Prefix) bool {
-	for _, network := range networks {
-		if serves(view, addr, network) {
-			return true
-		}
-	}
-	return false
+// servesAny reports whether nodes of one of the networks can route to the address.
+func servesAny(config *projections.Config, addr netip.Addr, networks []netip.Prefix) bool {
+	return slices.ContainsFunc(networks, func(network netip.Prefix) bool { return config.Serves(addr, network) })
 }
 
 func (p Pod) check() error {

@@ -38,7 +38,7 @@ func (c Bind) ranges(d *decision, held []*projections.Address) error {
 		}
 	}
 	for _, a := range held {
-		if !serves(d.view, a.Addr, c.NodeNetwork) {
+		if !d.view.Config().Serves(a.Addr, c.NodeNetwork) {
 			return &NetworkError{Pod: c.Pod.Owner, Address: a.Addr, Node: c.Node, Network: c.NodeNetwork}
 		}
 	}
@@ -58,7 +58,7 @@ func (c Bind) ranges(d *decision, held []*projections.Address) error {
 
 // use binds what the pod holds already.
 func (c Bind) use(d *decision, a *projections.Address) error {
-	if !serves(d.view, a.Addr, c.NodeNetwork) {
+	if !d.view.Config().Serves(a.Addr, c.NodeNetwork) {
 		return &NetworkError{Pod: c.Pod.Owner, Address: a.Addr, Node: c.Node, Network: c.NodeNetwork}
 	}
 	if a.PodUID != c.Pod.UID || a.Node != c.Node || a.Policy != c.Pod.Policy {
@@ -93,7 +93,7 @@ func (d *decision) take(pod Pod, node string, networks []netip.Prefix) error {
 	}
 	if q.reserved > 0 {
 		for a := range d.view.Reserved(pod.Owner.Share()) {
-			if servesAny(d.view, a.Addr, networks) {
+			if servesAny(d.view.Config(), a.Addr, networks) {
 				d.takeReserved(a, pod, node)
 				return nil
 			}

@@ -25,7 +25,7 @@ func Filter(view *projections.View, pod Pod, candidates []netip.Prefix, env Env)
 	}
 	held := heldBy(view, pod)
 	if len(pod.Ranges) == 0 && len(held) > 0 {
-		return Answer{Networks: keep(candidates, func(n netip.Prefix) bool { return serves(view, primary(held).Addr, n) })}, nil
+		return Answer{Networks: keep(candidates, func(n netip.Prefix) bool { return view.Config().Serves(primary(held).Addr, n) })}, nil
 	}
 	q := quotaOf(view, pod)
 	if len(held) == 0 {
@@ -50,6 +50,14 @@ func Filter(view *projections.View, pod Pod, candidates []netip.Prefix, env Env)
 		}
 		return false
 	})}, nil
+}
+
+// Claimable are the candidates in which a Claim for the pod would find an address, without taking it.
+func Claimable(view *projections.View, pod Pod, candidates []netip.Prefix, env Env) []netip.Prefix {
+	return keep(candidates, func(n netip.Prefix) bool {
+		_, _, err := Decide(view, Claim{Pod: pod, Candidates: []netip.Prefix{n}}, env)
+		return err == nil
+	})
 }
 
 func keep(networks []netip.Prefix, wanted func(netip.Prefix) bool) []netip.Prefix {
@@ -99,7 +107,7 @@ func requested(pod Pod, addr netip.Addr) bool {
 // assignIn serves a pod's ranges in one node network, of which everything that the pod holds already must be.
 func assignIn(view *projections.View, pod Pod, held []*projections.Address, network netip.Prefix, env Env) ([]slot, bool) {
 	for _, a := range held {
-		if !serves(view, a.Addr, network) {
+		if !view.Config().Serves(a.Addr, network) {
 			return nil, false
 		}
 	}

@@ -172,7 +172,7 @@ func (w *world) play(t *testing.T, d *datadriven.TestData) string {
 	case "filter":
 		return w.filter(w.pod(t, args), strings.Split(args["nodes"], ","))
 	case "bind":
-		network, _ := w.db.View().Config().NodeNetworkOf(w.nodes[args["node"]])
+		network, _ := w.networkOf(args["node"])
 		return w.answer(Bind{Pod: w.pod(t, args), Node: args["node"], NodeNetwork: network})
 	case "end":
 		return w.answer(EndPod{Pod: w.pod(t, args)})
@@ -232,13 +232,22 @@ func orError(text string, err error) string {
 	return text
 }
 
+func (w *world) networkOf(node string) (netip.Prefix, bool) {
+	config := w.db.View().Config()
+	i, ok := config.NodeNetworkOf(w.nodes[node])
+	if !ok {
+		return netip.Prefix{}, false
+	}
+	return config.NodeNetworks()[i], true
+}
+
 // filter does what the extender does: a claim where the answer asks for one.
 func (w *world) filter(pod Pod, nodes []string) string {
 	view := w.db.View()
 	networkOf := map[string]netip.Prefix{}
 	var candidates []netip.Prefix
 	for _, node := range nodes {
-		if network, ok := view.Config().NodeNetworkOf(w.nodes[node]); ok {
+		if network, ok := w.networkOf(node); ok {
 			networkOf[node] = network
 			if !slices.Contains(candidates, network) {
 				candidates = append(candidates, network)

@@ -53,11 +53,8 @@ func (p *places) ofIP(ip netip.Addr) place {
 		return at
 	}
 	at = placeNone
-	for i, network := range p.config.NodeNetworks() {
-		if network.Contains(ip) {
-			at = place(i)
-			break
-		}
+	if i, ok := p.config.NodeNetworkOf(ip); ok {
+		at = place(i)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -145,7 +145,7 @@ func (s *Scheduler) preempt(p *preemption) []sacrifice {
 		return p.nodes
 	}
 	if answer.Claim {
-		answer.Networks = claimable(view, pod, candidates)
+		answer.Networks = allocator.Claimable(view, pod, candidates, s.Replica.Env())
 	}
 	pinned := holds(view, pod.Owner)
 	var kept []sacrifice
@@ -165,22 +165,6 @@ func holds(view *projections.View, owner ipam.Owner) bool {
 	return false
 }
 
-// claimable are the candidates where a Claim would find an address.
-func claimable(view *projections.View, pod allocator.Pod, candidates []netip.Prefix) []netip.Prefix {
-	config := view.Config()
-	return slices.DeleteFunc(slices.Clone(candidates), func(network netip.Prefix) bool {
-		if unheld(view, config.Serving(network)) > 0 {
-			return false
-		}
-		for a := range view.Reserved(pod.Owner.Share()) {
-			if servesAddress(config, a.Addr, network) {
-				return false
-			}
-		}
-		return true
-	})
-}
-
 // frees reports whether the end of a victim gives back an address that nodes of the network may use.
 func frees(view *projections.View, cluster Cluster, v victim, network netip.Prefix) bool {
 	pod := v.pod
@@ -195,16 +179,11 @@ func frees(view *projections.View, cluster Cluster, v victim, network netip.Pref
 		return false
 	}
 	for a := range view.Held(owner) {
-		if a.PodUID == v.uid && a.Policy == ipam.ReleaseOnDelete && servesAddress(view.Config(), a.Addr, network) {
+		if a.PodUID == v.uid && a.Policy == ipam.ReleaseOnDelete && view.Config().Serves(a.Addr, network) {
 			return true
 		}
 	}
 	return false
-}
-
-func servesAddress(config *projections.Config, addr netip.Addr, network netip.Prefix) bool {
-	subnet, ok := config.SubnetOf(addr)
-	return ok && config.Subnets[subnet].Serves(network)
 }
 
 // appendPreemptionResult writes an ExtenderPreemptionResult: uids only, whatever came.

@@ -20,7 +20,12 @@ func (b *bed) get(path string, into any) int {
 
 func (b *bed) bindDirect(owner ipam.Owner, policy ipam.Policy, node string) {
 	b.t.Helper()
-	network, _ := b.replica.View().Config().NodeNetworkOf(addr(nodeIPs[node]))
+	config := b.replica.View().Config()
+	i, ok := config.NodeNetworkOf(addr(nodeIPs[node]))
+	if !ok {
+		b.t.Fatalf("node %s has no network", node)
+	}
+	network := config.NodeNetworks()[i]
 	b.do(allocator.Bind{Node: node, NodeNetwork: network, Pod: allocator.Pod{
 		Owner: owner, UID: "uid-" + owner.Pod, Policy: policy, Workload: allocator.Workload{Exists: true, Scales: true, Replicas: 20},
 	}})

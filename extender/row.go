@@ -19,7 +19,7 @@ type AddressRow struct {
 	PoolName   string    `json:"poolName,omitempty"`
 	Policy     uint16    `json:"policy" doc:"When it is given back: 0 with the pod, 1 with the workload, 2 never by itself" maximum:"2"`
 	AppType    string    `json:"appType,omitempty" doc:"Kind of the workload in lower case"`
-	UpdateTime time.Time `json:"updateTime" doc:"Of the newest event about it; year 1 if there is none"`
+	UpdateTime time.Time `json:"updateTime" doc:"Of the newest event about it, else of the configuration in force"`
 	Status     string    `json:"status,omitempty" doc:"Phase of the pod, Deleted, or Unknown"`
 	Releasable bool      `json:"releasable,omitempty" doc:"Whether POST /v1/ip would release it"`
 	State      string    `json:"state" enum:"bound,claimed,reserved,draining,cooling,free"`
@@ -52,7 +52,7 @@ func (r reader) row(addr netip.Addr) AddressRow {
 	if a := r.view.Address(addr); a != nil {
 		return r.held(a)
 	}
-	row := AddressRow{IP: addr.String(), State: "free", Subnet: r.subnet(addr)}
+	row := AddressRow{IP: addr.String(), State: "free", Subnet: r.subnet(addr), UpdateTime: r.view.Config().Time}
 	if released := r.view.Released(addr); released != nil {
 		row.Seq, row.UpdateTime = released.Seq, time.Unix(released.At, 0).UTC()
 		if released.Cools(r.now, r.delay) {

@@ -57,24 +57,6 @@ func FuzzConfig(f *testing.F) {
 	})
 }
 
-func TestNodeNetworkOf(t *testing.T) {
-	subnets, err := ParseConfig([]byte(`[
-		{"nodeSubnets":["10.49.28.0/26","10.49.29.0/24"],"ips":[],"subnet":"10.0.80.0/24","gateway":"10.0.80.1"},
-		{"routableSubnet":"10.180.1.2/32","ips":[],"subnet":"10.180.154.0/24","gateway":"10.180.154.1"}]`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for node, want := range map[string]string{
-		"10.49.28.0": "10.49.28.0/26", "10.49.28.63": "10.49.28.0/26", "10.49.28.64": "", "10.49.29.7": "10.49.29.0/24",
-		"10.180.1.2": "10.180.1.2/32", "10.180.1.3": "", "fd00::1": "",
-	} {
-		network, ok := NodeNetworkOf(subnets, netip.MustParseAddr(node))
-		if ok != (want != "") || ok && network.String() != want {
-			t.Errorf("%s is in %v, want %q", node, network, want)
-		}
-	}
-}
-
 // TestRangeLaws compares ranges with plain sets of addresses.
 func TestRangeLaws(t *testing.T) {
 	drawRange := func(t *rapid.T, base netip.Addr, name string) Range {

@@ -44,16 +44,3 @@ func (s Subnet) Len() uint64 {
 func (s Subnet) Serves(nodeNetwork netip.Prefix) bool {
 	return slices.Contains(s.NodeNetworks, nodeNetwork)
 }
-
-// NodeNetworkOf is the node network of a node: the first that contains its address, walking the subnets in their order,
-// as the contract's section 3 says. ok is false when the configuration has none.
-func NodeNetworkOf(subnets []Subnet, node netip.Addr) (network netip.Prefix, ok bool) {
-	for _, s := range subnets {
-		for _, network := range s.NodeNetworks {
-			if network.Contains(node) {
-				return network, true
-			}
-		}
-	}
-	return netip.Prefix{}, false
-}

@@ -57,14 +57,21 @@ func (c *Config) SubnetOf(addr netip.Addr) (subnet int, ok bool) {
 // NodeNetworks are all node networks, in the order of the subnets.
 func (c *Config) NodeNetworks() []netip.Prefix { return c.networks }
 
-// NodeNetworkOf is the node network of a node's address (contract section 3).
-func (c *Config) NodeNetworkOf(node netip.Addr) (netip.Prefix, bool) {
-	for _, network := range c.networks {
+// NodeNetworkOf is the index, in NodeNetworks, of the network of a node's address: the first that contains it, as the
+// contract's section 3 says. ok is false when the configuration has none.
+func (c *Config) NodeNetworkOf(node netip.Addr) (index int, ok bool) {
+	for i, network := range c.networks {
 		if network.Contains(node) {
-			return network, true
+			return i, true
 		}
 	}
-	return netip.Prefix{}, false
+	return 0, false
+}
+
+// Serves reports whether an address is of a subnet that serves a node network.
+func (c *Config) Serves(addr netip.Addr, network netip.Prefix) bool {
+	subnet, ok := c.SubnetOf(addr)
+	return ok && c.Subnets[subnet].Serves(network)
 }
 
 // Serving are the indexes of the subnets that serve a node network, ascending.
