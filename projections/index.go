@@ -53,14 +53,6 @@ func firstUnder[T any](txn *memdb.Txn, table, index string, prefix []byte) *T {
 	return must[T](row, err)
 }
 
-// firstFrom is the row with the lowest key at or above key, or nil.
-func firstFrom[T any](txn *memdb.Txn, table, index string, key []byte) *T {
-	for row := range from[T](txn, table, index, key) {
-		return row
-	}
-	return nil
-}
-
 // under yields the rows whose key starts with prefix, in key order.
 func under[T any](txn *memdb.Txn, table, index string, prefix []byte) func(yield func(*T) bool) {
 	return func(yield func(*T) bool) {

@@ -83,7 +83,7 @@ func (s *stage) start(ctx context.Context) error {
 	}
 	for !s.ready(ctx) {
 		if ctx.Err() != nil {
-			return errors.Join(errors.New("galaxy-ipam does not become ready; it says:"), s.said())
+			return errors.Join(errors.New("galaxy-ipam does not become ready; what it says follows"), s.said())
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
