@@ -125,7 +125,7 @@ func (v *View) Draining() iter.Seq[*Address] {
 
 // settle writes what is pending before a table is walked.
 func (v *View) settle() {
-	if v.pending != nil && len(v.pending.addresses) > 0 {
+	if v.pending != nil && len(v.pending.addresses)+len(v.pending.segments) > 0 {
 		v.pending.flush()
 	}
 }

@@ -17,7 +17,7 @@ func (v *View) Fresh(subnet int) iter.Seq[netip.Addr] {
 // FirstFresh is the lowest of Fresh; ok is false when there is none.
 func (v *View) FirstFresh(subnet int) (addr netip.Addr, ok bool) {
 	if v.pending != nil {
-		if s := v.pending.segments[v.pending.lowest[subnet]]; s != nil && s.subnet == subnet {
+		if s := v.segmentAt(v.pending.lowest[subnet]); s != nil && s.subnet == subnet {
 			left := s.fresh()
 			if bit := left.next(0); bit >= 0 {
 				return ipam.Plus(s.base, uint64(bit)), true
@@ -34,6 +34,17 @@ func (v *View) FirstFresh(subnet int) (addr netip.Addr, ok bool) {
 	return netip.Addr{}, false
 }
 
+// segmentAt is a segment as it is now, or nil.
+func (v *View) segmentAt(id segmentID) *segment {
+	if !id.base.IsValid() {
+		return nil
+	}
+	if s := v.pending.segments[id]; s != nil {
+		return s
+	}
+	return first[segment](v.base, tableSegments, "id", subnetAddrKey(id.subnet, id.base))
+}
+
 // FreeIn yields the addresses of a subnet within a range that nobody holds now, lowest first; those within the reuse delay
 // are among them.
 func (v *View) FreeIn(subnet int, within ipam.Range) iter.Seq[netip.Addr] {
@@ -43,6 +54,7 @@ func (v *View) FreeIn(subnet int, within ipam.Range) iter.Seq[netip.Addr] {
 // unheld merges the two places where free addresses stand, segments and untouched intervals; both are in address order.
 func (v *View) unheld(subnet int, index string, bits func(*segment) bitmap, within *ipam.Range) iter.Seq[netip.Addr] {
 	return func(yield func(netip.Addr) bool) {
+		v.settle()
 		c := freeCursor{subnet: subnet, bits: bits, within: within}
 		segmentKey, gapKey := subnetKey(subnet), subnetKey(subnet)
 		if within != nil {

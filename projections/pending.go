@@ -45,6 +45,9 @@ func (t *Txn) write() {
 			t.insert(tableAddresses, a)
 		}
 	}
+	for _, s := range t.pending.segments {
+		t.insert(tableSegments, s)
+	}
 	for _, s := range t.pending.subnets {
 		t.insert(tableSubnets, s)
 	}
@@ -59,7 +62,9 @@ func (t *Txn) write() {
 // flush makes what is pending visible to reads by order, for the rare decisions that walk a whole table.
 func (t *Txn) flush() {
 	t.write()
+	lowest := t.pending.lowest
 	t.rebase()
+	t.pending.lowest = lowest
 }
 
 // rebase makes the tables as they are now the state that reads by exact key see.

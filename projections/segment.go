@@ -100,7 +100,8 @@ func blockOf(addr netip.Addr) (base netip.Addr, bit int) {
 	return netip.AddrFrom16(b), bit
 }
 
-// segment is this transaction's own copy of the segment of an address. The address must be one of the subnet.
+// segment is this transaction's own copy of the segment of an address, which waits until it is written. The address must
+// be one of the subnet.
 func (t *Txn) segment(subnet int, addr netip.Addr) *segment {
 	base, _ := blockOf(addr)
 	id := segmentID{subnet, base}
@@ -108,40 +109,21 @@ func (t *Txn) segment(subnet int, addr netip.Addr) *segment {
 		return s
 	}
 	s := &segment{segmentID: id}
-	stored := first[segment](t.base, tableSegments, "id", subnetAddrKey(subnet, base))
-	if stored != nil {
+	if stored := first[segment](t.base, tableSegments, "id", subnetAddrKey(subnet, base)); stored != nil {
 		*s = *stored
+	} else {
+		t.touch(s)
 	}
 	t.pending.segments[id] = s
-	t.insert(tableSegments, s)
-	if stored == nil {
-		s = t.touch(s)
-	}
 	return s
 }
 
 func (t *Txn) setHeld(subnet int, addr netip.Addr, on bool) {
 	_, bit := blockOf(addr)
-	t.change(t.segment(subnet, addr), func(s *segment) { s.held.set(bit, on) })
+	t.segment(subnet, addr).held.set(bit, on)
 }
 
 func (t *Txn) setReleased(subnet int, addr netip.Addr, on bool) {
 	_, bit := blockOf(addr)
-	t.change(t.segment(subnet, addr), func(s *segment) { s.released.set(bit, on) })
+	t.segment(subnet, addr).released.set(bit, on)
 }
-
-// change edits a segment of this transaction in place, as nobody else has seen it. Only when the edit moves it into or
-// out of a partial index must memdb see a new row: it finds the old entries through the row it holds.
-func (t *Txn) change(s *segment, edit func(*segment)) *segment {
-	next := *s
-	edit(&next)
-	if sameEmptiness(s.fresh(), next.fresh()) && sameEmptiness(s.free(), next.free()) {
-		*s = next
-		return s
-	}
-	t.pending.segments[s.segmentID] = &next
-	t.insert(tableSegments, &next)
-	return &next
-}
-
-func sameEmptiness(a, b bitmap) bool { return a.empty() == b.empty() }

@@ -19,9 +19,9 @@ func untouchedTable() *memdb.TableSchema {
 	return tableOf(tableUntouched, unique("id", func(u *untouched) []byte { return subnetAddrKey(u.subnet, u.Last) }))
 }
 
-// touch moves what is untouched of a block into its segment, so that a segment has all addresses of its block that are of
-// its subnet.
-func (t *Txn) touch(s *segment) *segment {
+// touch moves what is untouched of a block into its new segment, so that a segment has all addresses of its block that are
+// of its subnet.
+func (t *Txn) touch(s *segment) {
 	block := ipam.Range{First: s.base, Last: ipam.Plus(s.base, blockSize-1)}
 	var gaps []*untouched
 	for u := range from[untouched](t.txn, tableUntouched, "id", subnetAddrKey(s.subnet, s.base)) {
@@ -30,11 +30,9 @@ func (t *Txn) touch(s *segment) *segment {
 		}
 		gaps = append(gaps, u)
 	}
-	return t.change(s, func(s *segment) {
-		for _, u := range gaps {
-			t.cut(s, u, block)
-		}
-	})
+	for _, u := range gaps {
+		t.cut(s, u, block)
+	}
 }
 
 // cut moves the part of a gap that lies in the block.
