@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"galaxy/eventlog"
+	"galaxy/ipam"
+)
+
+// told is an event in the words of a table.
+type told struct {
+	what  string
+	owner string
+	node  string
+}
+
+// tell says what an event is about.
+func tell(data eventlog.Data) told {
+	switch d := data.(type) {
+	case *eventlog.SubnetsConfigured:
+		return told{what: tellConfig(d)}
+	case *eventlog.AddressAllocated:
+		return told{because(fmt.Sprintf("%s of %s", d.Address, d.Subnet), d.Reason), d.Owner.String(), d.Node}
+	case *eventlog.AddressBound:
+		return told{d.Address.String(), d.Owner.String(), d.Node}
+	case *eventlog.AddressReserved:
+		return told{because(d.Address.String(), d.Reason), d.Owner.String(), ""}
+	case *eventlog.AddressReleased:
+		return told{because(d.Address.String(), d.Reason), d.Owner.String(), ""}
+	case *eventlog.PoolSized:
+		what := fmt.Sprintf("pool %s may hold %d", d.Pool, d.Size)
+		if d.PreAllocate {
+			what += ", reserved in advance"
+		}
+		return told{what: what}
+	case *eventlog.PoolDeleted:
+		return told{what: "pool " + d.Pool}
+	default:
+		return told{what: string(data.Type())}
+	}
+}
+
+func because(what, reason string) string {
+	if reason == "" {
+		return what
+	}
+	return what + " (" + reason + ")"
+}
+
+func tellConfig(d *eventlog.SubnetsConfigured) string {
+	prefixes := make([]string, 0, len(d.Subnets))
+	for _, s := range d.Subnets {
+		prefixes = append(prefixes, s.Prefix.String())
+	}
+	what := fmt.Sprintf("%d subnets from %s: %s", len(d.Subnets), d.Source, strings.Join(prefixes, ", "))
+	if d.Drains > 0 {
+		what += fmt.Sprintf("; %d addresses drain", d.Drains)
+	}
+	return what
+}
+
+// owners are those whom an event names.
+func owners(data eventlog.Data) []ipam.Owner {
+	switch d := data.(type) {
+	case *eventlog.SubnetsConfigured:
+		named := make([]ipam.Owner, len(d.Draining))
+		for i, drained := range d.Draining {
+			named[i] = drained.Owner
+		}
+		return named
+	case *eventlog.AddressAllocated:
+		return []ipam.Owner{d.Owner}
+	case *eventlog.AddressBound:
+		return []ipam.Owner{d.Owner}
+	case *eventlog.AddressReserved:
+		return []ipam.Owner{d.Owner}
+	case *eventlog.AddressReleased:
+		return []ipam.Owner{d.Owner}
+	case *eventlog.PoolSized:
+		return []ipam.Owner{{Pool: d.Pool}}
+	case *eventlog.PoolDeleted:
+		return []ipam.Owner{{Pool: d.Pool}}
+	default:
+		return nil
+	}
+}
+
+// concerns reports whether an event is about an address.
+func concerns(data eventlog.Data, addr netip.Addr) bool {
+	switch d := data.(type) {
+	case *eventlog.SubnetsConfigured:
+		for _, drained := range d.Draining {
+			if drained.Address == addr {
+				return true
+			}
+		}
+		return false
+	case *eventlog.AddressAllocated:
+		return d.Address == addr
+	case *eventlog.AddressBound:
+		return d.Address == addr
+	case *eventlog.AddressReserved:
+		return d.Address == addr
+	case *eventlog.AddressReleased:
+		return d.Address == addr
+	default:
+		return false
+	}
+}
+
+// moment is a time as tables show it: UTC, to the millisecond.
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.000Z")
+}
+
+func decimal[N int | int64 | uint64](n N) string { return fmt.Sprint(n) }

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"galaxy/eventlog/etcdlog/embedded"
+)
+
+// offline is the etcd that galaxy-ipam keeps inside itself, opened while galaxy-ipam is down: after a disaster it is
+// where a backup is restored to.
+type offline struct {
+	dir    string
+	server *embedded.Server
+}
+
+// open runs the etcd in the directory, if one is named, and makes it the one that commands talk to.
+func (g *globals) open() error {
+	if g.offline.dir == "" {
+		return nil
+	}
+	server, err := embedded.Start(embedded.Config{Dir: g.offline.dir, ClientURL: "http://127.0.0.1:0", Logger: zap.NewNop()})
+	if err != nil {
+		return fmt.Errorf("--embedded-etcd %s: %w; is galaxy-ipam still running on it?", g.offline.dir, err)
+	}
+	g.offline.server = server
+	g.etcd.Endpoints = server.Endpoints()
+	return nil
+}
+
+func (g *globals) close() {
+	if g.offline.server != nil {
+		g.offline.server.Close()
+	}
+}

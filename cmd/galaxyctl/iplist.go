@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/cobra"
+)
+
+// biggestPage is the most rows that galaxy-ipam gives at once.
+const biggestPage = 9999
+
+// listOptions say which addresses are wanted.
+type listOptions struct {
+	ownerFlags
+	keyword string
+	page    uint
+	size    uint
+	sort    string
+	all     bool
+}
+
+// addressPage is a page of GET /v1/ip.
+type addressPage struct {
+	Last             bool              `json:"last"`
+	TotalElements    int64             `json:"totalElements"`
+	TotalPages       int64             `json:"totalPages"`
+	First            bool              `json:"first"`
+	NumberOfElements int               `json:"numberOfElements"`
+	Size             int               `json:"size"`
+	Number           int               `json:"number"`
+	Content          []json.RawMessage `json:"content"`
+}
+
+var sortOrders = []string{
+	"ip", "ip asc", "ip desc", "namespace asc", "namespace desc", "podname", "podname asc", "podname desc", "policy", "policy asc", "policy desc",
+}
+
+func newIPList(g *globals) *cobra.Command {
+	var o listOptions
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List addresses, held and free",
+		Long: `List addresses. Without a filter, free ones too; with one, only those held for owners in which every given field is equal.
+--keyword looks for a part of the owner's text instead, and overrides the others.`,
+		Example: `  galaxyctl ip list
+  galaxyctl ip list --namespace default --app web --type deployment
+  galaxyctl ip list --keyword db- --sort "podname desc"
+  galaxyctl ip list --all -o json | jq -r '.content[] | select(.state == "reserved") | .ip'`,
+		Args: takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !slices.Contains(sortOrders, o.sort) {
+				return misuse("--sort %q: want ip, namespace, podname or policy, with asc or desc after it", o.sort)
+			}
+			if o.all && (cmd.Flags().Changed("page") || cmd.Flags().Changed("size")) {
+				return misuse("--all excludes --page and --size")
+			}
+			if o.size == 0 || o.size > biggestPage {
+				return misuse("--size %d: want 1 to %d", o.size, biggestPage)
+			}
+			s, err := g.dial()
+			if err != nil {
+				return err
+			}
+			page, err := o.fetch(cmd.Context(), s)
+			if err != nil {
+				return err
+			}
+			return page.print(cmd.OutOrStdout(), g.output)
+		},
+	}
+	o.add(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&o.keyword, "keyword", "", "a part of the owner's text")
+	flags.UintVar(&o.page, "page", 0, "which page, from 0")
+	flags.UintVar(&o.size, "size", 100, "rows of a page")
+	flags.StringVar(&o.sort, "sort", "ip", "ip, namespace, podname or policy, then asc or desc")
+	flags.BoolVar(&o.all, "all", false, "all pages")
+	complete(cmd, "sort", sortOrders...)
+	return cmd
+}
+
+func (o *listOptions) query(page, size uint) url.Values {
+	query := url.Values{}
+	for name, value := range map[string]string{
+		"keyword": o.keyword, "poolName": o.pool, "appName": o.app, "podName": o.pod, "namespace": o.namespace, "appType": o.kind, "sort": o.sort,
+		"page": strconv.FormatUint(uint64(page), 10), "size": strconv.FormatUint(uint64(size), 10),
+	} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	return query
+}
+
+// fetch gets one page, or all of them as if they were one.
+func (o *listOptions) fetch(ctx context.Context, s *server) (addressPage, error) {
+	size := o.size
+	if o.all {
+		size = biggestPage
+	}
+	whole, err := o.fetchPage(ctx, s, o.page, size)
+	if err != nil || !o.all {
+		return whole, err
+	}
+	for number, last := uint(1), whole.Last; !last; number++ {
+		next, err := o.fetchPage(ctx, s, number, size)
+		if err != nil {
+			return whole, err
+		}
+		whole.Content, last = append(whole.Content, next.Content...), next.Last || len(next.Content) == 0
+	}
+	whole.NumberOfElements, whole.Size, whole.TotalPages, whole.Last = len(whole.Content), len(whole.Content), min(1, int64(len(whole.Content))), true
+	return whole, nil
+}
+
+func (o *listOptions) fetchPage(ctx context.Context, s *server, number, size uint) (addressPage, error) {
+	page := addressPage{}
+	_, err := s.ask(ctx, http.MethodGet, "/v1/ip", o.query(number, size), nil, &page)
+	return page, err
+}
+
+func (p addressPage) print(out io.Writer, f format) error {
+	if f != formatTable {
+		if p.Content == nil {
+			p.Content = []json.RawMessage{}
+		}
+		return f.document(out, p)
+	}
+	t := newTable(out, "ADDRESS", "STATE", "OWNER", "NODE", "POLICY", "POD", "SUBNET", "CHANGED")
+	for _, text := range p.Content {
+		var r addressRow
+		if err := json.Unmarshal(text, &r); err != nil {
+			return fmt.Errorf("a row of galaxy-ipam's answer: %w", err)
+		}
+		t.add(r.IP, r.State, r.owner(), r.Node, r.policy(), r.Status, r.Subnet, r.changed())
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	if p.First && p.Last {
+		return nil
+	}
+	_, err := fmt.Fprintf(out, "\npage %d of %d, %d addresses in all; see --page, --size and --all\n", p.Number, p.TotalPages, p.TotalElements)
+	return err
+}

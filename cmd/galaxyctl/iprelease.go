@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/spf13/cobra"
+)
+
+// released is what became of one address that was to be released.
+type released struct {
+	IP     string `json:"ip"`
+	Owner  string `json:"owner,omitempty"` // whom it was held for
+	Result string `json:"result"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// What may become of an address.
+const (
+	wasReleased   = "released"
+	wasFree       = "free already"
+	wasUnreleased = "unreleased"
+)
+
+func newIPRelease(g *globals) *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "release IP...",
+		Short: "Give addresses back whose pods are gone",
+		Long: `Give addresses back. The owner of each is looked up first, and an address that has changed hands by then is left alone. One
+whose pod is there is refused: delete the pod. One whose pod galaxy-ipam knows nothing about, as without a cluster, is refused
+unless --force is given.
+
+What was not released is shown with its reason, and the exit code is 1.`,
+		Example: `  galaxyctl ip release 10.0.0.2
+  galaxyctl ip release 10.0.0.2 10.0.0.3 --force`,
+		Args: takes("IP..."),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, arg := range args {
+				if _, err := addressPath(arg); err != nil {
+					return err
+				}
+			}
+			s, err := g.dial()
+			if err != nil {
+				return err
+			}
+			all, err := release(cmd.Context(), s, args, force)
+			if err != nil {
+				return err
+			}
+			return printReleased(cmd.OutOrStdout(), g.output, all)
+		},
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "also when nobody knows whether the pod runs")
+	return cmd
+}
+
+// release looks up who holds each address and asks for all of them at once.
+func release(ctx context.Context, s *server, addresses []string, force bool) ([]released, error) {
+	all := make([]released, len(addresses))
+	var rows []addressRow
+	for i, text := range addresses {
+		path, err := addressPath(text)
+		if err != nil {
+			return nil, err
+		}
+		var row addressRow
+		_, err = s.ask(ctx, http.MethodGet, path, nil, nil, &row)
+		var no *refused
+		switch {
+		case errors.As(err, &no) && no.status == http.StatusNotFound:
+			all[i] = released{IP: text, Result: wasUnreleased, Reason: no.message}
+			continue
+		case err != nil:
+			return nil, err
+		}
+		all[i] = released{IP: row.IP, Owner: row.owner(), Result: wasReleased}
+		if row.owner() == "" {
+			all[i].Result = wasFree
+			continue
+		}
+		rows = append(rows, row)
+	}
+	if len(rows) == 0 {
+		return all, nil
+	}
+	var answer struct {
+		Unreleased []string `json:"unreleased"`
+		Reasons    []string `json:"reasons"`
+	}
+	if _, err := s.ask(ctx, http.MethodPost, "/v1/ip", nil, map[string]any{"ips": rows, "force": force}, &answer); err != nil {
+		return nil, err
+	}
+	for n, ip := range answer.Unreleased {
+		for i := range all {
+			if all[i].IP == ip && all[i].Result == wasReleased {
+				all[i].Result = wasUnreleased
+				if n < len(answer.Reasons) {
+					all[i].Reason = answer.Reasons[n]
+				}
+			}
+		}
+	}
+	return all, nil
+}
+
+func printReleased(out io.Writer, f format, all []released) error {
+	failed := 0
+	t := newTable(out, "ADDRESS", "RESULT", "OWNER", "REASON")
+	for _, r := range all {
+		if r.Result == wasUnreleased {
+			failed++
+		}
+		t.add(r.IP, r.Result, r.Owner, r.Reason)
+	}
+	print := t.flush
+	if f != formatTable {
+		print = func() error { return f.document(out, all) }
+	}
+	if err := print(); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d addresses were not released", failed, len(all))
+	}
+	return nil
+}

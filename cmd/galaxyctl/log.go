@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"galaxy/eventlog"
+)
+
+func newLog(g *globals) *cobra.Command {
+	log := group(&cobra.Command{
+		Use:   "log",
+		Short: "Read, verify, back up and restore the log in etcd",
+		Long: `The log in etcd is the only truth: all else is derived from it. These commands need etcd and nothing else. None of them
+changes the log; "restore" writes one where there is none.`,
+		Example: `  galaxyctl log show --limit 20
+  galaxyctl log tail
+  galaxyctl log verify
+  galaxyctl log backup galaxy.log.zst`,
+	})
+	log.AddCommand(newLogShow(g), newLogTail(g), newLogState(g), newLogVerify(g), newLogBackup(g), newLogRestore(g))
+	return log
+}
+
+// addStream adds the flag that names a stream.
+func addStream(cmd *cobra.Command, flags *pflag.FlagSet, to *string) {
+	flags.StringVar(to, "stream", eventlog.StreamIPAM, "which stream")
+	complete(cmd, "stream", eventlog.StreamIPAM, eventlog.StreamNodes)
+}
+
+// eventPrinter prints events as they come: rows of a table, or their stored bytes.
+type eventPrinter struct {
+	out    io.Writer
+	format format
+	table  *table
+}
+
+func newEventPrinter(out io.Writer, f format) *eventPrinter {
+	return &eventPrinter{out, f, newTable(out, "SEQ", "TIME", "TYPE", "WHAT", "OWNER", "NODE", "ACTOR", "CAUSE")}
+}
+
+// print shows one event, whose stored bytes are those of r.
+func (p *eventPrinter) print(r eventlog.Record) error {
+	if p.format != formatTable {
+		return p.format.line(p.out, r.Bytes)
+	}
+	e, err := eventlog.Decode(r)
+	if err != nil {
+		return err
+	}
+	t := tell(e.Data)
+	p.table.add(decimal(e.Seq), moment(e.Time), string(e.Data.Type()), t.what, t.owner, t.node, e.Actor, e.Cause)
+	return nil
+}
+
+// flush prints what was kept back to align it.
+func (p *eventPrinter) flush() error {
+	if p.format != formatTable {
+		return nil
+	}
+	return p.table.flush()
+}
+
+// progress tells a person who waits how far a long work is.
+type progress struct {
+	to   io.Writer
+	what string
+	next time.Time
+}
+
+// progressEvery is the time between two lines of progress. Shorter work is silent.
+const progressEvery = 2 * time.Second
+
+func newProgress(to io.Writer, what string) *progress {
+	return &progress{to: to, what: what, next: time.Now().Add(progressEvery)}
+}
+
+// report says how many events of how many are done, now and then. A total of 0 is not known.
+func (p *progress) report(done, total uint64) {
+	now := time.Now()
+	if now.Before(p.next) {
+		return
+	}
+	p.next = now.Add(progressEvery)
+	if total == 0 {
+		_, _ = fmt.Fprintf(p.to, "%s: %d events\n", p.what, done)
+		return
+	}
+	_, _ = fmt.Fprintf(p.to, "%s: %d of %d events, %d %%\n", p.what, done, total, done*100/total)
+}

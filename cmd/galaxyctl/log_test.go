@@ -1,0 +1,254 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"galaxy/allocator"
+	"galaxy/eventlog"
+	"galaxy/eventlog/archive"
+	"galaxy/eventlog/etcdlog"
+	"galaxy/eventlog/etcdlog/etcdtest"
+)
+
+func key(seq uint64) string { return fmt.Sprintf("/galaxy/v1/log/ipam/%020d", seq) }
+
+// edit changes the bytes of an event in etcd behind the log's back.
+func (b *bed) edit(seq uint64, change func([]byte) []byte) {
+	b.t.Helper()
+	now, err := b.client.Get(b.t.Context(), key(seq))
+	if err != nil || len(now.Kvs) != 1 {
+		b.t.Fatal(err, now)
+	}
+	b.put(key(seq), string(change(now.Kvs[0].Value)))
+}
+
+func (b *bed) put(key, value string) {
+	b.t.Helper()
+	if _, err := b.client.Put(b.t.Context(), key, value); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func replace(old, with string) func([]byte) []byte {
+	return func(text []byte) []byte { return bytes.Replace(text, []byte(old), []byte(with), 1) }
+}
+
+// Every way to tamper with a log is found, and named with its event.
+func TestVerifyFindsTampering(t *testing.T) {
+	for name, story := range map[string]struct {
+		tamper func(b *bed)
+		says   []string
+	}{
+		"an event in the middle":      {func(b *bed) { b.edit(3, replace("node3", "node4")) }, []string{"stream ipam", "event 4", "event 3"}},
+		"the newest event":            {func(b *bed) { b.edit(9, replace("node5", "node4")) }, []string{"stream ipam", "event 9", "the head says"}},
+		"a number":                    {func(b *bed) { b.edit(2, replace(`"seq":2`, `"seq":7`)) }, []string{"event 2", "number 7"}},
+		"not an event":                {func(b *bed) { b.edit(5, replace(`{`, `<`)) }, []string{"stream ipam", "event 5"}},
+		"a type from the future":      {func(b *bed) { b.edit(5, replace("AddressAllocated", "AddressBorrowed")) }, []string{"event 5", "AddressBorrowed", "newer release"}},
+		"an envelope from the future": {func(b *bed) { b.edit(5, replace(`"v":1`, `"v":2`)) }, []string{"event 5", "version 2"}},
+		"an event that is gone": {func(b *bed) {
+			if _, err := b.client.Delete(b.t.Context(), key(4)); err != nil {
+				b.t.Fatal(err)
+			}
+		}, []string{"stream ipam", "event 4 is missing"}},
+		"an event too many": {func(b *bed) { b.put(key(10), "{}") }, []string{"10 events", "account for 9"}},
+		"a stream without a head": {func(b *bed) {
+			b.put("/galaxy/v1/log/nodes/00000000000000000001", "{}")
+		}, []string{"10 events", "account for 9"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t)
+			b.story()
+			b.must("log", "verify")
+			story.tamper(b)
+			b.refuses(story.says, "log", "verify")
+		})
+	}
+}
+
+// A log whose hashes are right and whose story is not: somebody has written it anew.
+func TestVerifyFindsContradictions(t *testing.T) {
+	b := newBed(t)
+	b.story()
+	ctx := etcdtest.Context(t)
+	head, err := b.log.Head(ctx, eventlog.StreamIPAM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := b.replica.View().Address(mustAddr("10.49.27.205"))
+	cursor := eventlog.Cursor{Head: head, Time: time.Unix(b.now.Load(), 0)}
+	_, r, err := cursor.Write(time.Unix(b.now.Load(), 0), "mallory", "", &eventlog.AddressAllocated{
+		Address: a.Addr, Subnet: network, Owner: pod("deployment", "web", "web-1", "", 0).Owner, After: a.Seq,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.log.Append(ctx, eventlog.StreamIPAM, head, []eventlog.Record{r}, eventlog.Fence{}); err != nil {
+		t.Fatal(err)
+	}
+	b.refuses([]string{"stream ipam", "event 10", "10.49.27.205", "held by"}, "log", "verify")
+}
+
+func TestBackupRestoreVerify(t *testing.T) {
+	b := newBed(t)
+	b.story()
+	file := filepath.Join(t.TempDir(), "galaxy.log.zst")
+	b.must("log", "backup", file)
+	b.refuses([]string{"is there already", "--force"}, "log", "backup", file)
+	digest := digestOf(b.must("log", "verify", "-o", "json"))
+	if got := digestOf(b.must("log", "verify", file, "-o", "json")); got != digest {
+		t.Errorf("the backup leads to %s, the log to %s", got, digest)
+	}
+	_, streamed, _ := b.run("log", "backup", "-")
+	b.do("later", allocator.DeletePool{Pool: "blue"})
+
+	b.refuses([]string{"not empty", "--etcd-prefix"}, "log", "restore", file)
+	t.Log(b.must("log", "restore", file, "--etcd-prefix", "/drill"))
+	restored := b.must("log", "verify", "--etcd-prefix", "/drill", "-o", "json")
+	if strings.Contains(restored, b.log.Generation().ID) {
+		t.Errorf("the restored log has the generation of the old one:\n%s", restored)
+	}
+	if code, out, errs := b.runWith(t.Context(), []byte(streamed), "log", "restore", "-", "--etcd-prefix", "/stream"); code != exitOK {
+		t.Errorf("restore from standard input: exit %d\n%s%s", code, out, errs)
+	}
+	if ours, theirs := b.must("log", "state", "--at", "9"), b.must("log", "state", "--etcd-prefix", "/stream"); held(ours) != held(theirs) {
+		t.Errorf("after the restore:\n%s\nbefore:\n%s", theirs, ours)
+	}
+	b.must("log", "backup", "--force", file)
+	b.must("log", "verify", file)
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*")); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func digestOf(text string) string {
+	_, rest, _ := strings.Cut(text, `"digest": "`)
+	digest, _, _ := strings.Cut(rest, `"`)
+	return digest
+}
+
+// held is the table of log state without its last line, which names a digest over the generation too.
+func held(table string) string {
+	rows, _, _ := strings.Cut(table, "\n\n")
+	return rows
+}
+
+func TestDamagedBackups(t *testing.T) {
+	b := newBed(t)
+	b.story()
+	folder := t.TempDir()
+	file := filepath.Join(folder, "whole")
+	b.must("log", "backup", file)
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := filepath.Join(folder, "short")
+	if err := os.WriteFile(short, whole[:len(whole)*2/3], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.refuses([]string{short}, "log", "verify", short)
+	b.refuses([]string{"nothing was restored", short}, "log", "restore", short, "--etcd-prefix", "/drill")
+	b.refuses([]string{"nothing was restored"}, "log", "restore", os.DevNull, "--etcd-prefix", "/drill")
+	b.refuses([]string{"no such file"}, "log", "verify", filepath.Join(folder, "none"))
+	now, err := b.client.Get(t.Context(), "/drill/v1/restoring")
+	if err != nil || len(now.Kvs) != 0 {
+		t.Error("a restore has begun", now, err)
+	}
+}
+
+// A restore that was broken off leaves no log, and is undone, or repeated.
+func TestBrokenOffRestore(t *testing.T) {
+	b := newBed(t)
+	b.story()
+	file := filepath.Join(t.TempDir(), "backup")
+	b.must("log", "backup", file)
+	m := manifestOf(t, file)
+	from := etcdlog.Origin{Generation: m.Generation, Revision: m.Revision, Time: m.Time}
+	for _, prefix := range []string{"/undone", "/repeated"} {
+		if _, err := etcdlog.BeginImport(t.Context(), b.client, etcdlog.Options{Prefix: prefix}, from); err != nil {
+			t.Fatal(err)
+		}
+		b.refuses([]string{"has not ended"}, "log", "verify", "--etcd-prefix", prefix)
+	}
+	b.must("log", "restore", "--abort", "--etcd-prefix", "/undone")
+	b.refuses([]string{"there is no log"}, "log", "verify", "--etcd-prefix", "/undone")
+	b.must("log", "restore", file, "--etcd-prefix", "/repeated")
+	b.must("log", "restore", "--abort", "--etcd-prefix", "/repeated") // a complete log is not touched
+	b.must("log", "verify", "--etcd-prefix", "/repeated")
+}
+
+func manifestOf(t *testing.T, name string) archive.Manifest {
+	t.Helper()
+	file, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close() //nolint:errcheck // it was only read from
+	backup, err := archive.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer backup.Close() //nolint:errcheck // it has nothing to lose
+	return backup.Manifest()
+}
+
+// lines is a buffer that one goroutine writes and another reads.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) await(t *testing.T, words string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		l.mu.Lock()
+		text := l.text.String()
+		l.mu.Unlock()
+		if strings.Contains(text, words) {
+			return
+		}
+	}
+	t.Fatalf("%q does not come; there is:\n%s", words, l.text.String())
+}
+
+func TestTail(t *testing.T) {
+	for _, extra := range [][]string{{"--from-now"}, {"--lines", "2"}, {"--lines", "1000"}} {
+		t.Run(strings.Join(extra, " "), func(t *testing.T) {
+			b := newBed(t)
+			b.story()
+			ctx, interrupt := context.WithCancel(t.Context())
+			var out lines
+			ended := make(chan int)
+			go func() {
+				args := append([]string{"--etcd-endpoints", b.etcd.Endpoint(), "log", "tail"}, extra...)
+				ended <- run(ctx, args, nil, &out, &out)
+			}()
+			out.await(t, "SEQ") // it has read the head by then
+			b.do("later", allocator.DeletePool{Pool: "blue"})
+			out.await(t, "PoolDeleted")
+			interrupt()
+			if code := <-ended; code != exitOK {
+				t.Errorf("exit %d after Ctrl-C, want %d", code, exitOK)
+			}
+			got := strings.Count(out.text.String(), "galaxy-ipam-0")
+			deleted := 3 // two releases and the deletion
+			if want := map[string]int{"--from-now": deleted, "--lines": deleted + 2}[extra[0]]; extra[len(extra)-1] != "1000" && got != want {
+				t.Errorf("%d events, want %d:\n%s", got, want, out.text.String())
+			}
+		})
+	}
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Waits of the REST client. galaxy-ipam itself gives up after 30 s.
+const (
+	dialTimeout   = 3 * time.Second
+	answerTimeout = 40 * time.Second
+)
+
+// server asks galaxy-ipam over its REST port.
+type server struct {
+	base   string
+	client *http.Client
+}
+
+func (g *globals) dial() (*server, error) {
+	u, err := url.Parse(g.server)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, misuse("--server %q: want http://<host>:<port>", g.server)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	return &server{strings.TrimSuffix(g.server, "/"), &http.Client{Transport: transport, Timeout: answerTimeout}}, nil
+}
+
+// refused is an answer of galaxy-ipam that says no.
+type refused struct {
+	status  int
+	message string
+}
+
+func (r *refused) Error() string { return "galaxy-ipam: " + r.message }
+
+// ask sends a request and decodes the answer into answer, unless that is nil. The status is returned with it.
+func (s *server) ask(ctx context.Context, method, path string, query url.Values, body, answer any) (status int, err error) {
+	request, err := s.request(ctx, method, path, query, body)
+	if err != nil {
+		return 0, err
+	}
+	response, err := s.client.Do(request)
+	if err != nil {
+		return 0, s.explain(ctx, err)
+	}
+	defer response.Body.Close() //nolint:errcheck // it was only read from
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, fmt.Errorf("the answer of galaxy-ipam at %s broke off: %w", s.base, err)
+	}
+	if response.StatusCode >= http.StatusMultipleChoices {
+		return response.StatusCode, s.refusal(response.StatusCode, text)
+	}
+	if answer == nil {
+		return response.StatusCode, nil
+	}
+	if err := json.Unmarshal(text, answer); err != nil {
+		return response.StatusCode, fmt.Errorf("%s does not answer as galaxy-ipam does: %w; is --server its REST port?", s.base, err)
+	}
+	return response.StatusCode, nil
+}
+
+func (s *server) request(ctx context.Context, method, path string, query url.Values, body any) (*http.Request, error) {
+	var content io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("encode the request: %w", err)
+		}
+		content = bytes.NewReader(text)
+	}
+	where := s.base + path
+	if len(query) > 0 {
+		where += "?" + query.Encode()
+	}
+	request, err := http.NewRequestWithContext(ctx, method, where, content)
+	if err != nil {
+		return nil, fmt.Errorf("make the request: %w", err)
+	}
+	request.Header.Set("Accept", "application/json")
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	return request, nil
+}
+
+// refusal reads the sentence in an answer that says no.
+func (s *server) refusal(status int, text []byte) error {
+	var said struct {
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(text, &said) != nil || said.Message == "" {
+		said.Message = fmt.Sprintf("status %d from %s: %.200s; is --server its REST port?", status, s.base, bytes.TrimSpace(text))
+	}
+	return &refused{status, said.Message}
+}
+
+// explain says what can be done when there is no answer.
+func (s *server) explain(ctx context.Context, err error) error {
+	var inner *url.Error
+	if errors.As(err, &inner) {
+		err = inner.Err
+	}
+	var timeout net.Error
+	if ctx.Err() == nil && errors.As(err, &timeout) && timeout.Timeout() {
+		return fmt.Errorf("no answer from galaxy-ipam at %s: %w; see whether it runs and is ready (/readyz)", s.base, err)
+	}
+	return fmt.Errorf("no galaxy-ipam at %s: %w; start it, or name the right place with --server", s.base, err)
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// table prints rows in columns. It may be flushed again and again: columns keep their width from one part to the next, and
+// only ever grow, so that a log of any length is printed as it is read.
+type table struct {
+	out    io.Writer
+	widths []int
+	rows   [][]string
+}
+
+// newTable begins with a line of headings.
+func newTable(out io.Writer, headings ...string) *table {
+	return &table{out: out, widths: make([]int, len(headings)), rows: [][]string{headings}}
+}
+
+// add puts in a row; an empty cell is shown as "-".
+func (t *table) add(cells ...string) {
+	for i, cell := range cells {
+		if cell == "" {
+			cells[i] = "-"
+		}
+	}
+	t.rows = append(t.rows, cells)
+}
+
+// flush prints the rows that were added.
+func (t *table) flush() error {
+	for _, row := range t.rows {
+		for i, cell := range row {
+			t.widths[i] = max(t.widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var text strings.Builder
+	for _, row := range t.rows {
+		last := len(row) - 1
+		for i, cell := range row[:last] {
+			text.WriteString(cell)
+			text.WriteString(strings.Repeat(" ", t.widths[i]-utf8.RuneCountInString(cell)+2))
+		}
+		text.WriteString(row[last])
+		text.WriteByte('\n')
+	}
+	t.rows = nil
+	_, err := io.WriteString(t.out, text.String())
+	return err
+}
+
+// pairs prints names with their values, one a line, and leaves out what is empty.
+func pairs(out io.Writer, namesAndValues ...string) error {
+	t := &table{out: out, widths: make([]int, 2)}
+	for i := 0; i < len(namesAndValues); i += 2 {
+		if namesAndValues[i+1] != "" {
+			t.add(namesAndValues[i], namesAndValues[i+1])
+		}
+	}
+	return t.flush()
+}
