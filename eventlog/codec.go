@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -25,16 +26,16 @@ type Event struct {
 	Data  Data
 }
 
-// envelope is the stored form.
-type envelope struct {
-	Version int            `json:"v"`
-	Seq     uint64         `json:"seq"`
-	Type    Type           `json:"type"`
-	Time    time.Time      `json:"time"`
-	Actor   string         `json:"actor"`
-	Cause   string         `json:"cause,omitzero"`
-	Prev    Hash           `json:"prev"`
-	Data    jsontext.Value `json:"data"`
+// envelope is the stored form. It is read in one pass, with the data as the type that it is of.
+type envelope[D any] struct {
+	Version int       `json:"v"`
+	Seq     uint64    `json:"seq"`
+	Type    Type      `json:"type"`
+	Time    time.Time `json:"time"`
+	Actor   string    `json:"actor"`
+	Cause   string    `json:"cause,omitzero"`
+	Prev    Hash      `json:"prev"`
+	Data    D         `json:"data"`
 }
 
 // Encode makes the record of an event. Equal events give equal bytes. The envelope is written by hand, in the order of its
@@ -71,32 +72,75 @@ func Encode(e Event) (Record, error) {
 // Decode reads a record. Bytes that are no event, unknown fields and a sequence number that is not the record's are
 // ErrCorrupt; an unknown type is an *UnknownTypeError, another version a *VersionError. Nothing is skipped.
 func Decode(r Record) (Event, error) {
-	var env envelope
-	if err := json.Unmarshal(r.Bytes, &env, json.RejectUnknownMembers(true)); err != nil {
-		// A newer version may have other fields, so its number is looked for before the form is blamed.
-		var version struct {
-			Version int `json:"v"`
-		}
-		if json.Unmarshal(r.Bytes, &version) == nil && version.Version != Version && version.Version > 0 {
-			return Event{}, &VersionError{Seq: r.Seq, Found: version.Version, Known: Version}
-		}
-		return Event{}, fmt.Errorf("%w: event %d: %w", ErrCorrupt, r.Seq, err)
+	t, err := typeOf(r)
+	if err != nil {
+		return Event{}, err
 	}
-	if env.Version != Version {
-		return Event{}, &VersionError{Seq: r.Seq, Found: env.Version, Known: Version}
+	decode := decoders[t]
+	if decode == nil {
+		return Event{}, &UnknownTypeError{Seq: r.Seq, Type: t, Version: Version}
 	}
-	data := newData(env.Type)
-	if data == nil {
-		return Event{}, &UnknownTypeError{Seq: r.Seq, Type: env.Type, Version: Version}
+	e, err := decode(r.Bytes)
+	if err != nil {
+		return Event{}, fmt.Errorf("%w: event %d, %s: %w", ErrCorrupt, r.Seq, t, err)
 	}
-	if err := json.Unmarshal(env.Data, data, json.RejectUnknownMembers(true)); err != nil {
-		return Event{}, fmt.Errorf("%w: event %d, data of %s: %w", ErrCorrupt, r.Seq, env.Type, err)
+	if e.Seq != r.Seq {
+		return Event{}, fmt.Errorf("%w: event %d says that it is number %d", ErrCorrupt, r.Seq, e.Seq)
 	}
-	if env.Seq != r.Seq {
-		return Event{}, fmt.Errorf("%w: event %d says that it is number %d", ErrCorrupt, r.Seq, env.Seq)
-	}
-	return Event{Seq: env.Seq, Time: env.Time, Actor: env.Actor, Cause: env.Cause, Prev: env.Prev, Data: data}, nil
+	return e, nil
 }
+
+// typeOf finds the type of an event. The form in which this version writes events is recognised at a glance; whatever looks
+// otherwise is read with care, its version first, as a newer one may have other fields.
+func typeOf(r Record) (Type, error) {
+	const start = `{"v":1,"seq":`
+	if rest, ok := bytes.CutPrefix(r.Bytes, []byte(start)); ok {
+		rest = bytes.TrimLeft(rest, "0123456789")
+		if rest, ok = bytes.CutPrefix(rest, []byte(`,"type":"`)); ok {
+			if end := bytes.IndexByte(rest, '"'); end > 0 && bytes.IndexByte(rest[:end], '\\') < 0 {
+				return Type(rest[:end]), nil
+			}
+		}
+	}
+	var head struct {
+		Version int  `json:"v"`
+		Type    Type `json:"type"`
+	}
+	if err := json.Unmarshal(r.Bytes, &head); err != nil {
+		return "", fmt.Errorf("%w: event %d: %w", ErrCorrupt, r.Seq, err)
+	}
+	if head.Version != Version {
+		return "", &VersionError{Seq: r.Seq, Found: head.Version, Known: Version}
+	}
+	return head.Type, nil
+}
+
+// decoders read the events of each type.
+var decoders = map[Type]func([]byte) (Event, error){
+	TypeSubnetsConfigured: decode[SubnetsConfigured],
+	TypeAddressAllocated:  decode[AddressAllocated],
+	TypeAddressBound:      decode[AddressBound],
+	TypeAddressReserved:   decode[AddressReserved],
+	TypeAddressReleased:   decode[AddressReleased],
+	TypePoolSized:         decode[PoolSized],
+	TypePoolDeleted:       decode[PoolDeleted],
+}
+
+func decode[D any, P interface {
+	*D
+	Data
+}](text []byte) (Event, error) {
+	var env envelope[*D]
+	if err := json.Unmarshal(text, &env, strict); err != nil {
+		return Event{}, err
+	}
+	if env.Data == nil {
+		return Event{}, errors.New("it has no data")
+	}
+	return Event{Seq: env.Seq, Time: env.Time, Actor: env.Actor, Cause: env.Cause, Prev: env.Prev, Data: P(env.Data)}, nil
+}
+
+var strict = json.RejectUnknownMembers(true)
 
 // Cursor walks a stream from a head and checks each event against the one before it. It also numbers and links the events
 // that are to be appended, so that reading and writing cannot disagree.

@@ -117,25 +117,3 @@ func (*PoolSized) Type() Type { return TypePoolSized }
 
 // Type is the event's name on disk.
 func (*PoolDeleted) Type() Type { return TypePoolDeleted }
-
-// newData makes the empty Data of a type; nil for an unknown one.
-func newData(t Type) Data {
-	switch t {
-	case TypeSubnetsConfigured:
-		return new(SubnetsConfigured)
-	case TypeAddressAllocated:
-		return new(AddressAllocated)
-	case TypeAddressBound:
-		return new(AddressBound)
-	case TypeAddressReserved:
-		return new(AddressReserved)
-	case TypeAddressReleased:
-		return new(AddressReleased)
-	case TypePoolSized:
-		return new(PoolSized)
-	case TypePoolDeleted:
-		return new(PoolDeleted)
-	default:
-		return nil
-	}
-}

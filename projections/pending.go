@@ -13,6 +13,7 @@ import (
 // written in turn, wait here too.
 type pending struct {
 	addresses map[netip.Addr]*Address   // nil: no longer held
+	changed   []netip.Addr              // their keys, in the order of change: neighbours are written one after the other
 	byOwner   map[ipam.Owner][]*Address // as they changed, by their owner
 	byShare   map[ipam.Owner][]*Address // as they changed, by the share of their owner
 	lowest    map[int]segmentID         // of a subnet: the block below which it has no fresh address; mostly the next is in it too
@@ -38,8 +39,8 @@ func newPending() *pending {
 
 // write puts what is pending into the tables.
 func (t *Txn) write() {
-	for addr, a := range t.pending.addresses {
-		if a == nil {
+	for _, addr := range t.pending.changed {
+		if a := t.pending.addresses[addr]; a == nil {
 			t.delete(tableAddresses, &Address{Addr: addr})
 		} else {
 			t.insert(tableAddresses, a)
@@ -75,14 +76,21 @@ func (t *Txn) rebase() {
 }
 
 func (t *Txn) putAddress(a *Address) {
-	t.pending.addresses[a.Addr] = a
+	t.setAddress(a.Addr, a)
 	t.pending.byOwner[a.Owner] = append(t.pending.byOwner[a.Owner], a)
 	if share := a.Owner.Share(); share != a.Owner {
 		t.pending.byShare[share] = append(t.pending.byShare[share], a)
 	}
 }
 
-func (t *Txn) dropAddress(a *Address) { t.pending.addresses[a.Addr] = nil }
+func (t *Txn) dropAddress(a *Address) { t.setAddress(a.Addr, nil) }
+
+func (t *Txn) setAddress(addr netip.Addr, a *Address) {
+	if _, known := t.pending.addresses[addr]; !known {
+		t.pending.changed = append(t.pending.changed, addr)
+	}
+	t.pending.addresses[addr] = a
+}
 
 // address is the pending state of an address; known is false when this transaction has not changed it.
 func (p *pending) address(addr netip.Addr) (a *Address, known bool) {
