@@ -65,8 +65,9 @@ const rawHead = `{"seq":1,"hash":"0000000000000000000000000000000000000000000000
 func rawPuts(tb testing.TB, client *clientv3.Client, batch, from, count int, value string) {
 	unmoved := clientv3.Compare(clientv3.Value("/raw/head"), "=", rawHead)
 	for done := 0; done < count; done += batch {
-		ops := make([]clientv3.Op, 0, batch+1)
-		for i := range batch {
+		size := min(batch, count-done)
+		ops := make([]clientv3.Op, 0, size+1)
+		for i := range size {
 			ops = append(ops, clientv3.OpPut(fmt.Sprintf("/raw/log/%020d", from+done+i), value))
 		}
 		ops = append(ops, clientv3.OpPut("/raw/head", rawHead))
