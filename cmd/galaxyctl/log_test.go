@@ -252,3 +252,18 @@ func TestTail(t *testing.T) {
 		})
 	}
 }
+
+// A backup is restored into the directory of an etcd that galaxy-ipam will run inside itself.
+func TestEmbeddedEtcd(t *testing.T) {
+	b := newBed(t)
+	b.story()
+	folder := t.TempDir()
+	file, dir := filepath.Join(folder, "backup"), filepath.Join(folder, "etcd")
+	b.must("log", "backup", file)
+	b.must("log", "restore", file, "--embedded-etcd", dir)
+	if ours, theirs := b.must("log", "state"), b.must("log", "state", "--embedded-etcd", dir); held(ours) != held(theirs) {
+		t.Errorf("after the restore:\n%s\nbefore:\n%s", theirs, ours)
+	}
+	b.must("log", "verify", "--embedded-etcd", dir)
+	b.refuses([]string{"not empty"}, "log", "restore", file, "--embedded-etcd", dir)
+}
