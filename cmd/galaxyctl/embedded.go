@@ -2,7 +2,10 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 
+	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
 	"galaxy/eventlog/etcdlog/embedded"
@@ -15,10 +18,14 @@ type offline struct {
 	server *embedded.Server
 }
 
-// open runs the etcd in the directory, if one is named, and makes it the one that commands talk to.
-func (g *globals) open() error {
+// open runs the etcd in the directory, if one is named, and makes it the one that commands talk to. Only a restore may find
+// it empty.
+func (g *globals) open(cmd *cobra.Command) error {
 	if g.offline.dir == "" {
 		return nil
+	}
+	if _, err := os.Stat(filepath.Join(g.offline.dir, "member")); err != nil && cmd.Name() != "restore" {
+		return fmt.Errorf("--embedded-etcd %s: there is no etcd in it: %w", g.offline.dir, err)
 	}
 	server, err := embedded.Start(embedded.Config{Dir: g.offline.dir, ClientURL: "http://127.0.0.1:0", Logger: zap.NewNop()})
 	if err != nil {

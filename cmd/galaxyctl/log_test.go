@@ -265,5 +265,6 @@ func TestEmbeddedEtcd(t *testing.T) {
 		t.Errorf("after the restore:\n%s\nbefore:\n%s", theirs, ours)
 	}
 	b.must("log", "verify", "--embedded-etcd", dir)
+	b.refuses([]string{"there is no etcd in it"}, "log", "verify", "--embedded-etcd", filepath.Join(folder, "elsewhere"))
 	b.refuses([]string{"not empty"}, "log", "restore", file, "--embedded-etcd", dir)
 }

@@ -13,41 +13,25 @@ var (
 	Time   string
 )
 
-// Info is where a command comes from. What is not known is "unknown".
-type Info struct {
-	Version  string // of the module
-	Commit   string
-	Modified bool   // the tree had changes that were not committed
-	Time     string // of the commit
-	Go       string
-}
-
-// Read tells where this command comes from.
-func Read() Info {
-	info := Info{Commit: Commit, Time: Time, Go: runtime.Version()}
-	if recorded, ok := debug.ReadBuildInfo(); ok {
-		info.Version = recorded.Main.Version
-		for _, s := range recorded.Settings {
-			switch {
-			case s.Key == "vcs.revision" && info.Commit == "":
-				info.Commit = s.Value
-			case s.Key == "vcs.time" && info.Time == "":
-				info.Time = s.Value
-			case s.Key == "vcs.modified":
-				info.Modified = s.Value == "true"
+// Version is one line for --version and the log of a process.
+func Version() string {
+	commit, built := Commit, Time
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && commit == "" {
+				commit = s.Value
+			}
+			if s.Key == "vcs.time" && built == "" {
+				built = s.Value
 			}
 		}
 	}
-	for _, field := range []*string{&info.Version, &info.Commit, &info.Time} {
-		if *field == "" {
-			*field = "unknown"
-		}
-	}
-	return info
+	return fmt.Sprintf("commit %s, built %s, %s", orUnknown(commit), orUnknown(built), runtime.Version())
 }
 
-// Version is one line for --version and the log of a process.
-func Version() string {
-	info := Read()
-	return fmt.Sprintf("commit %s, built %s, %s", info.Commit, info.Time, info.Go)
+func orUnknown(text string) string {
+	if text == "" {
+		return "unknown"
+	}
+	return text
 }
