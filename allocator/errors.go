@@ -11,12 +11,10 @@ import (
 )
 
 var (
-	// ErrNotLeader comes from Replica.Do on a replica that follows. See Replica.Leader for who leads.
+	// ErrNotLeader comes from Replica.Do on a replica that follows, or has stopped leading before it had decided.
 	ErrNotLeader = errors.New("this replica does not lead")
 	// ErrNoPool means that no pool of that name has a size.
 	ErrNoPool = errors.New("no such pool")
-	// ErrStopped comes from Replica.Do when the replica stopped before it had decided.
-	ErrStopped = errors.New("the replica is stopping")
 	// ErrUnsupported is a request that the rules cannot serve, whatever the state.
 	ErrUnsupported = errors.New("unsupported")
 )

@@ -109,6 +109,9 @@ func (r *Replica) once(ctx context.Context, cause string, command Command) (Resu
 	case <-ctx.Done():
 		return Result{}, fmt.Errorf("wait for a place in the queue: %w", ctx.Err())
 	}
+	if !r.leading.Load() {
+		r.refuseQueued() // the lead has ended meanwhile, and may have looked into the queue before
+	}
 	select {
 	case a := <-c.answer:
 		return a.result, a.err
@@ -192,7 +195,7 @@ func (r *Replica) Lead(ctx context.Context, fence eventlog.Fence) error {
 	r.leading.Store(false)
 	r.db = l.durable
 	r.publish()
-	r.refuseQueued(err)
+	r.refuseQueued()
 	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
 		return nil
 	}
@@ -200,15 +203,11 @@ func (r *Replica) Lead(ctx context.Context, fence eventlog.Fence) error {
 }
 
 // refuseQueued answers those who asked while the lead ended.
-func (r *Replica) refuseQueued(err error) {
-	refusal := ErrStopped
-	if err != nil {
-		refusal = ErrNotLeader
-	}
+func (r *Replica) refuseQueued() {
 	for {
 		select {
 		case c := <-r.queue:
-			c.reply(Result{}, refusal)
+			c.reply(Result{}, ErrNotLeader)
 		default:
 			return
 		}

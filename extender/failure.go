@@ -63,7 +63,7 @@ func failureOf(err error) error {
 		return failure(http.StatusConflict, "%v", err)
 	case errors.Is(err, allocator.ErrUnsupported):
 		return failure(http.StatusBadRequest, "%v", err)
-	case errors.Is(err, allocator.ErrNotLeader), errors.Is(err, allocator.ErrStopped), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, allocator.ErrNotLeader), errors.Is(err, context.DeadlineExceeded):
 		return failure(http.StatusServiceUnavailable, "%v", err)
 	default:
 		return failure(http.StatusInternalServerError, "%v", err)

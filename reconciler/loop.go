@@ -141,7 +141,7 @@ func (r *Reconciler) carryOut(ctx context.Context, steps []Step) (failed, behind
 		err := r.do(ctx, step)
 		switch {
 		case err == nil:
-		case ctx.Err() != nil || errors.Is(err, allocator.ErrNotLeader) || errors.Is(err, allocator.ErrStopped):
+		case ctx.Err() != nil || errors.Is(err, allocator.ErrNotLeader):
 			return true, true
 		case errors.Is(err, allocator.ErrNoPool): // deleted by somebody else
 		default:

@@ -104,8 +104,12 @@ func podOf(i int) allocator.Pod {
 	}
 }
 
-// load runs callers that bind pods, and end every third, each asking until it is answered. It returns when all are done.
-func load(t *testing.T, callers, pods int, pick func() *allocator.Replica) *told {
+// upTo is a load of so many pods.
+func upTo(pods int) func(int) bool { return func(i int) bool { return i >= pods } }
+
+// load runs callers that bind pods, and end every third, each asking until it is answered. It returns when enough says so
+// of the number of pods, and all callers are done.
+func load(t *testing.T, callers int, enough func(pods int) bool, pick func() *allocator.Replica) *told {
 	t.Helper()
 	ctx := etcdtest.Context(t)
 	facts := &told{holds: map[ipam.Owner]netip.Addr{}, freed: map[ipam.Owner]bool{}}
@@ -113,7 +117,7 @@ func load(t *testing.T, callers, pods int, pick func() *allocator.Replica) *told
 	var wg sync.WaitGroup
 	for range callers {
 		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < pods && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+			for i := int(next.Add(1)) - 1; !enough(i) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
 				facts.onePod(ctx, t, i, pick)
 			}
 		})
@@ -156,7 +160,7 @@ func insist(ctx context.Context, pick func() *allocator.Replica, command allocat
 }
 
 func passes(err error) bool {
-	return errors.Is(err, allocator.ErrNotLeader) || errors.Is(err, allocator.ErrStopped) ||
+	return errors.Is(err, allocator.ErrNotLeader) ||
 		errors.Is(err, eventlog.ErrOutcomeUnknown) || errors.Is(err, eventlog.ErrFenced) || errors.Is(err, eventlog.ErrConflict)
 }
 
@@ -213,12 +217,9 @@ func TestCutConnections(t *testing.T) {
 			}
 		}
 	})
-	facts := load(t, 16, 40_000, one(r))
+	facts := load(t, 16, func(pods int) bool { return pods >= 2000 && proxy.Cuts() >= 6 }, one(r))
 	close(done)
 	cutting.Wait()
-	if proxy.Cuts() < 4 {
-		t.Fatalf("only %d connections were cut: the test proves little", proxy.Cuts())
-	}
 	t.Logf("%d connections cut", proxy.Cuts())
 	facts.compare(t, open(t, server.Client(t)))
 }
@@ -230,19 +231,20 @@ func TestEtcdChangesItsLeader(t *testing.T) {
 	over := lead(t, r, eventlog.Fence{})
 	configure(t, r)
 	done := make(chan *told)
-	go func() { done <- load(t, 16, 10_000, one(r)) }()
-	for moves := 0; ; moves++ {
+	var moves atomic.Int64
+	go func() {
+		done <- load(t, 16, func(pods int) bool { return pods >= 2000 && moves.Load() >= 4 }, one(r))
+	}()
+	for {
 		select {
 		case facts := <-done:
-			if moves < 3 {
-				t.Fatalf("only %d changes of the leader", moves)
-			}
 			facts.compare(t, log)
 			return
 		case err := <-over:
 			t.Fatal("the lead ended:", err)
 		case <-time.After(10 * time.Millisecond):
 			cluster.MoveLeader(t)
+			moves.Add(1)
 		}
 	}
 }
@@ -258,7 +260,7 @@ func TestTwoWriters(t *testing.T) {
 	configure(t, a)
 	lead(t, b, eventlog.Fence{})
 	var turn atomic.Int64
-	facts := load(t, 32, 3000, func() *allocator.Replica {
+	facts := load(t, 32, upTo(3000), func() *allocator.Replica {
 		if turn.Add(1)%2 == 0 {
 			return a
 		}
@@ -288,7 +290,9 @@ func TestDeposed(t *testing.T) {
 	var leader atomic.Pointer[allocator.Replica]
 	leader.Store(a)
 	done := make(chan *told)
-	go func() { done <- load(t, 16, 3000, leader.Load) }()
+	go func() {
+		done <- load(t, 16, func(pods int) bool { return pods >= 3000 && leader.Load() == b }, leader.Load)
+	}()
 	time.Sleep(50 * time.Millisecond)
 	if _, err := client.Delete(ctx, first.Key); err != nil { // as when its lease ends in etcd while it does not know yet
 		t.Fatal(err)
@@ -335,9 +339,9 @@ func TestFollowerIsEqual(t *testing.T) {
 
 	lead(t, leader, eventlog.Fence{})
 	configure(t, leader)
-	load(t, 16, 500, one(leader))
+	load(t, 16, upTo(500), one(leader))
 	proxy.Block()
-	load(t, 16, 1000, one(leader))
+	load(t, 16, upTo(1000), one(leader))
 	got, err := client.Get(ctx, "/galaxy", clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil {
 		t.Fatal(err)
