@@ -88,7 +88,7 @@ func (l *leader) loop(ctx, appending context.Context) error {
 		if err := l.fill(); err != nil {
 			return err
 		}
-		if l.inFlight == nil && l.open != nil {
+		if l.inFlight == nil && l.open != nil && len(l.open.calls) > 0 {
 			l.launch(appending)
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -238,6 +239,44 @@ func TestStop(t *testing.T) {
 			t.Errorf("pod %d was told %v and holds %d", i, err, held)
 		}
 	}
+}
+
+// TestRefusalsAreCheap: a command that is refused costs the log nothing, and leaves nothing behind.
+func TestRefusalsAreCheap(t *testing.T) {
+	asked := &asking{Log: memlog.New()}
+	r, err := NewReplica(t.Context(), Config{Log: asked, Actor: "a", Now: time.Now, Rules: Rules{ReuseDelay: DefaultReuseDelay}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := (&stand{log: asked.Log, replica: r, ended: make(chan error, 1)}).lead(t, eventlog.Fence{}).configured(t)
+	before := asked.times.Load()
+	for range 20 {
+		if _, err := s.replica.Do(t.Context(), "test", DeletePool{Pool: "none"}); !errors.Is(err, ErrNoPool) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.replica.Do(t.Context(), "test", bindTo(1)); err != nil {
+		t.Fatal(err)
+	}
+	if n := asked.times.Load() - before; n != 1 {
+		t.Fatalf("the log was asked %d times, want once, for the bind", n)
+	}
+}
+
+// asking counts how often a log is asked.
+type asking struct {
+	*memlog.Log
+	times atomic.Int64
+}
+
+func (a *asking) Head(ctx context.Context, stream string) (eventlog.Head, error) {
+	a.times.Add(1)
+	return a.Log.Head(ctx, stream)
+}
+
+func (a *asking) Append(ctx context.Context, stream string, after eventlog.Head, records []eventlog.Record, fence eventlog.Fence) (eventlog.Head, error) {
+	a.times.Add(1)
+	return a.Log.Append(ctx, stream, after, records, fence)
 }
 
 func TestCallerGivesUp(t *testing.T) {
