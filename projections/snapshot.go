@@ -115,48 +115,75 @@ func (v *View) Digest() string {
 // restoreBatch is how many rows are written in one transaction.
 const restoreBatch = 4096
 
-// Restore builds a DB from a snapshot.
+// Restore builds a DB from a snapshot. Lines are decoded beside the writing of rows, as both cost about the same.
 func Restore(r io.Reader) (*DB, error) {
 	in := jsontext.NewDecoder(bufio.NewReaderSize(r, 1<<16))
-	var line snapshotLine
-	if err := json.UnmarshalDecode(in, &line, json.RejectUnknownMembers(true)); err != nil {
+	var first snapshotLine
+	if err := json.UnmarshalDecode(in, &first, strict); err != nil {
 		return nil, fmt.Errorf("read snapshot: %w", err)
 	}
-	if line.Version != snapshotVersion || line.Position == nil {
-		return nil, fmt.Errorf("read snapshot: it is of version %d, this program reads version %d", line.Version, snapshotVersion)
+	if first.Version != snapshotVersion || first.Position == nil {
+		return nil, fmt.Errorf("read snapshot: it is of version %d, this program reads version %d", first.Version, snapshotVersion)
 	}
-	db := New(line.Position.Head.Generation)
-	position := Position{Head: line.Position.Head, Time: line.Position.Time, FirstForget: line.Position.FirstForget}
+	db := New(first.Position.Head.Generation)
+	position := Position{Head: first.Position.Head, Time: first.Position.Time, FirstForget: first.Position.FirstForget}
+	batches, stop := make(chan lineBatch, 2), make(chan struct{})
+	go decodeLines(in, batches, stop)
+	err := db.restore(batches, position)
+	close(stop)
+	for range batches { // until nobody reads from r any more
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read snapshot: %w", err)
+	}
+	return db, nil
+}
+
+var strict = json.RejectUnknownMembers(true)
+
+// lineBatch is some lines of a snapshot, and what came after them.
+type lineBatch struct {
+	lines []snapshotLine
+	err   error
+}
+
+func decodeLines(in *jsontext.Decoder, out chan<- lineBatch, stop <-chan struct{}) {
+	defer close(out)
 	for {
-		t := db.Write()
-		ended, err := t.restoreLines(in)
-		if err != nil {
-			t.Abort()
-			return nil, fmt.Errorf("read snapshot at byte %d: %w", in.InputOffset(), err)
+		var batch lineBatch
+		for len(batch.lines) < restoreBatch && batch.err == nil {
+			var line snapshotLine
+			if batch.err = json.UnmarshalDecode(in, &line, strict); batch.err == nil {
+				batch.lines = append(batch.lines, line)
+			}
 		}
-		t.position = position
-		t.Commit()
-		if ended {
-			return db, nil
+		select {
+		case out <- batch:
+		case <-stop:
+			return
+		}
+		if batch.err != nil {
+			return
 		}
 	}
 }
 
-func (t *Txn) restoreLines(in *jsontext.Decoder) (ended bool, err error) {
-	for range restoreBatch {
-		var line snapshotLine
-		err := json.UnmarshalDecode(in, &line, json.RejectUnknownMembers(true))
-		if errors.Is(err, io.EOF) {
-			return true, nil
+func (db *DB) restore(batches <-chan lineBatch, position Position) error {
+	for batch := range batches {
+		t := db.Write()
+		for _, line := range batch.lines {
+			if err := t.restore(line); err != nil {
+				t.Abort()
+				return err
+			}
 		}
-		if err == nil {
-			err = t.restore(line)
-		}
-		if err != nil {
-			return false, err
+		t.position = position
+		t.Commit()
+		if batch.err != nil && !errors.Is(batch.err, io.EOF) {
+			return batch.err
 		}
 	}
-	return false, nil
+	return nil
 }
 
 func (t *Txn) restore(line snapshotLine) error {
