@@ -67,6 +67,9 @@ func (e *LimitError) Error() string {
 	if e.Share.Pool != "" && e.Share.App == "" {
 		return fmt.Sprintf("pool %s has reached its size: %d of %d addresses are used; wait until one is freed, or make the pool larger", e.Share.Pool, e.Used, e.Limit)
 	}
+	if e.Limit == 0 {
+		return fmt.Sprintf("%s has no replicas or is gone from the cluster, so no address is kept for its pods; scale it up", e.Share.Describe())
+	}
 	return fmt.Sprintf("%s uses %d addresses and has %d replicas; wait until an old pod ends and its address is freed", e.Share.Describe(), e.Used, e.Limit)
 }
 
