@@ -54,9 +54,9 @@ func (d *decision) allocate(p pick, pod Pod, node string) {
 }
 
 // reserve keeps a free address for an owner that is not asking for itself.
-func (d *decision) reserve(p pick, owner ipam.Owner, reason string) {
+func (d *decision) reserve(p pick, owner ipam.Owner, reason string, labelled bool) {
 	d.emit(&eventlog.AddressAllocated{
-		Address: p.addr, Subnet: d.prefix(p), Owner: owner, Policy: ipam.Never, Reason: reason, After: p.after,
+		Address: p.addr, Subnet: d.prefix(p), Owner: owner, Policy: ipam.Never, Reason: reason, Labelled: labelled, After: p.after,
 	})
 }
 
@@ -92,7 +92,7 @@ func (p Pod) checkPolicy() error {
 	if _, numbered := p.Owner.Ordinal(); !numbered {
 		return &PolicyError{Pod: p.Owner, Policy: p.Policy, Cause: "NotStatefulWorkload: the pod's name does not end in a number (.*-[0-9]*$), so the pod after it has another name"}
 	}
-	if p.Policy == ipam.Immutable && !p.Workload.Scales {
+	if p.Policy == ipam.Immutable && !p.Workload.Scales && !p.Workload.Unknown {
 		return &PolicyError{Pod: p.Owner, Policy: p.Policy, Cause: "NoReplicas: its workload has no scale subresource with specReplicasPath"}
 	}
 	return nil

@@ -3,6 +3,7 @@ package allocator
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"galaxy/eventlog"
 	"galaxy/projections"
@@ -72,13 +73,64 @@ func (c Claim) decide(d *decision) error {
 	if err := c.Pod.check(); err != nil {
 		return err
 	}
-	if held := heldBy(d.view, c.Pod); len(held) > 0 {
-		for _, a := range held {
-			d.grant(a.Addr)
-		}
+	held := heldBy(d.view, c.Pod)
+	if len(held) == 0 {
+		return d.take(c.Pod, "", c.Candidates)
+	}
+	if misplaced(d.view, c.Pod, held, c.Candidates) {
+		d.unclaim(held)
+		d.result.More = true // what another network has for it is decided on the state after
 		return nil
 	}
-	return d.take(c.Pod, "", c.Candidates)
+	for _, a := range held {
+		d.grant(a.Addr)
+	}
+	return nil
+}
+
+// misplaced reports whether all that a pod holds was claimed by an earlier filter, for networks none of which has a candidate
+// node any more: the scheduler has found no place there, and the pod must not be pinned to them.
+func misplaced(view *projections.View, pod Pod, held []*projections.Address, candidates []netip.Prefix) bool {
+	for _, a := range held {
+		if !claimedBy(a, pod.UID) {
+			return false
+		}
+	}
+	return len(candidates) > 0 && !slices.ContainsFunc(candidates, func(network netip.Prefix) bool {
+		return !slices.ContainsFunc(held, func(a *projections.Address) bool { return !view.Config().Serves(a.Addr, network) })
+	})
+}
+
+// claimedBy reports whether filter has claimed an address for the pod of a uid, and no bind has followed.
+func claimedBy(a *projections.Address, uid string) bool {
+	return a.Node == "" && a.PodUID != "" && a.PodUID == uid
+}
+
+// inUse reports whether a pod uses an address or has claimed it.
+func inUse(a *projections.Address) bool { return a.Node != "" || a.PodUID != "" }
+
+// unclaim puts claimed addresses back where they came from.
+func (d *decision) unclaim(claimed []*projections.Address) {
+	for _, a := range claimed {
+		if a.Fresh {
+			d.release(a, ReasonClaimEnded)
+			continue
+		}
+		d.emit(&eventlog.AddressReserved{Address: a.Addr, Owner: a.Owner.Share(), Policy: a.Policy, Reason: ReasonClaimEnded, After: a.Seq})
+	}
+}
+
+func (c Expire) decide(d *decision) error {
+	for a := range d.view.Held(c.Pod) {
+		if !claimedBy(a, c.UID) {
+			continue
+		}
+		if d.full() {
+			return nil
+		}
+		d.unclaim([]*projections.Address{a})
+	}
+	return nil
 }
 
 // take finds one address for a pod that holds none: one that waits in its app or pool, else a free one. With a node it is
@@ -93,7 +145,7 @@ func (d *decision) take(pod Pod, node string, networks []netip.Prefix) error {
 	}
 	if q.reserved > 0 {
 		for a := range d.view.Reserved(pod.Owner.Share()) {
-			if servesAny(d.view.Config(), a.Addr, networks) {
+			if !a.Labelled && servesAny(d.view.Config(), a.Addr, networks) {
 				d.takeReserved(a, pod, node)
 				return nil
 			}

@@ -22,6 +22,9 @@ const (
 	ReasonKeptForApp    = "keptForApp"
 	ReasonKeptForPool   = "keptForPool"
 	ReasonAdministrator = "administrator"
+	ReasonLabelled      = "reservedByLabel"
+	ReasonClaimEnded    = "claimedAndNotBound"
+	ReasonFoundRunning  = "foundRunning"
 )
 
 // ending is what becomes of an address when its pod ends.
@@ -58,10 +61,12 @@ func endingOf(view *projections.View, pod Pod, held int) ending {
 // outgrown says why a workload no longer needs an address that it keeps, or "".
 func outgrown(owner ipam.Owner, w Workload, held int) string {
 	switch {
+	case w.Unknown:
+		return ""
 	case !w.Exists:
 		return ReasonAppGone
 	case owner.IsSet():
-		if w.Replicas == 0 || held > w.Replicas {
+		if w.Replicas == 0 || held > w.most() {
 			return ReasonScaledDownSet
 		}
 	default:

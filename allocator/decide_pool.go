@@ -3,6 +3,7 @@ package allocator
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"galaxy/eventlog"
@@ -39,7 +40,9 @@ func (c SizePool) decide(d *decision) error {
 func (d *decision) giveUp(pool ipam.Owner, n int, reason string) int {
 	var reserved []*projections.Address
 	for a := range d.view.Reserved(pool) {
-		reserved = append(reserved, a)
+		if !a.Labelled {
+			reserved = append(reserved, a)
+		}
 	}
 	released := 0
 	for _, a := range slices.Backward(reserved) {
@@ -68,7 +71,7 @@ func (d *decision) reserveFree(pool ipam.Owner, n int) int {
 	}
 	picks := choose(d.view, subnets, min(n, room), d.env)
 	for _, p := range picks {
-		d.reserve(p, pool, ReasonPreAllocated)
+		d.reserve(p, pool, ReasonPreAllocated, false)
 	}
 	d.result.More = n > room && len(picks) == room
 	return len(picks)
@@ -96,19 +99,31 @@ func (c Reserve) decide(d *decision) error {
 		return fmt.Errorf("%w: reserve %s: no owner; name a pool, an app or a pod", ErrUnsupported, c.Address)
 	}
 	if a := d.view.Address(c.Address); a != nil {
-		if a.Owner != c.Owner {
+		switch {
+		case a.Owner != c.Owner:
 			return &HolderError{Address: c.Address, Holder: a.Owner}
+		case c.Labelled && !a.Labelled && inUse(a):
+			return &HolderError{Address: c.Address, Holder: a.Owner}
+		case c.Labelled && !a.Labelled: // what the owner has already is made the label's, in two steps
+			d.release(a, ReasonLabelled)
+			d.result.More = true
+			return nil
 		}
 		d.grant(c.Address)
 		return nil
 	}
-	p := pick{addr: c.Address, subnet: subnet}
-	if r := d.view.Released(c.Address); r != nil {
-		p.after = r.Seq
-	}
-	d.reserve(p, c.Owner, c.Reason)
+	d.reserve(d.free(c.Address, subnet), c.Owner, c.Reason, c.Labelled)
 	d.grant(c.Address)
 	return nil
+}
+
+// free is a certain address that nobody holds, as a pick.
+func (d *decision) free(addr netip.Addr, subnet int) pick {
+	p := pick{addr: addr, subnet: subnet}
+	if r := d.view.Released(addr); r != nil {
+		p.after = r.Seq
+	}
+	return p
 }
 
 func (c Release) decide(d *decision) error {
@@ -118,6 +133,10 @@ func (c Release) decide(d *decision) error {
 		return nil
 	case a.Owner != c.Owner:
 		return &HolderError{Address: c.Address, Holder: a.Owner}
+	case c.Labelled && !a.Labelled:
+		return nil // the label's reservation has ended already
+	case a.Labelled && !c.Labelled:
+		return &LabelledError{Address: c.Address}
 	}
 	d.release(a, c.Reason)
 	return nil

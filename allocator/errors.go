@@ -120,6 +120,18 @@ func (e *HolderError) Error() string {
 	return fmt.Sprintf("%s is held for %s (%s)", e.Address, e.Holder.Describe(), e.Holder)
 }
 
+// UnheldError is an address that nobody holds any more.
+type UnheldError struct{ Address netip.Addr }
+
+func (e *UnheldError) Error() string { return fmt.Sprintf("nobody holds %s", e.Address) }
+
+// LabelledError is an address that an administrator reserves with the label of a FloatingIP object.
+type LabelledError struct{ Address netip.Addr }
+
+func (e *LabelledError) Error() string {
+	return fmt.Sprintf(`%s is reserved by the label "reserved" of its FloatingIP object; delete that object, or take the label off it`, e.Address)
+}
+
 // UnknownAddressError is an address that the configuration does not have.
 type UnknownAddressError struct{ Address netip.Addr }
 

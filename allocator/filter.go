@@ -24,6 +24,9 @@ func Filter(view *projections.View, pod Pod, candidates []netip.Prefix, env Env)
 		return Answer{}, err
 	}
 	held := heldBy(view, pod)
+	if len(held) > 0 && misplaced(view, pod, held, candidates) {
+		return Answer{Claim: true}, nil
+	}
 	if len(pod.Ranges) == 0 && len(held) > 0 {
 		return Answer{Networks: keep(candidates, func(n netip.Prefix) bool { return view.Config().Serves(primary(held).Addr, n) })}, nil
 	}

@@ -56,7 +56,7 @@ func TestLaws(t *testing.T) {
 // partial commands may do a part of their work before they fail, as it takes several transactions.
 func partial(cmd Command) bool {
 	switch cmd.(type) {
-	case SizePool, DeletePool:
+	case SizePool, DeletePool, Claim, Reserve:
 		return true
 	default:
 		return false
@@ -76,7 +76,7 @@ var (
 )
 
 func drawCommand(t *rapid.T, w *world) Command {
-	kind := rapid.IntRange(0, 11).Draw(t, "command")
+	kind := rapid.IntRange(0, 15).Draw(t, "command")
 	if w.view().Config().Seq == 0 {
 		kind = 0
 	}
@@ -99,14 +99,27 @@ func drawCommand(t *rapid.T, w *world) Command {
 	case 6:
 		return DeletePool{Pool: "p_1"}
 	case 7:
-		return Reserve{Address: drawAddress(t), Owner: ipam.Owner{Pool: rapid.SampledFrom([]string{"p_1", "admin"}).Draw(t, "pool")}}
+		return Reserve{
+			Address: drawAddress(t), Owner: ipam.Owner{Pool: rapid.SampledFrom([]string{"p_1", "admin"}).Draw(t, "pool")},
+			Labelled: rapid.Bool().Draw(t, "labelled"),
+		}
+	case 9:
+		p := drawPod(t)
+		return Expire{Pod: p.Owner, UID: p.UID}
+	case 10:
+		return Adopt{Pod: drawPod(t), Node: "n1", Address: drawAddress(t)}
+	case 11:
+		if rapid.Bool().Draw(t, "unassign") {
+			return MarkUnassigned{Address: drawAddress(t), Node: "n1"}
+		}
+		return MarkAssigned{Address: drawAddress(t), Node: "n1"}
 	case 8:
 		addr := drawAddress(t)
 		owner := ipam.Owner{Pool: "admin"}
 		if a := w.view().Address(addr); a != nil {
 			owner = a.Owner
 		}
-		return Release{Address: addr, Owner: owner}
+		return Release{Address: addr, Owner: owner, Labelled: rapid.Bool().Draw(t, "labelled")}
 	default:
 		p := drawPod(t)
 		return Bind{Pod: p, Node: rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "node"), NodeNetwork: rapid.SampledFrom(lawNetworks).Draw(t, "network")}
@@ -120,6 +133,7 @@ func drawPod(t *rapid.T) Pod {
 		UID:   rapid.SampledFrom([]string{"u1", "u2"}).Draw(t, "uid"),
 		Workload: Workload{
 			Exists: rapid.Bool().Draw(t, "exists"), Scales: true, Replicas: rapid.IntRange(0, 5).Draw(t, "replicas"),
+			Surge: rapid.SampledFrom([]int{0, 0, 1}).Draw(t, "surge"), Unknown: rapid.IntRange(0, 4).Draw(t, "unknown") == 0,
 		},
 		Policy: ipam.Policy(rapid.IntRange(0, 2).Draw(t, "policy")),
 	}
@@ -155,6 +169,9 @@ func checkState(t *rapid.T, w *world, view *projections.View) {
 			t.Fatalf("%s is held twice", a.Addr)
 		}
 		held[a.Addr] = a
+		if a.Labelled && (a.Node != "" || a.PodUID != "") {
+			t.Fatalf("%s is reserved by label, and a pod has it", a.Addr)
+		}
 		if _, configured := config.SubnetOf(a.Addr); configured == a.Draining {
 			t.Fatalf("%s: draining is %t, configured is %t", a.Addr, a.Draining, configured)
 		}

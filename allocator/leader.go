@@ -39,6 +39,7 @@ type batch struct {
 	txn     *projections.Txn
 	after   eventlog.Head
 	records []eventlog.Record
+	events  []eventlog.Data
 	bytes   int
 	calls   []*call
 	results []Result
@@ -166,7 +167,7 @@ func (l *leader) decide(c *call) (fits bool, err error) {
 	}
 	l.cursor = cursor
 	result.Seq = cursor.Head.Seq
-	b.records, b.bytes = append(b.records, records...), b.bytes+size
+	b.records, b.events, b.bytes = append(b.records, records...), append(b.events, decided...), b.bytes+size
 	b.calls, b.results = append(b.calls, c), append(b.results, result)
 	return true, nil
 }
@@ -271,6 +272,7 @@ func (l *leader) settle(ctx, appending context.Context, o outcome) error {
 func (l *leader) publish(b *batch, o outcome) {
 	l.durable = b.db
 	l.replica.view.Store(b.db.View())
+	l.replica.feed.tell(b.events)
 	if len(b.records) > 0 {
 		l.replica.config.Observer.Appended(len(b.records), b.bytes, o.took)
 	}

@@ -33,9 +33,12 @@ func quotaOf(view *projections.View, pod Pod) quota {
 		}
 		return q
 	}
+	if pod.Workload.Unknown {
+		return q
+	}
 	app := pod.Owner.AppLevel()
 	mine := view.Share(app)
-	q.limited, q.share, q.used, q.limit = true, app, mine.Used(), pod.Workload.Replicas
+	q.limited, q.share, q.used, q.limit = true, app, mine.Used(), pod.Workload.most()
 	if pod.Owner.Pool != "" {
 		q.held = mine.Held // what other apps of the pool hold does not count
 	}

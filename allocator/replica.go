@@ -39,6 +39,8 @@ type Replica struct {
 	view    atomic.Pointer[projections.View]
 	leading atomic.Bool
 	current atomic.Bool // the view has reached a head that was read linearizably
+	feed    feed
+	untold  []eventlog.Data // folded, and not yet published; owned as db is
 }
 
 // NewReplica loads the newest state of the log. Progress, if not nil, is told the sequence number reached, now and then.
@@ -77,7 +79,11 @@ func (r *Replica) Leading() bool { return r.leading.Load() }
 // Ready reports whether the view had caught up with the head of the log when this replica last followed or led.
 func (r *Replica) Ready() bool { return r.current.Load() }
 
-func (r *Replica) publish() { r.view.Store(r.db.View()) }
+func (r *Replica) publish() {
+	r.view.Store(r.db.View())
+	r.feed.tell(r.untold)
+	r.untold = nil
+}
 
 // Do decides a command and returns when its events are durable. cause stands in the log: the uid of a pod, the id of a request.
 // A command with more to do than one transaction can hold is repeated until it is done.
@@ -172,13 +178,17 @@ func (r *Replica) catchUp(ctx context.Context) error {
 
 func (r *Replica) fold(records []eventlog.Record) error {
 	t := r.db.Write()
+	events := make([]eventlog.Data, 0, len(records))
 	for _, record := range records {
-		if _, err := t.FoldRecord(record); err != nil {
+		e, err := t.FoldRecord(record)
+		if err != nil {
 			t.Abort()
 			return err
 		}
+		events = append(events, e.Data)
 	}
 	t.Commit()
+	r.untold = append(r.untold, events...)
 	r.config.Observer.Folded(len(records))
 	return nil
 }

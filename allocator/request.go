@@ -23,7 +23,14 @@ type Workload struct {
 	Scales   bool // it has a number of replicas
 	Replicas int
 	Start    int // number of the first pod, where the workload numbers them (StatefulSet spec.ordinals.start)
+	// Surge is how many pods more than Replicas a Deployment may have now, while it rolls out; 0 at all other times.
+	Surge int
+	// Unknown says that the cluster could not be asked, so that nothing may be concluded from the other fields.
+	Unknown bool
 }
+
+// most is how many pods a workload that keeps a set of addresses may have now.
+func (w Workload) most() int { return w.Replicas + w.Surge }
 
 // Rules are the operator's choices.
 type Rules struct {
@@ -82,6 +89,33 @@ type Claim struct {
 	Candidates []netip.Prefix // node networks of the nodes that the scheduler offers
 }
 
+// Expire takes back what filter has claimed for a pod, as no bind has followed in time. An address that was free becomes
+// free again; one that was kept for the app or pool is kept for it again.
+type Expire struct {
+	Pod ipam.Owner // pod level
+	UID string
+}
+
+// Adopt records an address that a running pod uses and that the log does not know it has: the log was restored from before,
+// or the pod was bound by somebody else. It fails with a *HolderError if another holds the address.
+type Adopt struct {
+	Pod     Pod
+	Node    string
+	Address netip.Addr
+}
+
+// MarkAssigned records that the cloud provider has assigned a held address to a node.
+type MarkAssigned struct {
+	Address netip.Addr
+	Node    string
+}
+
+// MarkUnassigned records that the cloud provider has taken a held address from a node.
+type MarkUnassigned struct {
+	Address netip.Addr
+	Node    string
+}
+
 // EndPod gives back or keeps the addresses of a pod that was deleted or has finished (contract section 4.7). Addresses
 // that a pod of the same name but another uid uses are left alone.
 type EndPod struct{ Pod Pod }
@@ -92,19 +126,22 @@ type ChangeWorkload struct {
 	Workload Workload
 }
 
-// Reserve holds a free address for an app, a pool or a pod, on an administrator's wish.
+// Reserve holds a free address for an app, a pool or a pod, on an administrator's wish. One that is Labelled is never given
+// to a pod, and only a Labelled Release gives it back.
 type Reserve struct {
-	Address netip.Addr
-	Owner   ipam.Owner
-	Reason  string
+	Address  netip.Addr
+	Owner    ipam.Owner
+	Reason   string
+	Labelled bool // by the label of a FloatingIP object (contract section 4.10)
 }
 
 // Release gives an address back on an administrator's wish. It fails with a *HolderError if the address is held for
 // another owner; an address that is free already is no fault.
 type Release struct {
-	Address netip.Addr
-	Owner   ipam.Owner
-	Reason  string
+	Address  netip.Addr
+	Owner    ipam.Owner
+	Reason   string
+	Labelled bool // it is the label's removal that releases it
 }
 
 // SizePool creates or resizes a pool. A pool that becomes smaller gives back what it reserves beyond its new size; with

@@ -23,10 +23,11 @@ import (
 //
 //	config [force]                 the input is floatingip-config
 //	node name=n ip=a               a node of the cluster
-//	workload app=web [kind= ns= replicas= start= gone noscale]   what the cluster says of a workload
+//	workload app=web [kind= ns= replicas= surge= start= gone noscale unknown]   what the cluster says of a workload
 //	filter pod=p app=web [kind= ns= uid= policy= pool= ranges=] nodes=a,b
 //	bind … node=a    end …    changed app=web    pool name= size= [preallocate]    unpool name=
-//	reserve ip= …    release ip= …    wait 31s    state    usage
+//	expire pod= …    adopt pod= … node= ip=    assigned ip= node=    unassigned ip= node=
+//	reserve ip= … [labelled]    release ip= … [labelled]    wait 31s    state    usage
 func TestScenarios(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		w := newWorld()
@@ -130,6 +131,10 @@ func eventText(e eventlog.Event) string {
 		return fmt.Sprintf("%s %s for %s %s%s (%s)", head, d.Address, d.Owner, d.Policy, where(d.PodUID, ""), d.Reason)
 	case *eventlog.AddressReleased:
 		return fmt.Sprintf("%s %s by %s (%s)", head, d.Address, d.Owner, d.Reason)
+	case *eventlog.AddressAssigned:
+		return fmt.Sprintf("%s %s to %s", head, d.Address, d.Node)
+	case *eventlog.AddressUnassigned:
+		return fmt.Sprintf("%s %s from %s", head, d.Address, d.Node)
 	case *eventlog.PoolSized:
 		return fmt.Sprintf("%s %s %d", head, d.Pool, d.Size)
 	case *eventlog.PoolDeleted:
@@ -156,6 +161,7 @@ func (w *world) play(t *testing.T, d *datadriven.TestData) string {
 		args[arg.Key] = strings.Join(arg.Vals, ",")
 	}
 	_, forced := args["force"]
+	_, labelled := args["labelled"]
 	switch d.Cmd {
 	case "config":
 		subnets, err := ipam.ParseConfig([]byte(d.Input))
@@ -174,6 +180,15 @@ func (w *world) play(t *testing.T, d *datadriven.TestData) string {
 	case "bind":
 		network, _ := w.networkOf(args["node"])
 		return w.answer(Bind{Pod: w.pod(t, args), Node: args["node"], NodeNetwork: network})
+	case "expire":
+		p := w.pod(t, args)
+		return w.answer(Expire{Pod: p.Owner, UID: p.UID})
+	case "adopt":
+		return w.answer(Adopt{Pod: w.pod(t, args), Node: args["node"], Address: netip.MustParseAddr(args["ip"])})
+	case "assigned":
+		return w.answer(MarkAssigned{Address: netip.MustParseAddr(args["ip"]), Node: args["node"]})
+	case "unassigned":
+		return w.answer(MarkUnassigned{Address: netip.MustParseAddr(args["ip"]), Node: args["node"]})
 	case "end":
 		return w.answer(EndPod{Pod: w.pod(t, args)})
 	case "changed":
@@ -187,9 +202,9 @@ func (w *world) play(t *testing.T, d *datadriven.TestData) string {
 	case "unpool":
 		return w.answer(DeletePool{Pool: args["name"]})
 	case "reserve":
-		return w.answer(Reserve{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), Reason: ReasonAdministrator})
+		return w.answer(Reserve{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), Reason: ReasonAdministrator, Labelled: labelled})
 	case "release":
-		return w.answer(Release{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), Reason: ReasonAdministrator})
+		return w.answer(Release{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), Reason: ReasonAdministrator, Labelled: labelled})
 	case "rules":
 		_, w.rules.StrictReuse = args["strict"]
 		return ""
@@ -297,6 +312,8 @@ func workload(args map[string]string) Workload {
 	w := Workload{Exists: !gone, Scales: !fixed && !gone}
 	w.Replicas, _ = strconv.Atoi(args["replicas"])
 	w.Start, _ = strconv.Atoi(args["start"])
+	w.Surge, _ = strconv.Atoi(args["surge"])
+	_, w.Unknown = args["unknown"]
 	return w
 }
 
@@ -328,7 +345,14 @@ func (w *world) pod(t *testing.T, args map[string]string) Pod {
 func (w *world) state() string {
 	var lines []string
 	for a := range w.db.View().Addresses(netip.Addr{}) {
-		lines = append(lines, fmt.Sprintf("%s %s %s %s%s", a.Addr, a.State(), a.Owner, a.Policy, where(a.PodUID, a.Node)))
+		line := fmt.Sprintf("%s %s %s %s%s", a.Addr, a.State(), a.Owner, a.Policy, where(a.PodUID, a.Node))
+		if a.Labelled {
+			line += " labelled"
+		}
+		if a.Assigned != "" {
+			line += " assigned to " + a.Assigned
+		}
+		lines = append(lines, line)
 	}
 	if lines == nil {
 		return "nothing held\n"

@@ -122,6 +122,8 @@ var decoders = map[Type]func([]byte) (Event, error){
 	TypeAddressBound:      decode[AddressBound],
 	TypeAddressReserved:   decode[AddressReserved],
 	TypeAddressReleased:   decode[AddressReleased],
+	TypeAddressAssigned:   decode[AddressAssigned],
+	TypeAddressUnassigned: decode[AddressUnassigned],
 	TypePoolSized:         decode[PoolSized],
 	TypePoolDeleted:       decode[PoolDeleted],
 }

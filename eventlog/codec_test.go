@@ -47,6 +47,11 @@ func everyType() []eventlog.Data {
 		&eventlog.PoolSized{Pool: "blue", Size: 20, PreAllocate: true},
 		&eventlog.PoolSized{Pool: "日本 pool__1"},
 		&eventlog.PoolDeleted{Pool: "blue"},
+		&eventlog.AddressAllocated{Address: addr, Subnet: subnet.Prefix, Owner: ipam.Owner{Pool: "reserved"}, Policy: ipam.Never, Reason: "label", Labelled: true},
+		&eventlog.AddressAssigned{Address: addr, Node: "n1", After: 5},
+		&eventlog.AddressUnassigned{Address: addr, Node: "n1", After: 15},
+		&eventlog.AddressAssigned{Address: addr6, Node: "n2"},
+		&eventlog.AddressUnassigned{Address: addr6, Node: "n2"},
 	}
 }
 

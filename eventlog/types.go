@@ -42,7 +42,9 @@ type AddressAllocated struct {
 	Node    string       `json:"node,omitzero"`
 	Policy  ipam.Policy  `json:"policy"`
 	Reason  string       `json:"reason,omitzero"` // when it is not for a pod
-	After   uint64       `json:"after,omitzero"`
+	// Labelled marks an administrator's reservation by the label of a FloatingIP object: only its removal gives it back.
+	Labelled bool   `json:"labelled,omitzero"`
+	After    uint64 `json:"after,omitzero"`
 }
 
 // AddressBound puts an address that is already held to use: by this pod, on this node.
@@ -74,6 +76,20 @@ type AddressReleased struct {
 	After   uint64     `json:"after,omitzero"`
 }
 
+// AddressAssigned says that the cloud provider has assigned the address to a node.
+type AddressAssigned struct {
+	Address netip.Addr `json:"address"`
+	Node    string     `json:"node"`
+	After   uint64     `json:"after,omitzero"`
+}
+
+// AddressUnassigned says that the cloud provider has taken the address from the node.
+type AddressUnassigned struct {
+	Address netip.Addr `json:"address"`
+	Node    string     `json:"node"`
+	After   uint64     `json:"after,omitzero"`
+}
+
 // PoolSized creates a pool, or changes how many addresses it may hold.
 type PoolSized struct {
 	Pool        string `json:"pool"`
@@ -93,6 +109,8 @@ const (
 	TypeAddressBound      Type = "AddressBound"
 	TypeAddressReserved   Type = "AddressReserved"
 	TypeAddressReleased   Type = "AddressReleased"
+	TypeAddressAssigned   Type = "AddressAssigned"
+	TypeAddressUnassigned Type = "AddressUnassigned"
 	TypePoolSized         Type = "PoolSized"
 	TypePoolDeleted       Type = "PoolDeleted"
 )
@@ -111,6 +129,12 @@ func (*AddressReserved) Type() Type { return TypeAddressReserved }
 
 // Type is the event's name on disk.
 func (*AddressReleased) Type() Type { return TypeAddressReleased }
+
+// Type is the event's name on disk.
+func (*AddressAssigned) Type() Type { return TypeAddressAssigned }
+
+// Type is the event's name on disk.
+func (*AddressUnassigned) Type() Type { return TypeAddressUnassigned }
 
 // Type is the event's name on disk.
 func (*PoolSized) Type() Type { return TypePoolSized }

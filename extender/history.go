@@ -117,7 +117,7 @@ func (p *past) walk(ctx context.Context, newest, head uint64) error {
 		if err != nil {
 			return err
 		}
-		about, after := aboutAddress(e.Data)
+		about, after := eventlog.About(e.Data)
 		if about != p.addr {
 			return badRequest("event %d is not about %s", seq, p.addr)
 		}
@@ -162,7 +162,7 @@ func (p *past) search(ctx context.Context, through uint64) error {
 			if err != nil {
 				return err
 			}
-			if about, _ := aboutAddress(e.Data); about == p.addr {
+			if about, _ := eventlog.About(e.Data); about == p.addr {
 				found = append(found, e)
 			}
 			if len(found) > room+1 {
@@ -177,22 +177,6 @@ func (p *past) search(ctx context.Context, through uint64) error {
 	slices.Reverse(found)
 	p.found = append(p.found, found...)
 	return nil
-}
-
-// aboutAddress is the address that an event is about, and the event before it about the same.
-func aboutAddress(data eventlog.Data) (addr netip.Addr, after uint64) {
-	switch d := data.(type) {
-	case *eventlog.AddressAllocated:
-		return d.Address, d.After
-	case *eventlog.AddressBound:
-		return d.Address, d.After
-	case *eventlog.AddressReserved:
-		return d.Address, d.After
-	case *eventlog.AddressReleased:
-		return d.Address, d.After
-	default:
-		return netip.Addr{}, 0
-	}
 }
 
 // entries are the events found, oldest first.
@@ -221,6 +205,12 @@ func historyEntry(e eventlog.Event) HistoryEntry {
 		owner, entry.PodUID, entry.Policy, entry.Reason = d.Owner, d.PodUID, d.Policy.String(), d.Reason
 	case *eventlog.AddressReleased:
 		owner, entry.Reason = d.Owner, d.Reason
+	case *eventlog.AddressAssigned:
+		entry.Node = d.Node
+		return entry
+	case *eventlog.AddressUnassigned:
+		entry.Node = d.Node
+		return entry
 	}
 	entry.Key, entry.Namespace, entry.AppName = owner.String(), owner.Namespace, owner.App
 	entry.AppType, entry.PodName, entry.PoolName = owner.Kind, owner.Pod, owner.Pool

@@ -21,6 +21,9 @@ type Address struct {
 	Node     string // where it is in use; "" while it is only kept or claimed
 	Policy   ipam.Policy
 	Draining bool   // no longer in the configuration: kept by its owner, given to nobody after
+	Fresh    bool   // claimed out of the free ones, so that it goes back to them when no bind follows
+	Labelled bool   // an administrator's reservation by label: only the label's removal gives it back
+	Assigned string // the node that the cloud provider has assigned it to; "" for none
 	Seq      uint64 // of the newest event about it
 	Changed  int64  // time of that event, Unix nanoseconds
 }

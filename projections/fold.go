@@ -44,7 +44,7 @@ func (t *Txn) fold(e eventlog.Event) error {
 			if !mayUse(d.Owner, a.Owner) {
 				return fmt.Errorf("%w: %s is held for %q, and bound by %q", ErrImpossible, d.Address, a.Owner, d.Owner)
 			}
-			a.Owner, a.PodUID, a.Node, a.Policy = d.Owner, d.PodUID, d.Node, d.Policy
+			a.Owner, a.PodUID, a.Node, a.Policy, a.Fresh, a.Labelled = d.Owner, d.PodUID, d.Node, d.Policy, false, false
 			return nil
 		})
 	case *eventlog.AddressReserved:
@@ -52,11 +52,24 @@ func (t *Txn) fold(e eventlog.Event) error {
 			if a.Owner.Share() != d.Owner.Share() {
 				return fmt.Errorf("%w: %s is held for %q, and reserved for %q", ErrImpossible, d.Address, a.Owner, d.Owner)
 			}
-			a.Owner, a.PodUID, a.Node, a.Policy = d.Owner, d.PodUID, "", d.Policy
+			a.Owner, a.PodUID, a.Node, a.Policy, a.Fresh = d.Owner, d.PodUID, "", d.Policy, false
 			return nil
 		})
 	case *eventlog.AddressReleased:
 		return t.release(e, d)
+	case *eventlog.AddressAssigned:
+		return t.hold(e, d.Address, d.After, func(a *Address) error {
+			a.Assigned = d.Node
+			return nil
+		})
+	case *eventlog.AddressUnassigned:
+		return t.hold(e, d.Address, d.After, func(a *Address) error {
+			if a.Assigned != "" && a.Assigned != d.Node {
+				return fmt.Errorf("%w: %s is assigned to node %q, and unassigned from %q", ErrImpossible, d.Address, a.Assigned, d.Node)
+			}
+			a.Assigned = ""
+			return nil
+		})
 	case *eventlog.PoolSized:
 		t.insert(tablePools, &Pool{Name: d.Pool, Size: d.Size, PreAllocate: d.PreAllocate, Seq: e.Seq})
 		return nil
@@ -99,7 +112,7 @@ func (t *Txn) allocate(e eventlog.Event, d *eventlog.AddressAllocated) error {
 	t.ownSubnet(subnet).Held++
 	t.putAddress(&Address{
 		Addr: d.Address, Owner: canonical(d.Owner), PodUID: d.PodUID, Node: shared(d.Node), Policy: d.Policy,
-		Seq: e.Seq, Changed: e.Time.UnixNano(),
+		Fresh: d.PodUID != "" && d.Node == "", Labelled: d.Labelled, Seq: e.Seq, Changed: e.Time.UnixNano(),
 	})
 	t.count(d.Owner, 1)
 	return nil
@@ -115,7 +128,7 @@ func (t *Txn) hold(e eventlog.Event, addr netip.Addr, after uint64, edit func(*A
 	if err := edit(&row); err != nil {
 		return err
 	}
-	row.Owner, row.Node = canonical(row.Owner), shared(row.Node)
+	row.Owner, row.Node, row.Assigned = canonical(row.Owner), shared(row.Node), shared(row.Assigned)
 	row.Seq, row.Changed = e.Seq, e.Time.UnixNano()
 	t.putAddress(&row)
 	if row.Owner != old.Owner {

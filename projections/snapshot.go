@@ -20,7 +20,8 @@ import (
 // snapshotVersion is the form of a snapshot. One of another form is not read: the log is.
 //
 //	1  2026-11  the first
-const snapshotVersion = 1
+//	2  2026-11  held addresses say whether they are fresh, labelled, and assigned by a cloud provider
+const snapshotVersion = 2
 
 // A snapshot is a line of JSON for each row that is not derived from others: the position and configuration, pools, held
 // addresses and released addresses, each table in key order. Equal states give equal bytes.
@@ -54,13 +55,16 @@ type savedPool struct {
 }
 
 type savedAddress struct {
-	Addr    netip.Addr  `json:"address"`
-	Owner   ipam.Owner  `json:"owner"`
-	PodUID  string      `json:"podUID,omitzero"`
-	Node    string      `json:"node,omitzero"`
-	Policy  ipam.Policy `json:"policy"`
-	Seq     uint64      `json:"seq"`
-	Changed int64       `json:"changed"`
+	Addr     netip.Addr  `json:"address"`
+	Owner    ipam.Owner  `json:"owner"`
+	PodUID   string      `json:"podUID,omitzero"`
+	Node     string      `json:"node,omitzero"`
+	Policy   ipam.Policy `json:"policy"`
+	Fresh    bool        `json:"fresh,omitzero"`
+	Labelled bool        `json:"labelled,omitzero"`
+	Assigned string      `json:"assigned,omitzero"`
+	Seq      uint64      `json:"seq"`
+	Changed  int64       `json:"changed"`
 }
 
 type savedReleased struct {
@@ -88,7 +92,10 @@ func (v *View) save(w io.Writer, generation string) error {
 		if err != nil {
 			break
 		}
-		err = json.MarshalEncode(out, snapshotLine{Held: &savedAddress{a.Addr, a.Owner, a.PodUID, a.Node, a.Policy, a.Seq, a.Changed}})
+		err = json.MarshalEncode(out, snapshotLine{Held: &savedAddress{
+			Addr: a.Addr, Owner: a.Owner, PodUID: a.PodUID, Node: a.Node, Policy: a.Policy,
+			Fresh: a.Fresh, Labelled: a.Labelled, Assigned: a.Assigned, Seq: a.Seq, Changed: a.Changed,
+		}})
 	}
 	for r := range under[Released](v.txn, tableReleased, "id", nil) {
 		if err != nil {
@@ -216,7 +223,7 @@ func (t *Txn) restoreHeld(a *savedAddress) {
 	}
 	t.putAddress(&Address{
 		Addr: a.Addr, Owner: canonical(a.Owner), PodUID: a.PodUID, Node: shared(a.Node), Policy: a.Policy,
-		Draining: !configured, Seq: a.Seq, Changed: a.Changed,
+		Draining: !configured, Fresh: a.Fresh, Labelled: a.Labelled, Assigned: shared(a.Assigned), Seq: a.Seq, Changed: a.Changed,
 	})
 	t.count(a.Owner, 1)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +31,10 @@ func tell(data eventlog.Data) told {
 		return told{because(d.Address.String(), d.Reason), d.Owner.String(), ""}
 	case *eventlog.AddressReleased:
 		return told{because(d.Address.String(), d.Reason), d.Owner.String(), ""}
+	case *eventlog.AddressAssigned:
+		return told{what: d.Address.String() + " by the cloud provider", node: d.Node}
+	case *eventlog.AddressUnassigned:
+		return told{what: d.Address.String() + " by the cloud provider", node: d.Node}
 	case *eventlog.PoolSized:
 		what := fmt.Sprintf("pool %s may hold %d", d.Pool, d.Size)
 		if d.PreAllocate {
@@ -90,25 +95,11 @@ func owners(data eventlog.Data) []ipam.Owner {
 
 // concerns reports whether an event is about an address.
 func concerns(data eventlog.Data, addr netip.Addr) bool {
-	switch d := data.(type) {
-	case *eventlog.SubnetsConfigured:
-		for _, drained := range d.Draining {
-			if drained.Address == addr {
-				return true
-			}
-		}
-		return false
-	case *eventlog.AddressAllocated:
-		return d.Address == addr
-	case *eventlog.AddressBound:
-		return d.Address == addr
-	case *eventlog.AddressReserved:
-		return d.Address == addr
-	case *eventlog.AddressReleased:
-		return d.Address == addr
-	default:
-		return false
+	if d, ok := data.(*eventlog.SubnetsConfigured); ok {
+		return slices.ContainsFunc(d.Draining, func(drained eventlog.Drained) bool { return drained.Address == addr })
 	}
+	about, _ := eventlog.About(data)
+	return about == addr
 }
 
 // moment is a time as tables show it: UTC, to the millisecond.

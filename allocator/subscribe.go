@@ -1,0 +1,122 @@
+package allocator
+
+import (
+	"net/netip"
+	"sync"
+
+	"galaxy/eventlog"
+)
+
+// Changes is what has happened to the state since it was last asked for.
+type Changes struct {
+	All       bool // more than is remembered, or the beginning: look at everything
+	Addresses map[netip.Addr]struct{}
+	Pools     map[string]struct{}
+	Config    bool // the subnets have changed
+}
+
+// maxChanges bounds what a Subscription remembers; beyond it, looking at everything is no dearer.
+const maxChanges = 1 << 16
+
+// Subscription collects what changes in a replica's durable view, for those who keep something in step with it.
+type Subscription struct {
+	// C gets a value when there is something to take.
+	C <-chan struct{}
+
+	wake  chan struct{}
+	feed  *feed
+	mu    sync.Mutex
+	since Changes
+}
+
+// feed tells the subscribers of a replica what its events are about.
+type feed struct {
+	mu          sync.RWMutex
+	subscribers map[*Subscription]struct{}
+}
+
+// Subscribe begins to collect changes. The first Take says All.
+func (r *Replica) Subscribe() *Subscription {
+	wake := make(chan struct{}, 1)
+	s := &Subscription{C: wake, wake: wake, feed: &r.feed, since: Changes{All: true}}
+	wake <- struct{}{}
+	r.feed.mu.Lock()
+	defer r.feed.mu.Unlock()
+	if r.feed.subscribers == nil {
+		r.feed.subscribers = map[*Subscription]struct{}{}
+	}
+	r.feed.subscribers[s] = struct{}{}
+	return s
+}
+
+// Take returns what has changed since the last time. The view asked for afterwards has it all.
+func (s *Subscription) Take() Changes {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.since
+	s.since = Changes{}
+	return taken
+}
+
+// Close ends the subscription.
+func (s *Subscription) Close() {
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	delete(s.feed.subscribers, s)
+}
+
+// tell is called after the view that has the events is published.
+func (f *feed) tell(events []eventlog.Data) {
+	if len(events) == 0 {
+		return
+	}
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for s := range f.subscribers {
+		s.note(events)
+	}
+}
+
+func (s *Subscription) note(events []eventlog.Data) {
+	s.mu.Lock()
+	for _, data := range events {
+		s.since.add(data)
+	}
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *Changes) add(data eventlog.Data) {
+	if c.All {
+		return
+	}
+	if len(c.Addresses)+len(c.Pools) >= maxChanges {
+		*c = Changes{All: true}
+		return
+	}
+	switch d := data.(type) {
+	case *eventlog.PoolSized:
+		c.pool(d.Pool)
+	case *eventlog.PoolDeleted:
+		c.pool(d.Pool)
+	case *eventlog.SubnetsConfigured:
+		c.Config = true
+	default:
+		if addr, _ := eventlog.About(data); addr.IsValid() {
+			if c.Addresses == nil {
+				c.Addresses = map[netip.Addr]struct{}{}
+			}
+			c.Addresses[addr] = struct{}{}
+		}
+	}
+}
+
+func (c *Changes) pool(name string) {
+	if c.Pools == nil {
+		c.Pools = map[string]struct{}{}
+	}
+	c.Pools[name] = struct{}{}
+}
