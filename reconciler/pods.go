@@ -30,7 +30,7 @@ func (p *Plan) pods(in Input) map[netip.Addr]bool {
 		return gone
 	}
 	if in.Old != nil {
-		for pod := range in.Old.Pods() {
+		for pod := range in.New.PodsSince(in.Old) {
 			if !lives(in.New, pod.Namespace, pod.Name, pod.UID) {
 				p.endPod(in, pod, gone)
 			}

@@ -28,10 +28,8 @@ func (p *Plan) workloads(in Input) {
 func (in Input) changed() []ipam.Owner {
 	apps := map[ipam.Owner]bool{}
 	if in.Old != nil {
-		for owner, w := range in.Old.Workloads() {
-			if in.New.Workload(owner) != w {
-				apps[owner] = true
-			}
+		for owner := range in.New.WorkloadsSince(in.Old) {
+			apps[owner] = true
 		}
 	}
 	if in.Full && in.New.KnowsPods() {
@@ -59,12 +57,15 @@ func kept(a *projections.Address) bool {
 
 // surplus reports whether a workload of this size keeps addresses too many, so that no command is given in vain.
 func surplus(view *projections.View, app ipam.Owner, w allocator.Workload) bool {
+	if w.Unknown {
+		return false
+	}
 	held := view.Share(app).Held
 	for a := range view.Held(app) {
 		if !kept(a) {
 			continue
 		}
-		if !w.Exists || app.IsSet() && held > w.Replicas {
+		if !w.Exists || app.IsSet() && held > w.Replicas+w.Surge {
 			return true
 		}
 		number, numbered := a.Owner.Ordinal()

@@ -161,13 +161,12 @@ func (s *Set) addPod(object []byte) error {
 	if _, err := kube.OwnerOf(pod); err != nil {
 		return err
 	}
-	key := named{pod.Namespace, pod.Name}
-	if s.pods[key] != nil {
+	if s.Pod(pod.Namespace, pod.Name) != nil {
 		return fmt.Errorf("the same pod stands earlier in the file")
 	}
-	s.pods[key] = pod
+	s.pods, _, _ = s.pods.Insert(podKey(pod.Namespace, pod.Name), pod)
 	if pod.UID != "" {
-		s.podByUID[pod.UID] = pod
+		s.podByUID, _, _ = s.podByUID.Insert([]byte(pod.UID), pod)
 	}
 	return nil
 }
@@ -191,7 +190,7 @@ func (s *Set) addConfigMap(h head, object []byte) error {
 	if err := json.Unmarshal(object, &body); err != nil {
 		return err
 	}
-	s.configMaps[named{namespaceOf(h), h.Metadata.Name}] = body.Data
+	s.configMaps[string(podKey(namespaceOf(h), h.Metadata.Name))] = body.Data
 	return nil
 }
 
@@ -227,7 +226,7 @@ func (s *Set) addWorkload(h head, object []byte) error {
 	builtin := owner.IsSet() || owner.Kind == ipam.KindStatefulSet
 	if err := json.Unmarshal(object, &body); err != nil {
 		if !builtin { // some other object whose spec has another form; it cannot be scaled as we understand it
-			s.workloads[owner] = allocator.Workload{Exists: true}
+			s.putWorkload(owner, allocator.Workload{Exists: true})
 			return nil
 		}
 		return err
@@ -244,8 +243,12 @@ func (s *Set) addWorkload(h head, object []byte) error {
 		}
 		w.Replicas = int(*replicas)
 	}
-	s.workloads[owner] = w
+	s.putWorkload(owner, w)
 	return nil
+}
+
+func (s *Set) putWorkload(owner ipam.Owner, w allocator.Workload) {
+	s.workloads, _, _ = s.workloads.Insert(appKey(owner), app{owner, w})
 }
 
 func namespaceOf(h head) string {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	iradix "github.com/hashicorp/go-immutable-radix/v2"
+
 	"galaxy/allocator"
 	"galaxy/ipam"
 	"galaxy/kube"
@@ -19,35 +21,57 @@ type Pool struct {
 	PreAllocate bool
 }
 
-type named struct{ namespace, name string }
-
-// Set is what the cluster looked like at one moment. It never changes, and may be used by many goroutines.
+// Set is what the cluster looked like at one moment. It never changes, and may be used by many goroutines. What there are
+// many of stands in trees that share all but the changed parts with the Set before (see Edit).
 type Set struct {
 	asOf      time.Time
 	knowsPods bool
 	count     int
 
 	nodes      map[string]*kube.Node
-	pods       map[named]*kube.Pod
-	podByUID   map[string]*kube.Pod
-	workloads  map[ipam.Owner]allocator.Workload
+	pods       *iradix.Tree[*kube.Pod] // by podKey
+	podByUID   *iradix.Tree[*kube.Pod]
+	workloads  *iradix.Tree[app] // by appKey
 	pools      map[string]Pool
-	configMaps map[named]map[string]string
+	configMaps map[string]map[string]string // by podKey
+	kinds      map[string]bool              // kinds of workloads that are watched; nil: what is not here does not exist
+
+	journal journal
+}
+
+// app is a workload at app level.
+type app struct {
+	owner    ipam.Owner
+	workload allocator.Workload
 }
 
 func newSet() *Set {
 	return &Set{
 		nodes:      map[string]*kube.Node{},
-		pods:       map[named]*kube.Pod{},
-		podByUID:   map[string]*kube.Pod{},
-		workloads:  map[ipam.Owner]allocator.Workload{},
+		pods:       iradix.New[*kube.Pod](),
+		podByUID:   iradix.New[*kube.Pod](),
+		workloads:  iradix.New[app](),
 		pools:      map[string]Pool{},
-		configMaps: map[named]map[string]string{},
+		configMaps: map[string]map[string]string{},
 	}
+}
+
+// podKey orders by namespace and name. No name of an object has a NUL.
+func podKey(namespace, name string) []byte { return []byte(namespace + "\x00" + name) }
+
+func appKey(o ipam.Owner) []byte {
+	return []byte(o.Kind + "\x00" + o.Namespace + "\x00" + o.App)
 }
 
 // AsOf is when the cluster looked so: what happened later, the Set cannot know.
 func (s *Set) AsOf() time.Time { return s.asOf }
+
+// At is the same Set as seen at another time, for a source that is told of every change.
+func (s *Set) At(asOf time.Time) *Set {
+	later := *s
+	later.asOf = asOf
+	return &later
+}
 
 // KnowsPods reports whether the source speaks of pods at all. If not, the absence of a pod means nothing.
 func (s *Set) KnowsPods() bool { return s.knowsPods }
@@ -56,24 +80,46 @@ func (s *Set) KnowsPods() bool { return s.knowsPods }
 func (s *Set) Len() int { return s.count }
 
 // Pod is a pod by its name, or nil.
-func (s *Set) Pod(namespace, name string) *kube.Pod { return s.pods[named{namespace, name}] }
+func (s *Set) Pod(namespace, name string) *kube.Pod {
+	pod, _ := s.pods.Get(podKey(namespace, name))
+	return pod
+}
 
 // PodByUID is a pod by its uid, or nil.
-func (s *Set) PodByUID(uid string) *kube.Pod { return s.podByUID[uid] }
+func (s *Set) PodByUID(uid string) *kube.Pod {
+	pod, _ := s.podByUID.Get([]byte(uid))
+	return pod
+}
 
 // Node is a node by its name, or nil.
 func (s *Set) Node(name string) *kube.Node { return s.nodes[name] }
 
-// Workload is what is known of the workload of an owner, at app level or below. It does not exist if the source has none.
-func (s *Set) Workload(owner ipam.Owner) allocator.Workload { return s.workloads[workloadKey(owner)] }
+// Nodes yields all nodes by name.
+func (s *Set) Nodes() iter.Seq[*kube.Node] {
+	return func(yield func(*kube.Node) bool) {
+		for _, name := range slices.Sorted(maps.Keys(s.nodes)) {
+			if !yield(s.nodes[name]) {
+				return
+			}
+		}
+	}
+}
 
-func workloadKey(owner ipam.Owner) ipam.Owner {
-	return ipam.Owner{Kind: owner.Kind, Namespace: owner.Namespace, App: owner.App}
+// Workload is what is known of the workload of an owner, at app level or below. It does not exist if the source has none,
+// and is unknown if the source does not watch its kind.
+func (s *Set) Workload(owner ipam.Owner) allocator.Workload {
+	if owner.App == "" {
+		return allocator.Workload{}
+	}
+	if found, ok := s.workloads.Get(appKey(owner)); ok {
+		return found.workload
+	}
+	return allocator.Workload{Unknown: s.kinds != nil && !s.kinds[owner.Kind]}
 }
 
 // ConfigMap is the data of a ConfigMap; ok is false if there is none.
 func (s *Set) ConfigMap(namespace, name string) (data map[string]string, ok bool) {
-	data, ok = s.configMaps[named{namespace, name}]
+	data, ok = s.configMaps[string(podKey(namespace, name))]
 	return data, ok
 }
 
@@ -97,35 +143,18 @@ func (s *Set) Pools() iter.Seq[Pool] {
 // Pods yields all pods, by namespace and name.
 func (s *Set) Pods() iter.Seq[*kube.Pod] {
 	return func(yield func(*kube.Pod) bool) {
-		for _, key := range slices.SortedFunc(maps.Keys(s.pods), named.compare) {
-			if !yield(s.pods[key]) {
-				return
-			}
-		}
+		s.pods.Root().Walk(func(_ []byte, pod *kube.Pod) bool { return !yield(pod) })
 	}
 }
 
 // Workloads yields all workloads at app level, by kind, namespace and name.
 func (s *Set) Workloads() iter.Seq2[ipam.Owner, allocator.Workload] {
 	return func(yield func(ipam.Owner, allocator.Workload) bool) {
-		for _, owner := range slices.SortedFunc(maps.Keys(s.workloads), compareApps) {
-			if !yield(owner, s.workloads[owner]) {
-				return
-			}
-		}
+		s.workloads.Root().Walk(func(_ []byte, a app) bool { return !yield(a.owner, a.workload) })
 	}
 }
 
-func (n named) compare(m named) int {
-	if c := strings.Compare(n.namespace, m.namespace); c != 0 {
-		return c
-	}
-	return strings.Compare(n.name, m.name)
-}
-
-func compareApps(a, b ipam.Owner) int {
-	if c := strings.Compare(a.Kind, b.Kind); c != 0 {
-		return c
-	}
-	return named{a.Namespace, a.App}.compare(named{b.Namespace, b.App})
+func splitPodKey(key string) (namespace, name string) {
+	namespace, name, _ = strings.Cut(key, "\x00")
+	return namespace, name
 }
