@@ -11,6 +11,14 @@ const (
 	// ResourceIP in the requests of a regular container says that the pod wants addresses. Its quantity means nothing.
 	ResourceIP = "tke.cloud.tencent.com/eni-ip"
 
+	// AnnotationRollout on a Deployment that keeps its addresses says how it rolls out: with RolloutStrict a new pod waits until
+	// an old one has given its address back, even if that never happens while maxUnavailable is 0.
+	AnnotationRollout = "k8s.v1.cni.galaxy.io/rollout"
+	RolloutStrict     = "strict"
+
+	// TaintOutOfService on a node says that it is shut down for good: its pods may be taken as ended.
+	TaintOutOfService = "node.kubernetes.io/out-of-service"
+
 	// LabelReserved on a FloatingIP object is an administrator's reservation.
 	LabelReserved = "reserved"
 	// LabelTemplateHash tells a ReplicaSet that a Deployment has made from a bare one.

@@ -15,6 +15,11 @@ type Node struct {
 	Name, UID string
 	// IPs are its internal addresses: the first of each family, in their order. Empty if it has none.
 	IPs []netip.Addr
+
+	// OutOfService says that somebody has put the taint node.kubernetes.io/out-of-service on it: nothing runs there any more.
+	OutOfService bool
+	// Capacity is how much of ResourceIP the node says that it has; "" if it says nothing.
+	Capacity string
 }
 
 // DecodeNode reads one Node object.
@@ -86,11 +91,16 @@ func (n *Node) readAddress(dec *jsontext.Decoder) error {
 	if err != nil || !internal || !addr.IsValid() {
 		return err
 	}
+	n.AddIP(addr)
+	return nil
+}
+
+// AddIP adds an internal address to a node that is being made, if it is the first of its family.
+func (n *Node) AddIP(addr netip.Addr) {
 	for _, known := range n.IPs {
 		if known.Is4() == addr.Is4() {
-			return nil
+			return
 		}
 	}
 	n.IPs = append(n.IPs, addr)
-	return nil
 }

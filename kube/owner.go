@@ -2,6 +2,7 @@ package kube
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"galaxy/allocator"
@@ -19,7 +20,7 @@ func OwnerOf(pod *Pod) (ipam.Owner, error) {
 	if ref.Kind == "" || ref.Name == "" {
 		return ipam.Owner{}, fmt.Errorf("pod %s: metadata.ownerReferences: the owner has the kind %q and the name %q; want both", pod, ref.Kind, ref.Name)
 	}
-	o.Kind, o.App = strings.ToLower(ref.Kind), ref.Name
+	o.Kind, o.App = KindOf(ref.APIVersion, ref.Kind), ref.Name
 	if o.Kind != ipam.KindReplicaSet {
 		return o, nil
 	}
@@ -28,6 +29,25 @@ func OwnerOf(pod *Pod) (ipam.Owner, error) {
 	}
 	return o, nil
 }
+
+// KindOf is the kind of a workload as owners name it: in lower case. A kind of another group that is called like one of
+// Kubernetes' own is told from it by its group, as statefulset.apps.kruise.io.
+func KindOf(apiVersion, kind string) string {
+	kind = strings.ToLower(kind)
+	group, _, _ := strings.Cut(apiVersion, "/")
+	switch {
+	case !strings.Contains(apiVersion, "/"), slices.Contains(ownGroups, group), !slices.Contains(ownKinds, kind):
+		return kind
+	default:
+		return kind + "." + group
+	}
+}
+
+// The groups of Kubernetes' own workloads, and their kinds.
+var (
+	ownGroups = []string{"apps", "batch", "extensions"}
+	ownKinds  = []string{ipam.KindDeployment, ipam.KindStatefulSet, ipam.KindReplicaSet, "daemonset", "job", "cronjob", "replicationcontroller"}
+)
 
 // PolicyOf is the release policy of a pod.
 func PolicyOf(pod *Pod) ipam.Policy { return ipam.PolicyOf(pod.ReleasePolicy, pod.Pool) }

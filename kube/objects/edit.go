@@ -22,11 +22,11 @@ type Edit struct {
 	touched                           []touch
 }
 
-// Live is the first Set of a source that is told of every change. It speaks of pods; a workload of a kind that Watches has
-// not been told of is unknown.
+// Live is the first Set of a source that is told of every change. It speaks of pods once KnowsPods was called; a workload of a
+// kind that Watches has not been told of is unknown.
 func Live() *Set {
 	s := newSet()
-	s.knowsPods, s.kinds, s.journal.lineage = true, map[string]bool{}, new(byte)
+	s.kinds, s.journal.lineage = map[string]bool{}, new(byte)
 	return s
 }
 
@@ -61,6 +61,9 @@ func (e *Edit) DropPod(namespace, name, uid string) {
 	e.next.count--
 	e.touched = append(e.touched, touch{pod: string(key)})
 }
+
+// KnowsPods says that all pods there are have been put, so that the absence of one means something.
+func (e *Edit) KnowsPods() { e.next.knowsPods = true }
 
 // PutNode adds or replaces a node.
 func (e *Edit) PutNode(node *kube.Node) {

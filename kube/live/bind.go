@@ -1,0 +1,97 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"galaxy/ipam"
+	"galaxy/kube"
+)
+
+// ErrPodGone means that the pod to bind is not there any more, or is another of the same name.
+var ErrPodGone = errors.New("the pod is gone")
+
+// bindRetry is the pause before a binding whose fate is unknown is tried again (contract section 4.6).
+const bindRetry = 500 * time.Millisecond
+
+// Bind tells the API server that a pod runs on a node, with its addresses in the args annotation. It holds for the very pod
+// of that uid only. A binding whose answer was lost is found out about, not repeated blindly.
+func (c *Cluster) Bind(ctx context.Context, pod *kube.Pod, node string, infos []ipam.IPInfo) error {
+	args, err := ipam.ParsePodArgs(pod.Args)
+	if err != nil {
+		return fmt.Errorf("pod %s: %w", pod, err)
+	}
+	args.IPInfos = infos
+	text, err := args.Text()
+	if err != nil {
+		return fmt.Errorf("pod %s: %w", pod, err)
+	}
+	binding := &corev1.Binding{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: pod.Namespace, Name: pod.Name, UID: types.UID(pod.UID), Annotations: map[string]string{kube.AnnotationArgs: text},
+		},
+		Target: corev1.ObjectReference{Kind: "Node", Name: node},
+	}
+	for {
+		err := c.bindOnce(ctx, pod, binding)
+		if err == nil || errors.Is(err, ErrPodGone) || isFinal(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("bind pod %s to node %s: %w", pod, node, err)
+		case <-time.After(bindRetry):
+		}
+	}
+}
+
+// isFinal reports whether trying again cannot help.
+func isFinal(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || errors.Is(err, errBoundElsewhere)
+}
+
+var errBoundElsewhere = errors.New("it is bound already")
+
+func (c *Cluster) bindOnce(ctx context.Context, pod *kube.Pod, binding *corev1.Binding) error {
+	err := c.Clients.Kube.CoreV1().Pods(pod.Namespace).Bind(ctx, binding, metav1.CreateOptions{})
+	switch {
+	case err == nil:
+		return nil
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("bind pod %s: %w", pod, ErrPodGone)
+	case !apierrors.IsConflict(err):
+		return err
+	}
+	// Bound already, perhaps by us and the answer was lost; or another pod of the name; or it is being deleted.
+	now, getErr := c.Clients.Kube.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(getErr):
+		return fmt.Errorf("bind pod %s: %w", pod, ErrPodGone)
+	case getErr != nil:
+		return errors.Join(err, getErr)
+	case string(now.UID) != pod.UID:
+		return fmt.Errorf("bind pod %s: %w: it has the uid %s now, not %s", pod, ErrPodGone, now.UID, pod.UID)
+	case now.Spec.NodeName == binding.Target.Name:
+		return c.repairArgs(ctx, now, binding)
+	case now.Spec.NodeName != "":
+		return fmt.Errorf("%w: pod %s runs on node %s, not on %s", errBoundElsewhere, pod, now.Spec.NodeName, binding.Target.Name)
+	default:
+		return err
+	}
+}
+
+// repairArgs makes sure that a pod which is bound has its addresses in the annotation.
+func (c *Cluster) repairArgs(ctx context.Context, now *corev1.Pod, binding *corev1.Binding) error {
+	want := binding.Annotations[kube.AnnotationArgs]
+	if now.Annotations[kube.AnnotationArgs] == want {
+		return nil
+	}
+	return c.annotate(ctx, now.Namespace, now.Name, string(now.UID), kube.AnnotationArgs, want)
+}
