@@ -58,6 +58,14 @@ func (s *Subscription) Take() Changes {
 	return taken
 }
 
+// Again wakes the subscriber although nothing has changed, as it could not do all it had to.
+func (s *Subscription) Again() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
 // Close ends the subscription.
 func (s *Subscription) Close() {
 	s.feed.mu.Lock()
@@ -83,10 +91,7 @@ func (s *Subscription) note(events []eventlog.Data) {
 		s.since.add(data)
 	}
 	s.mu.Unlock()
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	s.Again()
 }
 
 func (c *Changes) add(data eventlog.Data) {

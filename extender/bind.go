@@ -73,7 +73,7 @@ func readBinding(body []byte) (b binding, err error) {
 // bind allocates what the pod has not got yet, and tells the cluster.
 func (s *Scheduler) bind(ctx context.Context, b binding) error {
 	cluster := clusterOf(s.Cluster)
-	pod, err := s.podOf(cluster, b)
+	pod, err := s.podOf(ctx, cluster, b)
 	if err != nil {
 		return err
 	}
@@ -93,6 +93,11 @@ func (s *Scheduler) bind(ctx context.Context, b binding) error {
 	if err != nil {
 		return err
 	}
+	if s.Assigner != nil {
+		if err := s.Assigner.Assign(ctx, asked, b.node, result.Grants); err != nil {
+			return err
+		}
+	}
 	if s.Binder == nil {
 		return nil
 	}
@@ -100,16 +105,40 @@ func (s *Scheduler) bind(ctx context.Context, b binding) error {
 	for i, g := range result.Grants {
 		infos[i] = g.Info()
 	}
-	return s.Binder.Bind(ctx, pod, b.node, infos)
+	err = s.Binder.Bind(ctx, pod, b.node, infos)
+	if errors.Is(err, kube.ErrPodGone) {
+		return errors.Join(err, s.giveBack(ctx, asked))
+	}
+	return err
+}
+
+// giveBack ends a pod that vanished while it was bound. What fails here, the reconciler does.
+func (s *Scheduler) giveBack(ctx context.Context, pod allocator.Pod) error {
+	command := allocator.EndPod{Pod: pod}
+	if s.Assigner != nil {
+		for _, a := range allocator.GivesUp(s.Replica.View(), command) {
+			if err := s.Assigner.Unassign(ctx, a); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := s.Replica.Do(ctx, pod.UID+": it was gone when it was bound", command)
+	return err
 }
 
 // podOf finds the pod that the scheduler names: as the cluster knows it, else as filter saw it. With a uid, only that very
 // pod will do: one of the same name that came before or after is another.
-func (s *Scheduler) podOf(cluster Cluster, b binding) (*kube.Pod, error) {
+func (s *Scheduler) podOf(ctx context.Context, cluster Cluster, b binding) (*kube.Pod, error) {
 	pod := cluster.Pod(b.namespace, b.name)
 	if pod == nil || b.uid != "" && pod.UID != b.uid {
 		if seen, ok := s.seen.Get(podName{b.namespace, b.name}); ok && (b.uid == "" || seen.UID == b.uid) {
 			pod = seen
+		} else if s.Lookup != nil { // filter went to another replica, and the news of the pod has not come here yet
+			found, err := s.Lookup(ctx, b.namespace, b.name)
+			if err != nil {
+				return nil, err
+			}
+			pod = found
 		}
 	}
 	switch {

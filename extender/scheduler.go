@@ -19,10 +19,13 @@ type SchedulerConfig struct {
 	Replica Replica
 	Cluster func() Cluster // the newest cluster; nil when there is none
 	Binder  Binder         // nil: galaxy-ipam only allocates, and something else binds
-	Metrics *Metrics
-	Log     *zap.Logger
-	MaxBody int64         // of a request; DefaultMaxBody if 0
-	Timeout time.Duration // for a decision; DefaultTimeout if 0
+	// Lookup asks the cluster itself for a pod that is in no list yet; nil when it is not there. May be absent.
+	Lookup   func(ctx context.Context, namespace, name string) (*kube.Pod, error)
+	Assigner Assigner // the cloud provider; nil for none
+	Metrics  *Metrics
+	Log      *zap.Logger
+	MaxBody  int64         // of a request; DefaultMaxBody if 0
+	Timeout  time.Duration // for a decision; DefaultTimeout if 0
 }
 
 // Defaults of SchedulerConfig. A scheduler sends up to 4 KB a node, and gives up after 5 s unless told otherwise.

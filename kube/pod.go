@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -20,8 +21,9 @@ type Pod struct {
 	TemplateHash string   // label pod-template-hash
 	Node         string   // "" until it is bound
 	Phase        string
-	Deleting     bool // it has a deletion timestamp
-	Wants        bool // a regular container requests an address
+	IP           string // the first of its status; "" until it runs
+	Deleting     bool   // it has a deletion timestamp
+	Wants        bool   // a regular container requests an address
 }
 
 // OwnerRef names the object that owns a pod.
@@ -29,6 +31,9 @@ type OwnerRef struct {
 	APIVersion, Kind, Name string
 	Controller             bool
 }
+
+// ErrPodGone means that a pod is not there any more, or that another of its name is.
+var ErrPodGone = errors.New("the pod is gone")
 
 // Finished reports whether the pod has ended and never runs again.
 func (p *Pod) Finished() bool { return p.Phase == PhaseSucceeded || p.Phase == PhaseFailed }
@@ -61,8 +66,11 @@ func ReadPod(dec *jsontext.Decoder) (*Pod, error) {
 			return pod.readSpec(dec)
 		case "status":
 			return stream.Object(dec, func(name []byte) error {
-				if string(name) == "phase" {
+				switch string(name) {
+				case "phase":
 					return stream.Text(dec, &pod.Phase)
+				case "podIP":
+					return stream.Text(dec, &pod.IP)
 				}
 				return stream.Skip(dec)
 			})

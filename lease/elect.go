@@ -17,7 +17,8 @@ func LeaderKey(prefix string) string { return prefix + "/v1/lease/leader" }
 // Holder is who leads, as the leader's key says in JSON.
 type Holder struct {
 	ID      string    `json:"id"`
-	Address string    `json:"address,omitempty"` // where others reach it
+	Address string    `json:"address,omitempty"` // where others reach its port for the scheduler
+	REST    string    `json:"rest,omitempty"`    // and its port for REST
 	Since   time.Time `json:"since"`             // by its own clock
 }
 
@@ -25,7 +26,8 @@ type Holder struct {
 type Candidate struct {
 	Key     string        // of the election; see LeaderKey
 	ID      string        // for people; two candidates may share it without harm
-	Address string        // where others reach the leader
+	Address string        // where others reach the leader's port for the scheduler
+	REST    string        // and its port for REST
 	TTL     time.Duration // how long a leader that has died is waited for; 0: DefaultTTL
 }
 
@@ -68,7 +70,7 @@ func attempt(ctx context.Context, client *clientv3.Client, c Candidate) (*Leader
 	if free, err := awaitFree(ctx, client, c.Key); err != nil || !free {
 		return nil, err
 	}
-	value, err := json.Marshal(Holder{ID: c.ID, Address: c.Address, Since: time.Now().UTC()})
+	value, err := json.Marshal(Holder{ID: c.ID, Address: c.Address, REST: c.REST, Since: time.Now().UTC()})
 	if err != nil {
 		return nil, err
 	}

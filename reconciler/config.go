@@ -18,19 +18,31 @@ func (p *Plan) configure(in Input, rules Rules) {
 	}
 	source := fmt.Sprintf("ConfigMap %s/%s", rules.ConfigNamespace, rules.ConfigName)
 	text, ok := data[rules.ConfigKey]
+	if in.Old != nil && !in.Full {
+		// The same text need not be parsed for every pod that changes. If it was refused, it is tried with the next full look.
+		if before, was := in.Old.ConfigMap(rules.ConfigNamespace, rules.ConfigName); was && ok && before[rules.ConfigKey] == text {
+			return
+		}
+	}
+	p.Configured = true
 	if !ok {
-		p.fault(fmt.Errorf("%s has no key %s", source, rules.ConfigKey))
+		p.badConfig(fmt.Errorf("%s has no key %s", source, rules.ConfigKey))
 		return
 	}
 	subnets, err := ipam.ParseConfig([]byte(text))
 	if err != nil {
-		p.fault(fmt.Errorf("%s: %w", source, err))
+		p.badConfig(fmt.Errorf("%s: %w", source, err))
 		return
 	}
 	if current := in.View.Config(); current.Seq != 0 && slices.EqualFunc(current.Subnets, subnets, sameSubnet) {
 		return
 	}
 	p.add(source, allocator.Configure{Source: source, Subnets: subnets, Force: rules.ForceConfig})
+}
+
+func (p *Plan) badConfig(err error) {
+	p.BadConfig = err
+	p.fault(err)
 }
 
 func sameSubnet(a, b ipam.Subnet) bool {

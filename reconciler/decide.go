@@ -5,6 +5,8 @@ import (
 	"net/netip"
 
 	"galaxy/allocator"
+	"galaxy/ipam"
+	"galaxy/kube"
 	"galaxy/kube/objects"
 	"galaxy/projections"
 )
@@ -39,6 +41,16 @@ type Input struct {
 type Step struct {
 	Cause   string
 	Command allocator.Command
+	// Confirm is the pod whose end has to be proven by the cluster itself before the command is given: that it is not among the
+	// objects is no proof.
+	Confirm *Suspect
+}
+
+// Suspect is a pod that seems to have ended.
+type Suspect struct {
+	Namespace, Name, UID string
+	Address              netip.Addr
+	Seq                  uint64 // the event that the address was at
 }
 
 // Plan is what to do.
@@ -46,6 +58,17 @@ type Plan struct {
 	Steps    []Step
 	Suspects map[netip.Addr]uint64 // for the next full look; nil unless this was one
 	Fault    error                 // objects that make no sense; the rest of the plan holds all the same
+
+	Configured bool       // the ConfigMap was looked at
+	BadConfig  error      // why its subnets are not put in force
+	Conflicts  []Conflict // running pods with addresses that the log holds for others
+}
+
+// Conflict is a running pod that uses an address which is held for another.
+type Conflict struct {
+	Pod     *kube.Pod
+	Address netip.Addr
+	Holder  ipam.Owner
 }
 
 // Decide plans what the cluster's objects ask for. Same input, same plan. The configuration comes first, so that the rest
@@ -56,6 +79,7 @@ func Decide(in Input, rules Rules) Plan {
 	p.pools(in)
 	gone := p.pods(in)
 	if in.Full {
+		p.adopt(in, gone)
 		p.heldWithoutPod(in, gone)
 	}
 	p.workloads(in)
@@ -63,7 +87,7 @@ func Decide(in Input, rules Rules) Plan {
 }
 
 func (p *Plan) add(cause string, cmd allocator.Command) {
-	p.Steps = append(p.Steps, Step{cause, cmd})
+	p.Steps = append(p.Steps, Step{Cause: cause, Command: cmd})
 }
 
 func (p *Plan) fault(err error) { p.Fault = errors.Join(p.Fault, err) }

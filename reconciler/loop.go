@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	"galaxy/allocator"
+	"galaxy/kube"
 	"galaxy/kube/objects"
 	"galaxy/projections"
 )
@@ -27,15 +29,34 @@ type Source interface {
 	Subscribe() (changed <-chan struct{}, cancel func())
 }
 
+// Cluster is what can be asked of a real cluster, and told to it.
+type Cluster interface {
+	// Know makes sure that the workloads of a kind are among the objects.
+	Know(kind string)
+	// Gone returns the evidence that the pod of a uid has ended; "" while it has not. An error proves nothing.
+	Gone(ctx context.Context, namespace, name, uid string) (evidence string, err error)
+	// ReportConfig and ReportPod show events on objects.
+	ReportConfig(warning bool, reason, message string)
+	ReportPod(pod *kube.Pod, warning bool, reason, message string)
+}
+
+// Unassigner takes addresses back from a cloud provider before they are given up.
+type Unassigner interface {
+	// Unassign is called for each address that a command may give up. While it fails, the command is not given.
+	Unassign(ctx context.Context, a *projections.Address) error
+}
+
 // Config is what a Reconciler needs. Replica, Source and Log are required.
 type Config struct {
-	Replica  Replica
-	Source   Source
-	Rules    Rules
-	Log      *zap.Logger
-	Interval time.Duration     // between full looks; DefaultInterval if 0
-	Confirm  time.Duration     // until a suspect is looked at again, or what has failed is tried again; DefaultConfirm if 0
-	Fault    func(kind string) // told of each fault, for metrics; may be nil
+	Replica    Replica
+	Source     Source
+	Cluster    Cluster    // nil: the objects are from a file, and are all that there is to know
+	Unassigner Unassigner // nil: no cloud provider
+	Rules      Rules
+	Log        *zap.Logger
+	Interval   time.Duration     // between full looks; DefaultInterval if 0
+	Confirm    time.Duration     // until a suspect is looked at again, or what has failed is tried again; DefaultConfirm if 0
+	Fault      func(kind string) // told of each fault, for metrics; may be nil
 }
 
 // Defaults of Config.
@@ -44,19 +65,24 @@ const (
 	DefaultConfirm  = 2 * time.Second
 
 	commandTimeout = 10 * time.Second
-	leaderPoll     = 200 * time.Millisecond // how soon a new leader starts to reconcile
-	maxDoubling    = 16                     // of the wait after a failure
+	leaderPoll     = 50 * time.Millisecond // how soon a new leader starts to reconcile
+	maxDoubling    = 16                    // of the wait after a failure
 )
 
 // Reconciler makes the log follow the cluster's objects, while its replica leads.
 type Reconciler struct {
 	Config
-	old      *objects.Set
-	suspects map[netip.Addr]uint64
-	led      bool
-	next     time.Time // of the next full look
-	failures int       // plans in a row that did not succeed as a whole
-	reported string    // the last fault in the objects, so that each is reported once
+	old       *objects.Set
+	suspects  map[netip.Addr]uint64
+	led       bool
+	next      time.Time // of the next full look
+	failures  int       // plans in a row that did not succeed as a whole
+	reported  string    // the last fault in the objects, so that each is reported once
+	configTo  string    // what was last shown on the ConfigMap
+	conflicts map[string]bool
+
+	mu      sync.Mutex
+	adopted chan struct{} // closed once a lead has looked at all running pods
 }
 
 // New makes a Reconciler.
@@ -70,13 +96,28 @@ func New(config Config) *Reconciler {
 	if config.Fault == nil {
 		config.Fault = func(string) {}
 	}
-	return &Reconciler{Config: config}
+	return &Reconciler{Config: config, adopted: make(chan struct{}), conflicts: map[string]bool{}}
+}
+
+// WaitAdopted waits until this lead has compared all running pods with the log: before that, an address that looks free may
+// be in use, as after a restore. It must stand before everything that allocates.
+func (r *Reconciler) WaitAdopted(ctx context.Context) error {
+	r.mu.Lock()
+	adopted := r.adopted
+	r.mu.Unlock()
+	select {
+	case <-adopted:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the leader has yet to compare the running pods with the log: %w", ctx.Err())
+	}
 }
 
 // Run reconciles on every change of the objects and on every interval, until ctx ends.
 func (r *Reconciler) Run(ctx context.Context) error {
 	changed, cancel := r.Source.Subscribe()
 	defer cancel()
+	defer r.endLead()
 	tick := time.NewTicker(leaderPoll)
 	defer tick.Stop()
 	for {
@@ -91,6 +132,29 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	}
 }
 
+// endLead closes the gate for the next lead.
+func (r *Reconciler) endLead() {
+	r.led = false
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-r.adopted:
+		r.adopted = make(chan struct{})
+	default:
+	}
+}
+
+// openGate lets decisions through.
+func (r *Reconciler) openGate() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-r.adopted:
+	default:
+		close(r.adopted)
+	}
+}
+
 // wake does what is due.
 func (r *Reconciler) wake(ctx context.Context, now time.Time, changed bool) {
 	leads := r.Replica.Leading()
@@ -98,8 +162,13 @@ func (r *Reconciler) wake(ctx context.Context, now time.Time, changed bool) {
 		if r.old == nil {
 			r.old = r.Source.Set() // what changes from here on may be left to us by a leader that died
 		}
-		r.led = false
+		if r.led {
+			r.endLead()
+		}
 		return
+	}
+	if r.Cluster != nil && !r.Source.Set().KnowsPods() {
+		return // nothing is known of the cluster yet
 	}
 	full := !r.led || !now.Before(r.next)
 	r.led = true
@@ -111,14 +180,20 @@ func (r *Reconciler) wake(ctx context.Context, now time.Time, changed bool) {
 // reconcile makes and carries out one plan.
 func (r *Reconciler) reconcile(ctx context.Context, now time.Time, full bool) {
 	set := r.Source.Set()
+	if full {
+		r.knowKinds()
+	}
 	plan := Decide(Input{Old: r.old, New: set, View: r.Replica.View(), Full: full, Suspects: r.suspects}, r.Rules)
-	r.report(plan.Fault)
+	r.report(plan)
 	failed, behind := r.carryOut(ctx, plan.Steps)
 	if !behind {
 		r.old = set
 	}
 	if full {
 		r.suspects = plan.Suspects
+		if !behind {
+			r.openGate()
+		}
 	}
 	switch {
 	case failed:
@@ -133,20 +208,34 @@ func (r *Reconciler) reconcile(ctx context.Context, now time.Time, full bool) {
 	r.failures = 0
 }
 
+// knowKinds makes sure that the workloads are watched which addresses are kept for, even if none of their pods is there.
+func (r *Reconciler) knowKinds() {
+	if r.Cluster == nil {
+		return
+	}
+	kinds := map[string]bool{}
+	for a := range r.Replica.View().Addresses(netip.Addr{}) {
+		kinds[a.Owner.Kind] = true
+	}
+	for kind := range kinds {
+		r.Cluster.Know(kind)
+	}
+}
+
 // carryOut gives the commands one by one. One that fails does not stop the others, unless the replica leads no more. behind
 // says that the difference between the Sets has not been dealt with. A configuration that is refused, perhaps for long, is
-// not of that kind: it is compared with what is in force each time.
+// not of that kind: it is compared with what is in force each time. Nor is an adoption: all running pods are looked at again.
 func (r *Reconciler) carryOut(ctx context.Context, steps []Step) (failed, behind bool) {
 	for _, step := range steps {
 		err := r.do(ctx, step)
+		r.showConfig(step, err)
 		switch {
 		case err == nil:
 		case ctx.Err() != nil || errors.Is(err, allocator.ErrNotLeader):
 			return true, true
 		case errors.Is(err, allocator.ErrNoPool): // deleted by somebody else
 		default:
-			_, configures := step.Command.(allocator.Configure)
-			failed, behind = true, behind || !configures
+			failed, behind = true, behind || isOfDifference(step.Command)
 			r.Fault("command")
 			if r.failures == 0 { // what is tried again and again is reported once
 				r.Log.Warn("a change of the cluster could not be followed", zap.String("cause", step.Cause),
@@ -157,22 +246,60 @@ func (r *Reconciler) carryOut(ctx context.Context, steps []Step) (failed, behind
 	return failed, behind
 }
 
+// isOfDifference reports whether a command comes from what has changed, so that the same difference has to be looked at again
+// when it fails.
+func isOfDifference(command allocator.Command) bool {
+	switch command.(type) {
+	case allocator.Configure, allocator.Adopt, allocator.Release:
+		return false
+	default:
+		return true
+	}
+}
+
 func (r *Reconciler) do(ctx context.Context, step Step) error {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
-	_, err := r.Replica.Do(ctx, step.Cause, step.Command)
+	cause := step.Cause
+	if step.Confirm != nil {
+		evidence, err := r.evidence(ctx, step.Confirm)
+		if err != nil || evidence == "" {
+			return err
+		}
+		cause += ": " + evidence
+	}
+	if err := r.unassign(ctx, step.Command); err != nil {
+		return err
+	}
+	_, err := r.Replica.Do(ctx, cause, step.Command)
 	return err
 }
 
-// report tells a fault in the objects once.
-func (r *Reconciler) report(fault error) {
-	text := ""
-	if fault != nil {
-		text = fault.Error()
+// evidence asks the cluster whether a suspect has really ended.
+func (r *Reconciler) evidence(ctx context.Context, s *Suspect) (string, error) {
+	evidence := "it is not among the objects, which are newer"
+	if r.Cluster != nil {
+		var err error
+		if evidence, err = r.Cluster.Gone(ctx, s.Namespace, s.Name, s.UID); err != nil {
+			return "", fmt.Errorf("%s may still be used by pod %s/%s: %w", s.Address, s.Namespace, s.Name, err)
+		}
 	}
-	if text != "" && text != r.reported {
-		r.Fault("object")
-		r.Log.Warn("an object is not understood; what was in force stays", zap.Error(fault))
+	if evidence != "" {
+		r.Log.Info("an address is held for a pod that has ended", zap.Stringer("address", s.Address), zap.Uint64("event", s.Seq),
+			zap.String("pod", s.Namespace+"/"+s.Name), zap.String("uid", s.UID), zap.String("evidence", evidence))
 	}
-	r.reported = text
+	return evidence, nil
+}
+
+// unassign tells the cloud provider of what a command is about to give up.
+func (r *Reconciler) unassign(ctx context.Context, command allocator.Command) error {
+	if r.Unassigner == nil {
+		return nil
+	}
+	for _, a := range allocator.GivesUp(r.Replica.View(), command) {
+		if err := r.Unassigner.Unassign(ctx, a); err != nil {
+			return err
+		}
+	}
+	return nil
 }

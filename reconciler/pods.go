@@ -83,10 +83,19 @@ func (p *Plan) heldWithoutPod(in Input, gone map[netip.Addr]bool) {
 			continue
 		}
 		ended[key] = true
-		p.add(a.PodUID, allocator.EndPod{Pod: allocator.Pod{
-			Owner: a.Owner, UID: a.PodUID, Policy: a.Policy, Workload: in.New.Workload(a.Owner),
-		}})
+		p.endHolder(in, a)
 	}
+}
+
+// endHolder ends the pod that an address is held for, once it is proven that it has ended.
+func (p *Plan) endHolder(in Input, a *projections.Address) {
+	p.Steps = append(p.Steps, Step{
+		Cause:   a.PodUID,
+		Confirm: &Suspect{Namespace: a.Owner.Namespace, Name: a.Owner.Pod, UID: a.PodUID, Address: a.Addr, Seq: a.Seq},
+		Command: allocator.EndPod{Pod: allocator.Pod{
+			Owner: a.Owner, UID: a.PodUID, Policy: a.Policy, Workload: in.New.Workload(a.Owner),
+		}},
+	})
 }
 
 type endedPod struct {

@@ -69,7 +69,7 @@ func (p *program) elected(ctx context.Context) (*term, error) {
 	group.Go(func() (err error) {
 		defer won()
 		leadership, err = lease.Elect(waiting, p.client, lease.Candidate{
-			Key: lease.LeaderKey(p.options.etcd.Prefix), ID: p.identity, Address: p.address, TTL: p.options.leaseDuration,
+			Key: lease.LeaderKey(p.options.etcd.Prefix), ID: p.identity, Address: p.address, REST: p.restAddr, TTL: p.options.leaseDuration,
 		})
 		return err
 	})
@@ -132,6 +132,9 @@ func (p *program) govern(ctx context.Context, t *term) error {
 		}
 		return nil
 	})
+	for _, run := range p.governors() {
+		group.Go(func() error { return run(governing) })
+	}
 	err := group.Wait()
 	resigning, done := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer done()

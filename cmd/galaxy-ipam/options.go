@@ -32,6 +32,13 @@ type options struct {
 	standalone bool
 	objects    string
 
+	kubeconfig      string
+	master          string
+	kubeQPS         float32
+	advertise       string
+	claimTTL        time.Duration
+	publishCapacity bool
+
 	reuseDelay    time.Duration
 	reuseStrict   bool
 	forceConfig   bool
@@ -46,15 +53,15 @@ const help = `galaxy-ipam gives floating addresses to pods. kube-scheduler asks 
 pods through it; people and galaxyctl ask it over REST who has which address. Every decision is an event in an append-only
 log in etcd: it comes back after a crash with all it knew.
 
+In a cluster it runs as several replicas, of which one leads; deploy/ has all that they need:
+
+  galaxy-ipam --etcd-endpoints https://10.0.0.5:2379 --etcd-ca ca.pem --etcd-cert me.pem --etcd-key me.key
+
 Without Kubernetes, on an etcd of its own:
 
   galaxy-ipam --standalone --embedded-etcd /var/lib/galaxy --objects cluster.yaml
 
-With an etcd that is there already:
-
-  galaxy-ipam --standalone --etcd-endpoints https://10.0.0.5:2379 --etcd-ca ca.pem --etcd-cert me.pem --etcd-key me.key
-
-The subnets come from "floatingips" in --config, or from the ConfigMap kube-system/floatingip-config among the objects.
+The subnets come from "floatingips" in --config, or from the ConfigMap kube-system/floatingip-config.
 SIGTERM and SIGINT end it after the requests in hand, with exit code 0.`
 
 func newCommand() *cobra.Command {
@@ -100,9 +107,16 @@ func (o *options) add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.embeddedDir, "embedded-etcd", "", "run an etcd inside this process, with its data in this directory")
 	flags.StringVar(&o.embeddedClientURL, "embedded-etcd-client-url", embedded.DefaultClientURL, "where the embedded etcd listens")
 
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "file that says where the API server is; without it, that of the cluster whose pod this process runs in")
+	flags.StringVar(&o.master, "master", "", "URL of the API server, instead of that in --kubeconfig")
+	flags.Float32Var(&o.kubeQPS, "kube-api-qps", 1000, "requests a second to the API server")
+	flags.StringVar(&o.advertise, "advertise-address", "", "address at which the other replicas reach this one; default $POD_IP, else --bind, else the first address of this host")
+	flags.BoolVar(&o.publishCapacity, "publish-capacity", true, "show on Node objects how many pods with addresses may run there; not when a cloud provider does that")
+
 	flags.BoolVar(&o.standalone, "standalone", false, "run without Kubernetes")
 	flags.StringVar(&o.objects, "objects", "", "file with Kubernetes objects (Node, Pod, Deployment, StatefulSet, Pool, ConfigMap; YAML or JSON) that stands in for the API server; read again when it changes")
 
+	flags.DurationVar(&o.claimTTL, "claim-ttl", time.Minute, "how long what filter has claimed for a pod waits for its bind")
 	flags.DurationVar(&o.reuseDelay, "reuse-delay", allocator.DefaultReuseDelay, "how long a released address rests before it is given out again")
 	flags.BoolVar(&o.reuseStrict, "reuse-delay-strict", false, "rather refuse a pod than give out an address within the reuse delay")
 	flags.BoolVar(&o.forceConfig, "force-config", false, "when new subnets drop addresses that are held, drain those instead of refusing the change")
@@ -138,10 +152,6 @@ func (o *options) addIgnored(flags *pflag.FlagSet) {
 	}
 	flags.String("leader-elect-resource-lock", "", "")
 	ignore("leader-elect-resource-lock", "it has no effect; the leader is elected on an etcd lease")
-	for _, name := range []string{"master", "kubeconfig"} {
-		flags.String(name, "", "")
-		ignore(name, "it has no effect yet; this release runs with --standalone")
-	}
 }
 
 // usageError is a command line that makes no sense.
@@ -162,8 +172,14 @@ func exitCode(err error) int {
 
 func (o *options) check() error {
 	switch {
-	case !o.standalone:
-		return usage("this release has no Kubernetes controllers yet: add --standalone, and --objects FILE for what the API server would say")
+	case o.standalone && (o.kubeconfig != "" || o.master != ""):
+		return usage("--standalone runs without Kubernetes: leave it out, or --kubeconfig and --master")
+	case !o.standalone && o.objects != "":
+		return usage("--objects stands in for the API server: add --standalone, or leave it out")
+	case o.claimTTL < 2*time.Second || o.claimTTL > time.Hour:
+		return usage("--claim-ttl %s: want 2s to 1h", o.claimTTL)
+	case o.kubeQPS <= 0:
+		return usage("--kube-api-qps %g: want a number above 0", o.kubeQPS)
 	case o.port < 0 || o.port > 65535 || o.apiPort < 0 || o.apiPort > 65535:
 		return usage("--port %d, --api-port %d: want 0 to 65535", o.port, o.apiPort)
 	case o.leaseDuration < 2*time.Second || o.leaseDuration > 10*time.Minute:

@@ -14,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
 
 	"galaxy/allocator"
 	"galaxy/cmd/internal/build"
@@ -21,6 +22,7 @@ import (
 	"galaxy/eventlog/etcdlog"
 	"galaxy/eventlog/etcdlog/embedded"
 	"galaxy/extender"
+	"galaxy/kube/live"
 	"galaxy/kube/objects"
 	"galaxy/reconciler"
 )
@@ -35,11 +37,15 @@ type program struct {
 	client     *clientv3.Client
 	log        *etcdlog.Log
 	store      *objects.Store // nil without --objects
+	clients    live.Clients   // of the API server; none with --standalone
+	restConfig *rest.Config
+	cluster    *live.Cluster // nil with --standalone
 	metrics    *extender.Metrics
 	replica    *allocator.Replica
 	server     *extender.Server
-	reconciler *reconciler.Reconciler // nil without --objects
-	address    string                 // of the scheduler's port
+	reconciler *reconciler.Reconciler // nil without a cluster or --objects
+	address    string                 // of the scheduler's port, for other replicas
+	restAddr   string                 // of the REST port
 }
 
 func run(ctx context.Context, o *options) (err error) {
@@ -124,6 +130,11 @@ func (p *program) open(ctx context.Context) (err error) {
 			return fmt.Errorf("--objects: %w", err)
 		}
 	}
+	if !p.options.standalone {
+		if err := p.connectCluster(); err != nil {
+			return err
+		}
+	}
 	if p.client, err = p.options.etcd.Connect(ctx); err != nil {
 		return err
 	}
@@ -150,11 +161,17 @@ func (p *program) wire(ctx context.Context) (err error) {
 	p.metrics.Replayed(time.Since(start))
 	head := p.replica.View().Position().Head
 	p.logger.Info("replayed the log", zap.Uint64("event", head.Seq), zap.String("generation", head.Generation), zap.Duration("took", time.Since(start)))
-	if p.store != nil {
-		p.settings.rules.ForceConfig = p.options.forceConfig
-		p.reconciler = reconciler.New(reconciler.Config{
-			Replica: p.replica, Source: p.store, Rules: p.settings.rules, Log: p.logger, Interval: p.settings.interval, Fault: p.metrics.Reconcile,
-		})
+	p.settings.rules.ForceConfig = p.options.forceConfig
+	reconcile := reconciler.Config{
+		Replica: p.replica, Rules: p.settings.rules, Log: p.logger, Interval: p.settings.interval, Fault: p.metrics.Reconcile,
+	}
+	switch {
+	case p.cluster != nil:
+		reconcile.Source, reconcile.Cluster = p.cluster, p.cluster
+		p.reconciler = reconciler.New(reconcile)
+	case p.store != nil:
+		reconcile.Source = p.store
+		p.reconciler = reconciler.New(reconcile)
 	}
 	return p.listen()
 }
@@ -171,13 +188,14 @@ func (p *program) progress() func(uint64) {
 }
 
 func (p *program) listen() error {
-	var cluster func() extender.Cluster
-	if p.store != nil {
-		cluster = func() extender.Cluster { return p.store.Set() }
+	replica := gated{p.replica, p}
+	scheduling := extender.SchedulerConfig{Replica: replica, Cluster: p.objects(), Metrics: p.metrics, Log: p.logger}
+	if p.cluster != nil {
+		scheduling.Binder, scheduling.Lookup = p.cluster, p.cluster.Pod
 	}
 	p.server = extender.NewServer(p.logger)
-	scheduler := extender.NewScheduler(extender.SchedulerConfig{Replica: p.replica, Cluster: cluster, Metrics: p.metrics, Log: p.logger})
-	rest := extender.NewREST(extender.RESTConfig{Replica: p.replica, Cluster: cluster, Metrics: p.metrics, Log: p.logger, Events: p.log, Version: build.Version()})
+	scheduler := extender.NewScheduler(scheduling)
+	rest := extender.NewREST(extender.RESTConfig{Replica: replica, Cluster: p.objects(), Metrics: p.metrics, Log: p.logger, Events: p.log, Version: build.Version()})
 	address, err := p.server.Listen(net.JoinHostPort(p.options.bind, strconv.Itoa(p.options.port)), scheduler.Handler())
 	if err != nil {
 		return fmt.Errorf("--port: %w", err)
@@ -186,9 +204,26 @@ func (p *program) listen() error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("--api-port: %w", err), p.server.Close())
 	}
-	p.address = address.String()
+	if p.address, err = p.advertised(address); err == nil {
+		p.restAddr, err = p.advertised(api)
+	}
+	if err != nil {
+		return errors.Join(err, p.server.Close())
+	}
 	p.logger.Info("listening", zap.Stringer("scheduler", address), zap.Stringer("rest", api))
 	return nil
+}
+
+// objects is where the ports learn of the cluster; nil when nothing is known of one.
+func (p *program) objects() func() extender.Cluster {
+	switch {
+	case p.cluster != nil:
+		return func() extender.Cluster { return p.cluster.Set() }
+	case p.store != nil:
+		return func() extender.Cluster { return p.store.Set() }
+	default:
+		return nil
+	}
 }
 
 // serve runs everything until ctx ends or a part fails. At the end the ports are drained first, so that the requests in
@@ -202,6 +237,10 @@ func (p *program) serve(ctx context.Context) error {
 		return p.server.Run(ctx)
 	})
 	group.Go(func() error { return p.lead(leading) })
+	if p.cluster != nil {
+		group.Go(func() error { return p.cluster.Run(ctx) })
+		group.Go(func() error { return p.reportSync(ctx) })
+	}
 	if p.store != nil {
 		group.Go(func() error {
 			p.store.Watch(ctx, time.Second, p.reportObjects)

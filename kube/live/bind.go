@@ -15,9 +15,6 @@ import (
 	"galaxy/kube"
 )
 
-// ErrPodGone means that the pod to bind is not there any more, or is another of the same name.
-var ErrPodGone = errors.New("the pod is gone")
-
 // bindRetry is the pause before a binding whose fate is unknown is tried again (contract section 4.6).
 const bindRetry = 500 * time.Millisecond
 
@@ -41,7 +38,7 @@ func (c *Cluster) Bind(ctx context.Context, pod *kube.Pod, node string, infos []
 	}
 	for {
 		err := c.bindOnce(ctx, pod, binding)
-		if err == nil || errors.Is(err, ErrPodGone) || isFinal(err) {
+		if err == nil || errors.Is(err, kube.ErrPodGone) || isFinal(err) {
 			return err
 		}
 		select {
@@ -65,7 +62,7 @@ func (c *Cluster) bindOnce(ctx context.Context, pod *kube.Pod, binding *corev1.B
 	case err == nil:
 		return nil
 	case apierrors.IsNotFound(err):
-		return fmt.Errorf("bind pod %s: %w", pod, ErrPodGone)
+		return fmt.Errorf("bind pod %s: %w", pod, kube.ErrPodGone)
 	case !apierrors.IsConflict(err):
 		return err
 	}
@@ -73,11 +70,11 @@ func (c *Cluster) bindOnce(ctx context.Context, pod *kube.Pod, binding *corev1.B
 	now, getErr := c.Clients.Kube.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(getErr):
-		return fmt.Errorf("bind pod %s: %w", pod, ErrPodGone)
+		return fmt.Errorf("bind pod %s: %w", pod, kube.ErrPodGone)
 	case getErr != nil:
 		return errors.Join(err, getErr)
 	case string(now.UID) != pod.UID:
-		return fmt.Errorf("bind pod %s: %w: it has the uid %s now, not %s", pod, ErrPodGone, now.UID, pod.UID)
+		return fmt.Errorf("bind pod %s: %w: it has the uid %s now, not %s", pod, kube.ErrPodGone, now.UID, pod.UID)
 	case now.Spec.NodeName == binding.Target.Name:
 		return c.repairArgs(ctx, now, binding)
 	case now.Spec.NodeName != "":

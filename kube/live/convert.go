@@ -38,7 +38,7 @@ func PodOf(p *corev1.Pod) *kube.Pod {
 	pod := &kube.Pod{
 		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID),
 		ReleasePolicy: p.Annotations[kube.AnnotationReleasePolicy], Pool: p.Annotations[kube.AnnotationPool], Args: p.Annotations[kube.AnnotationArgs],
-		TemplateHash: p.Labels[kube.LabelTemplateHash], Node: p.Spec.NodeName, Phase: string(p.Status.Phase), Deleting: p.DeletionTimestamp != nil,
+		TemplateHash: p.Labels[kube.LabelTemplateHash], Node: p.Spec.NodeName, Phase: string(p.Status.Phase), IP: p.Status.PodIP, Deleting: p.DeletionTimestamp != nil,
 	}
 	for i, ref := range p.OwnerReferences {
 		controller := ref.Controller != nil && *ref.Controller

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+
+	"github.com/go-logr/zapr"
+	"go.uber.org/zap"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+
+	"galaxy/allocator"
+	"galaxy/extender"
+	"galaxy/kube/live"
+	"galaxy/lease"
+	"galaxy/reconciler"
+)
+
+// connectCluster makes the clients of the API server, from the flags or from the pod that this process runs in.
+func (p *program) connectCluster() error {
+	klog.SetLogger(zapr.NewLogger(p.logger.Named("client-go")))
+	config, err := p.apiServer()
+	if err != nil {
+		return err
+	}
+	config.QPS, config.Burst = p.options.kubeQPS, 2*int(p.options.kubeQPS)
+	config.UserAgent = "galaxy-ipam"
+	if p.clients, err = live.NewClients(config); err != nil {
+		return err
+	}
+	p.restConfig = rest.CopyConfig(config)
+	p.cluster = live.New(live.Config{
+		Clients: p.clients, Log: p.logger, Actor: p.identity,
+		ConfigNamespace: p.settings.rules.ConfigNamespace, ConfigName: p.settings.rules.ConfigName,
+	})
+	return nil
+}
+
+func (p *program) apiServer() (*rest.Config, error) {
+	if p.options.kubeconfig == "" && p.options.master == "" {
+		config, err := rest.InClusterConfig()
+		if errors.Is(err, rest.ErrNotInCluster) {
+			return nil, usage("there is no API server, as this is no pod of a cluster: give --kubeconfig, or say --standalone")
+		}
+		return config, err
+	}
+	config, err := clientcmd.BuildConfigFromFlags(p.options.master, p.options.kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("--kubeconfig %s, --master %s: %w", p.options.kubeconfig, p.options.master, err)
+	}
+	return config, nil
+}
+
+// governors are what runs beside the decisions of a leader.
+func (p *program) governors() []func(context.Context) error {
+	claims := &reconciler.Claims{
+		Replica: p.replica, Log: p.logger, Expired: func() { p.metrics.Reconcile("claim expired") },
+		Deadlines: lease.Deadlines{Client: p.client, Prefix: lease.ClaimsPrefix(p.options.etcd.Prefix), TTL: p.options.claimTTL},
+	}
+	all := []func(context.Context) error{claims.Run}
+	if p.cluster == nil {
+		return all
+	}
+	if p.options.publishCapacity {
+		capacity := &reconciler.Capacity{Replica: p.replica, Source: p.cluster, Publish: p.cluster.PublishCapacity, Log: p.logger}
+		all = append(all, capacity.Run)
+	}
+	return all
+}
+
+// gated is the replica as the ports see it: it is ready when the cluster is known too, and allocates nothing before the lead
+// has found the running pods.
+type gated struct {
+	*allocator.Replica
+	program *program
+}
+
+func (g gated) Ready() bool {
+	if cluster := g.program.cluster; cluster != nil {
+		select {
+		case <-cluster.Synced():
+		default:
+			return false
+		}
+	}
+	return g.Replica.Ready()
+}
+
+func (g gated) Do(ctx context.Context, cause string, command allocator.Command) (allocator.Result, error) {
+	if g.program.reconciler != nil && allocates(command) && g.Leading() {
+		if err := g.program.reconciler.WaitAdopted(ctx); err != nil {
+			return allocator.Result{}, err
+		}
+	}
+	return g.Replica.Do(ctx, cause, command)
+}
+
+// allocates reports whether a command may give out an address that looks free.
+func allocates(command allocator.Command) bool {
+	switch command.(type) {
+	case allocator.Bind, allocator.Claim, allocator.Reserve, allocator.SizePool:
+		return true
+	default:
+		return false
+	}
+}
+
+var _ extender.Replica = gated{}
+
+// advertised is where other replicas reach a port of this one.
+func (p *program) advertised(listening net.Addr) (string, error) {
+	_, port, err := net.SplitHostPort(listening.String())
+	if err != nil {
+		return "", err
+	}
+	host := p.options.advertise
+	if host == "" {
+		host = os.Getenv("POD_IP")
+	}
+	if bound := net.ParseIP(p.options.bind); host == "" && bound != nil && !bound.IsUnspecified() {
+		host = bound.String()
+	}
+	if host == "" {
+		if host, err = firstAddress(); err != nil {
+			return "", err
+		}
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort(host, strconv.Itoa(number)), nil
+}
+
+// firstAddress is the first address of this host that others may reach.
+func firstAddress() (string, error) {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", fmt.Errorf("addresses of this host: %w", err)
+	}
+	for _, a := range addresses {
+		if network, ok := a.(*net.IPNet); ok && network.IP.IsGlobalUnicast() {
+			return network.IP.String(), nil
+		}
+	}
+	return "", errors.New("this host has no address that others can reach; give --advertise-address")
+}
+
+// reportSync tells when the cluster is known.
+func (p *program) reportSync(ctx context.Context) error {
+	if err := p.cluster.WaitForSync(ctx); err != nil {
+		return nil
+	}
+	set := p.cluster.Set()
+	p.logger.Info("read the cluster", zap.Int("objects", set.Len()))
+	return nil
+}

@@ -1,0 +1,170 @@
+package reconciler
+
+import (
+	"context"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"galaxy/kube"
+	"galaxy/kube/objects"
+	"galaxy/projections"
+)
+
+// Capacity publishes on Node objects whether pods that want addresses can get one there. The scheduler looks at that before it
+// draws the nodes that it offers to an extender; without it, a cluster in which few nodes have addresses would often be
+// offered none of them.
+type Capacity struct {
+	Replica ClaimsReplica
+	Source  Source
+	Publish func(ctx context.Context, node, quantity string) error
+	Log     *zap.Logger
+}
+
+// The quantities that a node may show. Between none, few and many they change, and not with every address; few and many are
+// both more pods than a node runs.
+const (
+	capacityFew  = 500
+	capacityMany = 1000
+	manyLeft     = 256 // addresses in a node network from which on there are many
+
+	capacityPause   = time.Second // between two looks
+	capacityWorkers = 8
+)
+
+// Run publishes until ctx ends. Only the leader's should run.
+func (c *Capacity) Run(ctx context.Context) error {
+	changes := c.Replica.Subscribe()
+	defer changes.Close()
+	changed, cancel := c.Source.Subscribe()
+	defer cancel()
+	var last string
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changes.C:
+			changes.Take()
+		case <-changed:
+		}
+		fault := ""
+		if err := c.publish(ctx); err != nil {
+			if fault = err.Error(); fault != last && ctx.Err() == nil {
+				c.Log.Warn("the capacity of some nodes is not published; trying again", zap.Error(err))
+			}
+		}
+		last = fault
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(capacityPause):
+		}
+		if fault != "" {
+			changes.Again()
+		}
+	}
+}
+
+// publish patches the nodes that show something else than they should.
+func (c *Capacity) publish(ctx context.Context) error {
+	set := c.Source.Set()
+	wants := Capacities(c.Replica.View(), set)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(capacityWorkers)
+	for node := range set.Nodes() {
+		if want := strconv.Itoa(wants[node.Name]); want != node.Capacity {
+			group.Go(func() error { return c.Publish(ctx, node.Name, want) })
+		}
+	}
+	return group.Wait()
+}
+
+// Capacities are how many pods with addresses each node may show that it can run: as many as it runs where no address is left
+// in its node network, so that those that run there still fit, and none where there is no network for it.
+func Capacities(view *projections.View, set *objects.Set) map[string]int {
+	left := map[netip.Prefix]int{}
+	inUseOn := map[string]int(nil)
+	capacities := map[string]int{}
+	for node := range set.Nodes() {
+		network, ok := networkOf(view.Config(), node)
+		if !ok {
+			capacities[node.Name] = 0
+			continue
+		}
+		n, counted := left[network]
+		if !counted {
+			n = leftIn(view, network)
+			left[network] = n
+		}
+		switch {
+		case n >= manyLeft:
+			capacities[node.Name] = capacityMany
+		case n > 0:
+			capacities[node.Name] = capacityFew
+		default:
+			if inUseOn == nil {
+				inUseOn = usedByNode(view)
+			}
+			capacities[node.Name] = inUseOn[node.Name]
+		}
+	}
+	return capacities
+}
+
+func networkOf(config *projections.Config, node *kube.Node) (netip.Prefix, bool) {
+	for _, ip := range node.IPs {
+		if i, ok := config.NodeNetworkOf(ip); ok {
+			return config.NodeNetworks()[i], true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// leftIn is how many addresses of a node network, up to manyLeft, a pod may still get: free ones, those that are kept for
+// pods that do not run now, and those that were claimed for pods that still look for a node.
+func leftIn(view *projections.View, network netip.Prefix) int {
+	left := uint64(0)
+	for _, subnet := range view.Config().Serving(network) {
+		if left += view.Unheld(subnet); left >= manyLeft {
+			return manyLeft
+		}
+	}
+	if left > 0 {
+		return int(left)
+	}
+	for _, subnet := range view.Config().Serving(network) {
+		for _, r := range view.Config().Subnets[subnet].Ranges {
+			for a := range view.Addresses(r.First) {
+				if r.Last.Less(a.Addr) || left >= manyLeft {
+					break
+				}
+				if a.Node == "" && !a.Labelled {
+					left++
+				}
+			}
+		}
+	}
+	return int(left)
+}
+
+// usedByNode counts the pods on each node that use an address.
+func usedByNode(view *projections.View) map[string]int {
+	pods := map[string]map[string]struct{}{}
+	for a := range view.Addresses(netip.Addr{}) {
+		if a.Node == "" {
+			continue
+		}
+		if pods[a.Node] == nil {
+			pods[a.Node] = map[string]struct{}{}
+		}
+		pods[a.Node][a.PodUID] = struct{}{}
+	}
+	counts := make(map[string]int, len(pods))
+	for node, uids := range pods {
+		counts[node] = len(uids)
+	}
+	return counts
+}

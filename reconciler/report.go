@@ -1,0 +1,76 @@
+package reconciler
+
+import (
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"galaxy/allocator"
+)
+
+// Reasons of the events on objects.
+const (
+	eventConfigRefused = "FloatingIPConfigRefused"
+	eventConfigApplied = "FloatingIPConfigApplied"
+	eventConflict      = "FloatingIPConflict"
+)
+
+// report tells what is wrong with the objects, each fault once.
+func (r *Reconciler) report(plan Plan) {
+	text := ""
+	if plan.Fault != nil {
+		text = plan.Fault.Error()
+	}
+	if plan.BadConfig != nil {
+		r.configEvent(plan.BadConfig)
+	}
+	if text != "" && text != r.reported {
+		r.Fault("object")
+		r.Log.Warn("an object is not understood; what was in force stays", zap.Error(plan.Fault))
+	}
+	if text != "" || plan.Configured {
+		r.reported = text
+	}
+	for _, c := range plan.Conflicts {
+		r.reportConflict(c)
+	}
+}
+
+func (r *Reconciler) reportConflict(c Conflict) {
+	key := c.Pod.UID + " " + c.Address.String()
+	if r.conflicts[key] {
+		return
+	}
+	r.conflicts[key] = true
+	r.Fault("conflict")
+	message := fmt.Sprintf("the pod's annotation says that it was given %s, which is held for %s (%s)", c.Address, c.Holder.Describe(), c.Holder)
+	r.Log.Warn("a running pod claims an address of another", zap.Stringer("pod", c.Pod), zap.String("uid", c.Pod.UID),
+		zap.Stringer("address", c.Address), zap.Stringer("holder", c.Holder))
+	if r.Cluster != nil {
+		r.Cluster.ReportPod(c.Pod, true, eventConflict, message)
+	}
+}
+
+// showConfig shows on the ConfigMap what has become of its subnets.
+func (r *Reconciler) showConfig(step Step, err error) {
+	if _, configures := step.Command.(allocator.Configure); configures {
+		r.configEvent(err)
+	}
+}
+
+// configEvent shows an event when it says something else than the last one did.
+func (r *Reconciler) configEvent(err error) {
+	text := "the subnets are in force"
+	if err != nil {
+		text = err.Error()
+	}
+	if r.Cluster == nil || text == r.configTo {
+		return
+	}
+	r.configTo = text
+	if err != nil {
+		r.Cluster.ReportConfig(true, eventConfigRefused, "the subnets in force stay: "+text)
+		return
+	}
+	r.Cluster.ReportConfig(false, eventConfigApplied, text)
+}
