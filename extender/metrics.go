@@ -21,6 +21,8 @@ type Metrics struct {
 	folded   prometheus.Counter
 	replay   prometheus.Gauge
 	config   *prometheus.CounterVec
+	cloud    *prometheus.HistogramVec
+	expired  prometheus.Counter
 }
 
 // scheduleBuckets are the contract's 0.1*2^n seconds, n from 0 to 6, and finer ones below them: we answer in less than a
@@ -59,8 +61,14 @@ func NewMetrics(replica Replica) *Metrics {
 		config: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "galaxy_reconcile_errors_total", Help: "Faults in cluster objects and failed reconciliations, by kind.",
 		}, []string{"kind"}),
+		cloud: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "galaxy_cloud_provider_latency", Help: "Seconds that the cloud provider took, successful calls only.", Buckets: prometheus.ExponentialBuckets(0.1, 2, 7),
+		}, []string{"func"}),
+		expired: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "galaxy_claims_expired_total", Help: "Claims of filter that were taken back, as no bind has followed.",
+		}),
 	}
-	m.registry.MustRegister(m.schedule, m.append, m.batch, m.bytes, m.conflict, m.folded, m.replay, m.config,
+	m.registry.MustRegister(m.schedule, m.append, m.batch, m.bytes, m.conflict, m.folded, m.replay, m.config, m.cloud, m.expired,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, verb := range []string{"filter", "bind"} {
 		m.schedule.WithLabelValues(verb) // shown before the first one
@@ -103,6 +111,14 @@ func (m *Metrics) Folded(events int) { m.folded.Add(float64(events)) }
 
 // Replayed notes how long start-up took to read the log.
 func (m *Metrics) Replayed(took time.Duration) { m.replay.Set(took.Seconds()) }
+
+// CloudCall counts a call of the cloud provider: assign or unassign.
+func (m *Metrics) CloudCall(call string, took time.Duration) {
+	m.cloud.WithLabelValues(call).Observe(took.Seconds())
+}
+
+// ClaimExpired counts a claim that was taken back.
+func (m *Metrics) ClaimExpired() { m.expired.Inc() }
 
 // Reconcile counts a fault that the reconciler met: in which kind of thing.
 func (m *Metrics) Reconcile(kind string) { m.config.WithLabelValues(kind).Inc() }

@@ -30,6 +30,8 @@ var rules = []rule{
 	{"migrations", []string{"eventlog", "ipam"}, "old shapes are turned into new events, and that is all"},
 	{"projections", []string{"eventlog", "ipam"}, "the read model knows no etcd and no Kubernetes"},
 	{"allocator", []string{"projections", "eventlog", "ipam"}, "decisions know the log and the read model, and no transport"},
+	{"cloud", []string{"allocator", "projections", "ipam"}, "a cloud provider is told what the log says"},
+	{"cloud/rpc", nil, "it is a protocol"},
 	{"kube", []string{"allocator", "ipam"}, "Kubernetes objects are turned into our words here"},
 	{"extender", []string{"kube/...", "allocator", "projections", "eventlog", "ipam"}, "HTTP decodes, calls and answers"},
 	{"reconciler", []string{"kube/...", "allocator", "projections", "lease", "ipam"}, "it turns what the cluster says into commands"},

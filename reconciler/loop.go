@@ -44,6 +44,8 @@ type Cluster interface {
 type Unassigner interface {
 	// Unassign is called for each address that a command may give up. While it fails, the command is not given.
 	Unassign(ctx context.Context, a *projections.Address) error
+	// Repair ends what has stopped half-way.
+	Repair(ctx context.Context) error
 }
 
 // Config is what a Reconciler needs. Replica, Source and Log are required.
@@ -194,6 +196,7 @@ func (r *Reconciler) reconcile(ctx context.Context, now time.Time, full bool) {
 		if !behind {
 			r.openGate()
 		}
+		failed = r.repair(ctx) != nil || failed
 	}
 	switch {
 	case failed:
@@ -289,6 +292,19 @@ func (r *Reconciler) evidence(ctx context.Context, s *Suspect) (string, error) {
 			zap.String("pod", s.Namespace+"/"+s.Name), zap.String("uid", s.UID), zap.String("evidence", evidence))
 	}
 	return evidence, nil
+}
+
+// repair ends what the cloud provider and the log disagree on.
+func (r *Reconciler) repair(ctx context.Context) error {
+	if r.Unassigner == nil {
+		return nil
+	}
+	err := r.Unassigner.Repair(ctx)
+	if err != nil && r.failures == 0 && ctx.Err() == nil {
+		r.Fault("cloud")
+		r.Log.Warn("the cloud provider is not in step with the log; trying again", zap.Error(err))
+	}
+	return err
 }
 
 // unassign tells the cloud provider of what a command is about to give up.

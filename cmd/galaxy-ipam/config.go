@@ -19,6 +19,7 @@ type settings struct {
 	subnets  []ipam.Subnet // nil: from the ConfigMap
 	interval time.Duration
 	rules    reconciler.Rules
+	cloud    string // host:port of a cloud provider; "" for none
 }
 
 type configFile struct {
@@ -45,10 +46,7 @@ func readSettings(path string) (settings, error) {
 		return settings{}, fmt.Errorf("--config %s: %w", path, err)
 	}
 	plugin := file.SchedulePlugin
-	if plugin.CloudProviderGrpcAddr != "" {
-		return settings{}, fmt.Errorf("--config %s: cloudProviderGrpcAddr is %q, but this release cannot call a cloud provider yet; remove it", path, plugin.CloudProviderGrpcAddr)
-	}
-	s := settings{interval: time.Duration(max(plugin.ResyncInterval, 1)) * time.Minute, rules: reconciler.DefaultRules()}
+	s := settings{cloud: plugin.CloudProviderGrpcAddr, interval: time.Duration(max(plugin.ResyncInterval, 1)) * time.Minute, rules: reconciler.DefaultRules()}
 	orDefault := func(to *string, value string) {
 		if value != "" {
 			*to = value

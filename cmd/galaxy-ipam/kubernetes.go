@@ -59,14 +59,14 @@ func (p *program) apiServer() (*rest.Config, error) {
 // governors are what runs beside the decisions of a leader.
 func (p *program) governors() []func(context.Context) error {
 	claims := &reconciler.Claims{
-		Replica: p.replica, Log: p.logger, Expired: func() { p.metrics.Reconcile("claim expired") },
+		Replica: p.replica, Log: p.logger, Expired: p.metrics.ClaimExpired,
 		Deadlines: lease.Deadlines{Client: p.client, Prefix: lease.ClaimsPrefix(p.options.etcd.Prefix), TTL: p.options.claimTTL},
 	}
 	all := []func(context.Context) error{claims.Run}
 	if p.cluster == nil {
 		return all
 	}
-	if p.options.publishCapacity {
+	if p.options.publishCapacity && p.cloud == nil { // a cloud provider knows how many addresses a node can take
 		capacity := &reconciler.Capacity{Replica: p.replica, Source: p.cluster, Publish: p.cluster.PublishCapacity, Log: p.logger}
 		all = append(all, capacity.Run)
 	}

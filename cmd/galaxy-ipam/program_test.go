@@ -179,7 +179,6 @@ func TestSubnetsOfTheConfigFile(t *testing.T) {
 
 func TestMisuse(t *testing.T) {
 	bad := objectsFile(t, `{"schedule_plugin":{"floatingips":[{"nodeSubnets":["10.0.0.0/8"],"subnet":"x","gateway":"10.0.0.1","ips":[]}]}}`)
-	cloud := objectsFile(t, `{"schedule_plugin":{"cloudProviderGrpcAddr":"host:1"}}`)
 	for args, want := range map[string]struct {
 		says string
 		code int
@@ -194,7 +193,10 @@ func TestMisuse(t *testing.T) {
 		"--standalone --leader-elect-lease-duration 1ms":                  {"want 2s to 10m", 2},
 		"--standalone --config /no/such/file":                             {"--config", 1},
 		"--standalone --config " + bad:                                    {"floatingips[0].subnet", 1},
-		"--standalone --config " + cloud:                                  {"cloudProviderGrpcAddr", 1},
+		"--standalone --kubeconfig x":                                     {"--kubeconfig", 2},
+		"--objects x":                                                     {"--standalone", 2},
+		"--standalone --claim-ttl 1ms":                                    {"--claim-ttl", 2},
+		"--kubeconfig /not/there":                                         {"/not/there", 1},
 		"--standalone --objects /no/such/file":                            {"--objects", 1},
 		"--standalone --embedded-etcd /proc/nope":                         {"--embedded-etcd /proc/nope", 1},
 		"--standalone --etcd-endpoints https://127.0.0.1:1 --etcd-cert x": {"go together", 2},

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"galaxy/allocator"
+	"galaxy/cloud"
 	"galaxy/cmd/internal/build"
 	"galaxy/eventlog"
 	"galaxy/eventlog/etcdlog"
@@ -40,6 +41,8 @@ type program struct {
 	clients    live.Clients   // of the API server; none with --standalone
 	restConfig *rest.Config
 	cluster    *live.Cluster // nil with --standalone
+	provider   *cloud.Provider
+	cloud      *cloud.Keeper // nil without a cloud provider
 	metrics    *extender.Metrics
 	replica    *allocator.Replica
 	server     *extender.Server
@@ -71,6 +74,11 @@ func run(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.client.Close()) }()
+	defer func() {
+		if p.provider != nil {
+			err = errors.Join(err, p.provider.Close())
+		}
+	}()
 	if err := p.wire(ctx); err != nil {
 		return err
 	}
@@ -157,6 +165,12 @@ func (p *program) wire(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if p.settings.cloud != "" {
+		if p.provider, err = cloud.Dial(p.settings.cloud); err != nil {
+			return err
+		}
+		p.cloud = &cloud.Keeper{Provider: p.provider, Replica: p.replica, Observe: p.metrics.CloudCall}
+	}
 	p.metrics.Watch(p.replica)
 	p.metrics.Replayed(time.Since(start))
 	head := p.replica.View().Position().Head
@@ -164,6 +178,9 @@ func (p *program) wire(ctx context.Context) (err error) {
 	p.settings.rules.ForceConfig = p.options.forceConfig
 	reconcile := reconciler.Config{
 		Replica: p.replica, Rules: p.settings.rules, Log: p.logger, Interval: p.settings.interval, Fault: p.metrics.Reconcile,
+	}
+	if p.cloud != nil {
+		reconcile.Unassigner = p.cloud
 	}
 	switch {
 	case p.cluster != nil:
@@ -192,6 +209,9 @@ func (p *program) listen() error {
 	scheduling := extender.SchedulerConfig{Replica: replica, Cluster: p.objects(), Metrics: p.metrics, Log: p.logger}
 	if p.cluster != nil {
 		scheduling.Binder, scheduling.Lookup = p.cluster, p.cluster.Pod
+	}
+	if p.cloud != nil {
+		scheduling.Assigner = p.cloud
 	}
 	p.server = extender.NewServer(p.logger)
 	scheduler := extender.NewScheduler(scheduling)
