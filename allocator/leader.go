@@ -155,7 +155,7 @@ func (l *leader) decide(c *call) (fits bool, err error) {
 		c.reply(Result{}, err)
 		return true, nil
 	}
-	if len(b.records) > 0 && (len(b.records)+len(records) > l.limits.Events || b.bytes+size > l.limits.Bytes) {
+	if len(b.records) > 0 && (len(b.records)+len(records) > l.limits.Events || b.bytes+size > l.limits.Bytes || crosses(b.after.Seq, cursor.Head.Seq)) {
 		return false, nil
 	}
 	for i, e := range events {
@@ -271,8 +271,10 @@ func (l *leader) settle(ctx, appending context.Context, o outcome) error {
 
 func (l *leader) publish(b *batch, o outcome) {
 	l.durable = b.db
-	l.replica.view.Store(b.db.View())
+	view := b.db.View()
+	l.replica.view.Store(view)
 	l.replica.feed.tell(b.events)
+	l.replica.checkpoint(view)
 	if len(b.records) > 0 {
 		l.replica.config.Observer.Appended(len(b.records), b.bytes, o.took)
 	}

@@ -18,13 +18,15 @@ type Observer interface {
 	Folded(events int)                              // events of the log that were read and folded
 }
 
-// Config is what a replica needs. All fields but Observer are required.
+// Config is what a replica needs. All fields but Observer and Checkpoint are required.
 type Config struct {
 	Log      eventlog.Log
 	Actor    string // names this process in the log; no two processes may share it
 	Now      func() time.Time
 	Rules    Rules
 	Observer Observer
+	// Checkpoint is handed durable views at sequence numbers that are the same on all replicas. It must return at once. May be nil.
+	Checkpoint func(*projections.View)
 }
 
 // queueLength is how many callers may wait; more have to wait to be let in.
@@ -186,6 +188,11 @@ func (r *Replica) fold(records []eventlog.Record) error {
 			return err
 		}
 		events = append(events, e.Data)
+		if e.Seq%checkpointEvery == 0 && r.config.Checkpoint != nil {
+			t.Commit()
+			r.checkpoint(r.db.View())
+			t = r.db.Write()
+		}
 	}
 	t.Commit()
 	r.untold = append(r.untold, events...)

@@ -23,6 +23,7 @@ type Metrics struct {
 	config   *prometheus.CounterVec
 	cloud    *prometheus.HistogramVec
 	expired  prometheus.Counter
+	digests  prometheus.Counter
 }
 
 // scheduleBuckets are the contract's 0.1*2^n seconds, n from 0 to 6, and finer ones below them: we answer in less than a
@@ -68,7 +69,10 @@ func NewMetrics(replica Replica) *Metrics {
 			Name: "galaxy_claims_expired_total", Help: "Claims of filter that were taken back, as no bind has followed.",
 		}),
 	}
-	m.registry.MustRegister(m.schedule, m.append, m.batch, m.bytes, m.conflict, m.folded, m.replay, m.config, m.cloud, m.expired,
+	m.digests = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "galaxy_digest_differences_total", Help: "States of other replicas that were not ours at the same event. Anything but 0 needs a person.",
+	})
+	m.registry.MustRegister(m.schedule, m.append, m.batch, m.bytes, m.conflict, m.folded, m.replay, m.config, m.cloud, m.expired, m.digests,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, verb := range []string{"filter", "bind"} {
 		m.schedule.WithLabelValues(verb) // shown before the first one
@@ -119,6 +123,9 @@ func (m *Metrics) CloudCall(call string, took time.Duration) {
 
 // ClaimExpired counts a claim that was taken back.
 func (m *Metrics) ClaimExpired() { m.expired.Inc() }
+
+// DigestDiffers counts a replica whose state is not ours at the same event.
+func (m *Metrics) DigestDiffers() { m.digests.Inc() }
 
 // Reconcile counts a fault that the reconciler met: in which kind of thing.
 func (m *Metrics) Reconcile(kind string) { m.config.WithLabelValues(kind).Inc() }

@@ -21,6 +21,9 @@ type Deadlines struct {
 // ClaimsPrefix is where the deadlines of claims stand under a prefix.
 func ClaimsPrefix(prefix string) string { return prefix + "/v1/lease/claim/" }
 
+// ReplicasPrefix is where the replicas announce themselves under a prefix.
+func ReplicasPrefix(prefix string) string { return prefix + "/v1/lease/replica/" }
+
 // deadlinesInTxn bounds the keys that are put at once; etcd allows 128 operations unless told otherwise.
 const deadlinesInTxn = 100
 

@@ -116,6 +116,15 @@ func (v *View) Usage(subnet int, now time.Time, delay time.Duration) Usage {
 	return u
 }
 
+// HeldCount is how many addresses of all subnets are held.
+func (v *View) HeldCount() uint64 {
+	n := uint64(0)
+	for i := range v.config.Subnets {
+		n += v.subnetState(i).Held
+	}
+	return n
+}
+
 // Unheld is how many addresses of a subnet nobody holds, those within the reuse delay included.
 func (v *View) Unheld(subnet int) uint64 {
 	s := v.subnetState(subnet)

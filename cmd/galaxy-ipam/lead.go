@@ -104,6 +104,9 @@ func (p *program) follow(ctx context.Context) error {
 	return nil
 }
 
+// resignTimeout bounds what is said to etcd at the end; what it misses, the leases do.
+const resignTimeout = 2 * time.Second
+
 // govern leads for one term.
 func (p *program) govern(ctx context.Context, t *term) error {
 	governing, cancel := context.WithCancel(ctx)
@@ -136,7 +139,7 @@ func (p *program) govern(ctx context.Context, t *term) error {
 		group.Go(func() error { return run(governing) })
 	}
 	err := group.Wait()
-	resigning, done := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	resigning, done := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
 	defer done()
 	if failed := t.resign(resigning); failed != nil {
 		p.logger.Warn("the leader's key is left to its lease", zap.Error(failed))

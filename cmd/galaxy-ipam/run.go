@@ -44,6 +44,7 @@ type program struct {
 	provider   *cloud.Provider
 	cloud      *cloud.Keeper // nil without a cloud provider
 	metrics    *extender.Metrics
+	auditor    *reconciler.Audit
 	replica    *allocator.Replica
 	server     *extender.Server
 	reconciler *reconciler.Reconciler // nil without a cluster or --objects
@@ -157,9 +158,10 @@ func (p *program) open(ctx context.Context) (err error) {
 // wire builds the parts, from the log up to the ports.
 func (p *program) wire(ctx context.Context) (err error) {
 	p.metrics = extender.NewMetrics(nil)
+	p.auditor = p.newAudit()
 	start := time.Now()
 	p.replica, err = allocator.NewReplica(ctx, allocator.Config{
-		Log: p.log, Actor: p.identity, Now: time.Now, Observer: p.metrics,
+		Log: p.log, Actor: p.identity, Now: time.Now, Observer: p.metrics, Checkpoint: p.auditor.Checkpoint,
 		Rules: allocator.Rules{ReuseDelay: p.options.reuseDelay, StrictReuse: p.options.reuseStrict},
 	}, p.progress())
 	if err != nil {
@@ -257,6 +259,7 @@ func (p *program) serve(ctx context.Context) error {
 		return p.server.Run(ctx)
 	})
 	group.Go(func() error { return p.lead(leading) })
+	group.Go(func() error { return p.audit(ctx) })
 	if p.cluster != nil {
 		group.Go(func() error { return p.cluster.Run(ctx) })
 		group.Go(func() error { return p.reportSync(ctx) })

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+
+	"go.uber.org/zap"
+
+	"galaxy/lease"
+	"galaxy/reconciler"
+)
+
+// newAudit compares this replica's state with that of the others.
+func (p *program) newAudit() *reconciler.Audit {
+	a := reconciler.NewAudit()
+	a.Identity, a.Log, a.Differs = p.identity, p.logger, p.metrics.DigestDiffers
+	return a
+}
+
+// audit publishes this replica's digests and watches those of the others, until ctx ends.
+func (p *program) audit(ctx context.Context) error {
+	value, err := json.Marshal(reconciler.Published{ID: p.identity})
+	if err != nil {
+		return err
+	}
+	prefix := lease.ReplicasPrefix(p.options.etcd.Prefix)
+	announced, err := lease.Announce(ctx, p.client, prefix+p.identity, value, p.options.leaseDuration)
+	if err != nil {
+		return nil // ctx has ended
+	}
+	p.auditor.View, p.auditor.Publish = p.replica.View, announced.Update
+	go func() {
+		for changes, err := range lease.Watch(ctx, p.client, prefix) {
+			if err != nil {
+				return // ctx has ended
+			}
+			p.auditor.Compare(changes)
+		}
+	}()
+	err = p.auditor.Run(ctx)
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
+	defer cancel()
+	if stopErr := announced.Stop(ending); stopErr != nil {
+		p.logger.Debug("this replica's key is left to its lease", zap.Error(stopErr))
+	}
+	return err
+}
