@@ -28,6 +28,10 @@ type options struct {
 	etcd              etcdclient.Flags
 	embeddedDir       string
 	embeddedClientURL string
+	embeddedName      string
+	embeddedPeerURL   string
+	embeddedMembers   map[string]string
+	embeddedTLS       embedded.TLSFiles
 
 	standalone bool
 	objects    string
@@ -106,6 +110,12 @@ func (o *options) add(flags *pflag.FlagSet) {
 	o.etcd.Add(flags)
 	flags.StringVar(&o.embeddedDir, "embedded-etcd", "", "run an etcd inside this process, with its data in this directory")
 	flags.StringVar(&o.embeddedClientURL, "embedded-etcd-client-url", embedded.DefaultClientURL, "where the embedded etcd listens")
+	flags.StringToStringVar(&o.embeddedMembers, "embedded-etcd-members", nil, "all members of an etcd that several galaxy-ipam form together, as name=peer URL,...; without it, the embedded etcd is alone")
+	flags.StringVar(&o.embeddedName, "embedded-etcd-name", "", "name of this member; default the name of this host")
+	flags.StringVar(&o.embeddedPeerURL, "embedded-etcd-peer-url", "http://0.0.0.0:2380", "where this member listens for the others")
+	flags.StringVar(&o.embeddedTLS.Cert, "embedded-etcd-peer-cert", "", "file with this member's certificate, for https between members")
+	flags.StringVar(&o.embeddedTLS.Key, "embedded-etcd-peer-key", "", "file with the key of that certificate")
+	flags.StringVar(&o.embeddedTLS.CA, "embedded-etcd-peer-ca", "", "file with the certificates that those of other members are checked against")
 
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "file that says where the API server is; without it, that of the cluster whose pod this process runs in")
 	flags.StringVar(&o.master, "master", "", "URL of the API server, instead of that in --kubeconfig")
@@ -176,6 +186,8 @@ func (o *options) check() error {
 		return usage("--standalone runs without Kubernetes: leave it out, or --kubeconfig and --master")
 	case !o.standalone && o.objects != "":
 		return usage("--objects stands in for the API server: add --standalone, or leave it out")
+	case o.embeddedDir == "" && len(o.embeddedMembers) > 0:
+		return usage("--embedded-etcd-members needs --embedded-etcd DIR")
 	case o.claimTTL < 2*time.Second || o.claimTTL > time.Hour:
 		return usage("--claim-ttl %s: want 2s to 1h", o.claimTTL)
 	case o.kubeQPS <= 0:

@@ -89,9 +89,20 @@ func run(ctx context.Context, o *options) (err error) {
 // startEtcd runs an etcd inside this process.
 func (p *program) startEtcd() (stop func(), err error) {
 	heed := zap.NewAtomicLevelAt(zap.ErrorLevel)
-	etcd, err := embedded.Start(embedded.Config{
+	config := embedded.Config{
 		Dir: p.options.embeddedDir, ClientURL: p.options.embeddedClientURL, Logger: p.logger.Named("etcd").WithOptions(zap.IncreaseLevel(heed)),
-	})
+	}
+	if len(p.options.embeddedMembers) > 0 {
+		config.Name, config.PeerURL = p.options.embeddedName, p.options.embeddedPeerURL
+		config.Members, config.PeerTLS = p.options.embeddedMembers, p.options.embeddedTLS
+		if config.Name == "" {
+			if config.Name, err = os.Hostname(); err != nil {
+				return nil, fmt.Errorf("--embedded-etcd-name: name of this host: %w", err)
+			}
+		}
+		p.logger.Info("waiting for most members of etcd", zap.String("member", config.Name), zap.Any("members", config.Members))
+	}
+	etcd, err := embedded.Start(config)
 	if err != nil {
 		return nil, fmt.Errorf("--embedded-etcd %s: %w", p.options.embeddedDir, err)
 	}

@@ -1,13 +1,16 @@
-// Package embedded runs a single-member etcd inside the process, for clusters that need no etcd of their own and for
-// tests. Only commands and tests import it: a program that is a client of etcd must not carry the server.
+// Package embedded runs a member of etcd inside the process, alone or as one of several, for clusters that need no etcd of
+// their own and for tests. Only commands and tests import it: a program that is a client of etcd must not carry the server.
 package embedded
 
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +27,7 @@ const (
 	DefaultQuotaBytes   = 8 << 30
 	DefaultCompaction   = time.Hour
 	DefaultStartTimeout = 30 * time.Second
+	DefaultJoinTimeout  = 10 * time.Minute // for one of several members, which has to wait for most of them
 )
 
 // Config says where the server keeps its data and where it listens. Only Dir is needed.
@@ -31,7 +35,12 @@ type Config struct {
 	Dir       string // for all of its data; made if it is not there
 	Name      string // of the member; default DefaultName
 	ClientURL string // port 0 takes a free one; default DefaultClientURL
-	PeerURL   string // nobody connects to it, but etcd insists; default a free port of the loopback interface
+	PeerURL   string // where it listens for other members; default a free port of the loopback interface
+
+	// Members are all members by name, this one included, each with the URL at which the others reach it; nil for one that is
+	// alone. They only matter until the cluster has formed for the first time.
+	Members map[string]string
+	PeerTLS TLSFiles // between members, if their URLs say https
 
 	Logger *zap.Logger // default: warnings and worse to standard error
 
@@ -44,6 +53,9 @@ type Config struct {
 	// UnsafeNoFsync trades durability for speed. For tests only.
 	UnsafeNoFsync bool
 }
+
+// TLSFiles are a certificate, its key, and the authority that the certificates of others are checked against.
+type TLSFiles struct{ Cert, Key, CA string }
 
 // Server is a running etcd.
 type Server struct {
@@ -80,7 +92,11 @@ func start(config Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded etcd: peer URL: %w", err)
 	}
-	etcd, err := embed.StartEtcd(config.etcd(*clientURL, *peerURL))
+	settings := config.etcd(*clientURL, *peerURL)
+	if err := config.join(settings); err != nil {
+		return nil, fmt.Errorf("embedded etcd: %w", err)
+	}
+	etcd, err := embed.StartEtcd(settings)
 	if err != nil {
 		return nil, fmt.Errorf("embedded etcd in %q: %w", config.Dir, err)
 	}
@@ -137,6 +153,9 @@ func (c Config) complete() Config {
 	}
 	if c.StartTimeout == 0 {
 		c.StartTimeout = DefaultStartTimeout
+		if len(c.Members) > 1 {
+			c.StartTimeout = DefaultJoinTimeout
+		}
 	}
 	return c
 }
@@ -164,6 +183,34 @@ func (c Config) etcd(clientURL, peerURL url.URL) *embed.Config {
 		e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(c.Logger)
 	}
 	return e
+}
+
+// join makes a member of several out of the settings for one that is alone.
+func (c Config) join(e *embed.Config) error {
+	if len(c.Members) == 0 {
+		return nil
+	}
+	own, ok := c.Members[c.Name]
+	if !ok {
+		return fmt.Errorf("member %q is not among the members %v", c.Name, slices.Sorted(maps.Keys(c.Members)))
+	}
+	advertised, err := url.Parse(own)
+	if err != nil {
+		return fmt.Errorf("member %q: %w", c.Name, err)
+	}
+	e.AdvertisePeerUrls = []url.URL{*advertised}
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(c.Members)) {
+		all = append(all, name+"="+c.Members[name])
+	}
+	e.InitialCluster = strings.Join(all, ",")
+	e.TickMs, e.ElectionMs = 100, 1000 // there is a network between them
+	e.StrictReconfigCheck = true
+	if c.PeerTLS != (TLSFiles{}) {
+		e.PeerTLSInfo.CertFile, e.PeerTLSInfo.KeyFile, e.PeerTLSInfo.TrustedCAFile = c.PeerTLS.Cert, c.PeerTLS.Key, c.PeerTLS.CA
+		e.PeerTLSInfo.ClientCertAuth = true
+	}
+	return nil
 }
 
 // listenURL reads a URL to listen on, and makes sure that its port is free: etcd itself would report a taken one only

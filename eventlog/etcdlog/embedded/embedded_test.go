@@ -1,10 +1,13 @@
 package embedded_test
 
 import (
+	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -108,5 +111,73 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
 		})
+	}
+}
+
+// Three members form one etcd, which survives the loss of one of them, and of its return.
+func TestMembers(t *testing.T) {
+	members := map[string]string{}
+	configs := make([]embedded.Config, 3)
+	for i := range configs {
+		name := fmt.Sprintf("galaxy-ipam-%d", i)
+		line, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		members[name] = "http://" + line.Addr().String()
+		if err := line.Close(); err != nil {
+			t.Fatal(err)
+		}
+		configs[i] = embedded.Config{
+			Dir: t.TempDir(), Name: name, ClientURL: "http://127.0.0.1:0", PeerURL: members[name], Members: members,
+			Logger: zap.NewNop(), UnsafeNoFsync: true,
+		}
+	}
+	servers := make([]*embedded.Server, 3)
+	var starting sync.WaitGroup
+	for i := range configs {
+		starting.Go(func() {
+			var err error
+			if servers[i], err = embedded.Start(configs[i]); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if starting.Wait(); t.Failed() {
+		t.FailNow()
+	}
+	put(t, servers[0], "one")
+	servers[0].Close()
+	put(t, servers[1], "two")
+	var err error
+	if servers[0], err = embedded.Start(configs[0]); err != nil {
+		t.Fatal(err)
+	}
+	put(t, servers[0], "three")
+	for _, s := range servers {
+		s.Close()
+	}
+	stranger := configs[0]
+	stranger.Name = "stranger"
+	if _, err := embedded.Start(stranger); err == nil || !strings.Contains(err.Error(), `"stranger"`) {
+		t.Errorf("a member that is not among the members: %v", err)
+	}
+}
+
+// put writes a key through a member, which needs most of them.
+func put(t *testing.T, s *embedded.Server, key string) {
+	t.Helper()
+	client := connect(t, s)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for {
+		_, err := client.Put(ctx, key, "x")
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("put %s: %v", key, err)
+		}
+		time.Sleep(50 * time.Millisecond) // a leader is being elected
 	}
 }
