@@ -137,12 +137,19 @@ func (s *scene) bind(d *datadriven.TestData) string {
 func (s *scene) showPlan() string {
 	var b strings.Builder
 	for _, step := range s.plan.Steps {
-		fmt.Fprintf(&b, "%s: %s\n", step.Cause, describe(step.Command))
+		sure := ""
+		if c := step.Confirm; c != nil {
+			sure = fmt.Sprintf(", once it is proven that %s/%s %s has ended", c.Namespace, c.Name, c.UID)
+		}
+		fmt.Fprintf(&b, "%s: %s%s\n", step.Cause, describe(step.Command), sure)
 	}
 	for addr := range s.replica.View().Addresses(netip.Addr{}) {
 		if _, ok := s.plan.Suspects[addr.Addr]; ok {
 			fmt.Fprintf(&b, "suspect: %s\n", addr.Addr)
 		}
+	}
+	for _, c := range s.plan.Conflicts {
+		fmt.Fprintf(&b, "conflict: %s and %s of %q\n", c.Pod, c.Address, c.Holder)
 	}
 	if s.plan.Fault != nil {
 		fmt.Fprintf(&b, "fault: %v\n", s.plan.Fault)
@@ -159,6 +166,10 @@ func describe(cmd allocator.Command) string {
 		return fmt.Sprintf("EndPod %s uid=%s policy=%s %s", c.Pod.Owner, c.Pod.UID, c.Pod.Policy, workload(c.Pod.Workload))
 	case allocator.ChangeWorkload:
 		return fmt.Sprintf("ChangeWorkload %s %s", c.Owner, workload(c.Workload))
+	case allocator.Adopt:
+		return fmt.Sprintf("Adopt %s by %s uid=%s on %s", c.Address, c.Pod.Owner, c.Pod.UID, c.Node)
+	case allocator.Release:
+		return fmt.Sprintf("Release %s of %s (%s)", c.Address, c.Owner, c.Reason)
 	case allocator.Configure:
 		return fmt.Sprintf("Configure %d subnets", len(c.Subnets))
 	default:
