@@ -11,10 +11,10 @@ import (
 	"github.com/go-logr/zapr"
 	"go.uber.org/zap"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
 	"galaxy/allocator"
+	"galaxy/cmd/internal/apiserver"
 	"galaxy/extender"
 	"galaxy/kube/live"
 	"galaxy/lease"
@@ -24,7 +24,10 @@ import (
 // connectCluster makes the clients of the API server, from the flags or from the pod that this process runs in.
 func (p *program) connectCluster() error {
 	klog.SetLogger(zapr.NewLogger(p.logger.Named("client-go")))
-	config, err := p.apiServer()
+	config, err := p.options.api.Config()
+	if errors.Is(err, apiserver.ErrNone) {
+		return usage("%w, or say --standalone", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -39,21 +42,6 @@ func (p *program) connectCluster() error {
 		ConfigNamespace: p.settings.rules.ConfigNamespace, ConfigName: p.settings.rules.ConfigName,
 	})
 	return nil
-}
-
-func (p *program) apiServer() (*rest.Config, error) {
-	if p.options.kubeconfig == "" && p.options.master == "" {
-		config, err := rest.InClusterConfig()
-		if errors.Is(err, rest.ErrNotInCluster) {
-			return nil, usage("there is no API server, as this is no pod of a cluster: give --kubeconfig, or say --standalone")
-		}
-		return config, err
-	}
-	config, err := clientcmd.BuildConfigFromFlags(p.options.master, p.options.kubeconfig)
-	if err != nil {
-		return nil, fmt.Errorf("--kubeconfig %s, --master %s: %w", p.options.kubeconfig, p.options.master, err)
-	}
-	return config, nil
 }
 
 // governors are what runs beside the decisions of a leader.

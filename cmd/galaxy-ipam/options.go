@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"galaxy/allocator"
+	"galaxy/cmd/internal/apiserver"
 	"galaxy/cmd/internal/build"
 	"galaxy/cmd/internal/etcdclient"
 	"galaxy/eventlog/etcdlog/embedded"
@@ -36,8 +37,7 @@ type options struct {
 	standalone bool
 	objects    string
 
-	kubeconfig      string
-	master          string
+	api             apiserver.Flags
 	kubeQPS         float32
 	advertise       string
 	claimTTL        time.Duration
@@ -117,8 +117,7 @@ func (o *options) add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.embeddedTLS.Key, "embedded-etcd-peer-key", "", "file with the key of that certificate")
 	flags.StringVar(&o.embeddedTLS.CA, "embedded-etcd-peer-ca", "", "file with the certificates that those of other members are checked against")
 
-	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "file that says where the API server is; without it, that of the cluster whose pod this process runs in")
-	flags.StringVar(&o.master, "master", "", "URL of the API server, instead of that in --kubeconfig")
+	o.api.Add(flags)
 	flags.Float32Var(&o.kubeQPS, "kube-api-qps", 1000, "requests a second to the API server")
 	flags.StringVar(&o.advertise, "advertise-address", "", "address at which the other replicas reach this one; default $POD_IP, else --bind, else the first address of this host")
 	flags.BoolVar(&o.publishCapacity, "publish-capacity", true, "show on Node objects how many pods with addresses may run there; not when a cloud provider does that")
@@ -182,7 +181,7 @@ func exitCode(err error) int {
 
 func (o *options) check() error {
 	switch {
-	case o.standalone && (o.kubeconfig != "" || o.master != ""):
+	case o.standalone && o.api.Given():
 		return usage("--standalone runs without Kubernetes: leave it out, or --kubeconfig and --master")
 	case !o.standalone && o.objects != "":
 		return usage("--objects stands in for the API server: add --standalone, or leave it out")

@@ -84,7 +84,7 @@ Exit codes: 0 all is well, 1 what was asked for failed or was found to be wrong,
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return g.open(cmd) }
 	flags.StringVar(&g.server, "server", "http://127.0.0.1:9041", "URL of galaxy-ipam's REST port")
 	enumFlag(root, flags, (*string)(&g.output), "output", "o", "how to print", formatTable, formatJSON, formatYAML)
-	root.AddCommand(newLog(g), newIP(g), newPool(g), newVersion(g))
+	root.AddCommand(newLog(g), newIP(g), newPool(g), newCheck(g), newVersion(g))
 	return root
 }
 

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"galaxy/allocator"
+	"galaxy/cmd/internal/apiserver"
+	"galaxy/eventlog"
+	"galaxy/eventlog/etcdlog"
+	"galaxy/kube/live"
+	"galaxy/reconciler"
+)
+
+// comparison is the command check.
+type comparison struct {
+	g       *globals
+	api     apiserver.Flags
+	repair  bool
+	timeout time.Duration
+}
+
+// checked is a difference as it is printed.
+type checked struct {
+	What  string `json:"what"`
+	Mend  string `json:"mend,omitempty"`
+	Fault string `json:"fault,omitempty"` // why it could not be mended
+	Done  bool   `json:"mended,omitempty"`
+}
+
+func newCheck(g *globals) *cobra.Command {
+	c := &comparison{g: g}
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Compare the log with the cluster, and mend what differs",
+		Long: `Compare what the log says with what the API server says: addresses that are held for pods which are not there, running pods
+with addresses that the log does not know they have, addresses that are kept for workloads which are gone, subnets that are
+not those of the ConfigMap, and FloatingIP objects that do not show what the log says.
+
+galaxy-ipam does all this by itself; this command is for those who want to see it, or have no galaxy-ipam that runs. With
+--repair it appends the events that mend what differs. That is safe while galaxy-ipam runs: whoever is second decides anew.
+
+Exit code 0: nothing differs, or all was mended. 1: something differs.`,
+		Example: `  galaxyctl check --kubeconfig ~/.kube/config
+  galaxyctl check --kubeconfig ~/.kube/config --repair`,
+		Args: takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
+	}
+	c.api.Add(cmd.Flags())
+	cmd.Flags().BoolVar(&c.repair, "repair", false, "append the events that mend what differs")
+	cmd.Flags().DurationVar(&c.timeout, "timeout", 5*time.Minute, "how long to take at most")
+	return cmd
+}
+
+var errDiffers = errors.New("the log and the cluster differ")
+
+func (c *comparison) run(cmd *cobra.Command) error {
+	ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
+	defer cancel()
+	config, err := c.api.Config()
+	if errors.Is(err, apiserver.ErrNone) {
+		return misuse("%v", err)
+	}
+	if err != nil {
+		return err
+	}
+	config.QPS, config.Burst = 100, 200
+	clients, err := live.NewClients(config)
+	if err != nil {
+		return err
+	}
+	client, err := c.g.etcd.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close() //nolint:errcheck // what was written is acknowledged
+	log, err := etcdlog.Open(ctx, client, c.g.etcd.Options())
+	if err != nil {
+		return c.g.etcd.Explain(err)
+	}
+	r, end, err := c.prepare(ctx, clients, log)
+	if err != nil {
+		return err
+	}
+	defer end()
+	found := r.Check()
+	rows := make([]checked, len(found))
+	open := 0
+	for i, d := range found {
+		rows[i] = checked{What: d.What, Mend: d.Mend}
+		if c.repair && d.Mend != "" {
+			if err := r.Mend(ctx, d); err != nil {
+				rows[i].Fault = err.Error()
+			} else {
+				rows[i].Done = true
+			}
+		}
+		if !rows[i].Done {
+			open++
+		}
+	}
+	if err := printChecked(cmd.OutOrStdout(), c.g.output, rows, open); err != nil {
+		return err
+	}
+	if open > 0 {
+		return errDiffers
+	}
+	return nil
+}
+
+// prepare reads the log and the cluster. A check that repairs decides for itself; the log sees to it that no two do at once.
+func (c *comparison) prepare(ctx context.Context, clients live.Clients, log *etcdlog.Log) (*reconciler.Reconciler, func(), error) {
+	rules := reconciler.DefaultRules()
+	quiet := zap.NewNop()
+	cluster := live.New(live.Config{Clients: clients, Log: quiet, ConfigNamespace: rules.ConfigNamespace, ConfigName: rules.ConfigName, Actor: "galaxyctl"})
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, nil, err
+	}
+	replica, err := allocator.NewReplica(ctx, allocator.Config{
+		Log: log, Actor: fmt.Sprintf("galaxyctl_%s_%d", host, os.Getpid()), Now: time.Now, Rules: allocator.Rules{ReuseDelay: allocator.DefaultReuseDelay},
+	}, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	running, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{}, 2)
+	go func() {
+		_ = cluster.Run(running) // it ends with running
+		ended <- struct{}{}
+	}()
+	go func() {
+		if c.repair {
+			_ = replica.Lead(running, eventlog.Fence{}) // its end is the end of running, or is told by what it refuses
+		}
+		ended <- struct{}{}
+	}()
+	end := func() {
+		cancel()
+		<-ended
+		<-ended
+	}
+	r := reconciler.New(reconciler.Config{Replica: replica, Source: cluster, Cluster: cluster, Rules: rules, Log: quiet})
+	if err := cluster.WaitForSync(ctx); err != nil {
+		end()
+		return nil, nil, fmt.Errorf("read the cluster: %w", err)
+	}
+	for c.repair && !replica.Leading() && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	r.KnowKinds(ctx)
+	return r, end, nil
+}
+
+func printChecked(out io.Writer, f format, rows []checked, open int) error {
+	if f != formatTable {
+		return f.document(out, rows)
+	}
+	t := newTable(out, "DIFFERENCE", "WHAT MENDS IT", "STATE")
+	for _, row := range rows {
+		state := "open"
+		switch {
+		case row.Done:
+			state = "mended"
+		case row.Fault != "":
+			state = "failed: " + row.Fault
+		}
+		t.add(row.What, row.Mend, state)
+	}
+	if len(rows) > 0 {
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(out, "\n%d differences, %d open\n", len(rows), open)
+	return err
+}
