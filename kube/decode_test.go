@@ -60,11 +60,14 @@ func TestDecodePod(t *testing.T) {
 }
 
 func TestDecodeNode(t *testing.T) {
-	node, err := kube.DecodeNode([]byte(`{"metadata":{"name":"n"},"status":{"addresses":[{"type":"Hostname","address":"n"},
+	node, err := kube.DecodeNode([]byte(`{"metadata":{"name":"n"},"spec":{"taints":[{"key":"a"},{"effect":"NoExecute","key":"node.kubernetes.io/out-of-service"}]},"status":{"addresses":[{"type":"Hostname","address":"n"},
 		{"type":"ExternalIP","address":"1.2.3.4"},{"address":"fd00::1","type":"InternalIP"},{"type":"InternalIP","address":"bad"},
 		{"type":"InternalIP","address":"10.0.0.1"},{"type":"InternalIP","address":"10.0.0.2"}]}}`))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !node.OutOfService {
+		t.Error("the taint is not seen")
 	}
 	if want := []netip.Addr{netip.MustParseAddr("fd00::1"), netip.MustParseAddr("10.0.0.1")}; !reflect.DeepEqual(node.IPs, want) {
 		t.Errorf("addresses %v, want %v", node.IPs, want)

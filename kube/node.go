@@ -51,6 +51,13 @@ func ReadNode(dec *jsontext.Decoder) (*Node, error) {
 				}
 				return stream.Skip(dec)
 			})
+		case "spec":
+			return stream.Object(dec, func(name []byte) error {
+				if string(name) == "taints" {
+					return stream.Array(dec, func() error { return node.readTaint(dec) })
+				}
+				return stream.Skip(dec)
+			})
 		case "status":
 			return stream.Object(dec, func(name []byte) error {
 				if string(name) == "addresses" {
@@ -68,6 +75,18 @@ func ReadNode(dec *jsontext.Decoder) (*Node, error) {
 		return nil, err
 	}
 	return node, nil
+}
+
+// readTaint notes the one taint that matters.
+func (n *Node) readTaint(dec *jsontext.Decoder) error {
+	return stream.Object(dec, func(name []byte) error {
+		if string(name) != "key" {
+			return stream.Skip(dec)
+		}
+		key, err := stream.Bytes(dec)
+		n.OutOfService = n.OutOfService || string(key) == TaintOutOfService
+		return err
+	})
 }
 
 func (n *Node) readAddress(dec *jsontext.Decoder) error {

@@ -16,10 +16,26 @@ func (in Input) knowsPods() bool {
 	return in.New.KnowsPods() || in.Old != nil && in.Old.KnowsPods() && in.New.Len() > 0
 }
 
-// lives reports whether a pod, known by name and uid, is there and has not finished.
+// lives reports whether a pod, known by name and uid, is there and has not ended.
 func lives(set *objects.Set, namespace, name, uid string) bool {
 	pod := set.Pod(namespace, name)
-	return pod != nil && pod.UID == uid && !pod.Finished()
+	return pod != nil && pod.UID == uid && !ended(set, pod)
+}
+
+// ended reports whether a pod that is among the objects never runs again: it has finished; or it is being deleted, and its
+// node is gone for good, so that nobody will ever say that it has stopped. That a node does not answer is no proof.
+func ended(set *objects.Set, pod *kube.Pod) bool {
+	return pod.Finished() || pod.Deleting && nodeIsGone(set, pod.Node)
+}
+
+// nodeIsGone reports whether nothing runs on a node any more: its object was deleted, or somebody has put the taint
+// out-of-service on it.
+func nodeIsGone(set *objects.Set, name string) bool {
+	if name == "" || !set.KnowsNodes() {
+		return false
+	}
+	node := set.Node(name)
+	return node == nil || node.OutOfService
 }
 
 // pods ends those that were there and are gone, have finished, or have been made anew under their name. It returns the
@@ -36,12 +52,24 @@ func (p *Plan) pods(in Input) map[netip.Addr]bool {
 			}
 		}
 	}
-	for pod := range in.New.Pods() {
-		if pod.Finished() && (in.Full || in.Old == nil) {
-			p.endPod(in, pod, gone)
+	if in.Full || in.Old == nil || in.lostNodes() {
+		for pod := range in.New.Pods() {
+			if ended(in.New, pod) {
+				p.endPod(in, pod, gone)
+			}
 		}
 	}
 	return gone
+}
+
+// lostNodes reports whether a node is gone that was there.
+func (in Input) lostNodes() bool {
+	for node := range in.New.NodesSince(in.Old) {
+		if nodeIsGone(in.New, node.Name) && !node.OutOfService {
+			return true
+		}
+	}
+	return false
 }
 
 // endPod ends a pod that has addresses by its very uid.

@@ -70,6 +70,7 @@ func (e *Edit) PutNode(node *kube.Node) {
 	_, had := e.editNodes()[node.Name]
 	e.counted(!had)
 	e.next.nodes[node.Name] = node
+	e.touched = append(e.touched, touch{node: node.Name})
 }
 
 // DropNode removes a node.
@@ -77,6 +78,7 @@ func (e *Edit) DropNode(name string) {
 	if _, had := e.editNodes()[name]; had {
 		delete(e.next.nodes, name)
 		e.next.count--
+		e.touched = append(e.touched, touch{node: name})
 	}
 }
 

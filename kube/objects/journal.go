@@ -18,10 +18,11 @@ type journal struct {
 	recent    []touch
 }
 
-// touch is one change: of a pod, or of a workload.
+// touch is one change: of a pod, of a workload, or of a node.
 type touch struct {
 	version uint64
 	pod     string // podKey, or ""
+	node    string
 	app     ipam.Owner
 }
 
@@ -81,6 +82,31 @@ func (s *Set) PodsSince(old *Set) iter.Seq[*kube.Pod] {
 			}
 			seen[t.pod] = true
 			if pod := old.Pod(splitPodKey(t.pod)); pod != nil && s.Pod(pod.Namespace, pod.Name) != pod && !yield(pod) {
+				return
+			}
+		}
+	}
+}
+
+// NodesSince are the nodes of an older Set that are not in this one as they were, as they were.
+func (s *Set) NodesSince(old *Set) iter.Seq[*kube.Node] {
+	return func(yield func(*kube.Node) bool) {
+		touched, ok := s.since(old)
+		if !ok {
+			for node := range old.Nodes() {
+				if s.Node(node.Name) != node && !yield(node) {
+					return
+				}
+			}
+			return
+		}
+		seen := map[string]bool{}
+		for _, t := range touched {
+			if t.node == "" || seen[t.node] {
+				continue
+			}
+			seen[t.node] = true
+			if node := old.Node(t.node); node != nil && s.Node(t.node) != node && !yield(node) {
 				return
 			}
 		}

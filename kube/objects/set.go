@@ -94,6 +94,9 @@ func (s *Set) PodByUID(uid string) *kube.Pod {
 // Node is a node by its name, or nil.
 func (s *Set) Node(name string) *kube.Node { return s.nodes[name] }
 
+// KnowsNodes reports whether the source speaks of nodes at all.
+func (s *Set) KnowsNodes() bool { return len(s.nodes) > 0 }
+
 // Nodes yields all nodes by name.
 func (s *Set) Nodes() iter.Seq[*kube.Node] {
 	return func(yield func(*kube.Node) bool) {
