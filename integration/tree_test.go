@@ -30,7 +30,7 @@ var rules = []rule{
 	{"migrations", []string{"eventlog", "ipam"}, "old shapes are turned into new events, and that is all"},
 	{"projections", []string{"eventlog", "ipam"}, "the read model knows no etcd and no Kubernetes"},
 	{"allocator", []string{"projections", "eventlog", "ipam"}, "decisions know the log and the read model, and no transport"},
-	{"cloud", []string{"allocator", "projections", "ipam"}, "a cloud provider is told what the log says"},
+	{"cloud", []string{"cloud/rpc", "allocator", "projections", "ipam"}, "a cloud provider is told what the log says"},
 	{"cloud/rpc", nil, "it is a protocol"},
 	{"kube", []string{"allocator", "ipam"}, "Kubernetes objects are turned into our words here"},
 	{"extender", []string{"kube/...", "allocator", "projections", "eventlog", "ipam"}, "HTTP decodes, calls and answers"},
