@@ -1,0 +1,73 @@
+package bed
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"galaxy/integration/cluster/binaries"
+)
+
+// The label of nodes that kwok keeps alive. It selects by a label, since it does not notice when an annotation
+// goes.
+const (
+	managedKey   = "type"
+	managedValue = "kwok"
+)
+
+// defaultLease is how long the lease of a node is good for, as a kubelet has it.
+const defaultLease = 40 * time.Second
+
+// kwokConfig lets kwok wait for the API server on more than its few places at once.
+const kwokConfig = `apiVersion: config.kwok.x-k8s.io/v1alpha1
+kind: KwokConfiguration
+options: {podPlayStageParallelism: 16, nodePlayStageParallelism: 16, nodeLeaseParallelism: 16}
+`
+
+// addKwok adds kwok, which plays the kubelets: nodes report, pods get to run, and pods that are deleted go.
+func (b *Bed) addKwok() error {
+	var port int
+	if err := takePorts(&port); err != nil {
+		return err
+	}
+	kubeconfig, err := b.kubeconfig(kwokUser)
+	if err != nil {
+		return err
+	}
+	stages := filepath.Join(built.cluster, binaries.KwokStages)
+	if text := b.options.KwokStages; text != "" {
+		stages = b.path("kwok-stages.yaml")
+		if err := os.WriteFile(stages, []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(b.path("kwok.yaml"), []byte(kwokConfig), 0o600); err != nil {
+		return err
+	}
+	lease := defaultLease
+	if grace := b.options.NodeGrace; grace > 0 {
+		lease = max(grace, time.Second)
+	}
+	b.Kwok = b.addProgram(binaries.Kwok, binaries.Kwok, b.prober.ok("http://"+local(port)+"/healthz", ""), []string{
+		"--kubeconfig=" + kubeconfig, "--config=" + stages, "--config=" + b.path("kwok.yaml"), "--server-address=" + local(port),
+		"--manage-all-nodes=false", "--manage-nodes-with-label-selector=" + managedKey + "=" + managedValue,
+		"--node-ip=127.0.0.1", "-v=WARN", fmt.Sprintf("--node-lease-duration-seconds=%d", lease/time.Second),
+	})
+	b.Kwok.before = b.releaseNodes
+	return nil
+}
+
+// releaseNodes deletes the leases of all nodes: kwok gives itself a new name in every life, and would wait until those of the
+// one before are over.
+func (b *Bed) releaseNodes(ctx context.Context) error {
+	leases := b.Client.CoordinationV1().Leases(corev1.NamespaceNodeLease)
+	if err := leases.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		return fmt.Errorf("release the nodes: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package bed
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"galaxy/integration/cluster/binaries"
+)
+
+// built is what Main has prepared for the tests of this process.
+var built struct {
+	called  bool
+	cluster string // directory with the programs of the cluster
+	err     error  // why there is none
+	scratch string // directory for this process, removed at its end
+	galaxy  func() (string, error)
+}
+
+// Main is for TestMain: it prepares the programs, runs the tests, and gives the exit code. When the programs of the cluster
+// cannot be had, the tests that need them are skipped, which is told to standard error; with CI in the environment they fail.
+func Main(m *testing.M) int {
+	built.called = true
+	ctx := context.Background()
+	var err error
+	if built.scratch, err = os.MkdirTemp("", "galaxy-bed-"); err != nil {
+		fmt.Fprintln(os.Stderr, "cluster:", err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(built.scratch) }() // a temporary directory that stays is no failure of the tests
+	built.galaxy = sync.OnceValues(func() (string, error) {
+		dir := filepath.Join(built.scratch, "galaxy")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return "", err
+		}
+		return dir, binaries.Galaxy(ctx, dir)
+	})
+	if built.cluster, built.err = binaries.Ensure(ctx, os.Stderr); built.err != nil {
+		fmt.Fprintf(os.Stderr, "cluster: NO TEST RUNS ON A CLUSTER, since its programs cannot be built here: %v\n", built.err)
+	}
+	return m.Run()
+}
+
+// needCluster ends a test that cannot have a cluster.
+func needCluster(t testing.TB) {
+	t.Helper()
+	switch {
+	case !built.called:
+		t.Fatal("there are no programs: TestMain of this package must call bed.Main")
+	case built.err != nil && os.Getenv("CI") != "":
+		t.Fatalf("the programs of the cluster cannot be built: %v", built.err)
+	case built.err != nil:
+		t.Skipf("NOT TESTED: the programs of the cluster cannot be built here: %v", built.err)
+	}
+}
+
+// galaxy is the path of galaxy-ipam or galaxyctl, built from this tree.
+func galaxy(t testing.TB, name string) string {
+	t.Helper()
+	dir, err := built.galaxy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, name)
+}
