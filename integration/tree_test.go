@@ -34,6 +34,8 @@ var rules = []rule{
 	{"cloud/rpc", nil, "it is a protocol"},
 	{"kube", []string{"allocator", "ipam"}, "Kubernetes objects are turned into our words here"},
 	{"extender", []string{"kube/...", "allocator", "projections", "eventlog", "ipam"}, "HTTP decodes, calls and answers"},
+	{"deploy", nil, "manifests know no code"},
+	{"reconciler/mirror", []string{"deploy/crd", "kube/...", "allocator", "projections", "ipam"}, "rows go out to objects"},
 	{"reconciler", []string{"kube/...", "allocator", "projections", "lease", "ipam"}, "it turns what the cluster says into commands"},
 	{"integration", []string{"..."}, "it proves that the rooms fit"},
 	{"cmd", []string{"..."}, "commands wire"},

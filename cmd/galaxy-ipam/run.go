@@ -272,6 +272,7 @@ func (p *program) serve(ctx context.Context) error {
 	group.Go(func() error { return p.lead(leading) })
 	group.Go(func() error { return p.audit(ctx) })
 	if p.cluster != nil {
+		group.Go(func() error { return p.mirror(ctx) })
 		group.Go(func() error { return p.cluster.Run(ctx) })
 		group.Go(func() error { return p.reportSync(ctx) })
 	}

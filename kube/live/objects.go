@@ -87,15 +87,16 @@ func newEvents(config Config) (record.EventBroadcaster, record.EventRecorder) {
 
 // ReportConfig shows on the ConfigMap with the subnets what became of it: reason in one word, and a sentence.
 func (c *Cluster) ReportConfig(warning bool, reason, message string) {
-	c.report(corev1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: c.ConfigNamespace, Name: c.ConfigName}, warning, reason, message)
+	c.Report(corev1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: c.ConfigNamespace, Name: c.ConfigName}, warning, reason, message)
 }
 
 // ReportPod shows an event on a pod.
 func (c *Cluster) ReportPod(pod *kube.Pod, warning bool, reason, message string) {
-	c.report(corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: types.UID(pod.UID)}, warning, reason, message)
+	c.Report(corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: types.UID(pod.UID)}, warning, reason, message)
 }
 
-func (c *Cluster) report(on corev1.ObjectReference, warning bool, reason, message string) {
+// Report shows an event on any object: reason in one word, and a sentence.
+func (c *Cluster) Report(on corev1.ObjectReference, warning bool, reason, message string) {
 	kind := corev1.EventTypeNormal
 	if warning {
 		kind = corev1.EventTypeWarning

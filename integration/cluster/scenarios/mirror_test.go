@@ -1,0 +1,203 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"galaxy/integration/cluster/bed"
+)
+
+var (
+	floatingIPs = schema.GroupVersionResource{Group: "galaxy.k8s.io", Version: "v1alpha1", Resource: "floatingips"}
+	pools       = schema.GroupVersionResource{Group: "galaxy.k8s.io", Version: "v1alpha1", Resource: "pools"}
+)
+
+// mirrored waits until the FloatingIP objects are those of the held addresses, and show their owners.
+func (w *world) mirrored() map[string]*unstructured.Unstructured {
+	w.t.Helper()
+	objects := map[string]*unstructured.Unstructured{}
+	w.WaitFor("the objects show the log", 30*time.Second, func(ctx context.Context) error {
+		list, err := w.Dynamic.Resource(floatingIPs).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		clear(objects)
+		for i := range list.Items {
+			objects[list.Items[i].GetName()] = &list.Items[i]
+		}
+		held := w.held(func(row) bool { return true })
+		if len(held) != len(objects) {
+			return fmt.Errorf("%d addresses are held, and %d objects are there", len(held), len(objects))
+		}
+		for _, r := range held {
+			o := objects[r.IP]
+			if o == nil {
+				return fmt.Errorf("%s has no object", r.IP)
+			}
+			attribute, _, _ := unstructured.NestedString(o.Object, "spec", "attribute")
+			if want := fmt.Sprintf(`{"NodeName":%q,"Uid":%q}`, r.Node, r.PodUID); attribute != want {
+				return fmt.Errorf("%s shows %s, want %s", r.IP, attribute, want)
+			}
+		}
+		return nil
+	})
+	return objects
+}
+
+func example(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "deploy", "examples", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// The log is shown as objects; what somebody edits or deletes is put back; reservations and pools are taken from objects.
+func TestMirror(t *testing.T) {
+	w := newWorld(t, settings{nodes: [3]int{3, 0, 0}})
+	w.Create(bed.NewDeployment("default", "web", 5, bed.WithAddress()), bed.NewStatefulSet("default", "db", 2, bed.WithAddress(), immutable()))
+	w.running("default", "web", 5)
+	w.running("default", "db", 2)
+	objects := w.mirrored()
+	fips := w.Dynamic.Resource(floatingIPs)
+
+	some := w.ofApp("db")[0].IP
+	if _, err := fips.Patch(t.Context(), some, types.MergePatchType, []byte(`{"metadata":{"labels":{"reserved":"mine","other":"stays"}},"spec":{"key":"pool__thief_","policy":0}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.WaitFor("the edit is put back", 20*time.Second, func(ctx context.Context) error {
+		o, err := fips.Get(ctx, some, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		key, _, _ := unstructured.NestedString(o.Object, "spec", "key")
+		was, _, _ := unstructured.NestedString(objects[some].Object, "spec", "key")
+		if _, reserved := o.GetLabels()["reserved"]; key != was || reserved || o.GetLabels()["other"] != "stays" {
+			return fmt.Errorf("it has the key %s and the labels %v", key, o.GetLabels())
+		}
+		return nil
+	})
+	if err := fips.Delete(t.Context(), some, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.mirrored()
+	w.reservations()
+	w.poolObjects()
+	w.mirrored()
+	w.agree()
+	if out, err := w.Galaxyctl("check", "--kubeconfig", w.Kubeconfig(bed.Admin), "--etcd-endpoints", w.GalaxyEtcdURL); err != nil || !strings.Contains(out, "0 differences") {
+		t.Errorf("galaxyctl check: %v\n%s", err, out)
+	}
+}
+
+func (w *world) reservations() {
+	w.t.Helper()
+	fips := w.Dynamic.Resource(floatingIPs)
+	text := strings.ReplaceAll(example(w.t, "reservation.yaml"), "10.0.70.3", "10.20.7.7")
+	state := func(want string) {
+		w.t.Helper()
+		w.WaitFor("10.20.7.7 is "+want, 20*time.Second, func(ctx context.Context) error {
+			rows, err := w.rows(ctx)
+			if got := rows["10.20.7.7"].State; err == nil && got != want && !(want == "free" && got == "cooling") {
+				err = fmt.Errorf("it is %s", got)
+			}
+			return err
+		})
+	}
+	w.Apply(text)
+	state("reserved")
+	if status, answer := w.rest("POST", "/v1/ip", `{"ips":[{"ip":"10.20.7.7","poolName":"reserved-for-node"}]}`); status != 202 || !strings.Contains(answer, "label") {
+		w.t.Errorf("a labelled address is released over REST: %d %s", status, answer)
+	}
+	w.mirrored()
+	if err := fips.Delete(w.t.Context(), "10.20.7.7", metav1.DeleteOptions{}); err != nil {
+		w.t.Fatal(err)
+	}
+	state("free")
+	w.Apply(text)
+	state("reserved")
+	if _, err := fips.Patch(w.t.Context(), "10.20.7.7", types.MergePatchType, []byte(`{"metadata":{"labels":{"reserved":null}}}`), metav1.PatchOptions{}); err != nil {
+		w.t.Fatal(err)
+	}
+	state("free")
+	w.Apply(strings.ReplaceAll(example(w.t, "reservation.yaml"), "10.0.70.3", "192.0.2.1"))
+	w.WaitFor("an address of no subnet is refused", 20*time.Second, func(ctx context.Context) error {
+		events, err := w.Client.CoreV1().Events("").List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, e := range events.Items {
+			if e.InvolvedObject.Name == "192.0.2.1" && e.Reason == "ReservationRefused" {
+				return nil
+			}
+		}
+		return errors.New("nobody says so")
+	})
+	if err := fips.Delete(w.t.Context(), "192.0.2.1", metav1.DeleteOptions{}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) poolObjects() {
+	w.t.Helper()
+	pool := func(name, namespace, want string) {
+		w.t.Helper()
+		w.WaitFor(fmt.Sprintf("pool %s shows %s", name, want), 20*time.Second, func(ctx context.Context) error {
+			o, err := w.Dynamic.Resource(pools).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			inForce, _, _ := unstructured.NestedInt64(o.Object, "status", "size")
+			held, _, _ := unstructured.NestedInt64(o.Object, "status", "held")
+			if got := fmt.Sprintf("size %v, in force %d, held %d", o.Object["size"], inForce, held); got != want {
+				return errors.New(got)
+			}
+			return nil
+		})
+	}
+	w.Apply(example(w.t, "pool.yaml")) // as written, with no namespace
+	pool("example-pool", "default", "size 4, in force 4, held 0")
+	if _, err := w.Dynamic.Resource(pools).Namespace("default").Patch(w.t.Context(), "example-pool", types.MergePatchType, []byte(`{"size":6,"preAllocateIP":true}`), metav1.PatchOptions{}); err != nil {
+		w.t.Fatal(err)
+	}
+	pool("example-pool", "default", "size 6, in force 6, held 6")
+	if status, answer := w.rest("POST", "/v1/pool", `{"name":"example-pool","size":2}`); status != 200 {
+		w.t.Fatalf("size the pool: %d %s", status, answer)
+	}
+	pool("example-pool", "default", "size 2, in force 2, held 2")
+	if status, answer := w.rest("POST", "/v1/pool", `{"name":"by-rest","size":1}`); status != 200 {
+		w.t.Fatalf("make a pool: %d %s", status, answer)
+	}
+	pool("by-rest", "kube-system", "size 1, in force 1, held 0")
+	if err := w.Dynamic.Resource(pools).Namespace("default").Delete(w.t.Context(), "example-pool", metav1.DeleteOptions{}); err != nil {
+		w.t.Fatal(err)
+	}
+	if status, answer := w.rest("DELETE", "/v1/pool/by-rest", ""); status != 200 {
+		w.t.Fatalf("delete a pool: %d %s", status, answer)
+	}
+	w.WaitFor("both pools are gone, in the log and as objects", 20*time.Second, func(ctx context.Context) error {
+		for _, name := range []string{"example-pool", "by-rest"} {
+			if status, answer := w.rest("GET", "/v1/pool/"+name, ""); status != 404 {
+				return fmt.Errorf("%d %s", status, answer)
+			}
+		}
+		_, err := w.Dynamic.Resource(pools).Namespace("kube-system").Get(ctx, "by-rest", metav1.GetOptions{})
+		if !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the object is there: %w", err)
+		}
+		return nil
+	})
+}

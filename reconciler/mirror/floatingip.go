@@ -1,0 +1,81 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"galaxy/allocator"
+	"galaxy/ipam"
+	api "galaxy/kube/galaxyv1alpha1"
+	"galaxy/projections"
+)
+
+// Reasons of the events on objects.
+const (
+	eventRefused = "ReservationRefused"
+	eventIgnored = "PoolIgnored"
+)
+
+// floatingIP makes the object of an address show what the log says, or does what an administrator asks for with it.
+func (m *Mirror) floatingIP(ctx context.Context, name string) error {
+	var have *api.FloatingIP
+	for _, o := range m.ips.get(key{name: name}) {
+		have = o
+	}
+	addr, ok := AddressOf(name)
+	if !ok {
+		if have != nil && IsReservation(have) {
+			m.report("FloatingIP", have, eventRefused, fmt.Sprintf("the name %q is no IP address", name))
+		}
+		return nil
+	}
+	a := m.Replica.View().Address(addr)
+	switch {
+	case a == nil && have == nil:
+		m.ips.settle(key{name: name})
+		return nil
+	case a == nil && IsReservation(have):
+		return m.reserve(ctx, addr, have)
+	case a == nil:
+		return m.ips.remove(ctx, have)
+	case a.Labelled && m.ips.wasWithdrawn(key{name: name}):
+		return m.giveBack(ctx, a)
+	case have == nil:
+		return m.ips.create(ctx, Want(a))
+	case !Shows(have, a):
+		if IsReservation(have) && !a.Labelled {
+			m.report("FloatingIP", have, eventRefused, fmt.Sprintf("%s is held for %s; its label was taken off", addr, a.Owner.Describe()))
+		}
+		return m.ips.update(ctx, mend(have, a))
+	default:
+		return nil
+	}
+}
+
+// reserve does what an administrator asks for with a labelled object.
+func (m *Mirror) reserve(ctx context.Context, addr netip.Addr, f *api.FloatingIP) error {
+	owner, err := ipam.ParseOwner(f.Spec.Key)
+	if err == nil {
+		_, err = m.Replica.Do(ctx, "FloatingIP "+f.Name, allocator.Reserve{
+			Address: addr, Owner: owner, Labelled: true, Reason: allocator.ReasonLabelled,
+		})
+	}
+	if err == nil || errors.Is(err, allocator.ErrNotLeader) || ctx.Err() != nil {
+		return err
+	}
+	m.report("FloatingIP", f, eventRefused, err.Error())
+	return nil // a change of the subnets, or of the object, has it tried again
+}
+
+// giveBack ends a reservation whose object, or whose label, was taken away.
+func (m *Mirror) giveBack(ctx context.Context, a *projections.Address) error {
+	_, err := m.Replica.Do(ctx, "FloatingIP "+NameOf(a.Addr), allocator.Release{
+		Address: a.Addr, Owner: a.Owner, Labelled: true, Reason: "its label was taken away",
+	})
+	if err == nil {
+		m.ips.settle(key{name: NameOf(a.Addr)})
+	}
+	return err
+}
