@@ -1,0 +1,162 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"galaxy/integration/cluster/bed"
+)
+
+// Everything that galaxy-ipam leans on goes away and comes back, while workloads grow and shrink.
+func TestRestarts(t *testing.T) {
+	w := newWorld(t, settings{nodes: [3]int{20, 20, 0}})
+	web := bed.NewDeployment("default", "web", 20, bed.WithAddress(), immutable())
+	w.Create(web)
+	w.running("default", "web", 20)
+	before := w.waitHeld("web", 20)
+	step := func(what string, replicas int32, away, back func()) {
+		t.Helper()
+		away()
+		if w.APIServer.Running() && w.Etcd.Running() { // the wish is heard at once, or else after
+			w.Scale(web, replicas)
+			time.Sleep(time.Second)
+			back()
+		} else {
+			time.Sleep(time.Second)
+			back()
+			w.Scale(web, replicas)
+		}
+		w.running("default", "web", int(replicas))
+		w.waitHeld("web", int(replicas))
+		w.agree()
+		t.Logf("after %s", what)
+	}
+	step("the API server was killed", 15, w.APIServer.Kill, w.APIServer.Start)
+	step("the etcd of the API server was killed", 20, w.Etcd.Kill, func() {
+		w.Etcd.Start()
+		w.APIServer.WaitReady()
+	})
+	step("the etcd of the log was killed", 25, w.GalaxyEtcd.Kill, w.GalaxyEtcd.Start)
+	step("the etcd of the log stood still", 20, w.GalaxyEtcd.Pause, w.GalaxyEtcd.Continue)
+	step("the scheduler was killed", 30, w.Scheduler.Kill, w.Scheduler.Start)
+	step("the controllers were killed", 10, w.ControllerManager.Kill, w.ControllerManager.Start)
+	step("galaxy-ipam was killed", 30, w.ipams[0].Kill, w.ipams[0].Start)
+	step("galaxy-ipam was stopped", 20, w.ipams[0].Stop, w.ipams[0].Start)
+	if n := kept(before, w.waitHeld("web", 20)); n < 10 {
+		t.Errorf("of the first 20 addresses only %d are left, and the Deployment never had less than 10 pods", n)
+	}
+	// While galaxy-ipam is away pods are deleted, and nobody tells it after.
+	w.ipams[0].Kill()
+	if err := w.Client.AppsV1().Deployments("default").Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.WaitPodsGone("default", bed.Selector("web"), time.Minute)
+	w.ipams[0].Start()
+	w.WaitFor("all is given back", time.Minute, func(context.Context) error {
+		if held := w.ofApp("web"); len(held) > 0 {
+			return fmt.Errorf("%d addresses are held: %+v", len(held), held[0])
+		}
+		return nil
+	})
+	w.agree()
+}
+
+// The log is lost and restored from a backup that is older than half of the pods. Before anything is allocated, the addresses of
+// the pods that the log has forgotten are found and recorded, so that none is given out twice.
+func TestRestore(t *testing.T) {
+	w := newWorld(t, settings{nodes: [3]int{5, 0, 0}})
+	ctl := func(args ...string) string {
+		t.Helper()
+		out, err := w.Galaxyctl(append(args, "--etcd-endpoints", w.GalaxyEtcdURL)...)
+		if err != nil {
+			t.Fatalf("galaxyctl %v: %v\n%s", args, err, out)
+		}
+		return out
+	}
+	w.Create(bed.NewStatefulSet("default", "old", 6, bed.WithAddress(), immutable()), bed.NewDeployment("default", "gone", 4, bed.WithAddress()))
+	w.running("default", "old", 6)
+	w.running("default", "gone", 4)
+	backup := filepath.Join(t.TempDir(), "galaxy.backup")
+	ctl("log", "backup", backup)
+	w.Create(bed.NewStatefulSet("default", "new", 8, bed.WithAddress(), immutable()), bed.NewDeployment("default", "plain", 8, bed.WithAddress()))
+	w.running("default", "new", 8)
+	w.running("default", "plain", 8)
+	if err := w.Client.AppsV1().Deployments("default").Delete(t.Context(), "gone", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.WaitPodsGone("default", bed.Selector("gone"), time.Minute)
+	w.agree()
+	before := fmt.Sprint(ips(w.held(func(r row) bool { return r.AppName != "gone" })))
+
+	w.ipams[0].Stop()
+	ctl("log", "restore", "--etcd-prefix", "/restored", backup)
+	*w.ipams[0].Args() = append(*w.ipams[0].Args(), "--etcd-prefix", "/restored")
+	// New pods wait already when it starts: they must not get what the forgotten ones have.
+	w.Create(bed.NewDeployment("default", "later", 20, bed.WithAddress()))
+	time.Sleep(time.Second)
+	w.ipams[0].Start()
+	w.running("default", "later", 20)
+	w.WaitFor("the API server and the restored log agree", time.Minute, func(ctx context.Context) error {
+		rows, err := w.rows(ctx)
+		if err != nil {
+			return err
+		}
+		pods, err := w.Client.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		return compare(rows, pods.Items)
+	})
+	if after := fmt.Sprint(ips(w.held(func(r row) bool { return r.AppName != "gone" && r.AppName != "later" }))); after != before {
+		t.Errorf("held were %s, and are %s", before, after)
+	}
+	out := ctl("log", "show", "--etcd-prefix", "/restored")
+	if n := strings.Count(out, "foundRunning"); n != 16 {
+		t.Errorf("%d pods were found running, want 16", n)
+	}
+	if first, found := strings.Index(out, "later"), strings.LastIndex(out, "foundRunning"); first < found {
+		t.Error("a new pod was given an address before all running pods were found")
+	}
+	if out, err := w.Galaxyctl("log", "verify", "--etcd-endpoints", w.GalaxyEtcdURL, "--etcd-prefix", "/restored"); err != nil {
+		t.Errorf("verify: %v\n%s", err, out)
+	}
+}
+
+// galaxyctl check tells what differs while galaxy-ipam is away, and mends it.
+func TestCheckRepairs(t *testing.T) {
+	w := newWorld(t, settings{nodes: [3]int{3, 0, 0}})
+	w.Create(bed.NewStatefulSet("default", "db", 3, bed.WithAddress(), immutable()), bed.NewDeployment("default", "web", 3, bed.WithAddress()))
+	w.running("default", "db", 3)
+	w.running("default", "web", 3)
+	w.agree()
+	w.ipams[0].Stop()
+	if err := w.Client.AppsV1().Deployments("default").Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.WaitPodsGone("default", bed.Selector("web"), time.Minute)
+	check := func(args ...string) (string, error) {
+		return w.Galaxyctl(append([]string{"check", "--kubeconfig", w.Kubeconfig(bed.Admin), "--etcd-endpoints", w.GalaxyEtcdURL}, args...)...)
+	}
+	out, err := check()
+	if err == nil || strings.Count(out, "which is not in the cluster") != 3 {
+		t.Fatalf("three pods are gone: %v\n%s", err, out)
+	}
+	out, err = check("--repair")
+	if err != nil || strings.Count(out, "mended") != 3 {
+		t.Fatalf("repair: %v\n%s", err, out)
+	}
+	if out, err = check(); err != nil || !strings.Contains(out, "0 differences") {
+		t.Fatalf("after the repair: %v\n%s", err, out)
+	}
+	w.ipams[0].Start()
+	w.waitHeld("web", 0)
+	w.waitHeld("db", 3)
+	w.agree()
+}
+
