@@ -159,4 +159,3 @@ func TestCheckRepairs(t *testing.T) {
 	w.waitHeld("db", 3)
 	w.agree()
 }
-

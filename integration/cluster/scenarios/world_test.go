@@ -93,7 +93,9 @@ func newWorld(t *testing.T, s settings) *world {
 func nodesOf(network int) bed.NodeOptions {
 	return bed.NodeOptions{
 		Prefix: fmt.Sprintf("n%d-", network), Labels: map[string]string{netLabel: fmt.Sprint(network)},
-		Address: func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(10 + network), byte(i / 250), byte(i%250 + 2)}) },
+		Address: func(i int) netip.Addr {
+			return netip.AddrFrom4([4]byte{10, byte(10 + network), byte(i / 250), byte(i%250 + 2)})
+		},
 	}
 }
 
@@ -153,7 +155,7 @@ func crds(t *testing.T) string {
 // row is an address as the REST interface shows it.
 type row struct {
 	IP, Namespace, AppName, PodName, PoolName, AppType, State, Node, PodUID string
-	Policy                                                                   int
+	Policy                                                                  int
 }
 
 // api is the REST port of a replica that runs.
