@@ -17,7 +17,7 @@ import (
 	"galaxy/projections"
 )
 
-// RESTConfig is what the REST port needs. All but Cluster are required.
+// RESTConfig is what the REST port needs. All but Cluster, Forward and Authorize are required.
 type RESTConfig struct {
 	Replica Replica
 	Cluster func() Cluster // the newest cluster; nil when there is none
@@ -25,6 +25,10 @@ type RESTConfig struct {
 	Log     *zap.Logger
 	Events  eventlog.Log
 	Version string // of this program, for the OpenAPI document
+
+	Assigner  Assigner   // the cloud provider; nil for none
+	Forward   *Forwarder // nil: a replica that does not lead refuses what has to be decided
+	Authorize Authorizer // nil: whoever reaches the port may write
 }
 
 // REST serves the interface for people and tools (contract section 5.2).
@@ -49,6 +53,7 @@ const (
 
 // NewREST makes a REST.
 func NewREST(config RESTConfig) *REST {
+	config.Replica = attributed{config.Forward.watched(config.Replica)}
 	return &REST{RESTConfig: config, past: make(chan struct{}, maxPastBuilds)}
 }
 
@@ -73,7 +78,7 @@ func (rest *REST) Handler() http.Handler {
 		panic(err) // the operations above are wrong, whatever the input
 	}
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, document) })
-	return recovered(rest.Log, unmatched(mux))
+	return recovered(rest.Log, unmatched(mux, rest.guarded(mux)))
 }
 
 // ownErrors gives errors that huma makes by itself, as for a body that is too large, the form of ours.
@@ -89,12 +94,12 @@ func ownErrors(_ huma.Context, _ string, body any) (any, error) {
 	return failure(model.Status, "%s", sentence), nil
 }
 
-// unmatched answers requests for unknown paths and wrong methods in the form of our errors.
-func unmatched(mux *http.ServeMux) http.Handler {
+// unmatched answers requests for unknown paths and wrong methods in the form of our errors, and hands the others on.
+func unmatched(mux *http.ServeMux, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler, pattern := mux.Handler(r)
 		if pattern != "" {
-			mux.ServeHTTP(w, r)
+			next.ServeHTTP(w, r)
 			return
 		}
 		probe := &statusOnly{header: w.Header()}

@@ -21,7 +21,8 @@ type SchedulerConfig struct {
 	Binder  Binder         // nil: galaxy-ipam only allocates, and something else binds
 	// Lookup asks the cluster itself for a pod that is in no list yet; nil when it is not there. May be absent.
 	Lookup   func(ctx context.Context, namespace, name string) (*kube.Pod, error)
-	Assigner Assigner // the cloud provider; nil for none
+	Assigner Assigner   // the cloud provider; nil for none
+	Forward  *Forwarder // nil: a replica that does not lead refuses what has to be decided
 	Metrics  *Metrics
 	Log      *zap.Logger
 	MaxBody  int64         // of a request; DefaultMaxBody if 0
@@ -61,6 +62,7 @@ func NewScheduler(config SchedulerConfig) *Scheduler {
 	if config.Metrics == nil {
 		config.Metrics = NewMetrics(config.Replica)
 	}
+	config.Replica = config.Forward.watched(config.Replica)
 	return &Scheduler{
 		SchedulerConfig: config,
 		seen:            newCache[podName, *kube.Pod](rememberPods),
@@ -106,12 +108,16 @@ func (s *Scheduler) Handler() http.Handler {
 		"/v1/bind":       s.serveBind,
 		"/v1/preempt":    s.servePreempt,
 	} {
+		local := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := serve(w, r); err != nil {
+				writeRefusal(w, err)
+			}
+		})
+		handler := s.Forward.scheduling(path, local, s.MaxBody)
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
 			ctx, cancel := context.WithTimeout(r.Context(), s.Timeout)
 			defer cancel()
-			if err := serve(w, r.WithContext(ctx)); err != nil {
-				writeRefusal(w, err)
-			}
+			handler.ServeHTTP(w, r.WithContext(ctx))
 		})
 	}
 	addHealth(mux, s.Replica)
@@ -159,6 +165,9 @@ func (s *Scheduler) withArgs(w http.ResponseWriter, r *http.Request, answer func
 	defer giveBack(out)
 	text := answer(a, out.AvailableBuffer())
 	out.Write(text) // keeps what the answer has grown to for the next request
+	if keepBody(r.Context(), body) {
+		return nil // the leader answers
+	}
 	writeJSON(w, text)
 	return nil
 }

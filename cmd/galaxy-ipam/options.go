@@ -14,6 +14,7 @@ import (
 	"galaxy/cmd/internal/build"
 	"galaxy/cmd/internal/etcdclient"
 	"galaxy/eventlog/etcdlog/embedded"
+	"galaxy/extender"
 )
 
 // options are the flags: those of the contract (its section 1.5), and our own.
@@ -42,6 +43,8 @@ type options struct {
 	advertise       string
 	claimTTL        time.Duration
 	publishCapacity bool
+	authorizeWrites bool
+	tls             extender.TLSFiles
 
 	reuseDelay    time.Duration
 	reuseStrict   bool
@@ -122,6 +125,12 @@ func (o *options) add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.advertise, "advertise-address", "", "address at which the other replicas reach this one; default $POD_IP, else --bind, else the first address of this host")
 	flags.BoolVar(&o.publishCapacity, "publish-capacity", true, "show on Node objects how many pods with addresses may run there; not when a cloud provider does that")
 
+	flags.BoolVar(&o.authorizeWrites, "authorize-writes", true, "ask the API server whether the bearer of a REST request's token may write galaxy.k8s.io objects; not with --standalone")
+	flags.StringVar(&o.tls.Cert, "tls-cert", "", "file with the certificate of both ports; without it they speak plain HTTP")
+	flags.StringVar(&o.tls.Key, "tls-key", "", "file with the key of that certificate")
+	flags.StringVar(&o.tls.ClientCA, "tls-client-ca", "", "file with the certificates of those who sign clients: then both ports want a client certificate, but for health checks")
+	flags.StringVar(&o.tls.PeerCA, "tls-peer-ca", "", "file with the certificates of those who sign the other replicas; default --tls-client-ca, else whom the system trusts")
+
 	flags.BoolVar(&o.standalone, "standalone", false, "run without Kubernetes")
 	flags.StringVar(&o.objects, "objects", "", "file with Kubernetes objects (Node, Pod, Deployment, StatefulSet, Pool, ConfigMap; YAML or JSON) that stands in for the API server; read again when it changes")
 
@@ -187,6 +196,8 @@ func (o *options) check() error {
 		return usage("--objects stands in for the API server: add --standalone, or leave it out")
 	case o.embeddedDir == "" && len(o.embeddedMembers) > 0:
 		return usage("--embedded-etcd-members needs --embedded-etcd DIR")
+	case o.tls.Cert == "" && o.tls != extender.TLSFiles{}, o.tls.Cert != "" && o.tls.Key == "":
+		return usage("TLS needs both --tls-cert and --tls-key")
 	case o.claimTTL < 2*time.Second || o.claimTTL > time.Hour:
 		return usage("--claim-ttl %s: want 2s to 1h", o.claimTTL)
 	case o.kubeQPS <= 0:

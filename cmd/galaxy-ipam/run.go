@@ -6,9 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"strconv"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -215,36 +213,6 @@ func (p *program) progress() func(uint64) {
 			p.logger.Info("replaying the log", zap.Uint64("event", seq))
 		}
 	}
-}
-
-func (p *program) listen() error {
-	replica := gated{p.replica, p}
-	scheduling := extender.SchedulerConfig{Replica: replica, Cluster: p.objects(), Metrics: p.metrics, Log: p.logger}
-	if p.cluster != nil {
-		scheduling.Binder, scheduling.Lookup = p.cluster, p.cluster.Pod
-	}
-	if p.cloud != nil {
-		scheduling.Assigner = p.cloud
-	}
-	p.server = extender.NewServer(p.logger)
-	scheduler := extender.NewScheduler(scheduling)
-	rest := extender.NewREST(extender.RESTConfig{Replica: replica, Cluster: p.objects(), Metrics: p.metrics, Log: p.logger, Events: p.log, Version: build.Version()})
-	address, err := p.server.Listen(net.JoinHostPort(p.options.bind, strconv.Itoa(p.options.port)), scheduler.Handler())
-	if err != nil {
-		return fmt.Errorf("--port: %w", err)
-	}
-	api, err := p.server.Listen(net.JoinHostPort(p.options.bind, strconv.Itoa(p.options.apiPort)), rest.Handler())
-	if err != nil {
-		return errors.Join(fmt.Errorf("--api-port: %w", err), p.server.Close())
-	}
-	if p.address, err = p.advertised(address); err == nil {
-		p.restAddr, err = p.advertised(api)
-	}
-	if err != nil {
-		return errors.Join(err, p.server.Close())
-	}
-	p.logger.Info("listening", zap.Stringer("scheduler", address), zap.Stringer("rest", api))
-	return nil
 }
 
 // objects is where the ports learn of the cluster; nil when nothing is known of one.

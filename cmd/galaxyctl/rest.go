@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,8 +12,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
+
+	"github.com/spf13/pflag"
 )
 
 // Waits of the REST client. galaxy-ipam itself gives up after 30 s.
@@ -23,6 +28,7 @@ const (
 // server asks galaxy-ipam over its REST port.
 type server struct {
 	base   string
+	token  string // "" for none
 	client *http.Client
 }
 
@@ -33,7 +39,60 @@ func (g *globals) dial() (*server, error) {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
-	return &server{strings.TrimSuffix(g.server, "/"), &http.Client{Transport: transport, Timeout: answerTimeout}}, nil
+	if transport.TLSClientConfig, err = g.rest.tls(); err != nil {
+		return nil, err
+	}
+	token, err := g.rest.token()
+	if err != nil {
+		return nil, err
+	}
+	return &server{strings.TrimSuffix(g.server, "/"), token, &http.Client{Transport: transport, Timeout: answerTimeout}}, nil
+}
+
+// identity is who asks galaxy-ipam, and whom it takes for galaxy-ipam.
+type identity struct{ tokenFile, ca, cert, key string }
+
+func (i *identity) add(flags *pflag.FlagSet) {
+	flags.StringVar(&i.tokenFile, "token-file", "", "file with a bearer token of the cluster, which galaxy-ipam wants for all that changes something; \"-\" reads it from standard input")
+	flags.StringVar(&i.ca, "server-ca", "", "file with the certificates that galaxy-ipam's is checked against")
+	flags.StringVar(&i.cert, "server-client-cert", "", "file with the client certificate for galaxy-ipam")
+	flags.StringVar(&i.key, "server-client-key", "", "file with the key of that certificate")
+}
+
+func (i *identity) token() (string, error) {
+	if i.tokenFile == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(i.tokenFile)
+	if i.tokenFile == "-" {
+		text, err = io.ReadAll(os.Stdin)
+	}
+	if err != nil {
+		return "", fmt.Errorf("--token-file: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+func (i *identity) tls() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if i.ca != "" {
+		text, err := os.ReadFile(i.ca)
+		if err != nil {
+			return nil, fmt.Errorf("--server-ca: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("--server-ca %s has no certificate in PEM form", i.ca)
+		}
+	}
+	if i.cert != "" || i.key != "" {
+		pair, err := tls.LoadX509KeyPair(i.cert, i.key)
+		if err != nil {
+			return nil, fmt.Errorf("--server-client-cert %s, --server-client-key %s: %w", i.cert, i.key, err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
 }
 
 // refused is an answer of galaxy-ipam that says no.
@@ -89,6 +148,9 @@ func (s *server) request(ctx context.Context, method, path string, query url.Val
 		return nil, fmt.Errorf("make the request: %w", err)
 	}
 	request.Header.Set("Accept", "application/json")
+	if s.token != "" {
+		request.Header.Set("Authorization", "Bearer "+s.token)
+	}
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}

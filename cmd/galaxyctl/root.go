@@ -57,6 +57,7 @@ type globals struct {
 	etcd    etcdclient.Flags
 	offline offline
 	server  string
+	rest    identity
 	output  format
 }
 
@@ -83,6 +84,7 @@ Exit codes: 0 all is well, 1 what was asked for failed or was found to be wrong,
 	flags.StringVar(&g.offline.dir, "embedded-etcd", "", "instead of --etcd-endpoints: the directory of galaxy-ipam's embedded etcd, while galaxy-ipam is down")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return g.open(cmd) }
 	flags.StringVar(&g.server, "server", "http://127.0.0.1:9041", "URL of galaxy-ipam's REST port")
+	g.rest.add(flags)
 	enumFlag(root, flags, (*string)(&g.output), "output", "o", "how to print", formatTable, formatJSON, formatYAML)
 	root.AddCommand(newLog(g), newIP(g), newPool(g), newCheck(g), newVersion(g))
 	return root

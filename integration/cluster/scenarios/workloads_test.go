@@ -22,7 +22,7 @@ import (
 
 // TestWorkloads plays what users do with their workloads, in one cluster of 200 nodes in three node networks.
 func TestWorkloads(t *testing.T) {
-	w := newWorld(t, settings{nodes: [3]int{100, 95, 5}, replicas: 1})
+	w := newWorld(t, settings{nodes: [3]int{100, 95, 5}, replicas: 2})
 	for _, s := range []struct {
 		name string
 		play func(*testing.T, *world, string)

@@ -359,3 +359,12 @@ func (w *world) running(namespace, app string, n int) []corev1.Pod {
 	w.t.Helper()
 	return w.WaitPodsRunning(namespace, bed.Selector(app), n, time.Minute)
 }
+
+// events are all that were shown.
+func (w *world) events(ctx context.Context) ([]corev1.Event, error) {
+	list, err := w.Client.CoreV1().Events("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return list.Items, nil
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"galaxy/cmd/internal/build"
+	"galaxy/extender"
+	"galaxy/kube/review"
+	"galaxy/lease"
+)
+
+// listen opens both ports; requests wait until serve.
+func (p *program) listen() error {
+	secure, err := p.certificates()
+	if err != nil {
+		return err
+	}
+	replica := gated{p.replica, p}
+	forward := p.forwarder(replica, secure)
+	scheduling := extender.SchedulerConfig{
+		Replica: replica, Cluster: p.objects(), Forward: forward, Metrics: p.metrics, Log: p.logger, Timeout: p.patience(),
+	}
+	api := extender.RESTConfig{
+		Replica: replica, Cluster: p.objects(), Forward: forward, Metrics: p.metrics, Log: p.logger, Events: p.log, Version: build.Version(),
+	}
+	if p.cluster != nil {
+		scheduling.Binder, scheduling.Lookup = p.cluster, p.cluster.Pod
+		if p.options.authorizeWrites {
+			api.Authorize = review.New(review.Config{Client: p.clients.Kube})
+		}
+	}
+	if p.cloud != nil {
+		scheduling.Assigner, api.Assigner = p.cloud, p.cloud
+	}
+	p.server = extender.NewServer(p.logger)
+	scheduler, err := p.openPort(p.options.port, extender.NewScheduler(scheduling).Handler(), secure)
+	if err != nil {
+		return fmt.Errorf("--port: %w", err)
+	}
+	rest, err := p.openPort(p.options.apiPort, extender.NewREST(api).Handler(), secure)
+	if err != nil {
+		return errors.Join(fmt.Errorf("--api-port: %w", err), p.server.Close())
+	}
+	if p.address, err = p.advertised(scheduler); err == nil {
+		p.restAddr, err = p.advertised(rest)
+	}
+	if err != nil {
+		return errors.Join(err, p.server.Close())
+	}
+	p.logger.Info("listening", zap.Stringer("scheduler", scheduler), zap.Stringer("rest", rest), zap.Bool("tls", secure != nil))
+	return nil
+}
+
+// patience is how long a decision may wait for a leader: one that has died is waited for twice at most.
+func (p *program) patience() time.Duration {
+	return max(extender.DefaultTimeout, 2*p.options.leaseDuration+extender.DefaultTimeout/2)
+}
+
+// certificates are those of the ports; nil without TLS.
+func (p *program) certificates() (*extender.Certificates, error) {
+	if p.options.tls.Cert == "" {
+		return nil, nil
+	}
+	return p.options.tls.Load(p.logger)
+}
+
+func (p *program) openPort(port int, handler http.Handler, secure *extender.Certificates) (net.Addr, error) {
+	at := net.JoinHostPort(p.options.bind, strconv.Itoa(port))
+	if secure == nil {
+		return p.server.Listen(at, handler)
+	}
+	return p.server.ListenTLS(at, handler, secure.Server())
+}
+
+// forwarder passes decisions to the leader; nil where there is no election.
+func (p *program) forwarder(replica extender.Replica, secure *extender.Certificates) *extender.Forwarder {
+	if !p.options.leaderElect {
+		return nil
+	}
+	var peers *tls.Config
+	if secure != nil {
+		peers = secure.Peer("")
+	}
+	return extender.NewForwarder(extender.ForwarderConfig{Replica: replica, Identity: p.identity, Leader: p.leader, TLS: peers, Log: p.logger})
+}
+
+// leader reads who leads.
+func (p *program) leader(ctx context.Context) (extender.Peer, error) {
+	holder, err := lease.Leader(ctx, p.client, lease.LeaderKey(p.options.etcd.Prefix))
+	return extender.Peer{Scheduler: holder.Address, REST: holder.REST}, err
+}

@@ -1,0 +1,152 @@
+package extender
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"galaxy/allocator"
+	"galaxy/ipam"
+)
+
+// Authorizer says whether the bearer of a token may do something, and who that is. A user comes with a Forbidden error, too.
+// An error that is neither Unauthenticated nor Forbidden means that nobody could be asked.
+type Authorizer interface {
+	Authorize(ctx context.Context, token, verb, resource, name string) (user string, err error)
+}
+
+// Unauthenticated is an error for a token that nobody is known by.
+type Unauthenticated interface {
+	error
+	Unauthenticated()
+}
+
+// Forbidden is an error for somebody who may not do that. Its text says what would allow it.
+type Forbidden interface {
+	error
+	Forbidden()
+}
+
+// act is what a write does, in the words of Kubernetes.
+type act struct{ verb, resource string }
+
+const (
+	resourceAddresses = "floatingips"
+	resourcePools     = "pools"
+)
+
+// acts are the writes of the REST interface, by the pattern of their path.
+var acts = map[string]act{
+	"POST /v1/ip":            {"delete", resourceAddresses}, // it releases
+	"PUT /v1/ip/{ip}":        {"create", resourceAddresses}, // it reserves
+	"POST /v1/pool":          {"update", resourcePools},
+	"DELETE /v1/pool/{name}": {"delete", resourcePools},
+}
+
+type userKey struct{}
+
+// UserOf is who made the request, when that had to be proved; else "".
+func UserOf(ctx context.Context) string {
+	user, _ := ctx.Value(userKey{}).(string)
+	return user
+}
+
+// guarded is what a request that mux knows passes before mux gets it: may its sender do that, and does this replica decide it?
+func (rest *REST) guarded(mux *http.ServeMux) http.Handler {
+	return authorized(rest.Authorize, mux, rest.Forward.wrap(restErrand(), mux, writes))
+}
+
+func writes(r *http.Request) bool { return r.Method != http.MethodGet && r.Method != http.MethodHead }
+
+// authorized lets nobody write but whom the Authorizer allows it. Reads pass.
+func authorized(by Authorizer, mux *http.ServeMux, next http.Handler) http.Handler {
+	if by == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !writes(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		ctx, refused := permit(by, mux, r)
+		if refused != nil {
+			if refused.Code == http.StatusUnauthorized {
+				w.Header().Set("WWW-Authenticate", "Bearer")
+			}
+			writeFailure(w, refused)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// permit asks the Authorizer, and returns the request's context with the user in it.
+func permit(by Authorizer, mux *http.ServeMux, r *http.Request) (context.Context, *Failure) {
+	_, pattern := mux.Handler(r)
+	a, known := acts[pattern]
+	if !known { // nothing may slip through for want of a line in the table
+		return nil, failure(http.StatusForbidden, "no rule says who may do %s", pattern)
+	}
+	token, ok := bearer(r)
+	if !ok {
+		return nil, failure(http.StatusUnauthorized, "to write, send the header Authorization: Bearer TOKEN, with a token of the cluster as %s gives it",
+			"kubectl create token")
+	}
+	user, err := by.Authorize(r.Context(), token, a.verb, a.resource, nameIn(pattern, r.URL))
+	var (
+		unauthenticated Unauthenticated
+		forbidden       Forbidden
+	)
+	switch {
+	case err == nil:
+		return context.WithValue(r.Context(), userKey{}, user), nil
+	case errors.As(err, &unauthenticated):
+		return nil, failure(http.StatusUnauthorized, "%v", err)
+	case errors.As(err, &forbidden):
+		return nil, failure(http.StatusForbidden, "%v", err)
+	default:
+		return nil, failure(http.StatusServiceUnavailable, "it could not be found out whether this is allowed: %v", err)
+	}
+}
+
+func bearer(r *http.Request) (string, bool) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	token = strings.TrimSpace(token)
+	return token, strings.EqualFold(scheme, "Bearer") && token != ""
+}
+
+// nameIn is what the last segment of a path names, as mux reads it; "" when the pattern has no such segment. Addresses are
+// named in their one canonical form, so that rules for a name hold however it is spelt.
+func nameIn(pattern string, at *url.URL) string {
+	if !strings.HasSuffix(pattern, "}") {
+		return ""
+	}
+	path := at.EscapedPath()
+	name, err := url.PathUnescape(path[strings.LastIndexByte(path, '/')+1:])
+	if err != nil {
+		return ""
+	}
+	if addr, err := ipam.ParseAddr(name); err == nil && strings.HasSuffix(pattern, "{ip}") {
+		return addr.String()
+	}
+	return name
+}
+
+// attributed writes into the log who made a request.
+type attributed struct{ Replica }
+
+// maxUser keeps the names of users in the log short.
+const maxUser = 256
+
+// Do is that of the replica.
+func (r attributed) Do(ctx context.Context, cause string, command allocator.Command) (allocator.Result, error) {
+	if user := UserOf(ctx); user != "" {
+		if len(user) > maxUser {
+			user = strings.ToValidUTF8(user[:maxUser], "") + "..."
+		}
+		cause += " by " + user
+	}
+	return r.Replica.Do(ctx, cause, command)
+}

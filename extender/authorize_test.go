@@ -1,0 +1,244 @@
+package extender_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"galaxy/eventlog"
+	"galaxy/extender"
+)
+
+type unauthenticated struct{ error }
+
+func (unauthenticated) Unauthenticated() {}
+
+type forbidden struct{ error }
+
+func (forbidden) Forbidden() {}
+
+// judge is an Authorizer that notes what it is asked.
+type judge struct {
+	mu    sync.Mutex
+	asked []string
+	user  string
+	err   error
+}
+
+func (j *judge) Authorize(_ context.Context, token, verb, resource, name string) (string, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.asked = append(j.asked, strings.Join([]string{token, verb, resource, name}, " "))
+	return j.user, j.err
+}
+
+func (j *judge) last() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.asked) == 0 {
+		return ""
+	}
+	last := j.asked[len(j.asked)-1]
+	j.asked = nil
+	return last
+}
+
+func (b *bed) authorized(by extender.Authorizer) *httptest.Server {
+	server := httptest.NewServer(extender.NewREST(extender.RESTConfig{
+		Replica: b.replica, Metrics: b.metrics, Log: zap.NewNop(), Events: b.log, Version: "test", Authorize: by,
+	}).Handler())
+	b.t.Cleanup(server.Close)
+	return server
+}
+
+// newestCause is why the newest event was written.
+func newestCause(t *testing.T, log eventlog.Log) string {
+	t.Helper()
+	head, err := log.Head(t.Context(), eventlog.StreamIPAM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cause := ""
+	for records, err := range log.Read(t.Context(), eventlog.StreamIPAM, head.Seq-1, head.Seq) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range records {
+			_, cause, _ = strings.Cut(string(r.Bytes), `"cause":"`)
+			cause, _, _ = strings.Cut(cause, `"`)
+		}
+	}
+	return cause
+}
+
+var bearer = map[string]string{"Authorization": "Bearer t0k3n"}
+
+// TestAuthorizeQuestions: what is asked for each write, and that reads ask nothing.
+func TestAuthorizeQuestions(t *testing.T) {
+	b := newBed(t, fixture)
+	j := &judge{user: "jane"}
+	server := b.authorized(j)
+	for _, c := range []struct {
+		method, path, body string
+		code               int
+		asks               string
+	}{
+		{"PUT", "/v1/ip/10.173.13.2", `{"poolName":"p"}`, 200, "t0k3n create floatingips 10.173.13.2"},
+		{"PUT", "/v1/ip/10%2E173.13.10", `{"poolName":"p"}`, 200, "t0k3n create floatingips 10.173.13.10"},
+		{"PUT", "/v1/ip/FD00:0::1", `{"poolName":"p"}`, 404, "t0k3n create floatingips fd00::1"},
+		{"PUT", "/v1/ip/10.173.13.2%2Fx", `{"poolName":"p"}`, 400, "t0k3n create floatingips 10.173.13.2/x"},
+		{"POST", "/v1/ip", `{"ips":[{"ip":"10.173.13.2","poolName":"p"}]}`, 200, "t0k3n delete floatingips "},
+		{"POST", "/v1/pool", `{"name":"blue","size":1}`, 200, "t0k3n update pools "},
+		{"DELETE", "/v1/pool/blue", ``, 200, "t0k3n delete pools blue"},
+		{"DELETE", "/v1/pool/a%2Fb%20c", ``, 404, "t0k3n delete pools a/b c"},
+		{"GET", "/v1/ip", ``, 200, ""},
+		{"GET", "/v1/pool", ``, 200, ""},
+		{"HEAD", "/metrics", ``, 200, ""},
+		{"GET", "/healthz", ``, 200, ""},
+		{"DELETE", "/v1/ip", ``, 405, ""},
+		{"POST", "/v1/nothing", `{}`, 404, ""},
+	} {
+		resp, text := raw(t, c.method, server.URL+c.path, c.body, bearer)
+		if asked := j.last(); resp.StatusCode != c.code || asked != c.asks {
+			t.Errorf("%s %s: %d %s, asks %q; want %d and %q", c.method, c.path, resp.StatusCode, text, asked, c.code, c.asks)
+		}
+	}
+}
+
+// TestAuthorizeRefusals: the answer to each kind of no; nothing is written.
+func TestAuthorizeRefusals(t *testing.T) {
+	b := newBed(t, fixture)
+	before := b.replica.View().Position().Head.Seq
+	for name, c := range map[string]struct {
+		header string
+		err    error
+		code   int
+		says   string
+		asks   bool
+	}{
+		"no token":           {"", nil, 401, "Authorization: Bearer TOKEN", false},
+		"an empty token":     {"Bearer  ", nil, 401, "Authorization: Bearer TOKEN", false},
+		"another scheme":     {"Basic amFuZTp4", nil, 401, "Authorization: Bearer TOKEN", false},
+		"a bad token":        {"bearer x", unauthenticated{errors.New("it has expired")}, 401, "it has expired", true},
+		"no right":           {"Bearer x", forbidden{errors.New("jane may not create floatingips")}, 403, "jane may not create floatingips", true},
+		"nobody to ask":      {"Bearer x", errors.New("connection refused"), 503, "connection refused", true},
+		"a wrapped bad one":  {"Bearer x", errors.Join(unauthenticated{errors.New("it has expired")}), 401, "it has expired", true},
+		"a wrapped no right": {"Bearer x", errors.Join(forbidden{errors.New("no rule")}), 403, "no rule", true},
+	} {
+		j := &judge{user: "jane", err: c.err}
+		server := b.authorized(j)
+		var header map[string]string
+		if c.header != "" {
+			header = map[string]string{"Authorization": c.header}
+		}
+		resp, text := raw(t, http.MethodPut, server.URL+"/v1/ip/10.173.13.2", `{"poolName":"p"}`, header)
+		if resp.StatusCode != c.code || !strings.Contains(text, c.says) || !strings.Contains(text, `"message"`) || (j.last() != "") != c.asks {
+			t.Errorf("%s: %d %s, want %d and %q", name, resp.StatusCode, text, c.code, c.says)
+		}
+		if challenge := resp.Header.Get("WWW-Authenticate"); (challenge == "Bearer") != (c.code == http.StatusUnauthorized) {
+			t.Errorf("%s: WWW-Authenticate %q", name, challenge)
+		}
+	}
+	if after := b.replica.View().Position().Head.Seq; after != before {
+		t.Errorf("the log went from %d to %d", before, after)
+	}
+}
+
+// TestAuthorizeEveryWrite: each write of the document is refused without a token and asked about with one, so that none that
+// is added later is forgotten.
+func TestAuthorizeEveryWrite(t *testing.T) {
+	b := newBed(t, fixture)
+	j := &judge{err: forbidden{errors.New("no")}}
+	server := b.authorized(j)
+	var document struct{ Paths map[string]map[string]any }
+	ask(t, http.MethodGet, server.URL+"/openapi.json", "", &document)
+	writes := 0
+	for path, methods := range document.Paths {
+		for method := range methods {
+			if method == "get" {
+				continue
+			}
+			writes++
+			url := server.URL + strings.NewReplacer("{ip}", "10.0.70.4", "{name}", "p").Replace(path)
+			if resp, text := raw(t, strings.ToUpper(method), url, `{}`, nil); resp.StatusCode != http.StatusUnauthorized {
+				t.Errorf("%s %s without a token: %d %s", method, path, resp.StatusCode, text)
+			}
+			if resp, text := raw(t, strings.ToUpper(method), url, `{}`, bearer); resp.StatusCode != http.StatusForbidden || j.last() == "" {
+				t.Errorf("%s %s: %d %s; give it a line in acts", method, path, resp.StatusCode, text)
+			}
+		}
+	}
+	if writes < 4 {
+		t.Errorf("only %d writes were found", writes)
+	}
+}
+
+// TestAuthorizeCause: the log says who asked, if that is known.
+func TestAuthorizeCause(t *testing.T) {
+	b := newBed(t, fixture)
+	j := &judge{user: "system:serviceaccount:ops:ann"}
+	server := b.authorized(j)
+	raw(t, http.MethodPut, server.URL+"/v1/ip/10.173.13.2", `{"poolName":"p"}`, bearer)
+	if cause := newestCause(t, b.log); !strings.HasPrefix(cause, "rest-") || !strings.HasSuffix(cause, " by system:serviceaccount:ops:ann") {
+		t.Errorf("reserved: %q", cause)
+	}
+	raw(t, http.MethodPost, server.URL+"/v1/ip", `{"ips":[{"ip":"10.173.13.2","poolName":"p"}]}`, bearer)
+	if cause := newestCause(t, b.log); !strings.HasSuffix(cause, " by system:serviceaccount:ops:ann") {
+		t.Errorf("released: %q", cause)
+	}
+	j.user = strings.Repeat("ä", 1000)
+	raw(t, http.MethodPost, server.URL+"/v1/pool", `{"name":"blue","size":1}`, bearer)
+	if cause := newestCause(t, b.log); len(cause) > 400 || !strings.HasSuffix(cause, "ä...") {
+		t.Errorf("a long name: %q", cause)
+	}
+	ask(t, http.MethodPost, b.rest.URL+"/v1/pool", `{"name":"blue","size":2}`, nil)
+	if cause := newestCause(t, b.log); !strings.HasPrefix(cause, "rest-") || strings.Contains(cause, " by ") {
+		t.Errorf("without an Authorizer: %q", cause)
+	}
+	if user := extender.UserOf(t.Context()); user != "" {
+		t.Errorf("nobody is %q", user)
+	}
+}
+
+// TestAuthorizeForwarded: a follower refuses at once; what it passes on is judged again by the leader, who sees the token.
+func TestAuthorizeForwarded(t *testing.T) {
+	c := newCrew(t, 2, nil)
+	judges, servers := []*judge{{user: "jane"}, {user: "jane"}}, []*httptest.Server{}
+	for i, m := range c.members {
+		servers = append(servers, httptest.NewServer(extender.NewREST(extender.RESTConfig{
+			Replica: m.replica, Metrics: extender.NewMetrics(nil), Log: zap.NewNop(), Events: c.log, Version: "test", Forward: m.forwarder, Authorize: judges[i],
+		}).Handler()))
+		defer servers[i].Close()
+	}
+	c.holder.Store(&extender.Peer{REST: strings.TrimPrefix(servers[0].URL, "http://")})
+	c.members[1].forwarder.Forget()
+	put := func() (*http.Response, string) {
+		return raw(t, http.MethodPut, servers[1].URL+"/v1/ip/10.173.13.2", `{"poolName":"p"}`, bearer)
+	}
+	if resp, text := put(); resp.StatusCode != http.StatusOK {
+		t.Fatal(resp.StatusCode, text)
+	}
+	for i, j := range judges {
+		if asked := j.last(); asked != "t0k3n create floatingips 10.173.13.2" {
+			t.Errorf("replica %d asked %q", i, asked)
+		}
+	}
+	if cause := newestCause(t, c.log); !strings.HasSuffix(cause, " by jane") {
+		t.Errorf("cause %q", cause)
+	}
+	judges[0].err = forbidden{errors.New("not any more")}
+	if resp, text := put(); resp.StatusCode != http.StatusForbidden || !strings.Contains(text, "not any more") {
+		t.Errorf("the leader's no: %d %s", resp.StatusCode, text)
+	}
+	judges[0].last()
+	judges[1].err = forbidden{errors.New("not here")}
+	if resp, text := put(); resp.StatusCode != http.StatusForbidden || !strings.Contains(text, "not here") || judges[0].last() != "" {
+		t.Errorf("the follower's no: %d %s", resp.StatusCode, text)
+	}
+}

@@ -1,0 +1,138 @@
+package scenarios
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"galaxy/integration/cluster/bed"
+)
+
+// leader is the replica that leads, by its port in the election.
+func (w *world) leader() *bed.IPAM {
+	w.t.Helper()
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{w.GalaxyEtcdURL}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer client.Close() //nolint:errcheck // nothing was written
+	var leads *bed.IPAM
+	w.WaitFor("one leads", 20*time.Second, func(ctx context.Context) error {
+		answer, err := client.Get(ctx, "/galaxy/v1/lease/leader")
+		if err != nil || len(answer.Kvs) == 0 {
+			return fmt.Errorf("nobody leads: %w", err)
+		}
+		var holder struct{ Address string }
+		if err := json.Unmarshal(answer.Kvs[0].Value, &holder); err != nil {
+			return err
+		}
+		for _, ipam := range w.ipams {
+			if ipam.URL == "http://"+holder.Address {
+				leads = ipam
+				return nil
+			}
+		}
+		return fmt.Errorf("%s leads, and is none of ours", holder.Address)
+	})
+	return leads
+}
+
+// Three replicas, and the leader is killed in the midst of a burst of 500 pods: all run, none twice with one address, and nothing
+// that was said to be so is lost. Then it is killed again and again while pods come and go.
+func TestLeaderKilledInBurst(t *testing.T) {
+	w := newWorld(t, settings{nodes: [3]int{60, 60, 0}, replicas: 3})
+	first := w.leader()
+	web := bed.NewDeployment("default", "web", 500, bed.WithAddress())
+	start := time.Now()
+	w.Create(web)
+	w.WaitFor("the burst is under way", time.Minute, func(context.Context) error {
+		if n := runningIn(w.Pods("default", "")); n < 50 {
+			return fmt.Errorf("%d pods run", n)
+		}
+		return nil
+	})
+	first.Kill()
+	killed := time.Now()
+	second := w.leader()
+	for second == first { // until its lease has ended
+		time.Sleep(50 * time.Millisecond)
+		second = w.leader()
+	}
+	took := time.Since(killed)
+	w.WaitPodsRunning("default", bed.Selector("web"), 500, 2*time.Minute)
+	t.Logf("another leads after %s; all 500 pods run after %s", took.Round(10*time.Millisecond), time.Since(start).Round(10*time.Millisecond))
+	if most := 6 * time.Second; took > most {
+		t.Errorf("it took two lease periods, %s, and more until another led: %s", most, took)
+	}
+	w.agree()
+	first.Start()
+	sticky := bed.NewDeployment("default", "sticky", 30, bed.WithAddress(), immutable())
+	w.Create(sticky)
+	for round := range 3 {
+		w.Scale(sticky, int32(10+round*10))
+		w.leader().Kill()
+		w.Scale(web, int32(400-round*100))
+		time.Sleep(2 * time.Second)
+		for _, ipam := range w.ipams {
+			if !ipam.Running() {
+				ipam.Start()
+			}
+		}
+	}
+	w.WaitPodsRunning("default", bed.Selector("web"), 200, 2*time.Minute)
+	w.WaitPodsRunning("default", bed.Selector("sticky"), 30, 2*time.Minute)
+	w.waitHeld("sticky", 30)
+	w.agree()
+}
+
+// The replicas are replaced one by one, as a rollout does it, while pods are scheduled: no request of the scheduler fails that
+// is repeated once.
+func TestRollingUpgrade(t *testing.T) {
+	w := newWorld(t, settings{nodes: [3]int{30, 30, 0}, replicas: 3})
+	stop := make(chan struct{})
+	done := make(chan int)
+	go func() {
+		n := 0
+		for ; ; n++ {
+			select {
+			case <-stop:
+				done <- n
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+			p := bed.NewPod("default", fmt.Sprintf("p-%d", n), bed.WithAddress(), bed.WithLabel(bed.AppLabel, "stream"))
+			w.Create(p)
+		}
+	}()
+	time.Sleep(time.Second)
+	for _, ipam := range w.ipams {
+		ipam.Restart()
+		time.Sleep(time.Second)
+	}
+	close(stop)
+	n := <-done
+	pods := w.WaitPodsRunning("default", bed.Selector("stream"), n, time.Minute)
+	w.agree()
+	failed := 0
+	events, err := w.events(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults := map[string]int{}
+	for _, e := range events {
+		if e.Reason == "FailedScheduling" {
+			faults[e.InvolvedObject.Name] += max(int(e.Count), 1)
+		}
+	}
+	for name, times := range faults {
+		if times > 1 {
+			failed++
+			t.Errorf("pod %s was refused %d times", name, times)
+		}
+	}
+	t.Logf("%d pods, of which %d needed a second attempt", len(pods), len(faults)-failed)
+}
