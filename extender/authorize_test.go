@@ -97,6 +97,7 @@ func TestAuthorizeQuestions(t *testing.T) {
 		{"POST", "/v1/pool", `{"name":"blue","size":1}`, 200, "t0k3n update pools "},
 		{"DELETE", "/v1/pool/blue", ``, 200, "t0k3n delete pools blue"},
 		{"DELETE", "/v1/pool/a%2Fb%20c", ``, 404, "t0k3n delete pools a/b c"},
+		{"DELETE", "/v1/pool/a%252Fb", ``, 404, "t0k3n delete pools a%2Fb"},
 		{"GET", "/v1/ip", ``, 200, ""},
 		{"GET", "/v1/pool", ``, 200, ""},
 		{"HEAD", "/metrics", ``, 200, ""},

@@ -149,10 +149,6 @@ func (f *Forwarder) wrap(e errand, local http.Handler, needs func(*http.Request)
 			local.ServeHTTP(w, r)
 			return
 		}
-		if passedOn(r) && !f.Replica.Leading() {
-			f.refuse(w)
-			return
-		}
 		if e.within > 0 {
 			ctx, cancel := context.WithTimeout(r.Context(), e.within)
 			defer cancel()
@@ -196,7 +192,7 @@ func hold(w http.ResponseWriter, r *http.Request, limit int64, into *bytes.Buffe
 
 // carry has the request answered by who leads, whoever that is and becomes, until its time is up.
 func (f *Forwarder) carry(w http.ResponseWriter, r *http.Request, e errand, body []byte, local http.Handler) {
-	last := error(allocator.ErrNotLeader)
+	last := allocator.ErrNotLeader
 	for pause := f.Pause; ; pause = min(2*pause, longestPause*f.Pause) {
 		if f.Replica.Leading() {
 			if f.serveHere(w, r, body, local) {
@@ -207,7 +203,9 @@ func (f *Forwarder) carry(w http.ResponseWriter, r *http.Request, e errand, body
 			if err == nil {
 				return
 			}
-			last = err
+			if r.Context().Err() == nil || last == allocator.ErrNotLeader { // that an attempt was cut short says less than the one before
+				last = err
+			}
 		}
 		if passedOn(r) {
 			f.refuse(w)

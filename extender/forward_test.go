@@ -263,7 +263,7 @@ func TestForwardDeposed(t *testing.T) {
 
 // TestForwardDirectory: requests that wait for a leader share the reads of who leads.
 func TestForwardDirectory(t *testing.T) {
-	c := newCrew(t, 2, nil)
+	c := newCrew(t, 2, func(_ *extender.SchedulerConfig, f *extender.ForwarderConfig) { f.Recheck = time.Minute })
 	c.holder.Store(nil)
 	c.members[0].follow()
 	c.members[1].forwarder.Forget()
@@ -430,7 +430,7 @@ func TestForwardCut(t *testing.T) {
 
 // TestForwardHangs: a leader that says nothing is waited for while it leads, and no longer.
 func TestForwardHangs(t *testing.T) {
-	for _, next := range []string{"another", "this one"} {
+	for _, next := range []string{"another", "this one", "this one, though its key cannot be read"} {
 		t.Run(next, func(t *testing.T) {
 			c := newCrew(t, 2, nil)
 			asked, free := make(chan struct{}, 100), make(chan struct{})
@@ -452,7 +452,15 @@ func TestForwardHangs(t *testing.T) {
 			if len(asked) > 0 {
 				t.Error("a leader that takes its time was asked twice")
 			}
-			c.elect(c.members[map[string]int{"another": 0, "this one": 1}[next]])
+			hanging := c.holder.Load()
+			if next == "another" {
+				c.elect(c.members[0])
+			} else {
+				c.elect(c.members[1])
+			}
+			if strings.Contains(next, "cannot") {
+				c.holder.Store(hanging)
+			}
 			<-done
 			if !c.bound(1) {
 				t.Error("the pod is not bound")
@@ -475,12 +483,18 @@ func TestForwardLookAlike(t *testing.T) {
 	}
 }
 
-// TestForwardKeepsConnections: requests one after the other share one connection to the leader.
+// TestForwardKeepsConnections: requests one after the other share one connection, also after refusals.
 func TestForwardKeepsConnections(t *testing.T) {
 	c := newCrew(t, 2, nil)
 	var remotes sync.Map
+	var asked atomic.Int64
 	c.stub(func(w http.ResponseWriter, r *http.Request) {
 		remotes.Store(r.RemoteAddr, true)
+		if asked.Add(1)%2 == 1 {
+			w.Header().Set("X-Galaxy-Not-Leader", "stub")
+			http.Error(w, "not now", http.StatusServiceUnavailable)
+			return
+		}
 		_, _ = io.WriteString(w, `{"Error":""}`)
 	})
 	for range 10 {
@@ -492,5 +506,26 @@ func TestForwardKeepsConnections(t *testing.T) {
 	remotes.Range(func(k, _ any) bool { all = append(all, k.(string)); return true })
 	if slices.Sort(all); len(all) != 1 {
 		t.Errorf("connections %v", all)
+	}
+}
+
+// deadlined notes how long a body may take to arrive.
+type deadlined struct {
+	*httptest.ResponseRecorder
+	set []time.Time
+}
+
+func (d *deadlined) SetReadDeadline(t time.Time) error {
+	d.set = append(d.set, t)
+	return nil
+}
+
+// TestForwardSlowBody: a body has to arrive in time, but that time does not end the wait for a leader.
+func TestForwardSlowBody(t *testing.T) {
+	c := newCrew(t, 1, nil)
+	answer := &deadlined{ResponseRecorder: httptest.NewRecorder()}
+	c.members[0].rest.Config.Handler.ServeHTTP(answer, httptest.NewRequest(http.MethodPost, "/v1/pool", strings.NewReader(`{"name":"p","size":1}`)))
+	if answer.Code != http.StatusOK || len(answer.set) != 2 || time.Until(answer.set[0]) > 30*time.Second || !answer.set[1].IsZero() {
+		t.Errorf("%d %s, deadlines %v", answer.Code, answer.Body, answer.set)
 	}
 }

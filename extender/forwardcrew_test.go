@@ -77,6 +77,9 @@ func newCrew(t *testing.T, size int, tune func(*extender.SchedulerConfig, *exten
 	if _, err := c.members[0].replica.Do(t.Context(), "test", allocator.Configure{Source: "test", Subnets: subnets}); err != nil {
 		t.Fatal(err)
 	}
+	for _, m := range c.members {
+		m.caughtUp()
+	}
 	return c
 }
 
@@ -97,7 +100,7 @@ func newMember(c *crew, tune func(*extender.SchedulerConfig, *extender.Forwarder
 			return extender.Peer{}, errNobody
 		}}
 	cluster := func() extender.Cluster { return c.set }
-	scheduling := extender.SchedulerConfig{Replica: m.replica, Cluster: cluster, Log: zap.NewNop()}
+	scheduling := extender.SchedulerConfig{Replica: m.replica, Cluster: cluster, Log: zap.NewNop(), Timeout: 30 * time.Second}
 	if tune != nil {
 		tune(&scheduling, &forwarding)
 	}

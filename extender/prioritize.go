@@ -46,6 +46,16 @@ func (s *Scheduler) scores(a *args) func(place) int {
 	}
 }
 
+// equals reports whether all nodes have one score.
+func equals(a *args, score func(place) int) bool {
+	for i := range a.nodes {
+		if score(a.nodes[i].at) != score(a.nodes[0].at) {
+			return false
+		}
+	}
+	return true
+}
+
 // unheld counts the addresses of subnets that nobody holds, at most math.MaxUint64.
 func unheld(view *projections.View, subnets []int) uint64 {
 	var sum uint64
@@ -58,13 +68,21 @@ func unheld(view *projections.View, subnets []int) uint64 {
 	return sum
 }
 
-// appendScores writes a HostPriorityList.
+// appendScores writes a HostPriorityList. Nodes without a score are left out, as the scheduler takes them for 0; and so are
+// all when none is better than another, since a list of a thousand equals costs the scheduler more than it tells.
 func appendScores(out []byte, a *args, score func(place) int) []byte {
+	if equals(a, score) {
+		return append(out, `[]`...)
+	}
 	out = append(out, '[')
-	for i := range a.nodes {
-		if i > 0 {
+	for i, sep := 0, false; i < len(a.nodes); i++ {
+		if score(a.nodes[i].at) == 0 {
+			continue
+		}
+		if sep {
 			out = append(out, ',')
 		}
+		sep = true
 		out = append(out, `{"Host":`...)
 		if a.whole {
 			out = appendText(out, a.nodes[i].name)

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"go.uber.org/zap"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 
 	"galaxy/reconciler/mirror"
 )
@@ -19,8 +22,14 @@ func (p *program) mirror(ctx context.Context) error {
 	if err := mirror.AwaitInstalled(ctx, p.clients.Dynamic); err != nil {
 		return nil // ctx has ended
 	}
+	config := rest.CopyConfig(p.restConfig)
+	config.QPS, config.Burst = p.options.mirrorQPS, max(int(p.options.mirrorQPS), 1)
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("client for the mirror: %w", err)
+	}
 	m := mirror.New(mirror.Config{
-		Replica: p.replica, Client: p.clients.Dynamic, Log: p.logger, Report: p.cluster.Report, Fault: p.metrics.Reconcile,
+		Replica: p.replica, Client: client, Log: p.logger, Report: p.cluster.Report, Fault: p.metrics.Reconcile,
 	})
 	return m.Run(ctx)
 }

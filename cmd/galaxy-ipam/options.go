@@ -44,6 +44,7 @@ type options struct {
 	claimTTL        time.Duration
 	publishCapacity bool
 	authorizeWrites bool
+	mirrorQPS       float32
 	tls             extender.TLSFiles
 
 	reuseDelay    time.Duration
@@ -122,6 +123,7 @@ func (o *options) add(flags *pflag.FlagSet) {
 
 	o.api.Add(flags)
 	flags.Float32Var(&o.kubeQPS, "kube-api-qps", 1000, "requests a second to the API server")
+	flags.Float32Var(&o.mirrorQPS, "mirror-qps", 25, "FloatingIP and Pool objects written a second: they only show the log, and must not slow the scheduling of pods down")
 	flags.StringVar(&o.advertise, "advertise-address", "", "address at which the other replicas reach this one; default $POD_IP, else --bind, else the first address of this host")
 	flags.BoolVar(&o.publishCapacity, "publish-capacity", true, "show on Node objects how many pods with addresses may run there; not when a cloud provider does that")
 
@@ -200,8 +202,8 @@ func (o *options) check() error {
 		return usage("TLS needs both --tls-cert and --tls-key")
 	case o.claimTTL < 2*time.Second || o.claimTTL > time.Hour:
 		return usage("--claim-ttl %s: want 2s to 1h", o.claimTTL)
-	case o.kubeQPS <= 0:
-		return usage("--kube-api-qps %g: want a number above 0", o.kubeQPS)
+	case o.kubeQPS <= 0 || o.mirrorQPS <= 0:
+		return usage("--kube-api-qps %g, --mirror-qps %g: want numbers above 0", o.kubeQPS, o.mirrorQPS)
 	case o.port < 0 || o.port > 65535 || o.apiPort < 0 || o.apiPort > 65535:
 		return usage("--port %d, --api-port %d: want 0 to 65535", o.port, o.apiPort)
 	case o.leaseDuration < 2*time.Second || o.leaseDuration > 10*time.Minute:

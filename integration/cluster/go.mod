@@ -6,6 +6,8 @@ replace galaxy => ../..
 
 require (
 	galaxy v0.0.0-00010101000000-000000000000
+	github.com/prometheus/client_model v0.6.3
+	github.com/prometheus/common v0.72.0
 	go.etcd.io/etcd/client/v3 v3.7.3
 	google.golang.org/grpc v1.85.0
 	k8s.io/api v0.37.2

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
@@ -33,7 +34,11 @@ type Clients struct {
 // NewClients makes the clients for an API server.
 func NewClients(config *rest.Config) (Clients, error) {
 	var c Clients
-	kubeClient, err := kubernetes.NewForConfig(config)
+	// Kubernetes' own objects have a quicker encoding, which costs the API server and us a fraction of JSON.
+	quick := rest.CopyConfig(config)
+	quick.ContentType = runtime.ContentTypeProtobuf
+	quick.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	kubeClient, err := kubernetes.NewForConfig(quick)
 	if err != nil {
 		return c, fmt.Errorf("client of the API server: %w", err)
 	}
@@ -41,7 +46,7 @@ func NewClients(config *rest.Config) (Clients, error) {
 	if c.Dynamic, err = dynamic.NewForConfig(config); err != nil {
 		return c, fmt.Errorf("dynamic client of the API server: %w", err)
 	}
-	if c.Metadata, err = metadata.NewForConfig(config); err != nil {
+	if c.Metadata, err = metadata.NewForConfig(metadata.ConfigFor(config)); err != nil {
 		return c, fmt.Errorf("metadata client of the API server: %w", err)
 	}
 	return c, nil

@@ -56,7 +56,7 @@ func (w *world) mirrored() map[string]*unstructured.Unstructured {
 	return objects
 }
 
-func example(t *testing.T, name string) string {
+func example(t testing.TB, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "..", "deploy", "examples", name))
 	if err != nil {

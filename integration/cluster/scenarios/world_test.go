@@ -41,7 +41,7 @@ const lease = "3s"
 // world is a cluster with galaxy-ipam in it.
 type world struct {
 	*bed.Bed
-	t     *testing.T
+	t     testing.TB
 	ipams []*bed.IPAM
 }
 
@@ -55,7 +55,7 @@ type settings struct {
 }
 
 // newWorld starts a cluster with as many galaxy-ipam, each with the rights that deploy/ gives it and no others.
-func newWorld(t *testing.T, s settings) *world {
+func newWorld(t testing.TB, s settings) *world {
 	t.Helper()
 	if s.options.Extender == nil {
 		s.options.Extender = &bed.Extender{Accounted: true}
@@ -120,7 +120,7 @@ func (w *world) configure(subnets string) {
 }
 
 // manifests are files of deploy/base, in the namespace that they are meant for.
-func manifests(t *testing.T, names ...string) string {
+func manifests(t testing.TB, names ...string) string {
 	t.Helper()
 	var all []string
 	for _, name := range names {
@@ -133,7 +133,7 @@ func manifests(t *testing.T, names ...string) string {
 	return strings.Join(all, "\n---\n")
 }
 
-func crds(t *testing.T) string {
+func crds(t testing.TB) string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("..", "..", "..", "deploy", "crd", "*.yaml"))
 	if err != nil {

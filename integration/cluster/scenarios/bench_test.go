@@ -1,0 +1,201 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/workqueue"
+
+	"galaxy/integration/cluster/bed"
+)
+
+// rounds is how often two things are measured in turn, so that what else the machine does hits both.
+const rounds = 3
+
+// burst lets the scheduler see n pods at once, and returns how long it takes until all are bound. They are gone after.
+func (w *world) burst(name string, n int, edits func(i int) []bed.PodEdit) time.Duration {
+	w.t.Helper()
+	w.Scheduler.Pause()
+	workqueue.ParallelizeUntil(w.t.Context(), 32, n, func(i int) {
+		p := bed.NewPod("default", fmt.Sprintf("%s-%d", name, i), append(edits(i), bed.WithLabel(bed.AppLabel, name))...)
+		if _, err := w.Client.CoreV1().Pods("default").Create(w.t.Context(), p, metav1.CreateOptions{}); err != nil {
+			w.t.Error(err)
+		}
+	})
+	start := time.Now()
+	w.Scheduler.Continue()
+	for bound := 0; bound < n; {
+		time.Sleep(20 * time.Millisecond)
+		list, err := w.Client.CoreV1().Pods("default").List(w.t.Context(), metav1.ListOptions{LabelSelector: bed.Selector(name), ResourceVersion: "0"})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		bound = 0
+		for i := range list.Items {
+			if list.Items[i].Spec.NodeName != "" {
+				bound++
+			}
+		}
+		if time.Since(start) > 2*time.Minute {
+			w.t.Fatalf("%s: %d of %d pods are bound", name, bound, n)
+		}
+	}
+	took := time.Since(start)
+	if err := w.Client.CoreV1().Pods("default").DeleteCollection(w.t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: bed.Selector(name)}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.WaitPodsGone("default", bed.Selector(name), 2*time.Minute)
+	w.WaitFor("their addresses are given back", time.Minute, func(context.Context) error {
+		if held := w.held(func(r row) bool { return strings.HasPrefix(r.PodName, name+"-") }); len(held) > 0 {
+			return fmt.Errorf("%d are held", len(held))
+		}
+		return nil
+	})
+	return took
+}
+
+func always(edits ...bed.PodEdit) func(int) []bed.PodEdit {
+	return func(int) []bed.PodEdit { return slices.Clone(edits) }
+}
+
+func median(all []float64) float64 {
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+// against measures two bursts in turn, and reports the rate of the first and its ratio to the second.
+func (w *world) against(b *testing.B, n int, this, other func(int) []bed.PodEdit) {
+	var rates, ratios []float64
+	for b.Loop() {
+		for round := range rounds {
+			o := w.burst(fmt.Sprintf("other%d", round), n, other)
+			t := w.burst(fmt.Sprintf("this%d", round), n, this)
+			rates, ratios = append(rates, float64(n)/t.Seconds()), append(ratios, o.Seconds()/t.Seconds())
+		}
+	}
+	b.ReportMetric(median(rates), "pods/s")
+	b.ReportMetric(median(ratios), "ratio")
+}
+
+// A burst of 500 pods on 1,000 nodes: with addresses, through the extender, against the same pods without.
+func BenchmarkBurst(b *testing.B) {
+	w := newWorld(b, settings{nodes: [3]int{500, 500, 0}})
+	w.burst("warm", 100, always(bed.WithAddress()))
+	before := w.histograms()
+	w.against(b, 500, always(bed.WithAddress()), always())
+	after := w.histograms()
+	for _, verb := range []string{"filter", "bind"} {
+		for _, q := range []float64{0.5, 0.99} {
+			b.ReportMetric(1e3*quantile(before[verb], after[verb], q), fmt.Sprintf("%s-p%.0f-ms", verb, q*100))
+		}
+	}
+}
+
+// 500 pods ask at once for addresses of a subnet that has just 500, against one that has plenty.
+func BenchmarkExactFit(b *testing.B) {
+	exact := `[{"nodeSubnets":["10.10.0.0/16"],"ips":["10.20.0.2~10.20.1.245"],"subnet":"10.20.0.0/21","gateway":"10.20.7.254"},
+	           {"nodeSubnets":["10.11.0.0/16"],"ips":["10.21.0.2~10.21.7.250"],"subnet":"10.21.0.0/21","gateway":"10.21.7.254"}]`
+	w := newWorld(b, settings{nodes: [3]int{200, 200, 0}, subnets: exact})
+	w.burst("warm", 100, always(bed.WithAddress()))
+	w.against(b, 500, always(bed.WithAddress(), inNetwork(0)), always(bed.WithAddress(), inNetwork(1)))
+}
+
+// Each of 1,000 nodes asks for its first address at once, against 1,000 pods without an address that are bound to the same nodes.
+func BenchmarkFirstAddresses(b *testing.B) {
+	w := newWorld(b, settings{nodes: [3]int{500, 500, 0}})
+	pinned := func(edits ...bed.PodEdit) func(int) []bed.PodEdit {
+		return func(i int) []bed.PodEdit {
+			node := fmt.Sprintf("n%d-%d", i/500, i%500)
+			return append(slices.Clone(edits), bed.WithNodeSelector(corev1.LabelHostname, node))
+		}
+	}
+	w.against(b, 1000, pinned(bed.WithAddress()), pinned())
+}
+
+// Only 20 of 1,000 nodes have addresses, against a cluster where all have: the scheduler must not draw in vain.
+func BenchmarkFewNodes(b *testing.B) {
+	one := `[{"nodeSubnets":["10.12.0.0/16"],"ips":["10.22.0.2~10.22.7.250"],"subnet":"10.22.0.0/21","gateway":"10.22.7.254"}`
+	few := one + `]`
+	all := one + `,{"nodeSubnets":["10.10.0.0/16","10.11.0.0/16"],"ips":["10.20.0.2~10.20.7.250"],"subnet":"10.20.0.0/21","gateway":"10.20.7.254"}]`
+	w := newWorld(b, settings{nodes: [3]int{490, 490, 20}, subnets: few})
+	const pods = 300
+	var rates, ratios []float64
+	for b.Loop() {
+		for round := range rounds {
+			w.configureNodes(all, 1000)
+			o := w.burst(fmt.Sprintf("all%d", round), pods, always(bed.WithAddress()))
+			w.configureNodes(few, 20)
+			t := w.burst(fmt.Sprintf("few%d", round), pods, always(bed.WithAddress()))
+			rates, ratios = append(rates, pods/t.Seconds()), append(ratios, o.Seconds()/t.Seconds())
+		}
+	}
+	b.ReportMetric(median(rates), "pods/s")
+	b.ReportMetric(median(ratios), "ratio")
+}
+
+// configureNodes puts subnets in force, and waits until as many nodes show that they have addresses.
+func (w *world) configureNodes(subnets string, want int) {
+	w.t.Helper()
+	w.configure(subnets)
+	w.WaitFor(fmt.Sprintf("%d nodes have addresses", want), time.Minute, func(ctx context.Context) error {
+		nodes, err := w.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		n := 0
+		for i := range nodes.Items {
+			if quantity := nodes.Items[i].Status.Capacity[bed.Resource]; !quantity.IsZero() {
+				n++
+			}
+		}
+		if n != want {
+			return fmt.Errorf("%d have", n)
+		}
+		return nil
+	})
+}
+
+// histograms are how long galaxy-ipam took for each verb so far.
+func (w *world) histograms() map[string]*dto.Histogram {
+	w.t.Helper()
+	response, err := http.Get(w.api() + "/metrics")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer response.Body.Close() //nolint:errcheck // it was read to its end
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(response.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	all := map[string]*dto.Histogram{}
+	for _, m := range families["galaxy_schedule_latency"].GetMetric() {
+		all[m.GetLabel()[0].GetValue()] = m.GetHistogram()
+	}
+	return all
+}
+
+// quantile is the upper bound of the bucket in which a quantile lies, of what came between two scrapes.
+func quantile(before, after *dto.Histogram, q float64) float64 {
+	total := after.GetSampleCount() - before.GetSampleCount()
+	for i, bucket := range after.GetBucket() {
+		seen := bucket.GetCumulativeCount()
+		if i < len(before.GetBucket()) {
+			seen -= before.GetBucket()[i].GetCumulativeCount()
+		}
+		if float64(seen) >= q*float64(total) {
+			return bucket.GetUpperBound()
+		}
+	}
+	return -1
+}
