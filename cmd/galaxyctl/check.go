@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"galaxy/allocator"
 	"galaxy/cmd/internal/apiserver"
@@ -17,6 +18,7 @@ import (
 	"galaxy/eventlog/etcdlog"
 	"galaxy/kube/live"
 	"galaxy/reconciler"
+	"galaxy/reconciler/mirror"
 )
 
 // comparison is the command check.
@@ -90,19 +92,21 @@ func (c *comparison) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer end()
-	found := r.Check()
-	rows := make([]checked, len(found))
+	var rows []checked
+	for _, d := range r.Check() {
+		rows = append(rows, c.mend(d.What, d.Mend, func() error { return r.Mend(ctx, d) }))
+	}
+	// Objects come after: what was mended in the log is already shown there.
+	shown, err := mirror.Check(ctx, clients.Dynamic, r.Replica.View())
+	if err != nil && !apierrors.IsNotFound(err) { // a cluster need not have the custom resources
+		return err
+	}
+	for _, d := range shown {
+		rows = append(rows, c.mend(d.What, d.Mend, func() error { return d.Repair(ctx, clients.Dynamic) }))
+	}
 	open := 0
-	for i, d := range found {
-		rows[i] = checked{What: d.What, Mend: d.Mend}
-		if c.repair && d.Mend != "" {
-			if err := r.Mend(ctx, d); err != nil {
-				rows[i].Fault = err.Error()
-			} else {
-				rows[i].Done = true
-			}
-		}
-		if !rows[i].Done {
+	for _, row := range rows {
+		if !row.Done {
 			open++
 		}
 	}
@@ -113,6 +117,20 @@ func (c *comparison) run(cmd *cobra.Command) error {
 		return errDiffers
 	}
 	return nil
+}
+
+// mend carries out what mends a difference, if that is wanted.
+func (c *comparison) mend(what, how string, mend func() error) checked {
+	row := checked{What: what, Mend: how}
+	if !c.repair || how == "" {
+		return row
+	}
+	if err := mend(); err != nil {
+		row.Fault = err.Error()
+	} else {
+		row.Done = true
+	}
+	return row
 }
 
 // prepare reads the log and the cluster. A check that repairs decides for itself; the log sees to it that no two do at once.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -98,9 +99,37 @@ func TestMirror(t *testing.T) {
 	w.poolObjects()
 	w.mirrored()
 	w.agree()
+	w.rights()
 	if out, err := w.Galaxyctl("check", "--kubeconfig", w.Kubeconfig(bed.Admin), "--etcd-endpoints", w.GalaxyEtcdURL); err != nil || !strings.Contains(out, "0 differences") {
 		t.Errorf("galaxyctl check: %v\n%s", err, out)
 	}
+}
+
+// rights are needed for what changes something over REST, and for nothing else.
+func (w *world) rights() {
+	w.t.Helper()
+	admin := w.RESTConfig.BearerToken
+	defer func() { w.RESTConfig.BearerToken = admin }()
+	for token, want := range map[string]int{"": 401, "no-token": 401, w.token("default", "default"): 403, admin: 200} {
+		w.RESTConfig.BearerToken = token
+		if status, answer := w.rest("POST", "/v1/pool", `{"name":"rights","size":0}`); status != want {
+			w.t.Errorf("with the token %.10q: %d %s, want %d", token, status, answer, want)
+		}
+		if status, _ := w.rest("GET", "/v1/ip", ""); status != 200 {
+			w.t.Errorf("a read with the token %.10q: %d", token, status)
+		}
+	}
+	w.RESTConfig.BearerToken = admin
+	w.rest("DELETE", "/v1/pool/rights", "")
+}
+
+func (w *world) token(namespace, account string) string {
+	w.t.Helper()
+	answer, err := w.Client.CoreV1().ServiceAccounts(namespace).CreateToken(w.t.Context(), account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return answer.Status.Token
 }
 
 func (w *world) reservations() {

@@ -1,0 +1,68 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
+
+	api "galaxy/kube/galaxyv1alpha1"
+	"galaxy/projections"
+)
+
+// Difference is a FloatingIP object that does not show what the log says.
+type Difference struct {
+	What string // in words
+	Mend string
+	have *api.FloatingIP      // nil: there is none
+	want *projections.Address // nil: there should be none
+}
+
+// Check compares the objects with the log. An administrator's wish that the log does not know yet is no difference.
+func Check(ctx context.Context, client dynamic.Interface, view *projections.View) ([]Difference, error) {
+	list, err := client.Resource(api.FloatingIPs).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list FloatingIP objects: %w", err)
+	}
+	have := map[string]*api.FloatingIP{}
+	var found []Difference
+	for i := range list.Items {
+		object, err := toFloatingIP(&list.Items[i])
+		if err != nil {
+			return nil, fmt.Errorf("FloatingIP %s: %w", list.Items[i].GetName(), err)
+		}
+		have[object.Name] = object
+		addr, ok := AddressOf(object.Name)
+		if ok && view.Address(addr) == nil && !IsReservation(object) {
+			found = append(found, Difference{What: "FloatingIP " + object.Name + " is there, and nobody holds the address", Mend: "delete the object", have: object})
+		}
+	}
+	for a := range view.Addresses(netip.Addr{}) {
+		object := have[NameOf(a.Addr)]
+		switch {
+		case object == nil:
+			found = append(found, Difference{What: fmt.Sprintf("%s is held for %s, and has no FloatingIP object", a.Addr, a.Owner.Describe()), Mend: "make the object", want: a})
+		case !Shows(object, a):
+			found = append(found, Difference{What: fmt.Sprintf("FloatingIP %s does not show what the log says of it (event %d)", object.Name, a.Seq), Mend: "write the object", have: object, want: a})
+		}
+	}
+	return found, nil
+}
+
+// Repair writes the object of a difference as it should be.
+func (d Difference) Repair(ctx context.Context, client dynamic.Interface) error {
+	s := &store[*api.FloatingIP]{client: client, resource: api.FloatingIPs}
+	switch {
+	case d.have == nil && d.want == nil:
+		return errors.New("there is nothing to repair")
+	case d.want == nil:
+		return s.remove(ctx, d.have)
+	case d.have == nil:
+		return s.create(ctx, Want(d.want))
+	default:
+		return s.update(ctx, mend(d.have, d.want))
+	}
+}
