@@ -61,6 +61,7 @@ type LimitError struct {
 	Share ipam.Owner // the app or the pool
 	Used  int
 	Limit int
+	Surge int // of Limit: what an app may have more than its replicas while it rolls out
 }
 
 func (e *LimitError) Error() string {
@@ -69,6 +70,10 @@ func (e *LimitError) Error() string {
 	}
 	if e.Limit == 0 {
 		return fmt.Sprintf("%s has no replicas or is gone from the cluster, so no address is kept for its pods; scale it up", e.Share.Describe())
+	}
+	if e.Surge > 0 {
+		return fmt.Sprintf("%s uses %d addresses and has %d replicas and a surge of %d; wait until an old pod ends and its address is freed",
+			e.Share.Describe(), e.Used, e.Limit-e.Surge, e.Surge)
 	}
 	return fmt.Sprintf("%s uses %d addresses and has %d replicas; wait until an old pod ends and its address is freed", e.Share.Describe(), e.Used, e.Limit)
 }

@@ -14,6 +14,7 @@ type quota struct {
 	held     int // held for pods or reserved
 	reserved int // waiting in the share for a pod
 	limit    int
+	surge    int // of the limit
 }
 
 // quotaOf is contract section 4.4 steps 6 and 7. A pool with a size limits all its pods, whatever their workload; without
@@ -42,6 +43,7 @@ func quotaOf(view *projections.View, pod Pod) quota {
 	if pod.Owner.Pool != "" {
 		q.held = mine.Held // what other apps of the pool hold does not count
 	}
+	q.surge = pod.Workload.Surge
 	if !pod.Workload.Exists {
 		q.limit = 0
 	}
@@ -51,7 +53,7 @@ func quotaOf(view *projections.View, pod Pod) quota {
 // check fails when the pod is beyond the limit.
 func (q quota) check() error {
 	if q.limited && q.used >= q.limit {
-		return &LimitError{Share: q.share, Used: q.used, Limit: q.limit}
+		return &LimitError{Share: q.share, Used: q.used, Limit: q.limit, Surge: q.surge}
 	}
 	return nil
 }

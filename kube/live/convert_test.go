@@ -1,0 +1,106 @@
+package live
+
+import (
+	"reflect"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"galaxy/allocator"
+	"galaxy/kube"
+)
+
+// A pod read from the API server is the one read from JSON.
+func TestPodOf(t *testing.T) {
+	yes := true
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "ns", Name: "web-7-x", UID: "u", Labels: map[string]string{"pod-template-hash": "7"},
+			Annotations:       map[string]string{kube.AnnotationReleasePolicy: "immutable", kube.AnnotationPool: "p", kube.AnnotationArgs: "{}"},
+			OwnerReferences:   []metav1.OwnerReference{{Kind: "A", Name: "a"}, {APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-7", Controller: &yes}},
+			DeletionTimestamp: &metav1.Time{},
+		},
+		Spec: corev1.PodSpec{
+			NodeName:       "n",
+			InitContainers: []corev1.Container{{}},
+			Containers:     []corev1.Container{{}, {Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{kube.ResourceIP: resource.MustParse("0")}}}},
+		},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.1"},
+	}
+	want := &kube.Pod{
+		Namespace: "ns", Name: "web-7-x", UID: "u", ReleasePolicy: "immutable", Pool: "p", Args: "{}",
+		Owner:        kube.OwnerRef{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-7", Controller: true},
+		TemplateHash: "7", Node: "n", Phase: "Running", IP: "10.0.0.1", Deleting: true, Wants: true,
+	}
+	if got := PodOf(p); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	p.Spec.InitContainers[0].Resources.Requests = p.Spec.Containers[1].Resources.Requests
+	p.Spec.Containers = p.Spec.Containers[:1]
+	if PodOf(p).Wants {
+		t.Error("an init container that asks counts")
+	}
+}
+
+// A Deployment may have its surge only while pods of an older form are there.
+func TestDeploymentOf(t *testing.T) {
+	three := int32(3)
+	percent, one := intstr.FromString("30%"), intstr.FromInt32(1)
+	deployment := func(edit func(*appsv1.Deployment)) *appsv1.Deployment {
+		d := &appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Generation: 2},
+			Spec:       appsv1.DeploymentSpec{Replicas: &three, Strategy: appsv1.DeploymentStrategy{RollingUpdate: &appsv1.RollingUpdateDeployment{MaxSurge: &percent}}},
+			Status:     appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 3, UpdatedReplicas: 1},
+		}
+		edit(d)
+		return d
+	}
+	for name, c := range map[string]struct {
+		edit  func(*appsv1.Deployment)
+		surge int
+	}{
+		"rolling out":      {func(*appsv1.Deployment) {}, 1},
+		"not seen yet":     {func(d *appsv1.Deployment) { d.Status.UpdatedReplicas, d.Status.ObservedGeneration = 3, 1 }, 1},
+		"rolled out":       {func(d *appsv1.Deployment) { d.Status.UpdatedReplicas = 3 }, 0},
+		"a pod is missing": {func(d *appsv1.Deployment) { d.Status.Replicas, d.Status.UpdatedReplicas = 2, 2 }, 0},
+		"a number":         {func(d *appsv1.Deployment) { d.Spec.Strategy.RollingUpdate.MaxSurge = &one }, 1},
+		"of ten":           {func(d *appsv1.Deployment) { ten := int32(10); d.Spec.Replicas = &ten }, 3},
+		"strict": {func(d *appsv1.Deployment) {
+			d.Annotations = map[string]string{kube.AnnotationRollout: kube.RolloutStrict}
+		}, 0},
+		"all at once":           {func(d *appsv1.Deployment) { d.Spec.Strategy.Type = appsv1.RecreateDeploymentStrategyType }, 0},
+		"no surge is said":      {func(d *appsv1.Deployment) { d.Spec.Strategy.RollingUpdate = nil }, 0},
+		"nothing is said of it": {func(d *appsv1.Deployment) { d.Spec.Strategy.RollingUpdate.MaxSurge = nil }, 0},
+		"a surge of no meaning": {func(d *appsv1.Deployment) {
+			s := intstr.FromString("many")
+			d.Spec.Strategy.RollingUpdate.MaxSurge = &s
+		}, 0},
+	} {
+		d := deployment(c.edit)
+		want := allocator.Workload{Exists: true, Scales: true, Replicas: int(*d.Spec.Replicas), Surge: c.surge}
+		if got := deploymentOf(d); got != want {
+			t.Errorf("%s: %+v, want %+v", name, got, want)
+		}
+	}
+}
+
+func TestNodeOf(t *testing.T) {
+	node := nodeOf(&corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "u"},
+		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: "a"}, {Key: kube.TaintOutOfService}}},
+		Status: corev1.NodeStatus{
+			Addresses: []corev1.NodeAddress{
+				{Type: corev1.NodeHostName, Address: "n"}, {Type: corev1.NodeInternalIP, Address: "bad"},
+				{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}, {Type: corev1.NodeInternalIP, Address: "10.0.0.2"}, {Type: corev1.NodeInternalIP, Address: "fd00::1"},
+			},
+			Capacity: corev1.ResourceList{kube.ResourceIP: resource.MustParse("500")},
+		},
+	})
+	if !node.OutOfService || node.Capacity != "500" || len(node.IPs) != 2 || node.IPs[0].String() != "10.0.0.1" {
+		t.Errorf("%+v", node)
+	}
+}
