@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -127,10 +128,26 @@ func (b *Bed) SilenceNode(name string) {
 	b.labelNode(name, nil)
 }
 
-// ReviveNode brings a node back that was cut off.
+// ReviveNode brings a node back that was cut off. As a kubelet does, it ends the pods that were deleted meanwhile: kwok only
+// notices deletions that it sees.
 func (b *Bed) ReviveNode(name string) {
 	b.t.Helper()
 	b.labelNode(name, managedValue)
+	pods, err := b.Client.CoreV1().Pods("").List(b.t.Context(), metav1.ListOptions{FieldSelector: "spec.nodeName=" + name})
+	if err != nil {
+		b.t.Fatalf("pods of node %s: %v", name, err)
+	}
+	now := int64(0)
+	for i := range pods.Items {
+		p := &pods.Items[i]
+		if p.DeletionTimestamp == nil {
+			continue
+		}
+		err := b.Client.CoreV1().Pods(p.Namespace).Delete(b.t.Context(), p.Name, metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: metav1.NewUIDPreconditions(string(p.UID))})
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			b.t.Fatalf("end pod %s of node %s: %v", p.Name, name, err)
+		}
+	}
 }
 
 func (b *Bed) labelNode(name string, value any) {
