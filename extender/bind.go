@@ -77,6 +77,9 @@ func (s *Scheduler) bind(ctx context.Context, b binding) error {
 	if err != nil {
 		return err
 	}
+	if pod.Node != "" && pod.Node != b.node { // the answer to an earlier bind was lost, and the scheduler has chosen anew
+		return &kube.BoundError{Pod: pod.String(), Node: pod.Node}
+	}
 	asked, err := request(pod, cluster)
 	if err != nil {
 		return err
@@ -106,10 +109,25 @@ func (s *Scheduler) bind(ctx context.Context, b binding) error {
 		infos[i] = g.Info()
 	}
 	err = s.Binder.Bind(ctx, pod, b.node, infos)
-	if errors.Is(err, kube.ErrPodGone) {
+	var bound *kube.BoundError
+	switch {
+	case errors.Is(err, kube.ErrPodGone):
 		return errors.Join(err, s.giveBack(ctx, asked))
+	case errors.As(err, &bound):
+		return errors.Join(err, s.correct(ctx, asked, bound.Node, result.Grants))
+	default:
+		return err
 	}
-	return err
+}
+
+// correct records where a pod really runs, as this bind has recorded another node for it.
+func (s *Scheduler) correct(ctx context.Context, pod allocator.Pod, node string, grants []allocator.Grant) error {
+	for _, g := range grants {
+		if _, err := s.Replica.Do(ctx, pod.UID+": it was bound to another node", allocator.Adopt{Pod: pod, Node: node, Address: g.Address}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // giveBack ends a pod that vanished while it was bound. What fails here, the reconciler does.

@@ -35,6 +35,13 @@ type OwnerRef struct {
 // ErrPodGone means that a pod is not there any more, or that another of its name is.
 var ErrPodGone = errors.New("the pod is gone")
 
+// BoundError is a pod that runs on another node than the one it was to be bound to.
+type BoundError struct{ Pod, Node string }
+
+func (e *BoundError) Error() string {
+	return "pod " + e.Pod + " is bound to node " + e.Node + " already"
+}
+
 // Finished reports whether the pod has ended and never runs again.
 func (p *Pod) Finished() bool { return p.Phase == PhaseSucceeded || p.Phase == PhaseFailed }
 

@@ -52,7 +52,7 @@ func addressesOf(pod *kube.Pod) []netip.Addr {
 
 func (p *Plan) adoptOne(in Input, pod *kube.Pod, addr netip.Addr, taken, gone map[netip.Addr]bool) {
 	a := in.View.Address(addr)
-	if a != nil && a.PodUID == pod.UID && a.Node != "" {
+	if a != nil && a.PodUID == pod.UID && a.Node == pod.Node {
 		return // as it should be
 	}
 	asked, err := kube.Request(pod, allocator.Workload{})

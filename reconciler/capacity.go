@@ -22,6 +22,16 @@ type Capacity struct {
 	Source  Source
 	Publish func(ctx context.Context, node, quantity string) error
 	Log     *zap.Logger
+
+	turns map[netip.Prefix]*turn
+}
+
+// turn is what has happened to a node network that pods may wait for: its quantity changes by one with each, so that the
+// scheduler tries those pods again. It learns from Node objects alone.
+type turn struct {
+	config uint64 // the configuration that was in force
+	dry    bool   // no address was left when it was looked at last
+	count  int
 }
 
 // The quantities that a node may show. Between none, few and many they change, and not with every address; few and many are
@@ -31,7 +41,8 @@ const (
 	capacityMany = 1000
 	manyLeft     = 256 // addresses in a node network from which on there are many
 
-	capacityPause   = time.Second // between two looks
+	capacityPause   = time.Second           // between two rounds of writing
+	capacityLook    = 20 * time.Millisecond // between two looks, so that a network which is dry for a moment only is noticed
 	capacityWorkers = 8
 )
 
@@ -41,7 +52,9 @@ func (c *Capacity) Run(ctx context.Context) error {
 	defer changes.Close()
 	changed, cancel := c.Source.Subscribe()
 	defer cancel()
+	c.turns = map[netip.Prefix]*turn{}
 	var last string
+	var written time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -50,6 +63,17 @@ func (c *Capacity) Run(ctx context.Context) error {
 			changes.Take()
 		case <-changed:
 		}
+		c.look()
+		if time.Since(written) < capacityPause {
+			changes.Again()
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(capacityLook):
+			}
+			continue
+		}
+		written = time.Now()
 		fault := ""
 		if err := c.publish(ctx); err != nil {
 			if fault = err.Error(); fault != last && ctx.Err() == nil {
@@ -57,21 +81,42 @@ func (c *Capacity) Run(ctx context.Context) error {
 			}
 		}
 		last = fault
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(capacityPause):
-		}
 		if fault != "" {
 			changes.Again()
 		}
 	}
 }
 
+// look notes what has happened to each node network.
+func (c *Capacity) look() {
+	view := c.Replica.View()
+	config := view.Config()
+	for _, network := range config.NodeNetworks() {
+		t := c.turns[network]
+		if t == nil {
+			t = &turn{config: config.Seq}
+			c.turns[network] = t
+		}
+		dry := leftIn(view, network) == 0
+		if t.config != config.Seq || t.dry && !dry {
+			t.count++
+		}
+		t.config, t.dry = config.Seq, dry
+	}
+}
+
+// turned is 0 or 1, in turn.
+func (c *Capacity) turned(network netip.Prefix) int {
+	if t := c.turns[network]; t != nil {
+		return t.count % 2
+	}
+	return 0
+}
+
 // publish patches the nodes that show something else than they should.
 func (c *Capacity) publish(ctx context.Context) error {
 	set := c.Source.Set()
-	wants := Capacities(c.Replica.View(), set)
+	wants := Capacities(c.Replica.View(), set, c.turned)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(capacityWorkers)
 	for node := range set.Nodes() {
@@ -83,8 +128,9 @@ func (c *Capacity) publish(ctx context.Context) error {
 }
 
 // Capacities are how many pods with addresses each node may show that it can run: as many as it runs where no address is left
-// in its node network, so that those that run there still fit, and none where there is no network for it.
-func Capacities(view *projections.View, set *objects.Set) map[string]int {
+// in its node network, so that those that run there still fit, and none where there is no network for it. turned is added to
+// the quantity of a network.
+func Capacities(view *projections.View, set *objects.Set, turned func(netip.Prefix) int) map[string]int {
 	left := map[netip.Prefix]int{}
 	inUseOn := map[string]int(nil)
 	capacities := map[string]int{}
@@ -101,9 +147,9 @@ func Capacities(view *projections.View, set *objects.Set) map[string]int {
 		}
 		switch {
 		case n >= manyLeft:
-			capacities[node.Name] = capacityMany
+			capacities[node.Name] = capacityMany + turned(network)
 		case n > 0:
-			capacities[node.Name] = capacityFew
+			capacities[node.Name] = capacityFew + turned(network)
 		default:
 			if inUseOn == nil {
 				inUseOn = usedByNode(view)

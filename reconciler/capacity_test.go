@@ -49,7 +49,7 @@ metadata: {name: nowhere}
 	want := map[string]int{"small-a": 500, "small-b": 500, "large": 1000, "outside": 0, "nowhere": 0}
 	check := func(when string) {
 		t.Helper()
-		if got := reconciler.Capacities(s.replica.View(), set); !maps.Equal(got, want) {
+		if got := reconciler.Capacities(s.replica.View(), set, func(netip.Prefix) int { return 0 }); !maps.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", when, got, want)
 		}
 	}

@@ -51,10 +51,9 @@ func (c *Cluster) Bind(ctx context.Context, pod *kube.Pod, node string, infos []
 
 // isFinal reports whether trying again cannot help.
 func isFinal(err error) bool {
-	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || errors.Is(err, errBoundElsewhere)
+	var bound *kube.BoundError
+	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || errors.As(err, &bound)
 }
-
-var errBoundElsewhere = errors.New("it is bound already")
 
 func (c *Cluster) bindOnce(ctx context.Context, pod *kube.Pod, binding *corev1.Binding) error {
 	err := c.Clients.Kube.CoreV1().Pods(pod.Namespace).Bind(ctx, binding, metav1.CreateOptions{})
@@ -78,7 +77,7 @@ func (c *Cluster) bindOnce(ctx context.Context, pod *kube.Pod, binding *corev1.B
 	case now.Spec.NodeName == binding.Target.Name:
 		return c.repairArgs(ctx, now, binding)
 	case now.Spec.NodeName != "":
-		return fmt.Errorf("%w: pod %s runs on node %s, not on %s", errBoundElsewhere, pod, now.Spec.NodeName, binding.Target.Name)
+		return &kube.BoundError{Pod: pod.String(), Node: now.Spec.NodeName}
 	default:
 		return err
 	}
