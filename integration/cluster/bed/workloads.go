@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // PodEdit changes the pod of a workload, or a pod by itself.
@@ -130,23 +131,14 @@ func (b *Bed) create(ctx context.Context, object any) error {
 // Scale sets the replicas of a Deployment or a StatefulSet, given as one was created.
 func (b *Bed) Scale(workload any, replicas int32) {
 	b.t.Helper()
-	var err error
 	ctx := b.t.Context()
+	patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas) // whatever the controllers write meanwhile
+	var err error
 	switch o := workload.(type) {
 	case *appsv1.Deployment:
-		apps := b.Client.AppsV1().Deployments(o.Namespace)
-		scale, get := apps.GetScale(ctx, o.Name, metav1.GetOptions{})
-		if err = get; err == nil {
-			scale.Spec.Replicas = replicas
-			_, err = apps.UpdateScale(ctx, o.Name, scale, metav1.UpdateOptions{})
-		}
+		_, err = b.Client.AppsV1().Deployments(o.Namespace).Patch(ctx, o.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "scale")
 	case *appsv1.StatefulSet:
-		apps := b.Client.AppsV1().StatefulSets(o.Namespace)
-		scale, get := apps.GetScale(ctx, o.Name, metav1.GetOptions{})
-		if err = get; err == nil {
-			scale.Spec.Replicas = replicas
-			_, err = apps.UpdateScale(ctx, o.Name, scale, metav1.UpdateOptions{})
-		}
+		_, err = b.Client.AppsV1().StatefulSets(o.Namespace).Patch(ctx, o.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "scale")
 	default:
 		err = fmt.Errorf("it has no scale")
 	}
