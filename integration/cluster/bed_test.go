@@ -136,6 +136,15 @@ func TestAccountsAndSilentNodes(t *testing.T) {
 	b.ReviveNode(lost)
 	timed(t, "the node is back", func() { b.WaitNodesReady(time.Minute, nodes...) })
 	b.WaitPodsRunning("default", bed.Selector("db"), 4, time.Minute)
+}
+
+// What keeps the nodes alive dies, and goes on where it was.
+func TestKwokKilled(t *testing.T) {
+	b := bed.Start(t, bed.Options{})
+	b.MakeNodes(4, bed.NodeOptions{})
+	db := bed.NewStatefulSet("default", "db", 4)
+	b.Create(db)
+	b.WaitPodsRunning("default", bed.Selector("db"), 4, time.Minute)
 	b.Kwok.Kill()
 	b.Scale(db, 6)
 	timed(t, "kwok started, and 2 more pods run", func() {
