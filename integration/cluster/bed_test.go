@@ -138,21 +138,6 @@ func TestAccountsAndSilentNodes(t *testing.T) {
 	b.WaitPodsRunning("default", bed.Selector("db"), 4, time.Minute)
 }
 
-// What keeps the nodes alive dies, and goes on where it was.
-func TestKwokKilled(t *testing.T) {
-	b := bed.Start(t, bed.Options{})
-	b.MakeNodes(4, bed.NodeOptions{})
-	db := bed.NewStatefulSet("default", "db", 4)
-	b.Create(db)
-	b.WaitPodsRunning("default", bed.Selector("db"), 4, time.Minute)
-	b.Kwok.Kill()
-	b.Scale(db, 6)
-	timed(t, "kwok started, and 2 more pods run", func() {
-		b.Kwok.Start()
-		b.WaitPodsRunning("default", bed.Selector("db"), 6, time.Minute)
-	})
-}
-
 func timed(t *testing.T, what string, do func()) {
 	t.Helper()
 	start := time.Now()

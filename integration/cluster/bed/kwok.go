@@ -1,14 +1,10 @@
 package bed
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"galaxy/integration/cluster/binaries"
 )
@@ -58,16 +54,5 @@ func (b *Bed) addKwok() error {
 		"--manage-all-nodes=false", "--manage-nodes-with-label-selector=" + managedKey + "=" + managedValue,
 		"--node-ip=127.0.0.1", "-v=WARN", fmt.Sprintf("--node-lease-duration-seconds=%d", lease/time.Second),
 	})
-	b.Kwok.before = b.releaseNodes
-	return nil
-}
-
-// releaseNodes deletes the leases of all nodes: kwok gives itself a new name in every life, and would wait until those of the
-// one before are over.
-func (b *Bed) releaseNodes(ctx context.Context) error {
-	leases := b.Client.CoordinationV1().Leases(corev1.NamespaceNodeLease)
-	if err := leases.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
-		return fmt.Errorf("release the nodes: %w", err)
-	}
 	return nil
 }

@@ -23,8 +23,6 @@ type Process struct {
 	args  []string
 	log   string
 	ready readiness
-	// before is done before each start but the first.
-	before func(context.Context) error
 	// wait is for how long it may take to get ready or to stop.
 	wait time.Duration
 	// orderly says that it must exit with code 0 after SIGTERM.
@@ -151,11 +149,6 @@ func (p *Process) launch() error {
 	defer p.mu.Unlock()
 	if p.current != nil && !p.current.over() {
 		return fmt.Errorf("start %s: it runs already", p.name)
-	}
-	if p.current != nil && p.before != nil {
-		if err := p.before(p.t.Context()); err != nil {
-			return fmt.Errorf("start %s: %w", p.name, err)
-		}
 	}
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {

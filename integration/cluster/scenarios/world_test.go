@@ -256,6 +256,15 @@ func addressesOf(p *corev1.Pod) []string {
 	return all
 }
 
+// addressesByUID are the addresses of pods, by the pods' uids.
+func addressesByUID(pods []corev1.Pod) map[string]string {
+	all := map[string]string{}
+	for i := range pods {
+		all[string(pods[i].UID)] = fmt.Sprint(addressesOf(&pods[i]))
+	}
+	return all
+}
+
 // agree waits until the objects and the log say the same: every running pod that asks for an address has one, which no other
 // pod has, and which the log says is bound to this very pod on this very node; and every bound address has its pod. The log
 // itself must be right, too.
