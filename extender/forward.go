@@ -46,9 +46,11 @@ type ForwarderConfig struct {
 	Identity string // of this replica, for the logs of others
 	// Leader reads who leads, linearizably. The answer is remembered until it turns out to be wrong, and all requests that
 	// wait share one call.
-	Leader  func(ctx context.Context) (Peer, error)
-	TLS     *tls.Config // how to reach other replicas; nil: without TLS
-	Log     *zap.Logger
+	Leader func(ctx context.Context) (Peer, error)
+	TLS    *tls.Config // how to reach other replicas; nil: without TLS
+	Log    *zap.Logger
+	// Passed is told of each attempt to have the leader answer a request, by its path; nil: nobody wants to know.
+	Passed  func(path string)
 	Pause   time.Duration // between two attempts, at first; DefaultForwardPause if 0
 	Recheck time.Duration // how often a request that waits for its answer makes sure of the leader; DefaultForwardRecheck if 0
 }
@@ -74,6 +76,9 @@ func NewForwarder(config ForwarderConfig) *Forwarder {
 	}
 	if config.Log == nil {
 		config.Log = zap.NewNop()
+	}
+	if config.Passed == nil {
+		config.Passed = func(string) {}
 	}
 	return &Forwarder{ForwarderConfig: config, transport: newTransport(config.TLS)}
 }
@@ -199,6 +204,7 @@ func (f *Forwarder) carry(w http.ResponseWriter, r *http.Request, e errand, body
 				return
 			}
 		} else if !passedOn(r) {
+			f.Passed(r.URL.Path)
 			err := f.ask(w, r, e, body)
 			if err == nil {
 				return

@@ -24,6 +24,7 @@ type Metrics struct {
 	cloud    *prometheus.HistogramVec
 	expired  prometheus.Counter
 	digests  prometheus.Counter
+	passed   *prometheus.CounterVec
 }
 
 // scheduleBuckets are the contract's 0.1*2^n seconds, n from 0 to 6, and finer ones below them: we answer in less than a
@@ -72,7 +73,10 @@ func NewMetrics(replica Replica) *Metrics {
 	m.digests = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "galaxy_digest_differences_total", Help: "States of other replicas that were not ours at the same event. Anything but 0 needs a person.",
 	})
-	m.registry.MustRegister(m.schedule, m.append, m.batch, m.bytes, m.conflict, m.folded, m.replay, m.config, m.cloud, m.expired, m.digests,
+	m.passed = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "galaxy_forwarded_requests_total", Help: "Attempts to have the leader answer a request that has come to this replica, by path.",
+	}, []string{"path"})
+	m.registry.MustRegister(m.passed, m.schedule, m.append, m.batch, m.bytes, m.conflict, m.folded, m.replay, m.config, m.cloud, m.expired, m.digests,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, verb := range []string{"filter", "bind"} {
 		m.schedule.WithLabelValues(verb) // shown before the first one
@@ -126,6 +130,16 @@ func (m *Metrics) ClaimExpired() { m.expired.Inc() }
 
 // DigestDiffers counts a replica whose state is not ours at the same event.
 func (m *Metrics) DigestDiffers() { m.digests.Inc() }
+
+// PassedOn counts an attempt to have the leader answer a request.
+func (m *Metrics) PassedOn(path string) { m.passed.WithLabelValues(path).Inc() }
+
+// WatchMirror adds how many objects of the mirror are not compared with the log yet, which is asked at each scrape. Call it once.
+func (m *Metrics) WatchMirror(waiting func() int) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "galaxy_mirror_waiting_objects", Help: "FloatingIP and Pool objects that wait to be compared with the log.",
+	}, func() float64 { return float64(waiting()) }))
+}
 
 // Reconcile counts a fault that the reconciler met: in which kind of thing.
 func (m *Metrics) Reconcile(kind string) { m.config.WithLabelValues(kind).Inc() }

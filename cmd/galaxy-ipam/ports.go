@@ -90,7 +90,7 @@ func (p *program) forwarder(replica extender.Replica, secure *extender.Certifica
 	if secure != nil {
 		peers = secure.Peer("")
 	}
-	return extender.NewForwarder(extender.ForwarderConfig{Replica: replica, Identity: p.identity, Leader: p.leader, TLS: peers, Log: p.logger})
+	return extender.NewForwarder(extender.ForwarderConfig{Replica: replica, Identity: p.identity, Leader: p.leader, TLS: peers, Log: p.logger, Passed: p.metrics.PassedOn})
 }
 
 // leader reads who leads.

@@ -12,14 +12,19 @@ type IPAMOptions struct {
 	Name string
 	// Kubeconfig is the path of a file; empty for that of the admin, NoKubeconfig for none.
 	Kubeconfig string
-	// Etcd are the endpoints of the log; empty for Bed.GalaxyEtcd.
+	// Etcd are the endpoints of the log; empty for Bed.GalaxyEtcd, OwnEtcd for none: the arguments say how it runs its own.
 	Etcd string
+	// TLS are the files with which it serves, and with which it wants clients to show certificates; nil for plain HTTP.
+	TLS *TLSFiles
 	// Args come after those of the bed, and so win.
 	Args []string
 }
 
-// NoKubeconfig runs galaxy-ipam without a cluster.
-const NoKubeconfig = "none"
+// NoKubeconfig runs galaxy-ipam without a cluster; OwnEtcd without an etcd of the bed.
+const (
+	NoKubeconfig = "none"
+	OwnEtcd      = "own"
+)
 
 // IPAM is one replica of galaxy-ipam, behind Bed.Balancer while it is ready.
 type IPAM struct {
@@ -35,7 +40,12 @@ func (b *Bed) ipamArgs(o IPAMOptions, port, apiPort int) []string {
 	if etcd == "" {
 		etcd = b.GalaxyEtcdURL
 	}
-	args = append(args, "--etcd-endpoints", etcd)
+	if etcd != OwnEtcd {
+		args = append(args, "--etcd-endpoints", etcd)
+	}
+	if files := o.TLS; files != nil {
+		args = append(args, "--tls-cert", files.Cert, "--tls-key", files.Key, "--tls-client-ca", files.CA)
+	}
 	switch o.Kubeconfig {
 	case NoKubeconfig:
 	case "":
@@ -64,12 +74,16 @@ func (b *Bed) NewIPAM(o IPAMOptions) *IPAM {
 	if err := takePorts(&port, &apiPort); err != nil {
 		b.t.Fatal(err)
 	}
-	api := "http://" + local(apiPort)
+	scheme := "http://"
+	if o.TLS != nil {
+		scheme = "https://"
+	}
+	api := scheme + local(apiPort)
 	ready := b.prober.ok(api+"/readyz", "")
 	p := b.newProcess(o.Name, galaxy(b.t, "galaxy-ipam"), ready, b.ipamArgs(o, port, apiPort)...)
 	p.orderly = true
 	b.Balancer.Add(o.Name, local(port), ready)
-	return &IPAM{Process: p, URL: "http://" + local(port), API: api}
+	return &IPAM{Process: p, URL: scheme + local(port), API: api}
 }
 
 // Galaxyctl runs galaxyctl, built from this tree, and gives all that it prints.

@@ -49,6 +49,16 @@ func freePort() (int, error) {
 	return 0, fmt.Errorf("no free port between %d and %d", firstPort, lastPort)
 }
 
+// FreeAddress is host and port of a port that nobody listens on.
+func (b *Bed) FreeAddress() string {
+	b.t.Helper()
+	port, err := freePort()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return local(port)
+}
+
 func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // prober asks programs whether they are ready.

@@ -3,15 +3,12 @@ package scenarios
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
@@ -168,18 +165,8 @@ func (w *world) configureNodes(subnets string, want int) {
 // histograms are how long galaxy-ipam took for each verb so far.
 func (w *world) histograms() map[string]*dto.Histogram {
 	w.t.Helper()
-	response, err := http.Get(w.api() + "/metrics")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer response.Body.Close() //nolint:errcheck // it was read to its end
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(response.Body)
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	all := map[string]*dto.Histogram{}
-	for _, m := range families["galaxy_schedule_latency"].GetMetric() {
+	for _, m := range w.metrics(w.api())["galaxy_schedule_latency"].GetMetric() {
 		all[m.GetLabel()[0].GetValue()] = m.GetHistogram()
 	}
 	return all

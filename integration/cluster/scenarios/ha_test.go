@@ -4,9 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"galaxy/integration/cluster/bed"
@@ -15,7 +19,7 @@ import (
 // leader is the replica that leads, by its port in the election.
 func (w *world) leader() *bed.IPAM {
 	w.t.Helper()
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{w.GalaxyEtcdURL}})
+	client, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(w.etcd[1], ",")})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -31,7 +35,7 @@ func (w *world) leader() *bed.IPAM {
 			return err
 		}
 		for _, ipam := range w.ipams {
-			if ipam.URL == "http://"+holder.Address {
+			if strings.HasSuffix(ipam.URL, "//"+holder.Address) {
 				leads = ipam
 				return nil
 			}
@@ -87,6 +91,87 @@ func TestLeaderKilledInBurst(t *testing.T) {
 	w.WaitPodsRunning("default", bed.Selector("sticky"), 30, 2*time.Minute)
 	w.waitHeld("sticky", 30)
 	w.agree()
+	w.Scale(web, 500) // some more events
+	w.WaitPodsRunning("default", bed.Selector("web"), 500, 2*time.Minute)
+	w.sameDigests()
+}
+
+// sameDigests waits until all replicas have published the digest of their state after one and the same event, and compares.
+// They do so by themselves after every 1,024th event.
+func (w *world) sameDigests() {
+	w.t.Helper()
+	client, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(w.etcd[1], ",")})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer client.Close() //nolint:errcheck // nothing was written
+	w.WaitFor("all replicas publish a digest of the same event", 40*time.Second, func(ctx context.Context) error {
+		answer, err := client.Get(ctx, "/galaxy/v1/lease/replica/", clientv3.WithPrefix())
+		if err != nil {
+			return err
+		}
+		digests := map[uint64]map[string]int{} // by event, how many replicas have which
+		for _, kv := range answer.Kvs {
+			var published struct {
+				Digests []struct {
+					Seq    uint64
+					Digest string
+				}
+			}
+			if err := json.Unmarshal(kv.Value, &published); err != nil {
+				return err
+			}
+			for _, d := range published.Digests {
+				if digests[d.Seq] == nil {
+					digests[d.Seq] = map[string]int{}
+				}
+				digests[d.Seq][d.Digest]++
+			}
+		}
+		for seq, by := range digests {
+			if len(by) > 1 {
+				w.t.Fatalf("after event %d the replicas have different states: %v", seq, by)
+			}
+			for _, n := range by {
+				if n == len(w.ipams) {
+					w.t.Logf("%d replicas have the same digest after event %d", n, seq)
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("%d replicas have published %v", len(answer.Kvs), digests)
+	})
+	for _, ipam := range w.ipams {
+		if differences := w.metric(ipam, "galaxy_digest_differences_total"); differences != 0 {
+			w.t.Errorf("%s has found %g states that differ", ipam.Name(), differences)
+		}
+	}
+}
+
+// metric is the sum of a counter or gauge of a replica over its labels.
+func (w *world) metric(ipam *bed.IPAM, name string) float64 {
+	w.t.Helper()
+	sum := 0.0
+	for _, m := range w.metrics(ipam.API)[name].GetMetric() {
+		sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+	}
+	return sum
+}
+
+// metrics are all that a replica shows.
+func (w *world) metrics(api string) map[string]*dto.MetricFamily {
+	w.t.Helper()
+	response, err := w.http.Get(api + "/metrics")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer response.Body.Close() //nolint:errcheck // it was read to its end
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(response.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return families
 }
 
 // The replicas are replaced one by one, as a rollout does it, while pods are scheduled: no request of the scheduler fails that

@@ -43,6 +43,8 @@ type world struct {
 	*bed.Bed
 	t     testing.TB
 	ipams []*bed.IPAM
+	http  *http.Client
+	etcd  []string // what galaxyctl needs to reach the log
 }
 
 // settings are how a world is made.
@@ -52,6 +54,8 @@ type settings struct {
 	replicas int
 	args     []string
 	subnets  string
+	// each changes how the replicas run, before they are started.
+	each func(w *world, replicas []*bed.IPAMOptions)
 }
 
 // newWorld starts a cluster with as many galaxy-ipam, each with the rights that deploy/ gives it and no others.
@@ -60,15 +64,24 @@ func newWorld(t testing.TB, s settings) *world {
 	if s.options.Extender == nil {
 		s.options.Extender = &bed.Extender{Accounted: true}
 	}
-	w := &world{Bed: bed.Start(t, s.options), t: t}
+	w := &world{Bed: bed.Start(t, s.options), t: t, http: http.DefaultClient}
+	w.etcd = []string{"--etcd-endpoints", w.GalaxyEtcdURL}
 	w.Apply(manifests(t, "serviceaccount.yaml", "rbac.yaml"))
 	w.Apply(crds(t))
 	if s.subnets == "" {
 		s.subnets = subnets
 	}
 	w.configure(s.subnets)
+	var replicas []*bed.IPAMOptions
 	for i := range max(s.replicas, 1) {
-		w.ipams = append(w.ipams, w.NewIPAM(w.replica(i, s.args...)))
+		o := w.replica(i, s.args...)
+		replicas = append(replicas, &o)
+	}
+	if s.each != nil {
+		s.each(w, replicas)
+	}
+	for _, o := range replicas {
+		w.ipams = append(w.ipams, w.NewIPAM(*o))
 	}
 	for _, ipam := range w.ipams {
 		ipam.Launch()
@@ -173,7 +186,7 @@ func (w *world) rows(ctx context.Context) (map[string]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := w.http.Do(request)
 	if err != nil {
 		return nil, err
 	}
@@ -281,7 +294,7 @@ func (w *world) agree() {
 		}
 		return compare(rows, pods.Items)
 	})
-	if out, err := w.Galaxyctl("log", "verify", "--etcd-endpoints", w.GalaxyEtcdURL); err != nil {
+	if out, err := w.Galaxyctl(append([]string{"log", "verify"}, w.etcd...)...); err != nil {
 		w.t.Errorf("the log is not right: %v\n%s", err, out)
 	}
 }
@@ -338,7 +351,7 @@ func (w *world) rest(method, path, body string) (int, string) {
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Authorization", "Bearer "+w.RESTConfig.BearerToken)
-	response, err := http.DefaultClient.Do(request)
+	response, err := w.http.Do(request)
 	if err != nil {
 		w.t.Fatal(err)
 	}
