@@ -15,6 +15,8 @@ var (
 	ErrNotLeader = errors.New("this replica does not lead")
 	// ErrNoPool means that no pool of that name has a size.
 	ErrNoPool = errors.New("no such pool")
+	// ErrNoSubnet means that a node has no subnet to give addresses from.
+	ErrNoSubnet = errors.New("no subnet")
 	// ErrUnsupported is a request that the rules cannot serve, whatever the state.
 	ErrUnsupported = errors.New("unsupported")
 )

@@ -219,10 +219,10 @@ func (l *leader) launch(appending context.Context) {
 func (l *leader) send(ctx context.Context, b *batch) error {
 	log := l.replica.config.Log
 	if len(b.records) > 0 {
-		_, err := log.Append(ctx, eventlog.StreamIPAM, b.after, b.records, l.fence)
+		_, err := log.Append(ctx, l.replica.config.Stream, b.after, b.records, l.fence)
 		return err
 	}
-	head, err := log.Head(ctx, eventlog.StreamIPAM)
+	head, err := log.Head(ctx, l.replica.config.Stream)
 	if err == nil && head != b.after {
 		err = fmt.Errorf("%w: it is at event %d, not %d", eventlog.ErrConflict, head.Seq, b.after.Seq)
 	}

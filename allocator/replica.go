@@ -18,9 +18,10 @@ type Observer interface {
 	Folded(events int)                              // events of the log that were read and folded
 }
 
-// Config is what a replica needs. All fields but Observer and Checkpoint are required.
+// Config is what a replica needs. Log, Actor and Now are required.
 type Config struct {
 	Log      eventlog.Log
+	Stream   string // whose state it is, and that it writes while it leads; eventlog.StreamIPAM if ""
 	Actor    string // names this process in the log; no two processes may share it
 	Now      func() time.Time
 	Rules    Rules
@@ -32,7 +33,7 @@ type Config struct {
 // queueLength is how many callers may wait; more have to wait to be let in.
 const queueLength = 4096
 
-// Replica is one process's state of the stream ipam. It follows the log, or leads; the caller runs Follow and Lead in turn,
+// Replica is one process's state of a stream. It follows the log, or leads; the caller runs Follow and Lead in turn,
 // never two at once. View and Do may be used from many goroutines all the time.
 type Replica struct {
 	config  Config
@@ -53,9 +54,12 @@ func NewReplica(ctx context.Context, config Config, progress func(seq uint64)) (
 	if config.Observer == nil {
 		config.Observer = blind{}
 	}
-	db, err := projections.Load(ctx, config.Log, projections.Until{}, progress)
+	if config.Stream == "" {
+		config.Stream = eventlog.StreamIPAM
+	}
+	db, err := projections.Load(ctx, config.Log, config.Stream, projections.Until{}, progress)
 	if err != nil {
-		return nil, fmt.Errorf("load the state of %s: %w", eventlog.StreamIPAM, err)
+		return nil, fmt.Errorf("load the state of %s: %w", config.Stream, err)
 	}
 	r := &Replica{config: config, queue: make(chan *call, queueLength), db: db}
 	r.publish()
@@ -132,13 +136,13 @@ func (r *Replica) once(ctx context.Context, cause string, command Command) (Resu
 // is not to be trusted.
 func (r *Replica) Follow(ctx context.Context) error {
 	head := r.View().Position().Head
-	for records, err := range r.config.Log.Follow(ctx, eventlog.StreamIPAM, head) {
+	for records, err := range r.config.Log.Follow(ctx, r.config.Stream, head) {
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
 			r.current.Store(false)
-			return fmt.Errorf("follow %s: %w", eventlog.StreamIPAM, err)
+			return fmt.Errorf("follow %s: %w", r.config.Stream, err)
 		}
 		if err := r.fold(records); err != nil {
 			r.current.Store(false)
@@ -151,16 +155,16 @@ func (r *Replica) Follow(ctx context.Context) error {
 
 // catchUp folds all up to the head, read linearizably: nothing may be decided on old news.
 func (r *Replica) catchUp(ctx context.Context) error {
-	head, err := r.config.Log.Head(ctx, eventlog.StreamIPAM)
+	head, err := r.config.Log.Head(ctx, r.config.Stream)
 	if err != nil {
-		return fmt.Errorf("read the head of %s: %w", eventlog.StreamIPAM, err)
+		return fmt.Errorf("read the head of %s: %w", r.config.Stream, err)
 	}
 	known := r.db.View().Position().Head
 	if head.Generation != known.Generation {
 		return fmt.Errorf("%w: it was %q, and is %q", eventlog.ErrGeneration, known.Generation, head.Generation)
 	}
 	if head.Seq > known.Seq {
-		for records, err := range r.config.Log.Read(ctx, eventlog.StreamIPAM, known.Seq, head.Seq) {
+		for records, err := range r.config.Log.Read(ctx, r.config.Stream, known.Seq, head.Seq) {
 			if err == nil {
 				err = r.fold(records)
 			}

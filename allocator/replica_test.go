@@ -86,7 +86,7 @@ func (s *stand) bindAll(t *testing.T, n int) []error {
 // replayed is what the log says.
 func replayed(t *testing.T, log eventlog.Log) *projections.View {
 	t.Helper()
-	db, err := projections.Load(t.Context(), log, projections.Until{}, nil)
+	db, err := projections.Load(t.Context(), log, eventlog.StreamIPAM, projections.Until{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

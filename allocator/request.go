@@ -59,6 +59,7 @@ type Result struct {
 	Released []netip.Addr       // EndPod, ChangeWorkload, Release, SizePool, DeletePool
 	Held     int                // SizePool: how many addresses the pool holds now
 	Draining []eventlog.Drained // Configure: the first eventlog.MaxDrained held addresses that are no longer configured
+	Missing  []string           // JoinNode: the address families of which no node subnet is left
 	More     bool               // there is more to do than fits in one transaction; Replica.Do repeats the command by itself
 	Seq      uint64             // the position at which the answer is true
 }

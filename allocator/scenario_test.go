@@ -28,6 +28,12 @@ import (
 //	bind … node=a    end …    changed app=web    pool name= size= [preallocate]    unpool name=
 //	expire pod= …    adopt pod= … node= ip=    assigned ip= node=    unassigned ip= node=
 //	reserve ip= … [labelled]    release ip= … [labelled]    wait 31s    state    usage
+//
+// On the streams of the overlay:
+//
+//	overlay                        the input is a list of overlay networks
+//	join node= ip= [machine=]      lose node=    leave node=    nodes
+//	subnets node-subnet…           attach container= pod= [if=]    detach container= [if=]    collect alive=a,b/eth0 [older=0s]
 func TestScenarios(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		w := newWorld()
@@ -121,6 +127,9 @@ func eventText(e eventlog.Event) string {
 		return text
 	case *eventlog.AddressAllocated:
 		text := fmt.Sprintf("%s %s of %s to %s %s%s", head, d.Address, d.Subnet, d.Owner, d.Policy, where(d.PodUID, d.Node))
+		if d.ContainerID != "" {
+			text += " for " + d.ContainerID + "/" + d.IfName
+		}
 		if d.Reason != "" {
 			text += " (" + d.Reason + ")"
 		}
@@ -140,7 +149,7 @@ func eventText(e eventlog.Event) string {
 	case *eventlog.PoolDeleted:
 		return fmt.Sprintf("%s %s", head, d.Pool)
 	default:
-		return head
+		return head + nodeEventText(e.Data)
 	}
 }
 
@@ -220,8 +229,11 @@ func (w *world) play(t *testing.T, d *datadriven.TestData) string {
 	case "usage":
 		return w.usage()
 	default:
-		t.Fatalf("%s: unknown command %q", d.Pos, d.Cmd)
-		return ""
+		text, known := w.playNodes(t, d, args)
+		if !known {
+			t.Fatalf("%s: unknown command %q", d.Pos, d.Cmd)
+		}
+		return text
 	}
 }
 

@@ -19,7 +19,7 @@ type Snapshots struct {
 
 // Keep saves snapshots until ctx ends.
 func (s Snapshots) Keep(ctx context.Context, r *Replica) {
-	saved, err := s.newest(ctx, r.config.Log)
+	saved, err := s.newest(ctx, r.config.Log, r.config.Stream)
 	if err != nil {
 		s.Report(eventlog.Head{}, err)
 	}
@@ -36,7 +36,7 @@ func (s Snapshots) Keep(ctx context.Context, r *Replica) {
 		if !r.Leading() || head.Seq < saved+s.Every {
 			continue
 		}
-		err := r.config.Log.SaveSnapshot(ctx, eventlog.StreamIPAM, head, view.Save)
+		err := r.config.Log.SaveSnapshot(ctx, r.config.Stream, head, view.Save)
 		if err == nil {
 			saved = head.Seq
 		}
@@ -46,8 +46,8 @@ func (s Snapshots) Keep(ctx context.Context, r *Replica) {
 	}
 }
 
-func (s Snapshots) newest(ctx context.Context, log eventlog.Log) (uint64, error) {
-	head, saved, err := log.LoadSnapshot(ctx, eventlog.StreamIPAM, 0)
+func (s Snapshots) newest(ctx context.Context, log eventlog.Log, stream string) (uint64, error) {
+	head, saved, err := log.LoadSnapshot(ctx, stream, 0)
 	if errors.Is(err, eventlog.ErrNoSnapshot) {
 		return 0, nil
 	}

@@ -126,6 +126,14 @@ var decoders = map[Type]func([]byte) (Event, error){
 	TypeAddressUnassigned: decode[AddressUnassigned],
 	TypePoolSized:         decode[PoolSized],
 	TypePoolDeleted:       decode[PoolDeleted],
+
+	TypeOverlayConfigured:  decode[OverlayConfigured],
+	TypeNodeJoined:         decode[NodeJoined],
+	TypeNodeAddressChanged: decode[NodeAddressChanged],
+	TypeNodeLost:           decode[NodeLost],
+	TypeNodeSubnetAssigned: decode[NodeSubnetAssigned],
+	TypeNodeSubnetReleased: decode[NodeSubnetReleased],
+	TypeNodeForgotten:      decode[NodeForgotten],
 }
 
 func decode[D any, P interface {

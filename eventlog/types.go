@@ -43,8 +43,11 @@ type AddressAllocated struct {
 	Policy  ipam.Policy  `json:"policy"`
 	Reason  string       `json:"reason,omitzero"` // when it is not for a pod
 	// Labelled marks an administrator's reservation by the label of a FloatingIP object: only its removal gives it back.
-	Labelled bool   `json:"labelled,omitzero"`
-	After    uint64 `json:"after,omitzero"`
+	Labelled bool `json:"labelled,omitzero"`
+	// ContainerID and IfName are of the interface that has it, on a node's own stream.
+	ContainerID string `json:"containerID,omitzero"`
+	IfName      string `json:"ifName,omitzero"`
+	After       uint64 `json:"after,omitzero"`
 }
 
 // AddressBound puts an address that is already held to use: by this pod, on this node.

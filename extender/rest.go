@@ -188,7 +188,7 @@ func (rest *REST) asOf(ctx context.Context, until projections.Until) (*projectio
 	case <-ctx.Done():
 		return nil, failure(http.StatusServiceUnavailable, "%d states of the past are being built already; try again", maxPastBuilds)
 	}
-	db, err := projections.Load(ctx, rest.Events, until, nil)
+	db, err := projections.Load(ctx, rest.Events, eventlog.StreamIPAM, until, nil)
 	if err != nil {
 		return nil, fmt.Errorf("build the state as of then: %w", err)
 	}

@@ -37,6 +37,11 @@ var rules = []rule{
 	{"deploy", nil, "manifests know no code"},
 	{"reconciler/mirror", []string{"deploy/crd", "kube/...", "allocator", "projections", "ipam"}, "rows go out to objects"},
 	{"reconciler", []string{"kube/...", "allocator", "projections", "lease", "ipam"}, "it turns what the cluster says into commands"},
+	{"eventlog/boltlog", []string{"eventlog"}, "the log in a file knows no other; where it is copied to is handed over"},
+	{"nodeagent", []string{"allocator", "projections", "eventlog", "eventlog/boltlog", "lease", "plugins/...", "ipam"}, "an agent turns the log and its leases into routes, and questions of the runtime into commands"},
+	{"nodeagent/kernel", nil, "the kernel's routes and tunnels know nothing of logs"},
+	{"nodeagent/wire", nil, "it is a protocol"},
+	{"plugins", []string{"nodeagent/wire", "nodeagent/kernel", "ipam"}, "plugins make interfaces, and decide nothing"},
 	{"integration", []string{"..."}, "it proves that the rooms fit"},
 	{"cmd", []string{"..."}, "commands wire"},
 }

@@ -15,17 +15,31 @@ import (
 
 // Address is a held address. A row of this table, so never changed once it is in it.
 type Address struct {
-	Addr     netip.Addr
-	Owner    ipam.Owner
-	PodUID   string // of the pod that uses it, or that filter claimed it for; else ""
-	Node     string // where it is in use; "" while it is only kept or claimed
-	Policy   ipam.Policy
-	Draining bool   // no longer in the configuration: kept by its owner, given to nobody after
-	Fresh    bool   // claimed out of the free ones, so that it goes back to them when no bind follows
-	Labelled bool   // an administrator's reservation by label: only the label's removal gives it back
-	Assigned string // the node that the cloud provider has assigned it to; "" for none
-	Seq      uint64 // of the newest event about it
-	Changed  int64  // time of that event, Unix nanoseconds
+	Addr        netip.Addr
+	Owner       ipam.Owner
+	PodUID      string // of the pod that uses it, or that filter claimed it for; else ""
+	Node        string // where it is in use; "" while it is only kept or claimed
+	Policy      ipam.Policy
+	Draining    bool   // no longer in the configuration: kept by its owner, given to nobody after
+	Fresh       bool   // claimed out of the free ones, so that it goes back to them when no bind follows
+	Labelled    bool   // an administrator's reservation by label: only the label's removal gives it back
+	Assigned    string // the node that the cloud provider has assigned it to; "" for none
+	*Attachment        // on the stream of a node; else nil
+	Seq         uint64 // of the newest event about it
+	Changed     int64  // time of that event, Unix nanoseconds
+}
+
+// Attachment is the interface of a container that has an address.
+type Attachment struct {
+	ContainerID string
+	IfName      string
+}
+
+func attachment(containerID, ifName string) *Attachment {
+	if containerID == "" {
+		return nil
+	}
+	return &Attachment{ContainerID: containerID, IfName: ifName}
 }
 
 // State is what the address does at the moment: in one word, for people and metrics.
@@ -50,8 +64,9 @@ func (a *Address) Reserved() bool { return !a.Owner.IsPod() }
 
 const (
 	tableAddresses = "addresses"
-	indexOwner     = "owner"    // by owner, then newest change first
-	indexDraining  = "draining" // only draining addresses
+	indexOwner     = "owner"     // by owner, then newest change first
+	indexDraining  = "draining"  // only draining addresses
+	indexContainer = "container" // by container, interface and address; only what containers have
 )
 
 // addressesTable has few indexes on purpose: each costs about 450 bytes and 3 µs a row.
@@ -67,7 +82,22 @@ func addressesTable() *memdb.TableSchema {
 			}
 			return addrKey(a.Addr)
 		}),
+		partial(indexContainer, func(a *Address) []byte {
+			if a.Attachment == nil {
+				return nil
+			}
+			return append(containerKey(a.Attachment.ContainerID, a.Attachment.IfName), addrKey(a.Addr)...)
+		}),
 	)
+}
+
+// containerKey is the prefix of what an interface of a container has, or with no interface, of what all of its interfaces have.
+func containerKey(containerID, ifName string) []byte {
+	key := append(append(make([]byte, 0, len(containerID)+len(ifName)+18), containerID...), 0)
+	if ifName == "" {
+		return key
+	}
+	return append(append(key, ifName...), 0)
 }
 
 // shared gives equal names one place in memory: a namespace or node stands in thousands of rows.
@@ -131,4 +161,16 @@ func (v *View) settle() {
 	if v.pending != nil && len(v.pending.addresses)+len(v.pending.segments) > 0 {
 		v.pending.flush()
 	}
+}
+
+// Attached yields what an interface of a container has, or with no interface what all of its interfaces have.
+func (v *View) Attached(containerID, ifName string) iter.Seq[*Address] {
+	v.settle()
+	return under[Address](v.txn, tableAddresses, indexContainer, containerKey(containerID, ifName))
+}
+
+// Containers yields all addresses that containers have, by container.
+func (v *View) Containers() iter.Seq[*Address] {
+	v.settle()
+	return under[Address](v.txn, tableAddresses, indexContainer, nil)
 }

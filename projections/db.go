@@ -9,10 +9,12 @@ import (
 	"galaxy/eventlog"
 )
 
-// DB is the projection of the stream ipam. It belongs to one goroutine; what others may read are its Views.
+// DB is the projection of a stream. Which tables have rows depends on the stream: ipam and the streams of nodes have addresses,
+// nodes has nodes. It belongs to one goroutine; what others may read are its Views.
 type DB struct {
 	mem      *memdb.MemDB
 	config   *Config
+	overlay  *Overlay
 	position Position
 }
 
@@ -21,6 +23,7 @@ func New(generation string) *DB {
 	schema := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{}}
 	for _, table := range []*memdb.TableSchema{
 		addressesTable(), releasedTable(), coolingTable(), segmentsTable(), untouchedTable(), sharesTable(), poolsTable(), subnetsTable(),
+		nodesTable(), nodeSubnetsTable(), overlaysTable(),
 	} {
 		schema.Tables[table.Name] = table
 	}
@@ -32,6 +35,7 @@ func New(generation string) *DB {
 		// A snapshot is a database of its own that does not track who watches it, which halves the cost of writing.
 		mem:      mem.Snapshot(),
 		config:   newConfig("", 0, time.Time{}, nil),
+		overlay:  newOverlay("", 0, time.Time{}, nil),
 		position: Position{Head: eventlog.Head{Generation: generation}},
 	}
 }
@@ -41,6 +45,7 @@ type View struct {
 	txn      *memdb.Txn // what is read by order; inside a Txn it sees what the Txn has written
 	base     *memdb.Txn // what is read by exact key; inside a Txn it is the state before it
 	config   *Config
+	overlay  *Overlay
 	position Position
 	pending  *pending // only inside a Txn
 }
@@ -55,12 +60,12 @@ type Position struct {
 // View is the newest committed state.
 func (db *DB) View() *View {
 	txn := db.mem.Txn(false)
-	return &View{txn: txn, base: txn, config: db.config, position: db.position}
+	return &View{txn: txn, base: txn, config: db.config, overlay: db.overlay, position: db.position}
 }
 
 // Clone is an independent DB at the newest committed state of this one, made in constant time.
 func (db *DB) Clone() *DB {
-	return &DB{mem: db.mem.Snapshot(), config: db.config, position: db.position}
+	return &DB{mem: db.mem.Snapshot(), config: db.config, overlay: db.overlay, position: db.position}
 }
 
 // Position is how far the view has folded the log.
@@ -93,7 +98,7 @@ func (db *DB) Write() *Txn {
 func (t *Txn) Commit() {
 	t.write()
 	t.txn.Commit()
-	t.db.config, t.db.position = t.config, t.position
+	t.db.config, t.db.overlay, t.db.position = t.config, t.overlay, t.position
 }
 
 // Abort drops the changes.

@@ -77,6 +77,9 @@ func (t *Txn) fold(e eventlog.Event) error {
 		t.delete(tablePools, &Pool{Name: d.Pool})
 		return nil
 	default:
+		if known, err := t.foldNode(e); known {
+			return err
+		}
 		return &eventlog.UnknownTypeError{Seq: e.Seq, Type: e.Data.Type(), Version: eventlog.Version}
 	}
 }
@@ -113,6 +116,7 @@ func (t *Txn) allocate(e eventlog.Event, d *eventlog.AddressAllocated) error {
 	t.putAddress(&Address{
 		Addr: d.Address, Owner: canonical(d.Owner), PodUID: d.PodUID, Node: shared(d.Node), Policy: d.Policy,
 		Fresh: d.PodUID != "" && d.Node == "", Labelled: d.Labelled, Seq: e.Seq, Changed: e.Time.UnixNano(),
+		Attachment: attachment(d.ContainerID, d.IfName),
 	})
 	t.count(d.Owner, 1)
 	return nil

@@ -17,22 +17,22 @@ type Until struct {
 	Time time.Time
 }
 
-// Load builds the state of the stream ipam as of a point: from the newest snapshot before it, and the events after that.
+// Load builds the state of a stream as of a point: from the newest snapshot before it, and the events after that.
 // Progress, if not nil, is told the sequence number reached, now and then.
-func Load(ctx context.Context, log eventlog.Log, until Until, progress func(seq uint64)) (*DB, error) {
-	db, err := base(ctx, log, until)
+func Load(ctx context.Context, log eventlog.Log, stream string, until Until, progress func(seq uint64)) (*DB, error) {
+	db, err := base(ctx, log, stream, until)
 	if err != nil {
 		return nil, err
 	}
-	err = db.CatchUp(ctx, log.Read(ctx, eventlog.StreamIPAM, db.View().position.Head.Seq, until.Seq), until, progress)
+	err = db.CatchUp(ctx, log.Read(ctx, stream, db.View().position.Head.Seq, until.Seq), until, progress)
 	return db, err
 }
 
 // base is the newest snapshot that is not past the point, or the empty state. A snapshot that cannot be read is passed
 // over: the log has it all.
-func base(ctx context.Context, log eventlog.Log, until Until) (*DB, error) {
+func base(ctx context.Context, log eventlog.Log, stream string, until Until) (*DB, error) {
 	for atMost := until.Seq; ; {
-		head, saved, err := log.LoadSnapshot(ctx, eventlog.StreamIPAM, atMost)
+		head, saved, err := log.LoadSnapshot(ctx, stream, atMost)
 		if errors.Is(err, eventlog.ErrNoSnapshot) {
 			break
 		}
@@ -49,9 +49,9 @@ func base(ctx context.Context, log eventlog.Log, until Until) (*DB, error) {
 		}
 		atMost = head.Seq - 1
 	}
-	head, err := log.Head(ctx, eventlog.StreamIPAM)
+	head, err := log.Head(ctx, stream)
 	if err != nil {
-		return nil, fmt.Errorf("read the head of %s: %w", eventlog.StreamIPAM, err)
+		return nil, fmt.Errorf("read the head of %s: %w", stream, err)
 	}
 	return New(head.Generation), nil
 }

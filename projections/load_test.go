@@ -68,7 +68,7 @@ func TestAsOf(t *testing.T) {
 		for seq := 1; seq < len(digests); seq++ {
 			at := start.Add(time.Duration(seq-1) * time.Second)
 			for name, until := range map[string]Until{"seq": {Seq: uint64(seq)}, "time": {Time: at}, "half a second later": {Time: at.Add(time.Second / 2)}} {
-				db, err := Load(ctx, log, until, nil)
+				db, err := Load(ctx, log, eventlog.StreamIPAM, until, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -77,11 +77,11 @@ func TestAsOf(t *testing.T) {
 				}
 			}
 		}
-		db, err := Load(ctx, log, Until{Time: start.Add(-time.Second)}, nil)
+		db, err := Load(ctx, log, eventlog.StreamIPAM, Until{Time: start.Add(-time.Second)}, nil)
 		if err != nil || db.View().Position().Head.Seq != 0 {
 			t.Fatalf("before the first event: %v, %v", db.View().Position(), err)
 		}
-		if db, err = Load(ctx, log, Until{}, nil); err != nil || db.View().Digest() != digests[len(digests)-1] {
+		if db, err = Load(ctx, log, eventlog.StreamIPAM, Until{}, nil); err != nil || db.View().Digest() != digests[len(digests)-1] {
 			t.Fatalf("newest: %v", err)
 		}
 	}
@@ -89,7 +89,7 @@ func TestAsOf(t *testing.T) {
 
 func saveAt(t *testing.T, log eventlog.Log, seq uint64) {
 	t.Helper()
-	db, err := Load(context.Background(), log, Until{Seq: seq}, nil)
+	db, err := Load(context.Background(), log, eventlog.StreamIPAM, Until{Seq: seq}, nil)
 	if err == nil {
 		err = log.SaveSnapshot(context.Background(), eventlog.StreamIPAM, db.View().Position().Head, db.View().Save)
 	}
@@ -110,14 +110,14 @@ func TestBadSnapshot(t *testing.T) {
 	} {
 		log := memlog.New()
 		digests, _ := story(t, log, 5)
-		db, err := Load(ctx, log, Until{Seq: 6}, nil)
+		db, err := Load(ctx, log, eventlog.StreamIPAM, Until{Seq: 6}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := log.SaveSnapshot(ctx, eventlog.StreamIPAM, db.View().Position().Head, write); err != nil {
 			t.Fatal(err)
 		}
-		if db, err = Load(ctx, log, Until{}, nil); err != nil || db.View().Digest() != digests[len(digests)-1] {
+		if db, err = Load(ctx, log, eventlog.StreamIPAM, Until{}, nil); err != nil || db.View().Digest() != digests[len(digests)-1] {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -129,7 +129,7 @@ func TestLoadCancelled(t *testing.T) {
 	story(t, log, 5)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Load(ctx, log, Until{}, nil); !errors.Is(err, context.Canceled) {
+	if _, err := Load(ctx, log, eventlog.StreamIPAM, Until{}, nil); !errors.Is(err, context.Canceled) {
 		t.Fatalf("a cancelled load ends with %v", err)
 	}
 }

@@ -21,7 +21,8 @@ import (
 //
 //	1  2026-11  the first
 //	2  2026-11  held addresses say whether they are fresh, labelled, and assigned by a cloud provider
-const snapshotVersion = 2
+//	3  2026-11  nodes, the overlay, and the interfaces of containers
+const snapshotVersion = 3
 
 // A snapshot is a line of JSON for each row that is not derived from others: the position and configuration, pools, held
 // addresses and released addresses, each table in key order. Equal states give equal bytes.
@@ -32,6 +33,8 @@ type snapshotLine struct {
 	Pool     *savedPool     `json:"pool,omitzero"`
 	Held     *savedAddress  `json:"held,omitzero"`
 	Released *savedReleased `json:"released,omitzero"`
+	Overlay  *savedOverlay  `json:"overlay,omitzero"`
+	Node     *savedNode     `json:"node,omitzero"`
 }
 
 type savedPosition struct {
@@ -65,12 +68,33 @@ type savedAddress struct {
 	Assigned string      `json:"assigned,omitzero"`
 	Seq      uint64      `json:"seq"`
 	Changed  int64       `json:"changed"`
+
+	ContainerID string `json:"containerID,omitzero"`
+	IfName      string `json:"ifName,omitzero"`
 }
 
 type savedReleased struct {
 	Addr netip.Addr `json:"address"`
 	Seq  uint64     `json:"seq"`
 	At   int64      `json:"at"`
+}
+
+type savedOverlay struct {
+	Source   string                `json:"source"`
+	Seq      uint64                `json:"seq"`
+	Time     time.Time             `json:"time"`
+	Networks []ipam.OverlayNetwork `json:"networks"`
+}
+
+type savedNode struct {
+	Name      string         `json:"name"`
+	Addresses []netip.Addr   `json:"addresses"`
+	Machine   string         `json:"machine"`
+	Subnets   []netip.Prefix `json:"subnets,omitzero"`
+	Lost      int64          `json:"lost,omitzero"`
+	Reason    string         `json:"reason,omitzero"`
+	Seq       uint64         `json:"seq"`
+	Changed   int64          `json:"changed"`
 }
 
 // Save writes the state as a snapshot.
@@ -92,10 +116,7 @@ func (v *View) save(w io.Writer, generation string) error {
 		if err != nil {
 			break
 		}
-		err = json.MarshalEncode(out, snapshotLine{Held: &savedAddress{
-			Addr: a.Addr, Owner: a.Owner, PodUID: a.PodUID, Node: a.Node, Policy: a.Policy,
-			Fresh: a.Fresh, Labelled: a.Labelled, Assigned: a.Assigned, Seq: a.Seq, Changed: a.Changed,
-		}})
+		err = json.MarshalEncode(out, snapshotLine{Held: saved(a)})
 	}
 	for r := range under[Released](v.txn, tableReleased, "id", nil) {
 		if err != nil {
@@ -103,8 +124,37 @@ func (v *View) save(w io.Writer, generation string) error {
 		}
 		err = json.MarshalEncode(out, snapshotLine{Released: &savedReleased{r.Addr, r.Seq, r.At}})
 	}
+	if err == nil {
+		err = v.saveNodes(out)
+	}
 	if err := errors.Join(err, buffered.Flush()); err != nil {
 		return fmt.Errorf("write snapshot at event %d: %w", p.Head.Seq, err)
+	}
+	return nil
+}
+
+func saved(a *Address) *savedAddress {
+	s := &savedAddress{
+		Addr: a.Addr, Owner: a.Owner, PodUID: a.PodUID, Node: a.Node, Policy: a.Policy,
+		Fresh: a.Fresh, Labelled: a.Labelled, Assigned: a.Assigned, Seq: a.Seq, Changed: a.Changed,
+	}
+	if a.Attachment != nil {
+		s.ContainerID, s.IfName = a.Attachment.ContainerID, a.Attachment.IfName
+	}
+	return s
+}
+
+func (v *View) saveNodes(out *jsontext.Encoder) error {
+	if o := v.overlay; o.Seq > 0 {
+		if err := json.MarshalEncode(out, snapshotLine{Overlay: &savedOverlay{o.Source, o.Seq, o.Time, o.Networks}}); err != nil {
+			return err
+		}
+	}
+	for n := range v.Nodes() {
+		saved := savedNode(*n)
+		if err := json.MarshalEncode(out, snapshotLine{Node: &saved}); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -202,6 +252,11 @@ func (t *Txn) restore(line snapshotLine) error {
 		t.insert(tablePools, &Pool{Name: p.Name, Size: p.Size, PreAllocate: p.PreAllocate, Seq: p.Seq})
 	case line.Held != nil:
 		t.restoreHeld(line.Held)
+	case line.Overlay != nil:
+		o := line.Overlay
+		t.configureOverlay(newOverlay(o.Source, o.Seq, o.Time, o.Networks))
+	case line.Node != nil:
+		t.restoreNode(line.Node)
 	case line.Released != nil:
 		r := line.Released
 		subnet, ok := t.config.SubnetOf(r.Addr)
@@ -224,6 +279,22 @@ func (t *Txn) restoreHeld(a *savedAddress) {
 	t.putAddress(&Address{
 		Addr: a.Addr, Owner: canonical(a.Owner), PodUID: a.PodUID, Node: shared(a.Node), Policy: a.Policy,
 		Draining: !configured, Fresh: a.Fresh, Labelled: a.Labelled, Assigned: shared(a.Assigned), Seq: a.Seq, Changed: a.Changed,
+		Attachment: attachment(a.ContainerID, a.IfName),
 	})
 	t.count(a.Owner, 1)
+}
+
+func (t *Txn) restoreNode(saved *savedNode) {
+	n := Node(*saved)
+	t.insert(tableNodes, &n)
+	for _, subnet := range n.Subnets {
+		t.insert(tableNodeSubnets, &nodeSubnet{Subnet: subnet, Node: n.Name})
+		if network, index, ok := t.overlay.find(subnet); ok {
+			t.taken(network, index)
+		} else {
+			o := *t.overlay
+			o.strays = nil
+			t.configureOverlay(&o)
+		}
+	}
 }

@@ -39,7 +39,7 @@ type pastState struct {
 }
 
 func newLogState(g *globals) *cobra.Command {
-	var at string
+	var at, stream string
 	cmd := &cobra.Command{
 		Use:   "state",
 		Short: "Print who holds which address, now or at a point of the past",
@@ -47,6 +47,7 @@ func newLogState(g *globals) *cobra.Command {
 are the same in every row.`,
 		Example: `  galaxyctl log state
   galaxyctl log state --at 1200
+  galaxyctl log state --stream node-worker-1
   galaxyctl log state --at 2026-11-23T09:00:00Z -o json`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -59,9 +60,10 @@ are the same in every row.`,
 				return err
 			}
 			defer client.Close() //nolint:errcheck // it was only read from
-			return showState(cmd, g, log, until)
+			return showState(cmd, g, log, stream, until)
 		},
 	}
+	addStream(cmd, cmd.Flags(), &stream)
 	cmd.Flags().StringVar(&at, "at", "", "sequence number of an event, or an RFC 3339 time (default now)")
 	return cmd
 }
@@ -81,9 +83,9 @@ func parsePoint(text string) (projections.Until, error) {
 	return projections.Until{Time: when}, nil
 }
 
-func showState(cmd *cobra.Command, g *globals, log *etcdlog.Log, until projections.Until) error {
+func showState(cmd *cobra.Command, g *globals, log *etcdlog.Log, stream string, until projections.Until) error {
 	ctx := cmd.Context()
-	head, err := log.Head(ctx, eventlog.StreamIPAM)
+	head, err := log.Head(ctx, stream)
 	if err != nil {
 		return err
 	}
@@ -91,9 +93,9 @@ func showState(cmd *cobra.Command, g *globals, log *etcdlog.Log, until projectio
 		return fmt.Errorf("event %d is not written yet; the newest is %d", until.Seq, head.Seq)
 	}
 	told := newProgress(cmd.ErrOrStderr(), "load")
-	db, err := projections.Load(ctx, log, until, func(seq uint64) { told.report(seq, head.Seq) })
+	db, err := projections.Load(ctx, log, stream, until, func(seq uint64) { told.report(seq, head.Seq) })
 	if err != nil {
-		return fmt.Errorf("build the state from stream %s: %w", eventlog.StreamIPAM, err)
+		return fmt.Errorf("build the state from stream %s: %w", stream, err)
 	}
 	view := db.View()
 	if g.output == formatTable {

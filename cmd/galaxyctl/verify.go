@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"iter"
 	"net/netip"
 
 	"galaxy/eventlog"
@@ -12,8 +13,8 @@ import (
 const foldBatch = 1000
 
 // checker walks through a whole log, stream by stream. It recomputes what can be recomputed: that sequence numbers have no
-// hole, that each event names the hash of the one before it, that time never runs back, and, in the stream ipam, that no
-// event contradicts those before it.
+// hole, that each event names the hash of the one before it, that time never runs back, and that no event contradicts those
+// before it.
 type checker struct {
 	heads    map[string]eventlog.Head // where each stream must end
 	progress func(done, total uint64)
@@ -22,8 +23,8 @@ type checker struct {
 
 	stream string
 	cursor eventlog.Cursor
-	db     *projections.DB  // of the stream ipam
-	txn    *projections.Txn // open while the stream ipam is read
+	db     *projections.DB
+	txn    *projections.Txn // open while the stream is read
 	folded int              // events in it
 
 	found []verdict
@@ -34,8 +35,9 @@ type verdict struct {
 	Stream string        `json:"stream"`
 	Events uint64        `json:"events"`
 	Head   eventlog.Hash `json:"head"`
-	Held   *int          `json:"heldAddresses,omitempty"` // of the stream ipam, as the next
-	Digest string        `json:"digest,omitempty"`
+	Held   *int          `json:"heldAddresses,omitempty"` // of the streams that have addresses
+	Nodes  *int          `json:"nodes,omitempty"`         // of the stream nodes
+	Digest string        `json:"digest,omitempty"`        // of the state
 }
 
 func newChecker(heads map[string]eventlog.Head, progress func(done, total uint64)) *checker {
@@ -49,9 +51,7 @@ func newChecker(heads map[string]eventlog.Head, progress func(done, total uint64
 // begin turns to a stream.
 func (c *checker) begin(stream string) {
 	c.stream, c.cursor, c.db = stream, eventlog.Cursor{}, nil
-	if stream == eventlog.StreamIPAM {
-		c.db = projections.New(c.heads[stream].Generation)
-	}
+	c.db = projections.New(c.heads[stream].Generation)
 }
 
 // take checks the next record of the stream. The first error is the first fault of the log.
@@ -60,10 +60,8 @@ func (c *checker) take(r eventlog.Record) error {
 	if err != nil {
 		return c.fault(err)
 	}
-	if c.db != nil {
-		if err := c.fold(e); err != nil {
-			return c.fault(err)
-		}
+	if err := c.fold(e); err != nil {
+		return c.fault(err)
 	}
 	if c.done++; c.done%foldBatch == 0 {
 		c.progress(c.done, c.total)
@@ -100,17 +98,24 @@ func (c *checker) end() error {
 	if reached.Hash != head.Hash {
 		return c.fault(fmt.Errorf("%w: event %d hashes to %s, the head says %s", eventlog.ErrCorrupt, head.Seq, reached.Hash, head.Hash))
 	}
-	v := verdict{Stream: c.stream, Events: head.Seq, Head: head.Hash}
-	if c.db != nil {
-		c.commit()
-		view, held := c.db.View(), 0
-		for range view.Addresses(netip.Addr{}) {
-			held++
-		}
-		v.Held, v.Digest = &held, view.Digest()
+	c.commit()
+	view := c.db.View()
+	v := verdict{Stream: c.stream, Events: head.Seq, Head: head.Hash, Digest: view.Digest()}
+	if c.stream == eventlog.StreamNodes {
+		v.Nodes = count(view.Nodes())
+	} else {
+		v.Held = count(view.Addresses(netip.Addr{}))
 	}
 	c.found = append(c.found, v)
 	return nil
 }
 
 func (c *checker) fault(err error) error { return fmt.Errorf("stream %s: %w", c.stream, err) }
+
+func count[T any](rows iter.Seq[T]) *int {
+	n := 0
+	for range rows {
+		n++
+	}
+	return &n
+}

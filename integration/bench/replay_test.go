@@ -31,7 +31,7 @@ func BenchmarkLoad(b *testing.B) {
 			pages.round(func() { readPages(b, client, count) })
 			inserts.round(func() { insertRows(b, rows) })
 			ours.round(func() {
-				if _, err := projections.Load(b.Context(), log, projections.Until{}, nil); err != nil {
+				if _, err := projections.Load(b.Context(), log, eventlog.StreamIPAM, projections.Until{}, nil); err != nil {
 					b.Fatal(err)
 				}
 			})
@@ -51,7 +51,7 @@ func BenchmarkLoadSnapshot(b *testing.B) {
 	log := openLog(b, etcdtest.Start(b).Client(b))
 	fillLog(b, log, 100_000)
 	began := time.Now()
-	db, err := projections.Load(b.Context(), log, projections.Until{}, nil)
+	db, err := projections.Load(b.Context(), log, eventlog.StreamIPAM, projections.Until{}, nil)
 	replay := time.Since(began)
 	if err == nil {
 		err = log.SaveSnapshot(b.Context(), eventlog.StreamIPAM, db.View().Position().Head, db.View().Save)
@@ -59,7 +59,7 @@ func BenchmarkLoadSnapshot(b *testing.B) {
 	var took []time.Duration
 	for b.Loop() && err == nil {
 		began := time.Now()
-		_, err = projections.Load(b.Context(), log, projections.Until{}, nil)
+		_, err = projections.Load(b.Context(), log, eventlog.StreamIPAM, projections.Until{}, nil)
 		took = append(took, time.Since(began))
 	}
 	if err != nil {
@@ -137,7 +137,7 @@ func (of bareIndex) FromObject(row any) (bool, []byte, error) { return true, of(
 func (of bareIndex) FromArgs(args ...any) ([]byte, error)     { return args[0].([]byte), nil }
 
 func rowsOf(b *testing.B, log *etcdlog.Log) []*bareRow {
-	db, err := projections.Load(b.Context(), log, projections.Until{}, nil)
+	db, err := projections.Load(b.Context(), log, eventlog.StreamIPAM, projections.Until{}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

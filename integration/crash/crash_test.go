@@ -177,7 +177,7 @@ func truth(t *testing.T, p *process) (*projections.View, map[string]ipam.Owner) 
 			}
 		}
 	}
-	fromSnapshot, err := projections.Load(ctx, log, projections.Until{}, nil)
+	fromSnapshot, err := projections.Load(ctx, log, eventlog.StreamIPAM, projections.Until{}, nil)
 	if err != nil || fromSnapshot.View().Digest() != db.View().Digest() {
 		t.Fatalf("the snapshots and the whole log give different states: %v", err)
 	}

@@ -167,7 +167,7 @@ func passes(err error) bool {
 // compare replays the whole log, which refuses an address that is held twice, and holds it against what callers were told.
 func (f *told) compare(t *testing.T, log eventlog.Log) *projections.View {
 	t.Helper()
-	db, err := projections.Load(etcdtest.Context(t), log, projections.Until{}, nil)
+	db, err := projections.Load(etcdtest.Context(t), log, eventlog.StreamIPAM, projections.Until{}, nil)
 	if err != nil {
 		t.Fatal("replay:", err)
 	}
