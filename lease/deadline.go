@@ -21,6 +21,9 @@ type Deadlines struct {
 // ClaimsPrefix is where the deadlines of claims stand under a prefix.
 func ClaimsPrefix(prefix string) string { return prefix + "/v1/lease/claim/" }
 
+// NodesPrefix is what stands before the names of nodes in the keys that their agents keep.
+func NodesPrefix(prefix string) string { return prefix + "/v1/lease/node/" }
+
 // ReplicasPrefix is where the replicas announce themselves under a prefix.
 func ReplicasPrefix(prefix string) string { return prefix + "/v1/lease/replica/" }
 

@@ -20,6 +20,9 @@ type settings struct {
 	interval time.Duration
 	rules    reconciler.Rules
 	cloud    string // host:port of a cloud provider; "" for none
+
+	overlay   []ipam.OverlayNetwork // nil: none is configured here; those in the log stay
+	keepNodes time.Duration         // how long a lost node keeps its subnets
 }
 
 type configFile struct {
@@ -31,6 +34,10 @@ type configFile struct {
 		FloatingIPKey         string          `json:"floatingipKey"`
 		CloudProviderGrpcAddr string          `json:"cloudProviderGrpcAddr"`
 	} `json:"schedule_plugin"`
+	Overlay *struct {
+		Networks      json.RawMessage `json:"networks"`
+		KeepLostNodes string          `json:"keepLostNodes"`
+	} `json:"overlay"`
 }
 
 func readSettings(path string) (settings, error) {
@@ -61,5 +68,27 @@ func readSettings(path string) (settings, error) {
 		}
 		s.rules.ConfigNamespace = "" // the file's subnets are the only ones
 	}
+	if err := s.readOverlay(file); err != nil {
+		return settings{}, fmt.Errorf("--config %s: overlay: %w", path, err)
+	}
 	return s, nil
+}
+
+func (s *settings) readOverlay(file configFile) (err error) {
+	s.keepNodes = reconciler.DefaultKeep
+	if file.Overlay == nil {
+		return nil
+	}
+	if s.overlay, err = ipam.ParseOverlay(file.Overlay.Networks); err != nil {
+		return err
+	}
+	if s.overlay == nil {
+		s.overlay = []ipam.OverlayNetwork{} // said to be none
+	}
+	if text := file.Overlay.KeepLostNodes; text != "" {
+		if s.keepNodes, err = time.ParseDuration(text); err != nil || s.keepNodes < 0 {
+			return fmt.Errorf(`keepLostNodes %q: want a duration such as "24h"`, text)
+		}
+	}
+	return nil
 }

@@ -50,7 +50,7 @@ func (p *program) governors() []func(context.Context) error {
 		Replica: p.replica, Log: p.logger, Expired: p.metrics.ClaimExpired,
 		Deadlines: lease.Deadlines{Client: p.client, Prefix: lease.ClaimsPrefix(p.options.etcd.Prefix), TTL: p.options.claimTTL},
 	}
-	all := []func(context.Context) error{claims.Run}
+	all := []func(context.Context) error{claims.Run, p.nodeLeases.Run}
 	if p.cluster == nil {
 		return all
 	}

@@ -65,7 +65,9 @@ func (p *program) elected(ctx context.Context) (*term, error) {
 	defer won()
 	var leadership *lease.Leadership
 	group, waiting := errgroup.WithContext(waiting)
-	group.Go(func() error { return p.follow(waiting) })
+	for _, replica := range []*allocator.Replica{p.replica, p.nodes} {
+		group.Go(func() error { return p.follow(waiting, replica) })
+	}
 	group.Go(func() (err error) {
 		defer won()
 		leadership, err = lease.Elect(waiting, p.client, lease.Candidate{
@@ -89,10 +91,10 @@ func (p *program) elected(ctx context.Context) (*term, error) {
 	}, nil
 }
 
-// follow keeps the view new while another leads. Trouble with etcd passes; a log that is not to be trusted does not.
-func (p *program) follow(ctx context.Context) error {
+// follow keeps a view new while another leads. Trouble with etcd passes; a log that is not to be trusted does not.
+func (p *program) follow(ctx context.Context, replica *allocator.Replica) error {
 	for ctx.Err() == nil {
-		err := p.replica.Follow(ctx)
+		err := replica.Follow(ctx)
 		if final(err) {
 			return err
 		}
@@ -124,6 +126,10 @@ func (p *program) govern(ctx context.Context, t *term) error {
 		defer cancel()
 		p.logger.Info("leading", zap.Uint64("event", p.replica.View().Position().Head.Seq))
 		return p.replica.Lead(governing, t.fence)
+	})
+	group.Go(func() error {
+		defer cancel()
+		return p.nodes.Lead(governing, t.fence)
 	})
 	group.Go(func() error {
 		p.configure(governing)

@@ -43,7 +43,9 @@ type program struct {
 	cloud      *cloud.Keeper // nil without a cloud provider
 	metrics    *extender.Metrics
 	auditor    *reconciler.Audit
-	replica    *allocator.Replica
+	replica    *allocator.Replica // of the stream ipam
+	nodes      *allocator.Replica // of the stream nodes
+	nodeLeases *reconciler.Nodes
 	server     *extender.Server
 	reconciler *reconciler.Reconciler // nil without a cluster or --objects
 	address    string                 // of the scheduler's port, for other replicas
@@ -176,6 +178,9 @@ func (p *program) wire(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := p.wireNodes(ctx); err != nil {
+		return err
+	}
 	if p.settings.cloud != "" {
 		if p.provider, err = cloud.Dial(p.settings.cloud); err != nil {
 			return err
@@ -252,10 +257,12 @@ func (p *program) serve(ctx context.Context) error {
 	}
 	if p.options.snapshotEvery > 0 {
 		snapshots := allocator.Snapshots{Every: p.options.snapshotEvery, Look: 10 * time.Second, Report: p.reportSnapshot}
-		group.Go(func() error {
-			snapshots.Keep(ctx, p.replica)
-			return nil
-		})
+		for _, replica := range []*allocator.Replica{p.replica, p.nodes} {
+			group.Go(func() error {
+				snapshots.Keep(ctx, replica)
+				return nil
+			})
+		}
 	}
 	err := group.Wait()
 	if err == nil {

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"galaxy/allocator"
+	"galaxy/eventlog"
+	"galaxy/lease"
+	"galaxy/reconciler"
+)
+
+// wireNodes builds what gives nodes their subnets of the overlay: a replica of the stream nodes, and what makes it follow the
+// leases of the nodes' agents.
+func (p *program) wireNodes(ctx context.Context) (err error) {
+	p.nodes, err = allocator.NewReplica(ctx, allocator.Config{
+		Log: p.log, Stream: eventlog.StreamNodes, Actor: p.identity, Now: time.Now,
+	}, p.progress())
+	if err != nil {
+		return err
+	}
+	prefix := lease.NodesPrefix(p.options.etcd.Prefix)
+	p.nodeLeases = &reconciler.Nodes{
+		Replica: p.nodes, Prefix: prefix, Overlay: p.settings.overlay, Source: "file " + p.options.config, Keep: p.settings.keepNodes,
+		Alive: func(ctx context.Context) iter.Seq2[[]lease.Change, error] { return lease.Watch(ctx, p.client, prefix) },
+		Fault: p.metrics.Reconcile, Now: time.Now, Log: p.logger,
+	}
+	if p.cluster != nil {
+		p.nodeLeases.Deleted = p.nodeDeleted
+		p.nodeLeases.Report = func(node, reason, message string) {
+			p.cluster.Report(corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: node}, true, reason, message)
+		}
+	}
+	p.metrics.WatchNodes(p.nodes, p.nodeLeases.Waiting)
+	return nil
+}
+
+// nodeDeleted reports whether the cluster, as far as it is known at all, has no such node.
+func (p *program) nodeDeleted(name string) bool {
+	select {
+	case <-p.cluster.Synced():
+		return p.cluster.Set().Node(name) == nil
+	default:
+		return false
+	}
+}

@@ -1,0 +1,214 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"galaxy/allocator"
+	"galaxy/ipam"
+	"galaxy/lease"
+)
+
+// Nodes makes the stream nodes follow the leases of the nodes' agents, while its replica leads: who is there joins and gets
+// subnets, who is silent is lost, and who is gone for good gives its subnets back.
+type Nodes struct {
+	Replica Replica // of the stream nodes
+	// Alive yields the keys of the agents, as lease.Watch does; Prefix stands before the names in them.
+	Alive  func(ctx context.Context) iter.Seq2[[]lease.Change, error]
+	Prefix string
+	// Overlay are the networks to put in force; nil: those in the log.
+	Overlay []ipam.OverlayNetwork
+	Source  string
+	Keep    time.Duration // how long a lost node keeps its subnets; DefaultKeep if 0
+	// Deleted says that the cluster has had a node and has it no more; nil where nobody can say so.
+	Deleted func(name string) bool
+	// Report shows on a node what is wrong with it. May be nil, as Fault.
+	Report func(node, reason, message string)
+	Fault  func(kind string)
+	Now    func() time.Time
+	Log    *zap.Logger
+
+	mu      sync.Mutex
+	alive   map[string]ipam.Announcement
+	bad     map[string]string // announcements that are not understood, so that each is told once
+	waiting []string
+	doubts  time.Time // since when many nodes look lost at once
+}
+
+// Bounds of Nodes.
+const (
+	// DefaultKeep is long enough for a reboot, a repair, and a night.
+	DefaultKeep = 24 * time.Hour
+	// doubtFor is how long many losses at once are not believed: agents that etcd could not hear take that long to be back.
+	doubtFor = 30 * time.Second
+
+	nodesEvery   = 5 * time.Second
+	nodesAtOnce  = 64
+	eventNoSpace = "OverlayExhausted"
+)
+
+// Run reconciles on every change of the leases and now and then, until ctx ends.
+func (n *Nodes) Run(ctx context.Context) error {
+	n.alive, n.bad = map[string]ipam.Announcement{}, map[string]string{}
+	if n.Keep == 0 {
+		n.Keep = DefaultKeep
+	}
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+	changes := make(chan []lease.Change)
+	go n.watch(watching, changes)
+	select { // nobody is lost before it is known who is there
+	case first := <-changes:
+		n.note(first)
+	case <-ctx.Done():
+		return nil
+	}
+	tick := time.NewTicker(nodesEvery)
+	defer tick.Stop()
+	for {
+		again := n.reconcile(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case c := <-changes:
+			n.note(c)
+		case <-tick.C:
+		case <-again:
+		}
+	}
+}
+
+func (n *Nodes) watch(ctx context.Context, out chan<- []lease.Change) {
+	for changes, err := range n.Alive(ctx) {
+		if err != nil {
+			return // ctx has ended
+		}
+		select {
+		case out <- changes:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// note takes who has come, changed or gone.
+func (n *Nodes) note(changes []lease.Change) {
+	for _, c := range changes {
+		name := strings.TrimPrefix(c.Key, n.Prefix)
+		if c.Gone {
+			delete(n.alive, name)
+			delete(n.bad, name)
+			continue
+		}
+		a, err := ipam.ParseAnnouncement(c.Value)
+		if err == nil && a.Node != name {
+			err = fmt.Errorf("the key of node %s says that it is of node %s", name, a.Node)
+		}
+		if err != nil {
+			if n.bad[name] != err.Error() {
+				n.bad[name] = err.Error()
+				n.fault("node")
+				n.Log.Warn("an agent's announcement is not understood", zap.String("node", name), zap.Error(err))
+			}
+			continue
+		}
+		n.alive[name] = a
+	}
+}
+
+// reconcile does what is to be done now. The channel asks for another look.
+func (n *Nodes) reconcile(ctx context.Context) <-chan time.Time {
+	if !n.Replica.Leading() {
+		return time.After(leaderPoll)
+	}
+	plan := decideNodes(nodesSeen{
+		view: n.Replica.View(), alive: n.alive, now: n.Now(), keep: n.Keep, deleted: n.Deleted, overlay: n.Overlay, source: n.Source,
+		hold: n.doubting(), most: manyLosses,
+	})
+	n.doubt(plan.held)
+	n.showWaiting(plan.waiting)
+	if len(plan.first)+len(plan.commands) == 0 {
+		return nil
+	}
+	err := n.do(ctx, plan.first, 1)
+	if err == nil {
+		err = n.do(ctx, plan.commands, nodesAtOnce)
+	}
+	if err != nil && ctx.Err() == nil {
+		n.fault("node")
+		n.Log.Warn("the nodes in the log do not follow their leases; trying again", zap.Error(err))
+		return time.After(DefaultConfirm)
+	}
+	if len(plan.first) > 0 {
+		return time.After(0)
+	}
+	return nil
+}
+
+func (n *Nodes) do(ctx context.Context, commands []allocator.Command, atOnce int) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for _, command := range commands {
+		group.Go(func() error {
+			ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+			defer cancel()
+			_, err := n.Replica.Do(ctx, "lease", command)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// doubting reports whether many losses at once are not to be believed yet.
+func (n *Nodes) doubting() bool { return n.doubts.IsZero() || n.Now().Sub(n.doubts) < doubtFor }
+
+func (n *Nodes) doubt(held int) {
+	switch {
+	case held == 0:
+		n.doubts = time.Time{}
+	case n.doubts.IsZero():
+		n.doubts = n.Now()
+		n.fault("nodesLost")
+		n.Log.Warn("many nodes have lost their leases at once; they are taken for lost only if that lasts", zap.Int("nodes", held), zap.Duration("for", doubtFor))
+	}
+}
+
+// showWaiting tells of nodes that find no subnet, each once.
+func (n *Nodes) showWaiting(waiting []string) {
+	n.mu.Lock()
+	before := n.waiting
+	n.waiting = waiting
+	n.mu.Unlock()
+	for _, name := range waiting {
+		if slices.Contains(before, name) {
+			continue
+		}
+		message := "no node subnet of the overlay is left for this node; add a network to the overlay's configuration, or remove nodes that are gone"
+		n.Log.Warn(message, zap.String("node", name))
+		n.fault("overlayExhausted")
+		if n.Report != nil {
+			n.Report(name, eventNoSpace, message)
+		}
+	}
+}
+
+// Waiting is how many nodes wait for a subnet, for metrics.
+func (n *Nodes) Waiting() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.waiting)
+}
+
+func (n *Nodes) fault(kind string) {
+	if n.Fault != nil {
+		n.Fault(kind)
+	}
+}
