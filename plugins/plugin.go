@@ -49,3 +49,6 @@ type IPAM interface {
 	// Check says whether the addresses in the prevResult of args are held for it.
 	Check(ctx context.Context, args *skel.CmdArgs) error
 }
+
+// IPAMType is the ipam.type of the agent's own IPAM, whose addresses are events of the node's stream in the log.
+const IPAMType = "galaxy-ipam"

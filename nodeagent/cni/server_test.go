@@ -1,0 +1,303 @@
+package cni
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+	"go.uber.org/zap"
+
+	"galaxy/nodeagent/netconf"
+	"galaxy/nodeagent/wire"
+	"galaxy/plugins"
+)
+
+// stage is a server whose plugins only write down that they were called.
+type stage struct {
+	*Server
+	mu     sync.Mutex
+	calls  []string
+	broken map[string]error // by "ADD x"
+	pods   map[string]Pod
+	shown  []NetworkStatus
+	config *netconf.Config
+	ready  error
+	swept  [][]types.GCAttachment
+}
+
+func (s *stage) note(command, plugin string, args *skel.CmdArgs) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	call := command + " " + plugin
+	s.calls = append(s.calls, call+" "+args.IfName)
+	return s.broken[call]
+}
+
+// taken are the calls since the last look.
+func (s *stage) taken() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text := strings.Join(s.calls, ", ")
+	s.calls = nil
+	return text
+}
+
+func (s *stage) plugin(name string, last byte) plugins.Plugin {
+	quiet := func(command string) func(context.Context, plugins.Host, *skel.CmdArgs) error {
+		return func(_ context.Context, _ plugins.Host, args *skel.CmdArgs) error { return s.note(command, name, args) }
+	}
+	return plugins.Plugin{
+		Name: name,
+		Add: func(_ context.Context, _ plugins.Host, args *skel.CmdArgs) (*types100.Result, error) {
+			if err := s.note("ADD", name, args); err != nil {
+				return nil, err
+			}
+			var conf struct{ PrevResult *types100.Result }
+			if err := json.Unmarshal(args.StdinData, &conf); err != nil {
+				return nil, err
+			}
+			result := &types100.Result{CNIVersion: "1.1.0"}
+			if conf.PrevResult != nil {
+				result.IPs = conf.PrevResult.IPs
+			}
+			result.Interfaces = []*types100.Interface{{Name: args.IfName, Mac: "02:00:00:00:00:01", Sandbox: args.Netns}}
+			result.IPs = append(result.IPs, &types100.IPConfig{Interface: types100.Int(0), Address: net.IPNet{IP: net.IPv4(10, 0, 0, last).To4(), Mask: net.CIDRMask(32, 32)}})
+			return result, nil
+		},
+		Del: quiet("DEL"), Check: quiet("CHECK"), Status: quiet("STATUS"),
+	}
+}
+
+func (s *stage) Get(_ context.Context, namespace, name, uid string) (Pod, error) {
+	p, ok := s.pods[namespace+"/"+name]
+	if !ok {
+		return Pod{}, fmt.Errorf("there is no pod %s/%s", namespace, name)
+	}
+	return p, nil
+}
+
+func (s *stage) Show(_ context.Context, _, _, _ string, networks []NetworkStatus) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shown = networks
+	return nil
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	config, err := netconf.ParseConfig([]byte(`{"NetworkConf":[{"name":"one","type":"a"},{"name":"chain","plugins":[{"type":"a"},{"type":"b"}]},{"name":"three","type":"c"}],"DefaultNetworks":["one"]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stage{config: config, broken: map[string]error{}, pods: map[string]Pod{"ns/web": {UID: "u1"}, "ns/many": {Pod: netconf.Pod{Networks: "one,chain@net1,three"}}}}
+	builtin := map[string]plugins.Plugin{}
+	for i, name := range []string{"a", "b", "c"} {
+		builtin[name] = s.plugin(name, byte(i+1))
+	}
+	s.Server = NewServer(Config{
+		Builtin: builtin, Host: plugins.Host{Log: zap.NewNop()}, Dir: filepath.Join(t.TempDir(), "state"), Pods: s, Log: zap.NewNop(),
+		Networks: func() *netconf.Config { return s.config }, Ready: func() error { return s.ready },
+		Collect: func(_ context.Context, valid []types.GCAttachment, _ time.Time) error {
+			s.swept = append(s.swept, valid)
+			return nil
+		},
+	})
+	return s
+}
+
+// ask sends a request as galaxy-sdn does.
+func (s *stage) ask(command, container, pod, version string) (string, error) {
+	env := []string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + container, "CNI_NETNS=/var/run/netns/x", "CNI_IFNAME=eth0", "CNI_PATH=/nowhere",
+		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=ns;K8S_POD_NAME=" + pod}
+	text, err := s.Answer(context.Background(), wire.Request{Env: wire.Environ(env), Config: fmt.Appendf(nil, `{"cniVersion":%q,"name":"galaxy-sdn","type":"galaxy-sdn"}`, version)})
+	return string(text), err
+}
+
+func TestAddAndDel(t *testing.T) {
+	s := newStage(t)
+	for version, want := range map[string]string{
+		"0.1.0": `"ip4":{"ip":"10.0.0.1/32"}`, "0.2.0": `"ip4":{"ip":"10.0.0.1/32"}`, "0.3.1": `"version":"4","interface":0,"address":"10.0.0.1/32"`,
+		"0.4.0": `"version":"4"`, "1.0.0": `"ips":[{"address":"10.0.0.1/32","interface":0}]`, "1.1.0": `"ips":[{"address":"10.0.0.1/32","interface":0}]`,
+	} {
+		answer, err := s.ask("ADD", "c1", "web", version)
+		if err != nil || !strings.Contains(answer, want) || !strings.Contains(answer, `"cniVersion":"`+version+`"`) {
+			t.Errorf("version %s: %s, %v", version, answer, err)
+		}
+		if _, err := s.ask("CHECK", "c1", "web", version); err != nil {
+			t.Error(err)
+		}
+		for range 2 {
+			if answer, err := s.ask("DEL", "c1", "web", version); err != nil || answer != "" {
+				t.Errorf("DEL: %q, %v", answer, err)
+			}
+		}
+		if calls := s.taken(); calls != "ADD a eth0, CHECK a eth0, DEL a eth0" {
+			t.Errorf("version %s: %s", version, calls)
+		}
+	}
+	var known *types.Error
+	if _, err := s.ask("ADD", "c1", "web", "9.9.9"); !errors.As(err, &known) || known.Code != types.ErrIncompatibleCNIVersion {
+		t.Errorf("version 9.9.9: %v", err)
+	}
+	if _, err := s.ask("CHECK", "c1", "web", "1.0.0"); !errors.As(err, &known) || known.Code != types.ErrUnknownContainer {
+		t.Errorf("CHECK of what is not there: %v", err)
+	}
+}
+
+// The first network is the pod's own, and the others are shown on it. What fails half-way leaves nothing; what cannot be undone
+// is tried again by the next DEL.
+func TestSeveralNetworks(t *testing.T) {
+	s := newStage(t)
+	answer, err := s.ask("ADD", "c1", "many", "1.0.0")
+	if err != nil || !strings.Contains(answer, `"name":"eth0"`) || strings.Contains(answer, "10.0.0.3") {
+		t.Errorf("%s, %v", answer, err)
+	}
+	if text, _ := json.Marshal(s.shown); string(text) != `[{"name":"one","interface":"eth0","ips":["10.0.0.1"],"mac":"02:00:00:00:00:01","default":true,"dns":{}},`+
+		`{"name":"chain","interface":"net1","ips":["10.0.0.1","10.0.0.2"],"mac":"02:00:00:00:00:01","dns":{}},`+
+		`{"name":"three","interface":"eth2","ips":["10.0.0.3"],"mac":"02:00:00:00:00:01","dns":{}}]` {
+		t.Errorf("shown is %s", text)
+	}
+	if _, err := s.ask("ADD", "c1", "many", "1.0.0"); err == nil {
+		t.Error("a second ADD of a container is accepted")
+	}
+	s.broken["DEL b"] = errors.New("stuck")
+	s.taken()
+	if _, err := s.ask("DEL", "c1", "many", "1.0.0"); err == nil || !strings.Contains(err.Error(), "network chain, plugin b: stuck") {
+		t.Errorf("DEL: %v", err)
+	}
+	if calls := s.taken(); calls != "DEL c eth2, DEL b net1, DEL a net1, DEL a eth0" {
+		t.Error(calls)
+	}
+	delete(s.broken, "DEL b")
+	if _, err := s.ask("DEL", "c1", "many", "1.0.0"); err != nil || s.taken() != "DEL b net1, DEL a net1" {
+		t.Errorf("the second DEL: %v", err)
+	}
+	s.broken["ADD c"] = plugins.Errorf(plugins.ErrKernel, "no room")
+	var known *types.Error
+	if _, err := s.ask("ADD", "c2", "many", "1.0.0"); !errors.As(err, &known) || known.Code != plugins.ErrKernel || known.Msg != "network three, plugin c: no room" {
+		t.Errorf("ADD: %v", err)
+	}
+	if calls := s.taken(); calls != "ADD a eth0, ADD a net1, ADD b net1, ADD c eth2, DEL c eth2, DEL b net1, DEL a net1, DEL a eth0" {
+		t.Error(calls)
+	}
+	if left, _ := os.ReadDir(s.Dir); len(left) != 0 {
+		t.Errorf("left is %v", left)
+	}
+}
+
+// An ADD that was cut off, by the end of the agent for example, is undone by the next one.
+func TestAddAfterCut(t *testing.T) {
+	s := newStage(t)
+	if err := s.state.save("c1", []Attachment{{Network: *s.config.Network("three"), IfName: "eth0"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ask("ADD", "c1", "web", "1.0.0"); err != nil || s.taken() != "DEL c eth0, ADD a eth0" {
+		t.Error(err)
+	}
+}
+
+func TestCollectAndStatus(t *testing.T) {
+	s := newStage(t)
+	for _, id := range []string{"c1", "c2", "c3"} {
+		if _, err := s.ask("ADD", id, "web", "1.1.0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.taken()
+	gc := func(conf string) error {
+		_, err := s.Answer(t.Context(), wire.Request{Env: map[string]string{"CNI_COMMAND": "GC", "CNI_PATH": "/x"}, Config: []byte(conf)})
+		return err
+	}
+	if err := gc(`{"cniVersion":"1.1.0","cni.dev/valid-attachments":[{"containerID":"c2","ifname":"eth0"}]}`); err != nil || s.taken() != "DEL a eth0, DEL a eth0" {
+		t.Error(err)
+	}
+	if len(s.swept) != 1 || !slices.Equal(s.swept[0], []types.GCAttachment{{ContainerID: "c2", IfName: "eth0"}}) {
+		t.Errorf("swept %v", s.swept)
+	}
+	if err := gc(`{"cniVersion":"1.1.0"}`); err == nil || len(s.swept) != 1 {
+		t.Errorf("without a list: %v", err)
+	}
+	if err := s.Sweep(t.Context(), nil, time.Now().Add(-time.Minute), ""); err != nil || s.taken() != "" {
+		t.Errorf("what is younger than the list is undone: %v", err)
+	}
+	if _, err := s.ask("STATUS", "c", "web", "1.1.0"); err != nil {
+		t.Error(err)
+	}
+	s.ready = errors.New("no subnet yet")
+	var known *types.Error
+	if _, err := s.ask("STATUS", "c", "web", "1.1.0"); !errors.As(err, &known) || known.Code != types.ErrPluginNotAvailable {
+		t.Errorf("STATUS: %v", err)
+	}
+	if _, err := s.ask("ADD", "c9", "web", "1.1.0"); !errors.As(err, &known) || known.Code != types.ErrTryAgainLater {
+		t.Errorf("ADD: %v", err)
+	}
+	if _, err := s.ask("DEL", "c2", "web", "1.1.0"); err != nil {
+		t.Errorf("DEL of a node that takes no ADD: %v", err)
+	}
+}
+
+func TestConcurrentContainers(t *testing.T) {
+	s := newStage(t)
+	var group sync.WaitGroup
+	for i := range 50 {
+		group.Go(func() {
+			id := fmt.Sprintf("c%d", i%10) // five at once for each
+			if _, err := s.ask("DEL", id, "many", "1.0.0"); err != nil {
+				t.Error(err)
+			}
+			_, _ = s.ask("ADD", id, "many", "1.0.0") // one of them comes first
+			if _, err := s.ask("DEL", id, "many", "1.0.0"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if left, _ := os.ReadDir(s.Dir); len(left) != 0 {
+		t.Errorf("left is %v", left)
+	}
+}
+
+// Files of the reference's agent are understood well enough to undo what it made.
+func TestForeignState(t *testing.T) {
+	s := newStage(t)
+	text := `[{"NetworkType":"a","Args":{"ipinfos":"[]"},"Conf":{"name":"one","type":"a","x":1},"IfName":"eth0"}]`
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.Dir, "old"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ask("DEL", "old", "web", "0.2.0"); err != nil || s.taken() != "DEL a eth0" {
+		t.Error(err)
+	}
+}
+
+func FuzzState(f *testing.F) {
+	f.Add([]byte(`[{"NetworkType":"a","Args":null,"Conf":{"name":"one","type":"a"},"IfName":"eth0"}]`))
+	text, err := encodeState([]Attachment{{Network: *netconf.DefaultConfig().Networks[0], IfName: "eth0", Args: "MAC=x", Result: &types100.Result{CNIVersion: "1.1.0"}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		all, err := decodeState(text)
+		if err != nil {
+			return
+		}
+		if _, err := encodeState(all); err != nil {
+			t.Errorf("%+v: %v", all, err)
+		}
+	})
+}
