@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -27,7 +28,9 @@ type renewal struct {
 	client *clientv3.Client
 	id     clientv3.LeaseID
 	ttl    time.Duration
-	ends   time.Time // by the local clock; the lease lasts at least until then unless it is revoked
+
+	mu   sync.Mutex // for those who look at ends while it is renewed
+	ends time.Time  // by the local clock; the lease lasts at least until then unless it is revoked
 }
 
 // grant makes a lease. The server may lengthen a TTL that is shorter than its elections take.
@@ -49,6 +52,8 @@ func grant(ctx context.Context, client *clientv3.Client, ttl time.Duration) (*re
 
 func (r *renewal) renewed(sent time.Time, seconds int64) {
 	r.ttl = time.Duration(seconds) * time.Second
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.ends = sent.Add(r.ttl)
 }
 

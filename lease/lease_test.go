@@ -332,3 +332,55 @@ func TestWatchSurvivesRestart(t *testing.T) {
 		etcd.Restart(t)
 	}
 }
+
+// A name that another machine has is waited for; one of an earlier life is taken over at once.
+func TestNameIsOfOne(t *testing.T) {
+	client := etcdtest.Start(t).Client(t)
+	name := func(machine string, told chan error) lease.Name {
+		return lease.Name{
+			Client: client, Key: "/names/a", TTL: 2 * time.Second, Conflict: func(err error) {
+				select {
+				case told <- err:
+				default:
+				}
+			},
+			Others: func(value []byte) error {
+				if string(value) == machine {
+					return nil
+				}
+				return errors.New("the name is that of " + string(value))
+			},
+		}
+	}
+	ctx := t.Context()
+	first, err := name("m1", nil).Announce(ctx, []byte("m1"))
+	if err != nil || first.Revision() == 0 || time.Until(first.Until()) <= 0 {
+		t.Fatal(err)
+	}
+	told := make(chan error, 1)
+	second := make(chan *lease.Announcement, 1)
+	go func() {
+		a, err := name("m2", told).Announce(ctx, []byte("m2"))
+		if err != nil {
+			t.Error(err)
+		}
+		second <- a
+	}()
+	if err := within(t, 5*time.Second, told, "the second is told of the first"); err.Error() != "the name is that of m1" {
+		t.Error(err)
+	}
+	again, err := name("m1", nil).Announce(ctx, []byte("m1")) // a restart, before the old lease has ended
+	if err != nil || again.Revision() != first.Revision() {
+		t.Errorf("the next life of m1: %v, revisions %d and %d", err, first.Revision(), again.Revision())
+	}
+	if err := again.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	last := within(t, 10*time.Second, second, "the second has the name")
+	if err := last.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+}
