@@ -33,7 +33,7 @@ func Open(ctx context.Context, client *clientv3.Client, options Options) (*Log, 
 	}
 	l := &Log{client: client, keys: newKeys(options.Prefix), options: options}
 	_, err = l.readGeneration(ctx)
-	if errors.Is(err, ErrNoLog) && !options.ReadOnly {
+	if errors.Is(err, ErrNoLog) && !options.ReadOnly && !options.MustExist {
 		err = l.createLog(ctx)
 	}
 	if err != nil {

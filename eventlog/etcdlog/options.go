@@ -30,6 +30,9 @@ type Options struct {
 	// ReadOnly opens a log that must be there already. Nothing is ever written through it.
 	ReadOnly bool
 
+	// MustExist opens a log for writing that must be there already.
+	MustExist bool
+
 	// CheckInterval is how often a follower compares itself with the head of the stream, to notice an etcd that was
 	// restored or replaced and watches that have lost something. Default 10 s.
 	CheckInterval time.Duration

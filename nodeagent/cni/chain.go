@@ -31,6 +31,8 @@ type runner struct {
 	builtin map[string]plugins.Plugin
 	host    plugins.Host
 	timeout time.Duration
+	// defaults are keys for the configuration of one of our plugins that does not have them; nil for none.
+	defaults func(plugin string) map[string]any
 }
 
 // add runs the plugins of a network in order, each with the result of the one before. When one fails, the caller undoes all of
@@ -108,6 +110,13 @@ func (r *runner) prepare(w Attachment, p netconf.Plugin, args skel.CmdArgs, prev
 		return args, err
 	}
 	extra := map[string]any{}
+	if builtin && r.defaults != nil {
+		for key, value := range r.defaults(p.Type) {
+			if _, given := p.Conf[key]; !given {
+				extra[key] = value
+			}
+		}
+	}
 	if prev != nil {
 		converted, err := prev.GetAsVersion(version)
 		if err != nil {

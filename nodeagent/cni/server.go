@@ -48,7 +48,7 @@ type NetworkStatus struct {
 	DNS       types.DNS `json:"dns"`
 }
 
-// Config is what a Server needs. All fields but Lookup, Collect and Ready are required.
+// Config is what a Server needs. All fields but Lookup, Collect, Defaults and Ready are required.
 type Config struct {
 	Builtin map[string]plugins.Plugin
 	Host    plugins.Host
@@ -63,6 +63,8 @@ type Config struct {
 	// Collect gives back what is held for containers that are not among the attachments of the runtime, a list that was asked for
 	// at a moment.
 	Collect func(ctx context.Context, valid []types.GCAttachment, asked time.Time) error
+	// Defaults are keys for the configuration of one of our plugins that does not have them.
+	Defaults func(plugin string) map[string]any
 	// Ready says why the node cannot take an ADD; nil if it can.
 	Ready func() error
 	Log   *zap.Logger
@@ -87,7 +89,7 @@ func NewServer(c Config) *Server {
 	if c.Collect == nil {
 		c.Collect = func(context.Context, []types.GCAttachment, time.Time) error { return nil }
 	}
-	return &Server{Config: c, run: &runner{builtin: c.Builtin, host: c.Host, timeout: PluginTimeout}, state: states{c.Dir}}
+	return &Server{Config: c, run: &runner{builtin: c.Builtin, host: c.Host, timeout: PluginTimeout, defaults: c.Defaults}, state: states{c.Dir}}
 }
 
 // Answer does what a request asks for. The answer is the result in the version of the request, or empty.

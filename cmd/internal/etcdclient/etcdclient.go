@@ -63,14 +63,35 @@ func (f *Flags) Options() etcdlog.Options {
 // Connect makes a client of etcd, which is to be closed. An etcd that nobody listens at is noticed here, as its client
 // would try again for ever.
 func (f *Flags) Connect(ctx context.Context) (*clientv3.Client, error) {
-	if f.Timeout <= 0 {
-		return nil, misuse("--etcd-timeout %s: want a time above 0", f.Timeout)
-	}
-	secure, err := f.tls()
-	if err != nil {
+	if err := f.check(); err != nil {
 		return nil, err
 	}
 	if err := f.probe(ctx); err != nil {
+		return nil, err
+	}
+	return f.Client()
+}
+
+func (f *Flags) check() error {
+	if f.Timeout <= 0 {
+		return misuse("--etcd-timeout %s: want a time above 0", f.Timeout)
+	}
+	for _, endpoint := range f.Endpoints {
+		if _, _, err := addressOf(endpoint); err != nil {
+			return err
+		}
+	}
+	_, err := f.tls()
+	return err
+}
+
+// Client makes a client of an etcd that may not be there yet. It is to be closed.
+func (f *Flags) Client() (*clientv3.Client, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	secure, err := f.tls()
+	if err != nil {
 		return nil, err
 	}
 	client, err := clientv3.New(clientv3.Config{

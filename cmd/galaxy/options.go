@@ -1,0 +1,224 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"galaxy/allocator"
+	"galaxy/cmd/internal/apiserver"
+	"galaxy/cmd/internal/build"
+	"galaxy/cmd/internal/etcdclient"
+	"galaxy/nodeagent"
+	"galaxy/nodeagent/kernel"
+	"galaxy/nodeagent/wire"
+)
+
+// options are the flags: those of the contract (its section 1.5), and our own.
+type options struct {
+	config     string
+	networkDir string
+	cniPaths   []string
+	hostname   string
+	socket     string
+	stateDir   string
+	cniDir     string
+	subnetFile string
+
+	etcd       etcdclient.Flags
+	api        apiserver.Flags
+	standalone bool
+
+	nodeIPs    []string
+	addresses  []netip.Addr
+	machine    string
+	backend    string
+	mtu        int
+	ttl        time.Duration
+	grace      time.Duration
+	tick       time.Duration
+	masquerade bool
+	noMasq     []string
+	outside    []netip.Prefix
+	ipForward  bool
+	bridgeNF   bool
+	reuseDelay time.Duration
+
+	verbosity int
+	logFormat string
+	version   bool
+}
+
+const help = `galaxy runs on every node, as root. It answers the container runtime, which asks through the CNI plugin galaxy-sdn; it gives pods
+addresses of the node's subnet, and writes every one of them into the log; and it makes the kernel's routes and tunnels to the
+other nodes follow the log, touching only what differs.
+
+In a cluster it runs as a DaemonSet, with host network, next to galaxy-ipam, which gives the nodes their subnets:
+
+  galaxy --etcd-endpoints https://10.0.0.5:2379 --etcd-ca ca.pem --etcd-cert node.pem --etcd-key node.key
+
+Without Kubernetes:
+
+  galaxy --standalone --etcd-endpoints http://10.0.0.5:2379 --hostname-override node-1 --node-ip 10.0.0.11
+
+While etcd cannot be reached, pods still get addresses: they are written into a file below --state-dir, and copied to etcd later.
+SIGTERM ends the agent and leaves all routes, tunnels and pods as they are; a restart changes nothing that is right.`
+
+func newCommand() *cobra.Command {
+	o := &options{}
+	cmd := &cobra.Command{
+		Use: "galaxy", Short: "Agent of a node: pods' networks, and routes to the other nodes", Long: help, Args: cobra.NoArgs,
+		SilenceUsage: true, SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.version {
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), build.Version())
+				return err
+			}
+			if err := o.check(); err != nil {
+				return err
+			}
+			return run(cmd.Context(), o)
+		},
+	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{fmt.Errorf("%w; see galaxy --help", err)} })
+	o.add(cmd.Flags())
+	return cmd
+}
+
+func (o *options) add(flags *pflag.FlagSet) {
+	// The contract's flags may be written with underscores.
+	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
+	})
+	flags.StringVar(&o.config, "json-config-path", "/etc/galaxy/galaxy.json", "file that says which networks there are; read again when it changes; the default may be missing, and every pod then gets one routed interface")
+	flags.StringVar(&o.networkDir, "network-conf-dir", "/etc/cni/net.d/", "folder with more networks, for pods that name them")
+	flags.StringSliceVar(&o.cniPaths, "cni-paths", []string{"/opt/cni/galaxy/bin"}, "folders with plugins, after those of the runtime")
+	flags.StringVar(&o.hostname, "hostname-override", "", "name of this node; default $MY_NODE_NAME, else the name of this host")
+	flags.StringVar(&o.socket, "socket", wire.Socket, "where galaxy-sdn finds the agent")
+	flags.StringVar(&o.stateDir, "state-dir", "/var/lib/galaxy", "folder with the file of this node's addresses; it must outlive a reboot")
+	flags.StringVar(&o.cniDir, "cni-state-dir", "/var/lib/cni/galaxy", "folder with what was made for each container")
+	flags.StringVar(&o.subnetFile, "subnet-file", "/run/flannel/subnet.env", "file to say the node's subnet in, for others; empty for none")
+
+	o.etcd.Add(flags)
+	o.api.Add(flags)
+	flags.BoolVar(&o.standalone, "standalone", false, "run without Kubernetes: every pod gets the default networks")
+
+	flags.StringSliceVar(&o.nodeIPs, "node-ip", nil, "addresses at which other nodes reach this one, the preferred one of each family first; default those of the links with a default route")
+	flags.StringVar(&o.machine, "machine-id", "", "a word that no other machine has; default that of /etc/machine-id, else one that is made up and kept in --state-dir")
+	flags.StringVar(&o.backend, "backend", string(kernel.CrossSubnet), "how packets reach other nodes: host-gw (plain routes; all nodes share a link), ipip (tunnels), or cross-subnet (plain routes where they will do)")
+	flags.IntVar(&o.mtu, "mtu", 0, "MTU of tunnels and pods; 0 derives it from the node's link")
+	flags.DurationVar(&o.ttl, "lease-ttl", nodeagent.DefaultTTL, "how soon other nodes stop sending to this one when it has died; an agent that restarts faster is not missed")
+	flags.DurationVar(&o.grace, "offline-grace", nodeagent.DefaultGrace, "how long pods get addresses while etcd cannot be reached; must be less than galaxy-ipam keeps the subnets of lost nodes")
+	flags.DurationVar(&o.tick, "resync", nodeagent.DefaultTick, "how often routes are compared although nothing has changed")
+	flags.BoolVar(&o.masquerade, "masquerade", true, "what pods send to outside addresses leaves with the node's address")
+	flags.StringSliceVar(&o.noMasq, "no-masquerade", nil, "networks that know their way to pods, so that nothing sent there is masqueraded")
+	flags.BoolVar(&o.ipForward, "ip-forward", true, "keep the kernel forwarding packets")
+	flags.BoolVar(&o.bridgeNF, "bridge-nf-call-iptables", true, "keep packets on bridges subject to iptables")
+	flags.DurationVar(&o.reuseDelay, "reuse-delay", allocator.DefaultReuseDelay, "how long a released address rests before it is given out again")
+
+	flags.IntVarP(&o.verbosity, "v", "v", 0, "4 and above also logs what is only of use to developers")
+	flags.StringVar(&o.logFormat, "log-format", "json", "json or console")
+	flags.BoolVar(&o.version, "version", false, "say which release this is")
+	o.addIgnored(flags)
+}
+
+// addIgnored takes the flags of the contract that have no meaning here yet, so that its command lines go on working.
+func (o *options) addIgnored(flags *pflag.FlagSet) {
+	ignore := func(name, why string) {
+		if flags.Lookup(name).Value.Type() == "bool" {
+			flags.Lookup(name).NoOptDefVal = "true"
+		}
+		if err := flags.MarkDeprecated(name, why); err != nil {
+			panic(err) // the flag was defined on the line above
+		}
+	}
+	for name, why := range map[string]string{
+		"logtostderr": "it has no effect; the log goes to standard error", "alsologtostderr": "it has no effect; the log goes to standard error",
+		"pprof": "it has no effect",
+	} {
+		flags.Bool(name, false, "")
+		ignore(name, why)
+	}
+	for name, why := range map[string]string{
+		"flannel-allocated-ip-dir": "it has no effect; addresses are in the log", "gc-dirs": "it has no effect; what containers have is in --cni-state-dir",
+		"flannel-gc-interval": "it has no effect; garbage is collected when the runtime asks for it",
+	} {
+		flags.String(name, "", "")
+		ignore(name, why)
+	}
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+func (e *usageError) Unwrap() error { return e.error }
+
+func usage(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+func exitCode(err error) int {
+	var mine *usageError
+	var etcds *etcdclient.MisuseError
+	if errors.As(err, &mine) || errors.As(err, &etcds) {
+		return 2
+	}
+	return 1
+}
+
+func (o *options) check() error {
+	for _, text := range o.nodeIPs {
+		addr, err := netip.ParseAddr(text)
+		if err != nil || addr.Zone() != "" {
+			return usage("--node-ip %q: want an address such as 10.0.0.11", text)
+		}
+		o.addresses = append(o.addresses, addr.Unmap())
+	}
+	for _, text := range o.noMasq {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return usage("--no-masquerade %q: want a network such as 10.0.0.0/8", text)
+		}
+		o.outside = append(o.outside, p.Masked())
+	}
+	switch {
+	case o.standalone && o.api.Given():
+		return usage("--standalone runs without Kubernetes: leave it out, or --kubeconfig and --master")
+	case o.backend != string(kernel.CrossSubnet) && o.backend != string(kernel.HostGW) && o.backend != string(kernel.Tunnels):
+		return usage("--backend %q: want %s, %s or %s", o.backend, kernel.HostGW, kernel.Tunnels, kernel.CrossSubnet)
+	case o.mtu != 0 && (o.mtu < 576 || o.mtu > 65535):
+		return usage("--mtu %d: want 0, or 576 to 65535", o.mtu)
+	case o.ttl < 2*time.Second || o.ttl > 10*time.Minute:
+		return usage("--lease-ttl %s: want 2s to 10m", o.ttl)
+	case o.grace < time.Second:
+		return usage("--offline-grace %s: want 1s or more", o.grace)
+	case o.tick < 100*time.Millisecond:
+		return usage("--resync %s: want 100ms or more", o.tick)
+	case o.logFormat != "json" && o.logFormat != "console":
+		return usage("--log-format %q: want json or console", o.logFormat)
+	}
+	return o.nameNode()
+}
+
+// nameNode finds the node's name (contract section 1.5).
+func (o *options) nameNode() error {
+	name := o.hostname
+	if name == "" {
+		name = os.Getenv("MY_NODE_NAME")
+	}
+	if name == "" {
+		var err error
+		if name, err = os.Hostname(); err != nil {
+			return fmt.Errorf("name of this host: %w; give --hostname-override", err)
+		}
+	}
+	o.hostname = strings.ToLower(strings.TrimSpace(name))
+	if o.hostname == "" || strings.ContainsAny(o.hostname, "/ \t\n") {
+		return usage("%q is no name for a node: give --hostname-override", name)
+	}
+	return nil
+}

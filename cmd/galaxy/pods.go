@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	apitypes "k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	listers "k8s.io/client-go/listers/core/v1"
+
+	"galaxy/kube"
+	"galaxy/nodeagent/cni"
+	"galaxy/nodeagent/netconf"
+)
+
+// Annotations of the Network Plumbing Working Group's de-facto standard.
+const (
+	networksKey = "k8s.v1.cni.cncf.io/networks"
+	statusKey   = "k8s.v1.cni.cncf.io/network-status"
+)
+
+// noPods is a node without Kubernetes: a pod is what the runtime says, and gets the default networks.
+type noPods struct{}
+
+func (noPods) Get(_ context.Context, _, _, uid string) (cni.Pod, error) {
+	return cni.Pod{UID: uid}, nil
+}
+
+func (noPods) Show(context.Context, string, string, string, []cni.NetworkStatus) error { return nil }
+
+// nodePods are the pods of this node, kept up to date, so that an ADD seldom has to wait for the API server.
+type nodePods struct {
+	client kubernetes.Interface
+	lister listers.PodLister
+	synced func() bool
+}
+
+// How often and how long the API server is asked for a pod that it does not know yet (contract section 1.3).
+const (
+	askEvery = 500 * time.Millisecond
+	askFor   = 5 * time.Second
+)
+
+// watchPods begins to follow the pods of a node, until ctx ends.
+func watchPods(ctx context.Context, client kubernetes.Interface, node string) *nodePods {
+	factory := informers.NewSharedInformerFactoryWithOptions(client, 0,
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+			o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", node).String()
+		}),
+		informers.WithTransform(slimPod))
+	pods := factory.Core().V1().Pods()
+	p := &nodePods{client: client, lister: pods.Lister(), synced: pods.Informer().HasSynced}
+	factory.Start(ctx.Done())
+	return p
+}
+
+// slimPod keeps of a pod what is asked for.
+func slimPod(object any) (any, error) {
+	p, ok := object.(*corev1.Pod)
+	if !ok {
+		return object, nil
+	}
+	slim := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: p.UID, ResourceVersion: p.ResourceVersion, Annotations: map[string]string{}}}
+	for _, key := range []string{networksKey, kube.AnnotationArgs} {
+		if value, ok := p.Annotations[key]; ok {
+			slim.Annotations[key] = value
+		}
+	}
+	if floats(p) {
+		slim.Spec.Containers = []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{kube.ResourceIP: {}}}}}
+	}
+	return slim, nil
+}
+
+// floats reports whether a pod requests a floating address.
+func floats(p *corev1.Pod) bool {
+	for i := range p.Spec.Containers {
+		if _, wants := p.Spec.Containers[i].Resources.Requests[kube.ResourceIP]; wants {
+			return true
+		}
+	}
+	return false
+}
+
+// Get implements cni.Pods.
+func (p *nodePods) Get(ctx context.Context, namespace, name, uid string) (cni.Pod, error) {
+	if p.synced() {
+		if pod, err := p.lister.Pods(namespace).Get(name); err == nil && same(pod, uid) {
+			return podOf(pod)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	for {
+		pod, err := p.client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+		switch {
+		case err == nil && same(pod, uid):
+			return podOf(pod)
+		case err == nil:
+			err = fmt.Errorf("the API server has a pod %s/%s with the uid %s, and the runtime asks for one with %s: the runtime is late, or the name was used again", namespace, name, pod.UID, uid)
+		case !apierrors.IsNotFound(err) && ctx.Err() == nil:
+			return cni.Pod{}, types.NewError(types.ErrTryAgainLater, fmt.Sprintf("ask the API server for pod %s/%s: %v", namespace, name, err), "")
+		}
+		select {
+		case <-ctx.Done():
+			return cni.Pod{}, types.NewError(types.ErrTryAgainLater, err.Error(), "")
+		case <-time.After(askEvery):
+		}
+	}
+}
+
+func same(pod *corev1.Pod, uid string) bool { return uid == "" || pod.UID == apitypes.UID(uid) }
+
+// podOf is what of a pod its networks depend on. A pod that asks for a floating address and has none was not bound by us.
+func podOf(p *corev1.Pod) (cni.Pod, error) {
+	pod := cni.Pod{UID: string(p.UID), Pod: netconf.Pod{Networks: p.Annotations[networksKey], FloatIP: floats(p)}}
+	if !pod.FloatIP {
+		return pod, nil
+	}
+	var args struct {
+		Common map[string]json.RawMessage `json:"common"`
+	}
+	if err := json.Unmarshal([]byte(p.Annotations[kube.AnnotationArgs]), &args); err != nil || args.Common["ipinfos"] == nil {
+		return cni.Pod{}, errors.New("pod " + p.Namespace + "/" + p.Name + " requests " + kube.ResourceIP +
+			" and was given no address: it was bound by a scheduler that does not ask galaxy-ipam; see that its extender is not ignorable, and delete the pod")
+	}
+	for key, value := range args.Common {
+		if containsSeparator(key) || containsSeparator(string(value)) {
+			return cni.Pod{}, fmt.Errorf("pod %s/%s: annotation %s: %q holds a semicolon, which would begin another argument", p.Namespace, p.Name, kube.AnnotationArgs, key)
+		}
+		if pod.Args != "" {
+			pod.Args += ";"
+		}
+		pod.Args += key + "=" + string(value)
+	}
+	return pod, nil
+}
+
+func containsSeparator(text string) bool {
+	for _, r := range text {
+		if r == ';' || r == '\n' || r == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Show implements cni.Pods.
+func (p *nodePods) Show(ctx context.Context, namespace, name, uid string, networks []cni.NetworkStatus) error {
+	text, err := json.Marshal(networks)
+	if err != nil {
+		return err
+	}
+	meta := map[string]any{"annotations": map[string]string{statusKey: string(text)}}
+	if uid != "" {
+		meta["uid"] = uid // another pod of the name is left alone
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": meta})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	_, err = p.client.CoreV1().Pods(namespace).Patch(ctx, name, apitypes.MergePatchType, patch, metav1.PatchOptions{})
+	return err
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/vishvananda/netns"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+
+	"galaxy/allocator"
+	"galaxy/cmd/internal/build"
+	"galaxy/eventlog"
+	"galaxy/eventlog/etcdlog"
+	"galaxy/nodeagent"
+	"galaxy/nodeagent/cni"
+	"galaxy/nodeagent/journal"
+	"galaxy/nodeagent/kernel"
+	"galaxy/nodeagent/netconf"
+	"galaxy/plugins"
+	"galaxy/plugins/builtin"
+)
+
+// program is the agent, wired.
+type program struct {
+	options  *options
+	logger   *zap.Logger
+	client   *clientv3.Client
+	kernel   *kernel.Kernel
+	networks *networks
+	pods     cni.Pods
+	agent    *nodeagent.Agent
+	server   *cni.Server
+	outgoing *kernel.Masquerader // nil without masquerading
+}
+
+func run(ctx context.Context, o *options) (err error) {
+	p := &program{options: o}
+	if p.logger, err = newLogger(o); err != nil {
+		return err
+	}
+	p.logger.Info("starting", zap.String("node", o.hostname), zap.String("version", build.Version()))
+	if err := os.MkdirAll(o.stateDir, 0o700); err != nil {
+		return fmt.Errorf("--state-dir: %w", err)
+	}
+	if p.networks, err = openNetworks(o.config, p.logger); err != nil {
+		return err
+	}
+	if err := p.connect(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.client.Close()) }()
+	if p.kernel, err = kernel.Open(netns.None()); err != nil {
+		return err
+	}
+	defer p.kernel.Close()
+	local, err := journal.Open(filepath.Join(o.stateDir, "node.db"), o.hostname, p.logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, local.Close()) }()
+	if err := p.wire(local); err != nil {
+		return err
+	}
+	return p.serve(ctx)
+}
+
+// connect makes the clients of etcd and of the API server, and waits for neither.
+func (p *program) connect(ctx context.Context) (err error) {
+	p.pods = noPods{}
+	if !p.options.standalone {
+		config, err := p.options.api.Config()
+		if err != nil {
+			return usage("%w, or say --standalone", err)
+		}
+		config.QPS, config.Burst, config.UserAgent = 50, 100, "galaxy"
+		client, err := kubernetes.NewForConfig(config)
+		if err != nil {
+			return fmt.Errorf("client of the API server: %w", err)
+		}
+		p.pods = watchPods(ctx, client, p.options.hostname)
+	}
+	p.client, err = p.options.etcd.Client()
+	return err
+}
+
+func (p *program) wire(local *journal.Journal) error {
+	machine, err := machineID(p.options.machine, p.options.stateDir)
+	if err != nil {
+		return err
+	}
+	addresses := func() []netip.Addr { return ownAddresses(p.options.addresses) }
+	p.agent = nodeagent.New(nodeagent.Config{
+		Node: p.options.hostname, Machine: machine, HostAddresses: addresses, Prefix: p.options.etcd.Prefix,
+		Client: p.client, Open: p.openLog, Local: local, TTL: p.options.ttl, Grace: p.options.grace, Backend: p.options.backend,
+		Rules: allocator.Rules{ReuseDelay: p.options.reuseDelay}, Settled: p.settled, Now: time.Now, Log: p.logger,
+		Routes: &nodeagent.Routes{
+			Node: p.options.hostname, Addresses: addresses, Kernel: p.kernel, Tick: p.options.tick, Log: p.logger,
+			Config: kernel.Config{Backend: kernel.Backend(p.options.backend), MTU: p.options.mtu},
+		},
+	})
+	p.server = cni.NewServer(cni.Config{
+		Builtin: builtin.Plugins(), Host: plugins.Host{IPAM: p.agent.Addresses, Log: p.logger}, Dir: p.options.cniDir, Pods: p.pods,
+		Networks: p.networks.newest, Lookup: p.lookup, Path: p.options.cniPaths, Collect: p.agent.Addresses.Collect,
+		Defaults: p.defaults, Ready: p.agent.Ready, Log: p.logger,
+	})
+	if p.options.masquerade {
+		if p.outgoing, err = kernel.OpenMasquerader(netns.None()); err != nil {
+			return fmt.Errorf("masquerading: %w; install nftables, or say --masquerade=false", err)
+		}
+	}
+	return nil
+}
+
+// openLog opens the log in etcd, which galaxy-ipam begins.
+func (p *program) openLog(ctx context.Context) (eventlog.Log, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.options.etcd.Timeout)
+	defer cancel()
+	options := p.options.etcd.Options()
+	options.MustExist = true
+	log, err := etcdlog.Open(ctx, p.client, options)
+	if err != nil {
+		return nil, p.options.etcd.Explain(err)
+	}
+	return log, nil
+}
+
+func (p *program) lookup(name string) (*netconf.Network, error) {
+	return netconf.Lookup(p.options.networkDir, name, func(file string, err error) {
+		p.logger.Warn("a network configuration is passed over", zap.String("file", file), zap.Error(err))
+	})
+}
+
+// defaults gives interfaces the MTU that fits through the tunnels.
+func (p *program) defaults(plugin string) map[string]any {
+	if mtu := p.agent.Routes.Status().MTU; mtu > 0 && (plugin == "galaxy-veth" || plugin == "galaxy-bridge") {
+		return map[string]any{"mtu": mtu}
+	}
+	return nil
+}
+
+// serve runs everything until ctx ends or a part fails.
+func (p *program) serve(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.agent.Run(ctx) })
+	group.Go(func() error { return p.listen(ctx) })
+	group.Go(func() error { return p.keepSettings(ctx) })
+	err := group.Wait()
+	if err == nil {
+		p.logger.Info("stopped; routes and pods stay as they are")
+	}
+	return err
+}
+
+func newLogger(o *options) (*zap.Logger, error) {
+	config := zap.NewProductionConfig()
+	if o.logFormat == "console" {
+		config = zap.NewDevelopmentConfig()
+	}
+	config.DisableStacktrace = true
+	config.Sampling = nil
+	config.Level = zap.NewAtomicLevelAt(zap.InfoLevel)
+	if o.verbosity >= 4 {
+		config.Level.SetLevel(zap.DebugLevel)
+	}
+	logger, err := config.Build()
+	if err != nil {
+		return nil, fmt.Errorf("logger: %w", err)
+	}
+	return logger, nil
+}

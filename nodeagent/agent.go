@@ -1,0 +1,417 @@
+package nodeagent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"galaxy/allocator"
+	"galaxy/eventlog"
+	"galaxy/ipam"
+	"galaxy/lease"
+	"galaxy/nodeagent/journal"
+)
+
+// Config is what an Agent needs. All fields but those that name a default are required.
+type Config struct {
+	Node    string
+	Machine string // a word that no other machine has; see ipam.Announcement
+	// HostAddresses are where other nodes reach this one. They may change.
+	HostAddresses func() []netip.Addr
+	Prefix        string // of the keys in etcd
+	Client        *clientv3.Client
+	// Open opens the log in etcd. It fails while etcd cannot be reached.
+	Open    func(ctx context.Context) (eventlog.Log, error)
+	Local   *journal.Journal // the node's stream in a file of this machine
+	Routes  *Routes
+	TTL     time.Duration // of the node's lease; DefaultTTL if 0
+	Grace   time.Duration // how long addresses are given without etcd; DefaultGrace if 0
+	Rules   allocator.Rules
+	Backend string
+	// Settled is told of the networks, the node's subnets and the MTU for pods whenever they change. May be nil.
+	Settled func(ctx context.Context, networks []ipam.OverlayNetwork, nodes Nodes, subnets []netip.Prefix, mtu int)
+	Now     func() time.Time
+	Log     *zap.Logger
+}
+
+// Defaults of Config.
+const (
+	// DefaultTTL is how soon other nodes stop sending to a node that has died, and how long an agent may take to restart.
+	DefaultTTL = 30 * time.Second
+	// DefaultGrace must stay below the time for which a lost node keeps its subnets, or another node may get them meanwhile.
+	DefaultGrace = 20 * time.Hour
+
+	// awaitCopy bounds how long an answer to the runtime waits for etcd to have its event.
+	awaitCopy  = 2 * time.Second
+	firstReach = 3 * time.Second
+)
+
+// Agent is the agent of one node.
+type Agent struct {
+	Config
+	Addresses *Addresses
+
+	mu        sync.Mutex
+	announced *lease.Announcement
+	trouble   map[string]string // what is wrong, by part
+	nodes     *allocator.Replica
+	changed   chan struct{} // what is announced has changed
+}
+
+// New makes an Agent.
+func New(c Config) *Agent {
+	if c.TTL == 0 {
+		c.TTL = DefaultTTL
+	}
+	if c.Grace == 0 {
+		c.Grace = DefaultGrace
+	}
+	a := &Agent{Config: c, trouble: map[string]string{}, changed: make(chan struct{}, 1)}
+	a.Addresses = &Addresses{Node: c.Node, Await: a.await, Leave: a.mayGive, Log: c.Log}
+	c.Routes.Changed = func(Status) { a.wake() }
+	return a
+}
+
+// Run runs the agent until ctx ends. What cannot go on without etcd waits for it; containers get addresses as soon as the node's own
+// stream is known.
+func (a *Agent) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	ready := make(chan eventlog.Log, 1) // the log in etcd, once it is open
+	group.Go(func() error { return a.open(ctx, ready) })
+	group.Go(func() error {
+		log, err := a.begin(ctx, ready)
+		if log == nil || err != nil {
+			return err
+		}
+		group.Go(func() error { return a.keepLease(ctx) })
+		group.Go(func() error { return a.saveSnapshots(ctx) })
+		group.Go(func() error { return a.follow(ctx, log) })
+		return a.Local.Forward(ctx, log, a.fence)
+	})
+	return group.Wait()
+}
+
+// open opens the log in etcd, for as long as that takes.
+func (a *Agent) open(ctx context.Context, ready chan<- eventlog.Log) error {
+	for {
+		log, err := a.Open(ctx)
+		if err == nil {
+			ready <- log
+			return nil
+		}
+		a.note("etcd", err)
+		if pause(ctx, time.Second) != nil {
+			return nil
+		}
+	}
+}
+
+// begin gets to know the node's own stream and starts to write it. With nothing in the file, what etcd has must be known first;
+// otherwise the file is enough, if etcd does not answer soon.
+func (a *Agent) begin(ctx context.Context, ready <-chan eventlog.Log) (eventlog.Log, error) {
+	head, err := a.Local.Log().Head(ctx, eventlog.StreamOfNode(a.Node))
+	if err != nil {
+		return nil, err
+	}
+	patience := time.NewTimer(firstReach)
+	defer patience.Stop()
+	var log eventlog.Log
+	if head.Seq == 0 {
+		patience.Stop()
+	}
+	for log == nil {
+		select {
+		case log = <-ready:
+		case <-patience.C:
+			a.Log.Warn("etcd does not answer; addresses are given from what this machine knows, and told to etcd later", zap.Uint64("event", head.Seq))
+			if err := a.lead(ctx); err != nil {
+				return nil, err
+			}
+		case <-ctx.Done():
+			return nil, nil
+		}
+	}
+	a.note("etcd", nil)
+	if err := a.agree(ctx, log); err != nil || ctx.Err() != nil {
+		return nil, err
+	}
+	if a.Addresses.replica() == nil {
+		if err := a.lead(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return log, nil
+}
+
+// agree makes file and etcd agree, for as long as that takes.
+func (a *Agent) agree(ctx context.Context, log eventlog.Log) error {
+	for {
+		err := a.Local.Begin(ctx, log)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, journal.ErrUnreachable) {
+			return err
+		}
+		if pause(ctx, time.Second) != nil {
+			return nil
+		}
+	}
+}
+
+// lead starts to write the node's own stream, into the file.
+func (a *Agent) lead(ctx context.Context) error {
+	replica, err := a.own(ctx)
+	if err != nil {
+		return err
+	}
+	go func() {
+		for ctx.Err() == nil {
+			if err := replica.Lead(ctx, eventlog.Fence{}); err == nil || ctx.Err() != nil {
+				return
+			} else {
+				a.note("addresses", err)
+				a.Log.Warn("the node's addresses are read anew", zap.Error(err)) // etcd was restored, and the file has followed it
+			}
+			if again, err := a.own(ctx); err == nil {
+				replica = again
+				a.note("addresses", nil)
+			}
+			_ = pause(ctx, 100*time.Millisecond)
+		}
+	}()
+	return nil
+}
+
+// own reads the node's own stream from the file.
+func (a *Agent) own(ctx context.Context) (*allocator.Replica, error) {
+	replica, err := allocator.NewReplica(ctx, allocator.Config{
+		Log: a.Local.Log(), Stream: eventlog.StreamOfNode(a.Node), Actor: a.Node, Now: a.Now, Rules: a.Rules,
+	}, nil)
+	if err == nil {
+		a.Addresses.set(replica)
+	}
+	return replica, err
+}
+
+// follow makes routes and addresses follow the stream nodes, until ctx ends.
+func (a *Agent) follow(ctx context.Context, log eventlog.Log) error {
+	replica, err := a.load(ctx, log)
+	if replica == nil || err != nil {
+		return err
+	}
+	a.Routes.Nodes = replica
+	a.mu.Lock()
+	a.nodes = replica
+	a.mu.Unlock()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		for ctx.Err() == nil {
+			err := replica.Follow(ctx)
+			a.note("nodes", err)
+			if err != nil && ctx.Err() == nil {
+				a.Log.Warn("cannot follow the nodes, trying again", zap.Error(err))
+				_ = pause(ctx, time.Second)
+			}
+		}
+		return nil
+	})
+	group.Go(func() error { return a.Routes.Run(ctx) })
+	group.Go(func() error { return a.settle(ctx, replica) })
+	return group.Wait()
+}
+
+// load reads the stream nodes, for as long as that takes.
+func (a *Agent) load(ctx context.Context, log eventlog.Log) (*allocator.Replica, error) {
+	for {
+		replica, err := allocator.NewReplica(ctx, allocator.Config{Log: log, Stream: eventlog.StreamNodes, Actor: a.Node, Now: a.Now}, nil)
+		if err == nil {
+			return replica, nil
+		}
+		a.note("nodes", err)
+		a.Log.Warn("cannot read the nodes, trying again", zap.Error(err))
+		if pause(ctx, time.Second) != nil {
+			return nil, nil
+		}
+	}
+}
+
+// settle puts the node's subnets in force as they change.
+func (a *Agent) settle(ctx context.Context, replica *allocator.Replica) error {
+	changes := replica.Subscribe()
+	defer changes.Close()
+	for {
+		view := replica.View()
+		var subnets []netip.Prefix
+		if n := view.Node(a.Node); n != nil {
+			subnets = n.Subnets
+		}
+		var err error
+		if sorted := slices.SortedFunc(slices.Values(subnets), comparePrefix); !slices.Equal(sorted, a.Addresses.Subnets()) && len(subnets) > 0 {
+			if err = a.Addresses.Use(ctx, subnets); err == nil {
+				a.Log.Info("the node has its subnets", zap.Stringers("subnets", subnets))
+			}
+		}
+		a.note("subnets", err)
+		if a.Settled != nil {
+			a.Settled(ctx, view.Overlay().Networks, replica, subnets, a.Routes.Status().MTU)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changes.C:
+			changes.Take()
+		case <-time.After(DefaultTick):
+		}
+	}
+}
+
+func comparePrefix(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) }
+
+// await lets an answer wait until etcd has its event, while etcd can be reached.
+func (a *Agent) await(ctx context.Context, seq uint64) {
+	if a.Now().Sub(a.Local.Reached()) > awaitCopy && a.Local.Waiting() > 1 {
+		return // it is away: the file has to do
+	}
+	ctx, cancel := context.WithTimeout(ctx, awaitCopy)
+	defer cancel()
+	_ = a.Local.Wait(ctx, seq) // what is in the file gets there later
+}
+
+// mayGive says why no more addresses are given: for so long nothing was heard of etcd that the node's subnets may be another's.
+func (a *Agent) mayGive() error {
+	since := a.Now().Sub(a.Local.Reached())
+	if since > a.Grace {
+		return fmt.Errorf("node %s gives no more addresses: etcd was not reached for %s, and after %s another node may have its subnets; see to etcd, or to this node's way to it",
+			a.Node, since.Round(time.Second), a.Grace)
+	}
+	return nil
+}
+
+// Ready says why the node cannot take a pod; nil if it can.
+func (a *Agent) Ready() error {
+	switch {
+	case a.Addresses.replica() == nil:
+		return fmt.Errorf("node %s does not know its addresses yet: it has none in its file, and etcd does not answer", a.Node)
+	case len(a.Addresses.Subnets()) == 0:
+		return fmt.Errorf("node %s has no subnet of the overlay yet; see galaxyctl node list", a.Node)
+	default:
+		return a.mayGive()
+	}
+}
+
+// note remembers what is wrong with a part, and announces it.
+func (a *Agent) note(part string, err error) {
+	a.mu.Lock()
+	before := a.trouble[part]
+	delete(a.trouble, part)
+	if err != nil {
+		a.trouble[part] = part + ": " + err.Error()
+	}
+	changed := before != a.trouble[part]
+	a.mu.Unlock()
+	if changed {
+		a.wake()
+	}
+}
+
+func (a *Agent) wake() {
+	select {
+	case a.changed <- struct{}{}:
+	default:
+	}
+}
+
+// announcement is what the agent says of itself now.
+func (a *Agent) announcement() ([]byte, error) {
+	status := a.Routes.Status()
+	said := ipam.Announcement{
+		Node: a.Node, Machine: a.Machine, Addresses: a.HostAddresses(), Backend: a.Backend,
+		Position: status.Position, Writes: status.Writes, Differs: len(status.Differs), Problems: slices.Concat(status.Problems, status.Differs),
+	}
+	a.mu.Lock()
+	for _, text := range a.trouble {
+		said.Problems = append(said.Problems, text)
+	}
+	a.mu.Unlock()
+	slices.Sort(said.Problems)
+	const most = 10 // the rest is in the agent's log
+	said.Problems = said.Problems[:min(most, len(said.Problems))]
+	return json.Marshal(said)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// snapshotEvery is after how many events the node's state is saved in its file.
+const snapshotEvery = 10_000
+
+// saveSnapshots keeps the file from growing for ever.
+func (a *Agent) saveSnapshots(ctx context.Context) error {
+	snapshots := allocator.Snapshots{Every: snapshotEvery, Look: DefaultTick, Report: func(_ eventlog.Head, err error) {
+		if err != nil {
+			a.Log.Warn("the node's state is not saved", zap.Error(err))
+		}
+	}}
+	if replica := a.Addresses.replica(); replica != nil {
+		snapshots.Keep(ctx, replica)
+	}
+	return nil
+}
+
+// NodeStatus is what the agent knows of its node, for people.
+type NodeStatus struct {
+	Announced ipam.Announcement `json:"announced"`
+	Subnets   []netip.Prefix    `json:"subnets"`
+	Held      int               `json:"held"`    // addresses that containers have
+	Waiting   int               `json:"waiting"` // events that etcd does not have yet
+	Reached   time.Time         `json:"reached"` // when etcd answered last
+	Ready     string            `json:"ready"`   // why the node takes no pod; empty if it does
+	Routes    Status            `json:"routes"`
+	Wanted    []string          `json:"wanted"` // routes and tunnels, a line each
+	Differs   []string          `json:"differs"`
+}
+
+// Status says how the node is, and compares its kernel with the log once more.
+func (a *Agent) Status(ctx context.Context) (NodeStatus, error) {
+	text, err := a.announcement()
+	if err != nil {
+		return NodeStatus{}, err
+	}
+	s := NodeStatus{
+		Subnets: a.Addresses.Subnets(), Waiting: a.Local.Waiting(), Reached: a.Local.Reached(), Routes: a.Routes.Status(),
+	}
+	if s.Announced, err = ipam.ParseAnnouncement(text); err != nil {
+		return NodeStatus{}, err
+	}
+	if replica := a.Addresses.replica(); replica != nil {
+		for range replica.View().Containers() {
+			s.Held++
+		}
+	}
+	if err := a.Ready(); err != nil {
+		s.Ready = err.Error()
+	}
+	a.mu.Lock()
+	known := a.nodes != nil
+	a.mu.Unlock()
+	if known {
+		s.Wanted, s.Differs, err = a.Routes.Compare(ctx)
+	}
+	return s, err
+}

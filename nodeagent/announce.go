@@ -1,0 +1,88 @@
+package nodeagent
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"galaxy/eventlog"
+	"galaxy/ipam"
+	"galaxy/lease"
+)
+
+// announceEvery bounds how often an announcement is renewed because of what it says.
+const announceEvery = time.Second
+
+// keepLease keeps the node's key until ctx ends, and what it says up to date. At the end the key is left to its lease: a restart
+// that takes no longer is noticed by nobody.
+func (a *Agent) keepLease(ctx context.Context) error {
+	said, err := a.announcement()
+	if err != nil {
+		return err
+	}
+	name := lease.Name{
+		Client: a.Client, Key: lease.NodesPrefix(a.Prefix) + a.Node, TTL: a.TTL, Others: a.others,
+		Conflict: func(err error) {
+			a.note("lease", err)
+			a.Log.Error("the node's name is taken", zap.Error(err))
+		},
+	}
+	announced, err := name.Announce(ctx, said)
+	if err != nil {
+		return nil // ctx has ended
+	}
+	a.mu.Lock()
+	a.announced = announced
+	a.mu.Unlock()
+	a.note("lease", nil)
+	defer announced.Leave()
+	tick := time.NewTicker(DefaultTick) // the node's addresses may change
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.changed:
+		case <-tick.C:
+		}
+		next, err := a.announcement()
+		if err != nil {
+			return err
+		}
+		if bytes.Equal(next, said) {
+			continue
+		}
+		if err := announced.Update(ctx, next); err != nil {
+			if ctx.Err() == nil {
+				a.Log.Debug("the announcement is not renewed", zap.Error(err))
+				a.wake()
+			}
+		} else {
+			said = next
+		}
+		_ = pause(ctx, announceEvery)
+	}
+}
+
+// others says that another machine has the node's name.
+func (a *Agent) others(value []byte) error {
+	holder, err := ipam.ParseAnnouncement(value)
+	if err != nil || holder.Machine == a.Machine {
+		return nil // what nobody understands helps nobody
+	}
+	return fmt.Errorf("the machine %s at %v has the name of node %s; two nodes cannot share one: rename one of them (--hostname-override), or stop the other agent",
+		holder.Machine, holder.Addresses, a.Node)
+}
+
+// fence ties what is written to etcd to the node's key: another machine that has the name by then stops this one.
+func (a *Agent) fence() eventlog.Fence {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.announced == nil {
+		return eventlog.Fence{}
+	}
+	return eventlog.Fence{Key: lease.NodesPrefix(a.Prefix) + a.Node, Revision: a.announced.Revision()}
+}

@@ -1,0 +1,246 @@
+package nodeagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"galaxy/allocator"
+	"galaxy/ipam"
+	"galaxy/nodeagent/kernel"
+	"galaxy/projections"
+)
+
+// Kernel is what holds routes and tunnels; *kernel.Kernel is one.
+type Kernel interface {
+	Read(ctx context.Context) (kernel.State, error)
+	Apply(ctx context.Context, changes kernel.Changes) (kernel.Report, error)
+	Watch(ctx context.Context) (<-chan struct{}, error)
+	LocalNetworks(ctx context.Context) ([]kernel.LocalNetwork, error)
+}
+
+// Nodes is where the state of the stream nodes comes from; *allocator.Replica is one.
+type Nodes interface {
+	View() *projections.View
+	Subscribe() *allocator.Subscription
+}
+
+// Routes makes the routes and tunnels of a node's kernel follow the stream nodes: it compares what should be with what is, and
+// writes only what differs. It looks whenever a node or the kernel changes, and every Tick.
+type Routes struct {
+	Node      string
+	Addresses func() []netip.Addr // of this node
+	Nodes     Nodes
+	Kernel    Kernel
+	Config    kernel.Config
+	Tick      time.Duration // DefaultTick if 0
+	Log       *zap.Logger
+	// Changed is told of every look that has found or left something. May be nil.
+	Changed func(Status)
+
+	mu       sync.Mutex
+	status   Status
+	problems string // in the log, so that each is told once
+}
+
+// Status is how far a node's kernel follows the log.
+type Status struct {
+	Position uint64   `json:"position"` // event of the stream nodes that was looked at last
+	Routes   int      `json:"routes"`   // wanted
+	Tunnels  int      `json:"tunnels"`
+	Writes   int      `json:"writes"`  // to the kernel since the start
+	Differs  []string `json:"differs"` // what could not be written
+	Problems []string `json:"problems"`
+	MTU      int      `json:"mtu"` // that pods should have
+	Took     string   `json:"took"`
+}
+
+// DefaultTick is how often everything is compared although nothing has changed.
+const DefaultTick = 30 * time.Second
+
+// retryWait is how soon something is tried again that failed; it doubles up to Tick.
+const retryWait = 500 * time.Millisecond
+
+// Run converges until ctx ends.
+func (r *Routes) Run(ctx context.Context) error {
+	if r.Tick == 0 {
+		r.Tick = DefaultTick
+	}
+	changes := r.Nodes.Subscribe()
+	defer changes.Close()
+	kernelChanged, err := r.Kernel.Watch(ctx)
+	if err != nil {
+		return fmt.Errorf("watch the kernel: %w", err)
+	}
+	wait, pause := r.Tick, retryWait
+	for {
+		if err := r.Converge(ctx); err != nil && ctx.Err() == nil {
+			wait, pause = pause, min(2*pause, r.Tick)
+		} else {
+			wait, pause = r.Tick, retryWait
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-changes.C:
+			changes.Take()
+		case <-kernelChanged:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// Converge compares once, and writes what differs. An error is something that may be right at the next attempt.
+func (r *Routes) Converge(ctx context.Context) error {
+	start := time.Now()
+	c, err := r.compare(ctx)
+	if err != nil {
+		return r.failed(err)
+	}
+	status := Status{
+		Position: c.position, Routes: len(c.want.Routes), Tunnels: len(c.want.Tunnels), Writes: r.Status().Writes, MTU: podMTU(c.self, r.Config),
+	}
+	for _, p := range c.problems {
+		status.Problems = append(status.Problems, p.String())
+	}
+	if len(c.diff) > 0 {
+		err = r.apply(ctx, c.diff, &status)
+	}
+	status.Took = time.Since(start).Round(time.Microsecond).String()
+	r.set(status)
+	return err
+}
+
+// comparison is what one look has found.
+type comparison struct {
+	position uint64
+	self     kernel.Node
+	want     kernel.State
+	problems []kernel.Problem
+	diff     kernel.Changes
+}
+
+func (r *Routes) compare(ctx context.Context) (c comparison, err error) {
+	view := r.Nodes.View()
+	c.position = view.Position().Head.Seq
+	local, err := r.Kernel.LocalNetworks(ctx)
+	if err != nil {
+		return c, fmt.Errorf("read the addresses of this node: %w", err)
+	}
+	var peers []kernel.Node
+	c.self, peers = nodesOf(view, r.Node, r.Addresses(), local)
+	config := r.Config
+	for _, s := range c.self.Subnets {
+		config.TunnelAddresses = append(config.TunnelAddresses, ipam.NodePool(s).Gateway)
+	}
+	c.want, c.problems = kernel.Want(c.self, peers, config)
+	have, err := r.Kernel.Read(ctx)
+	if err != nil {
+		return c, fmt.Errorf("read the routes of this node: %w", err)
+	}
+	c.diff = kernel.Diff(c.want, have)
+	return c, nil
+}
+
+// Compare says what should be in the kernel and what differs, a line each, and changes nothing.
+func (r *Routes) Compare(ctx context.Context) (wanted, differs []string, err error) {
+	c, err := r.compare(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, change := range c.diff {
+		differs = append(differs, change.String())
+	}
+	return lines(c.want.String()), differs, nil
+}
+
+func lines(text string) []string {
+	return slices.DeleteFunc(strings.Split(text, "\n"), func(line string) bool { return line == "" })
+}
+
+func (r *Routes) apply(ctx context.Context, diff kernel.Changes, status *Status) error {
+	report, err := r.Kernel.Apply(ctx, diff)
+	status.Writes += report.Writes
+	for _, f := range report.Failures {
+		status.Differs = append(status.Differs, f.Error())
+	}
+	err = errors.Join(err, report.Err())
+	r.Log.Info("wrote what differed", zap.Int("changes", len(diff)), zap.Int("failed", len(report.Failures)), zap.Uint64("event", status.Position), zap.Error(err))
+	return err
+}
+
+// nodesOf are this node, and those that are alive and have subnets.
+func nodesOf(view *projections.View, name string, addresses []netip.Addr, local []kernel.LocalNetwork) (self kernel.Node, peers []kernel.Node) {
+	self = kernel.Node{Name: name, Addresses: addresses, Networks: local}
+	for n := range view.Nodes() {
+		switch {
+		case n.Name == name:
+			self.Subnets = n.Subnets
+		case n.Alive() && len(n.Subnets) > 0:
+			peers = append(peers, kernel.Node{Name: n.Name, Addresses: n.Addresses, Subnets: n.Subnets})
+		}
+	}
+	return self, peers
+}
+
+// podMTU is what the interfaces of pods should have, so that their packets fit through a tunnel if there may be one.
+func podMTU(self kernel.Node, c kernel.Config) int {
+	mtu := 0
+	for _, n := range self.Networks {
+		if slices.Contains(self.Addresses, n.Address) && (mtu == 0 || n.MTU < mtu) {
+			mtu = n.MTU
+		}
+	}
+	switch {
+	case mtu == 0:
+		return 0
+	case c.Backend == kernel.HostGW:
+		return mtu
+	case c.MTU > 0:
+		return c.MTU
+	}
+	header := 20 // IPv4 in IPv4, RFC 2003
+	if slices.ContainsFunc(self.Subnets, func(s netip.Prefix) bool { return s.Addr().Is6() }) {
+		header = 40 // IPv6 in IPv6, RFC 2473
+	}
+	return mtu - header
+}
+
+func (r *Routes) failed(err error) error {
+	s := r.Status()
+	s.Differs = []string{err.Error()}
+	r.set(s)
+	return err
+}
+
+func (r *Routes) set(s Status) {
+	r.mu.Lock()
+	r.status = s
+	text := strings.Join(slices.Concat(s.Problems, s.Differs), "; ")
+	news := text != r.problems
+	r.problems = text
+	r.mu.Unlock()
+	if news && text != "" {
+		r.Log.Warn("not all nodes are reached as they should be", zap.Strings("problems", s.Problems), zap.Strings("differs", s.Differs))
+	}
+	if r.Changed != nil {
+		r.Changed(s)
+	}
+}
+
+// Status is that of the last look.
+func (r *Routes) Status() Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.status
+}

@@ -1,0 +1,97 @@
+//go:build linux
+
+package kernel
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const subscribeAgain = 100 * time.Millisecond // after a socket that could not be opened
+
+// watched are the groups in which the kernel tells of links, addresses and routes.
+func watched() []int {
+	return []int{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE}
+}
+
+// Watch sends a signal when a link, an address or a route of ours has changed, by another hand than this Kernel's. Signals
+// that nobody has taken yet are one. When the kernel had more to tell than the socket could hold, that is a signal too. The
+// channel is closed when ctx ends.
+func (k *Kernel) Watch(ctx context.Context) (<-chan struct{}, error) {
+	c, err := dial(k.ns, watched()...)
+	if err != nil {
+		return nil, err
+	}
+	signals := make(chan struct{}, 1)
+	go func() {
+		defer close(signals)
+		for ctx.Err() == nil {
+			if c != nil {
+				k.follow(ctx, c, signals)
+			}
+			// What was missed between two sockets is made up for by the signal.
+			if c, err = dial(k.ns, watched()...); err != nil {
+				c = nil
+				sleep(ctx, subscribeAgain)
+				continue
+			}
+			signal(signals)
+		}
+		if c != nil {
+			c.close()
+		}
+	}()
+	return signals, nil
+}
+
+// follow signals until ctx or the socket ends.
+func (k *Kernel) follow(ctx context.Context, c *conn, signals chan<- struct{}) {
+	defer c.close()
+	stop := context.AfterFunc(ctx, c.close)
+	defer stop()
+	for {
+		n, err := c.file.Read(c.in[:])
+		if err != nil {
+			return
+		}
+		changed := false
+		err = messages(c.in[:n], func(h header, body []byte) { changed = changed || k.concerns(h, body) })
+		if changed || err != nil {
+			signal(signals)
+		}
+	}
+}
+
+// concerns says whether a notification is about what we wrote or depend on.
+func (k *Kernel) concerns(h header, body []byte) bool {
+	if h.kind != unix.RTM_NEWROUTE && h.kind != unix.RTM_DELROUTE {
+		return true
+	}
+	if h.port == k.routes.port {
+		return false // we did it ourselves
+	}
+	r, err := parseRoute(body)
+	if err != nil {
+		return true
+	}
+	// A route that takes the place of another is the only sign that ours is gone.
+	return r.table == unix.RT_TABLE_MAIN && (r.protocol == Protocol || h.flags&unix.NLM_F_REPLACE != 0)
+}
+
+func signal(signals chan<- struct{}) {
+	select {
+	case signals <- struct{}{}:
+	default:
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
