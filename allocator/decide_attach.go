@@ -42,7 +42,6 @@ type Collect struct {
 const (
 	ReasonDetached      = "detached"      // CNI DEL
 	ReasonContainerGone = "containerGone" // nobody knows the container any more
-	ReasonAttachFailed  = "attachFailed"  // the interface could not be made
 )
 
 func (c Attach) decide(d *decision) error {

@@ -24,7 +24,11 @@ func tell(data eventlog.Data) told {
 	case *eventlog.SubnetsConfigured:
 		return told{what: tellConfig(d)}
 	case *eventlog.AddressAllocated:
-		return told{because(fmt.Sprintf("%s of %s", d.Address, d.Subnet), d.Reason), d.Owner.String(), d.Node}
+		what := because(fmt.Sprintf("%s of %s", d.Address, d.Subnet), d.Reason)
+		if d.ContainerID != "" {
+			what += fmt.Sprintf(" for %s of container %s", d.IfName, short(d.ContainerID))
+		}
+		return told{what, d.Owner.String(), d.Node}
 	case *eventlog.AddressBound:
 		return told{d.Address.String(), d.Owner.String(), d.Node}
 	case *eventlog.AddressReserved:
@@ -44,8 +48,42 @@ func tell(data eventlog.Data) told {
 	case *eventlog.PoolDeleted:
 		return told{what: "pool " + d.Pool}
 	default:
+		return tellNode(data)
+	}
+}
+
+// tellNode says what an event of the stream nodes is about.
+func tellNode(data eventlog.Data) told {
+	switch d := data.(type) {
+	case *eventlog.OverlayConfigured:
+		var networks []string
+		for _, n := range d.Networks {
+			networks = append(networks, fmt.Sprintf("%s in /%d", n.CIDR, n.NodePrefix))
+		}
+		return told{what: fmt.Sprintf("%d overlay networks from %s: %s", len(networks), d.Source, strings.Join(networks, ", "))}
+	case *eventlog.NodeJoined:
+		return told{what: "at " + addressesText(d.Addresses), node: d.Node}
+	case *eventlog.NodeAddressChanged:
+		return told{what: "now at " + addressesText(d.Addresses), node: d.Node}
+	case *eventlog.NodeLost:
+		return told{what: d.Reason, node: d.Node}
+	case *eventlog.NodeSubnetAssigned:
+		return told{what: d.Subnet.String(), node: d.Node}
+	case *eventlog.NodeSubnetReleased:
+		return told{what: because(d.Subnet.String(), d.Reason), node: d.Node}
+	case *eventlog.NodeForgotten:
+		return told{what: d.Reason, node: d.Node}
+	default:
 		return told{what: string(data.Type())}
 	}
+}
+
+func addressesText(addresses []netip.Addr) string {
+	texts := make([]string, len(addresses))
+	for i, a := range addresses {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, ", ")
 }
 
 func because(what, reason string) string {

@@ -65,19 +65,22 @@ func (v verified) print(out io.Writer, f format) error {
 	if f != formatTable {
 		return f.document(out, v)
 	}
-	t := newTable(out, "STREAM", "EVENTS", "HEAD", "HELD", "DIGEST")
+	t := newTable(out, "STREAM", "EVENTS", "HEAD", "HELD", "NODES", "DIGEST")
 	for _, s := range v.Streams {
-		held := ""
-		if s.Held != nil {
-			held = decimal(*s.Held)
-		}
-		t.add(s.Stream, decimal(s.Events), short(s.Head.String()), held, short(s.Digest))
+		t.add(s.Stream, decimal(s.Events), short(s.Head.String()), orNone(s.Held), orNone(s.Nodes), short(s.Digest))
 	}
 	if err := t.flush(); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(out, "\n%s is right: %d events of generation %s\n", v.Source, v.Events, v.Generation)
 	return err
+}
+
+func orNone(n *int) string {
+	if n == nil {
+		return ""
+	}
+	return decimal(*n)
 }
 
 // short is enough of a hash for a person.

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// binary is the file to which the names are links.
+const binary = "galaxy-cni"
+
+// install puts the program and its names into a folder. Every name is changed in one step, and the program before the names,
+// so that a runtime that runs one of them meanwhile finds the old one or the new one, and never half of it.
+func install(self, folder string, names []string) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return fmt.Errorf("make the folder for plugins: %w", err)
+	}
+	if err := copyProgram(self, filepath.Join(folder, binary)); err != nil {
+		return fmt.Errorf("copy %s: %w", self, err)
+	}
+	for _, name := range names {
+		temporary := filepath.Join(folder, "."+name+".new")
+		if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("clear what an earlier install left: %w", err)
+		}
+		// The link is relative, as the folder has another path for the host than for a container.
+		if err := os.Symlink(binary, temporary); err != nil {
+			return fmt.Errorf("link %s: %w", name, err)
+		}
+		if err := os.Rename(temporary, filepath.Join(folder, name)); err != nil {
+			return errors.Join(fmt.Errorf("put %s in its place: %w", name, err), os.Remove(temporary))
+		}
+	}
+	return nil
+}
+
+func copyProgram(from, to string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close() //nolint:errcheck // it was only read
+	out, err := os.CreateTemp(filepath.Dir(to), "."+binary+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(out.Name()))
+		}
+	}()
+	_, err = io.Copy(out, in)
+	if err == nil {
+		err = out.Chmod(0o755)
+	}
+	if err == nil {
+		err = out.Sync() // a reboot must not find the name without the bytes
+	}
+	if err = errors.Join(err, out.Close()); err != nil {
+		return err
+	}
+	return os.Rename(out.Name(), to)
+}

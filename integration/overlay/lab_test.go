@@ -1,0 +1,351 @@
+package overlay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// programs are built once for all tests.
+var programs struct {
+	sync.Once
+	dir string
+	err error
+}
+
+func build(t *testing.T) string {
+	t.Helper()
+	programs.Do(func() {
+		if programs.dir, programs.err = os.MkdirTemp("", "galaxy-overlay"); programs.err != nil {
+			return
+		}
+		out, err := exec.Command("go", "build", "-o", programs.dir, "galaxy/cmd/galaxy", "galaxy/cmd/galaxy-ipam", "galaxy/cmd/galaxyctl", "galaxy/cmd/galaxy-cni").CombinedOutput()
+		if err != nil {
+			programs.err = fmt.Errorf("build: %w\n%s", err, out)
+		}
+	})
+	if programs.err != nil {
+		t.Fatal(programs.err)
+	}
+	return programs.dir
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	_ = os.RemoveAll(programs.dir) // it may not be there
+	os.Exit(code)
+}
+
+// The address plan of all labs: a switch that all are on, with the control plane at its own address.
+const (
+	control = "10.99.0.1"
+	etcdURL = "http://" + control + ":2379"
+	overlay = `{"overlay":{"networks":[{"cidr":"10.244.0.0/16","nodePrefix":24},{"cidr":"fd00:244::/48","nodePrefix":64}],"keepLostNodes":"1h"}}`
+)
+
+// lab is a control plane and some nodes on one switch.
+type lab struct {
+	t      *testing.T
+	bin    string
+	dir    string
+	wires  *namespace
+	ipam   *process
+	nodes  []*node
+	config string
+}
+
+func newLab(t *testing.T, nodes int) *lab {
+	t.Helper()
+	needRoot(t)
+	l := &lab{t: t, bin: build(t), dir: t.TempDir(), config: overlay}
+	l.wires = newNamespace(t, "switch")
+	l.wires.bridge("br0", control+"/24", "fd99::1/64")
+	l.startIPAM()
+	for i := range nodes {
+		l.addNode(fmt.Sprintf("n%d", i), i)
+	}
+	return l
+}
+
+// startIPAM runs galaxy-ipam with an etcd of its own.
+func (l *lab) startIPAM() {
+	l.t.Helper()
+	file := filepath.Join(l.dir, "galaxy-ipam.json")
+	if err := os.WriteFile(file, []byte(l.config), 0o600); err != nil {
+		l.t.Fatal(err)
+	}
+	l.ipam = &process{t: l.t, where: l.wires, name: "galaxy-ipam", path: filepath.Join(l.bin, "galaxy-ipam"), log: filepath.Join(l.dir, "galaxy-ipam.log"), args: []string{
+		"--standalone", "--config", file, "--embedded-etcd", filepath.Join(l.dir, "etcd"), "--embedded-etcd-client-url", etcdURL,
+		"--bind", control, "--leader-elect-lease-duration", "2s", "--log-format", "console",
+	}}
+	l.ipam.start()
+	l.t.Cleanup(l.ipam.finish)
+}
+
+// node is a namespace with an agent in it.
+type node struct {
+	*namespace
+	lab    *lab
+	agent  *process
+	socket string
+	state  string
+}
+
+// addNode joins a node to the switch and starts its agent.
+func (l *lab) addNode(name string, i int, more ...string) *node {
+	l.t.Helper()
+	n := l.bareNode(name, i, more...)
+	n.agent.start()
+	return n
+}
+
+func (l *lab) bareNode(name string, i int, more ...string) *node {
+	l.t.Helper()
+	n := &node{namespace: newNamespace(l.t, name), lab: l, state: filepath.Join(l.dir, name)}
+	ip4, ip6 := fmt.Sprintf("10.99.0.%d", 10+i), fmt.Sprintf("fd99::%x", 16+i)
+	n.wire("eth0", l.wires, "br0", ip4+"/24", ip6+"/64")
+	n.ip("route", "add", "default", "via", control)
+	n.ip("-6", "route", "add", "default", "via", "fd99::1")
+	if err := os.MkdirAll(n.state, 0o700); err != nil {
+		l.t.Fatal(err)
+	}
+	n.socket = filepath.Join(n.state, "galaxy.sock")
+	n.agent = &process{t: l.t, where: n.namespace, name: "galaxy on " + name, path: filepath.Join(l.bin, "galaxy"), log: filepath.Join(l.dir, name+".log"), args: append([]string{
+		"--standalone", "--etcd-endpoints", etcdURL, "--etcd-timeout", "2s", "--hostname-override", name, "--machine-id", "machine-" + name,
+		"--node-ip", ip4 + "," + ip6, "--socket", n.socket, "--state-dir", filepath.Join(n.state, "lib"), "--cni-state-dir", filepath.Join(n.state, "cni"),
+		"--subnet-file", filepath.Join(n.state, "subnet.env"), "--json-config-path", filepath.Join(n.state, "galaxy.json"), "--lease-ttl", "2s", "--resync", "5s",
+		"--log-format", "console", "--reuse-delay", "1s",
+	}, more...)}
+	if err := os.WriteFile(filepath.Join(n.state, "galaxy.json"), []byte(defaultNetworks), 0o600); err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(n.agent.finish)
+	l.nodes = append(l.nodes, n)
+	return n
+}
+
+const defaultNetworks = `{"NetworkConf":[{"name":"galaxy","type":"galaxy-veth","ipam":{"type":"galaxy-ipam"}}],"DefaultNetworks":["galaxy"]}`
+
+// status asks the node's agent how it is.
+func (n *node) status() (s struct {
+	Subnets []netip.Prefix
+	Held    int
+	Waiting int
+	Ready   string
+	Routes  struct {
+		Position       uint64
+		Routes, Writes int
+		Problems       []string
+	}
+	Announced struct{ Problems []string }
+	Wanted    []string
+	Differs   []string
+}, err error) {
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", n.socket)
+	}}}
+	response, err := client.Get("http://agent/v1/status")
+	if err != nil {
+		return s, err
+	}
+	defer response.Body.Close() //nolint:errcheck // it is read to its end
+	if response.StatusCode != http.StatusOK {
+		return s, errors.New(response.Status)
+	}
+	return s, json.NewDecoder(response.Body).Decode(&s)
+}
+
+// converged waits until every node takes pods, and has routes to the subnets of so many other nodes.
+func (l *lab) converged(peers int, nodes ...*node) {
+	l.t.Helper()
+	for _, n := range nodes {
+		eventually(l.t, n.name+" has its routes", 30*time.Second, func() error {
+			s, err := n.status()
+			if err == nil && (s.Ready != "" || s.Routes.Routes != 2*peers || len(s.Differs) > 0) {
+				err = fmt.Errorf("%+v", s)
+			}
+			return err
+		})
+	}
+}
+
+// galaxyctl runs galaxyctl beside the etcd.
+func (l *lab) galaxyctl(args ...string) (string, error) {
+	l.t.Helper()
+	var out []byte
+	var err error
+	l.wires.in(func() error {
+		out, err = exec.Command(filepath.Join(l.bin, "galaxyctl"), append(args, "--etcd-endpoints", etcdURL)...).CombinedOutput()
+		return nil
+	})
+	return string(out), err
+}
+
+// verified makes sure that the log is right.
+func (l *lab) verified() {
+	l.t.Helper()
+	if out, err := l.galaxyctl("log", "verify"); err != nil {
+		l.t.Errorf("log verify: %v\n%s", err, out)
+	}
+}
+
+// process is a program inside a namespace.
+type process struct {
+	t     *testing.T
+	where *namespace
+	name  string
+	path  string
+	args  []string
+	log   string
+	cmd   *exec.Cmd
+	ended chan struct{}
+}
+
+func (p *process) start() {
+	p.t.Helper()
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer log.Close() //nolint:errcheck // the program has its own descriptor
+	cmd := exec.Command(p.path, p.args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	p.where.start(cmd)
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // whoever waits for the end looks at what it means
+		close(ended)
+	}()
+	p.cmd, p.ended = cmd, ended
+}
+
+func (p *process) signal(s syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *process) kill() {
+	p.t.Helper()
+	p.signal(syscall.SIGKILL)
+	<-p.ended
+}
+
+// stop ends it with SIGTERM, which must do.
+func (p *process) stop() {
+	p.t.Helper()
+	p.signal(syscall.SIGTERM)
+	select {
+	case <-p.ended:
+	case <-time.After(20 * time.Second):
+		p.t.Fatalf("%s does not end after SIGTERM", p.name)
+	}
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+		p.t.Errorf("%s after SIGTERM: exit code %d", p.name, code)
+	}
+}
+
+// finish ends it with the test, and shows what it said if that has failed.
+func (p *process) finish() {
+	if p.cmd == nil {
+		return
+	}
+	_ = p.cmd.Process.Kill() // it may have ended
+	<-p.ended
+	if p.t.Failed() {
+		text, _ := os.ReadFile(p.log)
+		p.t.Logf("=== %s said last:\n%s", p.name, text[max(0, len(text)-5000):])
+	}
+}
+
+func eventually(t *testing.T, what string, within time.Duration, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(within)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not after %s: %v", what, within, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// pod is a namespace that got its network from galaxy-sdn.
+type pod struct {
+	*namespace
+	on        *node
+	container string
+	addresses []netip.Addr
+}
+
+// cni runs galaxy-sdn on a node as a container runtime does.
+func (n *node) cni(command, container, name, netns string) ([]byte, error) {
+	n.t.Helper()
+	conf := fmt.Sprintf(`{"cniVersion":"1.1.0","name":"galaxy-sdn","type":"galaxy-sdn","socket":%q}`, n.socket)
+	cmd := exec.Command(filepath.Join(n.lab.bin, "galaxy-cni"), "galaxy-sdn")
+	cmd.Env = []string{
+		"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + container, "CNI_NETNS=" + netns, "CNI_IFNAME=eth0", "CNI_PATH=" + n.lab.bin,
+		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + name + ";K8S_POD_UID=uid-" + name,
+	}
+	var out strings.Builder
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(conf), &out, &out
+	var err error
+	n.in(func() error {
+		err = cmd.Run()
+		return nil
+	})
+	return []byte(out.String()), err
+}
+
+// addPod makes a pod on the node.
+func (n *node) addPod(name string) *pod {
+	n.t.Helper()
+	p, err := n.tryPod(name)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return p
+}
+
+func (n *node) tryPod(name string) (*pod, error) {
+	n.t.Helper()
+	p := &pod{namespace: newNamespace(n.t, name), on: n, container: "container-of-" + name}
+	answer, err := n.cni("ADD", p.container, name, p.path())
+	if err != nil {
+		return nil, fmt.Errorf("ADD of %s on %s: %w: %s", name, n.name, err, answer)
+	}
+	var result struct {
+		IPs []struct{ Address netip.Prefix }
+	}
+	if err := json.Unmarshal(answer, &result); err != nil || len(result.IPs) == 0 {
+		return nil, fmt.Errorf("ADD of %s on %s: %w: %s", name, n.name, err, answer)
+	}
+	for _, ip := range result.IPs {
+		p.addresses = append(p.addresses, ip.Address.Addr())
+	}
+	return p, nil
+}
+
+// remove takes the pod's network away.
+func (p *pod) remove() {
+	p.t.Helper()
+	if answer, err := p.on.cni("DEL", p.container, p.name, p.path()); err != nil {
+		p.t.Fatalf("DEL of %s: %v: %s", p.name, err, answer)
+	}
+}
