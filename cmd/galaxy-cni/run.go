@@ -104,13 +104,13 @@ func funcsOf(ctx context.Context, p plugins.Plugin, host plugins.Host, stdout io
 			if err != nil {
 				return err
 			}
-			return print(result, args.StdinData, stdout)
+			return printResult(result, args.StdinData, stdout)
 		},
 		Del: plain(p.Del), Check: plain(p.Check), GC: plain(p.GC), Status: plain(p.Status),
 	}
 }
 
-func print(result types.Result, conf []byte, stdout io.Writer) error {
+func printResult(result types.Result, conf []byte, stdout io.Writer) error {
 	wanted, err := (&version.ConfigDecoder{}).Decode(conf)
 	if err != nil {
 		return plugins.Errorf(types.ErrDecodingFailure, "read the version of the configuration: %w", err)

@@ -28,6 +28,8 @@ type Flags struct {
 	CA        string
 	Cert      string
 	Key       string
+	User      string
+	Password  string // a file
 	Prefix    string
 	Timeout   time.Duration
 }
@@ -45,6 +47,8 @@ func (f *Flags) Add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.CA, "etcd-ca", "", "file with the certificates that etcd's are checked against")
 	flags.StringVar(&f.Cert, "etcd-cert", "", "file with the client's certificate")
 	flags.StringVar(&f.Key, "etcd-key", "", "file with the key of the client's certificate")
+	flags.StringVar(&f.User, "etcd-user", "", "user, where etcd wants a password; a client certificate has its user in it")
+	flags.StringVar(&f.Password, "etcd-password-file", "", "file with the user's password")
 	flags.StringVar(&f.Prefix, "etcd-prefix", etcdlog.DefaultPrefix, "root of the log's keys in etcd")
 	flags.DurationVar(&f.Timeout, "etcd-timeout", 5*time.Second, "how long to wait for etcd's first answer")
 }
@@ -94,14 +98,32 @@ func (f *Flags) Client() (*clientv3.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	password, err := f.password()
+	if err != nil {
+		return nil, err
+	}
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints: f.Endpoints, TLS: secure, DialTimeout: f.Timeout, Logger: zap.NewNop(),
+		Endpoints: f.Endpoints, TLS: secure, Username: f.User, Password: password, DialTimeout: f.Timeout, Logger: zap.NewNop(),
 		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: f.Timeout, DialOptions: []grpc.DialOption{reconnect},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to etcd at %s: %w", f.where(), err)
 	}
 	return client, nil
+}
+
+func (f *Flags) password() (string, error) {
+	if (f.User == "") != (f.Password == "") {
+		return "", misuse("--etcd-user and --etcd-password-file belong together")
+	}
+	if f.Password == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(f.Password)
+	if err != nil {
+		return "", misuse("--etcd-password-file: %v", err)
+	}
+	return strings.TrimSpace(string(text)), nil
 }
 
 // Open opens the log for reading. Close the client when done with it.
