@@ -19,11 +19,11 @@ TIME    := $(shell git log -1 --format=%cI 2>/dev/null)
 LDFLAGS := -X galaxy/cmd/internal/build.Commit=$(COMMIT) -X galaxy/cmd/internal/build.Time=$(TIME)
 
 # Packages that start processes, clusters or whole programs come last, so that a plain mistake is seen at once.
-SLOW_ROOMS := galaxy/\(integration\|cmd\|lease\|eventlog/etcdlog\|eventlog/archive\|reconciler\)
+SLOW_ROOMS := galaxy/\(integration\|cmd\|lease\|eventlog/etcdlog\|eventlog/archive\|reconciler\|plugins\|nodeagent/kernel\)
 # Packages whose code runs on many goroutines.
-RACE_ROOMS := galaxy/\(allocator\|eventlog\|lease\|extender\|reconciler\|projections\|kube\|cloud\)
+RACE_ROOMS := galaxy/\(allocator\|eventlog\|lease\|extender\|reconciler\|projections\|kube\|cloud\|nodeagent/\(cni\|journal\)\)
 
-.PHONY: help build demo test test-fast test-slow test-cluster race bench bench-cluster lint lint-cluster fuzz generate generate-proto clean
+.PHONY: help build packages demo demo-overlay test test-fast test-slow test-cluster race bench bench-cluster lint lint-cluster fuzz generate generate-proto clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -35,7 +35,15 @@ build: ## build all programs into bin/
 demo: build ## tell the main story: addresses, SIGKILL, restart, disaster, restore
 	./bin/galaxy-demo
 
-test: test-fast test-slow race test-cluster ## run all tests, fast packages first, real clusters last
+packages: ## install the Debian packages that agents and their tests need: nftables, iproute2
+	@missing=; for p in nftables iproute2; do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && [ -f /etc/debian_version ]; then \
+		echo "== installing$$missing"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	else echo "these packages are missing, and tests that need them will say so:$$missing"; fi
+
+test: packages test-fast test-slow race test-cluster ## run all tests, fast packages first, real clusters last
 
 test-fast:
 	@echo "== tests, fast packages"
