@@ -25,8 +25,14 @@ var programs struct {
 	err error
 }
 
+// Programs names a folder with programs that were built before; in a virtual machine nothing can be built.
+const Programs = "GALAXY_OVERLAY_PROGRAMS"
+
 func build(t *testing.T) string {
 	t.Helper()
+	if dir := os.Getenv(Programs); dir != "" {
+		return dir
+	}
 	programs.Do(func() {
 		if programs.dir, programs.err = os.MkdirTemp("", "galaxy-overlay"); programs.err != nil {
 			return
@@ -71,12 +77,30 @@ func newLab(t *testing.T, nodes int) *lab {
 	needRoot(t)
 	l := &lab{t: t, bin: build(t), dir: t.TempDir(), config: overlay}
 	l.wires = newNamespace(t, "switch")
-	l.wires.bridge("br0", control+"/24", "fd99::1/64")
+	l.wires.bridge(near.bridge, near.address(1, 24), near.address6(1, 64))
+	l.wires.bridge(far.bridge, far.address(1, 24), far.address6(1, 64))
+	l.wires.sysctl("net/ipv4/ip_forward", "1")
+	l.wires.sysctl("net/ipv6/conf/all/forwarding", "1")
 	l.startIPAM()
 	for i := range nodes {
 		l.addNode(fmt.Sprintf("n%d", i), i)
 	}
 	return l
+}
+
+// segment is a link that nodes are on. The switch routes between the two that there are.
+type segment struct{ bridge, prefix4, prefix6 string }
+
+var near, far = segment{"br0", "10.99.0.", "fd99::"}, segment{"br1", "10.98.0.", "fd98::"}
+
+func (s segment) address(host, bits int) string { return fmt.Sprintf("%s%d/%d", s.prefix4, host, bits) }
+func (s segment) address6(host, bits int) string {
+	return fmt.Sprintf("%s%x/%d", s.prefix6, host, bits)
+}
+
+func bare(prefix string) string {
+	addr, _, _ := strings.Cut(prefix, "/")
+	return addr
 }
 
 // startIPAM runs galaxy-ipam with an etcd of its own.
@@ -106,25 +130,29 @@ type node struct {
 // addNode joins a node to the switch and starts its agent.
 func (l *lab) addNode(name string, i int, more ...string) *node {
 	l.t.Helper()
-	n := l.bareNode(name, i, more...)
+	n := l.bareNode(near, name, i, more...)
 	n.agent.start()
 	return n
 }
 
-func (l *lab) bareNode(name string, i int, more ...string) *node {
+// bareNode joins a node to a segment, and does not start its agent.
+func (l *lab) bareNode(on segment, name string, i int, more ...string) *node {
 	l.t.Helper()
 	n := &node{namespace: newNamespace(l.t, name), lab: l, state: filepath.Join(l.dir, name)}
-	ip4, ip6 := fmt.Sprintf("10.99.0.%d", 10+i), fmt.Sprintf("fd99::%x", 16+i)
-	n.wire("eth0", l.wires, "br0", ip4+"/24", ip6+"/64")
-	n.ip("route", "add", "default", "via", control)
-	n.ip("-6", "route", "add", "default", "via", "fd99::1")
+	n.wire("eth0", l.wires, on.bridge, on.address(10+i, 24), on.address6(16+i, 64))
+	n.ip("route", "add", "default", "via", bare(on.address(1, 24)))
+	n.ip("-6", "route", "add", "default", "via", bare(on.address6(1, 64)))
+	if _, err := exec.LookPath("nft"); err != nil {
+		l.t.Logf("there is no nft: %s does not masquerade", name)
+		more = append(more, "--masquerade=false")
+	}
 	if err := os.MkdirAll(n.state, 0o700); err != nil {
 		l.t.Fatal(err)
 	}
 	n.socket = filepath.Join(n.state, "galaxy.sock")
 	n.agent = &process{t: l.t, where: n.namespace, name: "galaxy on " + name, path: filepath.Join(l.bin, "galaxy"), log: filepath.Join(l.dir, name+".log"), args: append([]string{
 		"--standalone", "--etcd-endpoints", etcdURL, "--etcd-timeout", "2s", "--hostname-override", name, "--machine-id", "machine-" + name,
-		"--node-ip", ip4 + "," + ip6, "--socket", n.socket, "--state-dir", filepath.Join(n.state, "lib"), "--cni-state-dir", filepath.Join(n.state, "cni"),
+		"--node-ip", bare(on.address(10+i, 24)) + "," + bare(on.address6(16+i, 64)), "--socket", n.socket, "--state-dir", filepath.Join(n.state, "lib"), "--cni-state-dir", filepath.Join(n.state, "cni"),
 		"--subnet-file", filepath.Join(n.state, "subnet.env"), "--json-config-path", filepath.Join(n.state, "galaxy.json"), "--lease-ttl", "2s", "--resync", "5s",
 		"--log-format", "console", "--reuse-delay", "1s",
 	}, more...)}

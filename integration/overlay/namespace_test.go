@@ -11,6 +11,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"galaxy/plugins"
 )
@@ -44,7 +45,7 @@ func newNamespace(t *testing.T, name string) *namespace {
 		return err
 	})
 	var err error
-	if n.links, err = netlink.NewHandleAt(n.handle); err != nil {
+	if n.links, err = netlink.NewHandleAt(n.handle, unix.NETLINK_ROUTE); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -131,7 +132,13 @@ func (n *namespace) bridge(name string, addresses ...string) {
 	n.must(name, n.up(name))
 }
 
-// command is a program that runs inside the namespace. It must be started by start, which enters it.
+// sysctl sets a setting of the namespace.
+func (n *namespace) sysctl(path, value string) {
+	n.t.Helper()
+	n.in(func() error { return os.WriteFile("/proc/sys/"+path, []byte(value), 0) })
+}
+
+// start starts a program inside the namespace.
 func (n *namespace) start(cmd *exec.Cmd) {
 	n.t.Helper()
 	n.in(cmd.Start)

@@ -244,7 +244,7 @@ func TestGraceEnds(t *testing.T) {
 func TestOneName(t *testing.T) {
 	l := newLab(t, 2)
 	l.converged(1, l.nodes...)
-	twin := l.bareNode("twin", 7, "--hostname-override", "n0")
+	twin := l.bareNode(near, "twin", 7, "--hostname-override", "n0")
 	twin.agent.start()
 	eventually(t, "the twin says why it does not start", 10*time.Second, func() error {
 		text, err := os.ReadFile(twin.agent.log)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -78,6 +79,9 @@ func passed(t *testing.T, e Ended, err error) {
 		t.Errorf("a test was skipped for the kernel:\n%s", e.Output)
 	}
 	t.Logf("%d tests have passed in the guest", n)
+	if testing.Verbose() {
+		t.Log(e.Output)
+	}
 }
 
 // The guest has what it is there for.
@@ -133,4 +137,29 @@ func TestKernelInGuest(t *testing.T) {
 			t.Errorf("%s was not run:\n%s", name, e.Output)
 		}
 	}
+}
+
+// Agents of nodes behind a router reach each other's pods through tunnels.
+func TestOverlayInGuest(t *testing.T) {
+	i := image(t)
+	dir := t.TempDir()
+	test := filepath.Join(dir, "test")
+	if err := Build(t.Context(), "galaxy/integration/overlay", test); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for _, program := range []string{"galaxy", "galaxy-ipam", "galaxyctl", "galaxy-cni"} {
+		cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w", "-o", dir, "galaxy/cmd/"+program)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("build %s: %v\n%s", program, err, out)
+		}
+		files["/work/bin/"+program] = filepath.Join(dir, program)
+	}
+	e, err := i.Run(t.Context(), Guest{
+		Binary: test, Args: []string{"-test.v", "-test.run", "^TestCrossSubnet$"}, Env: []string{"GALAXY_OVERLAY_PROGRAMS=/work/bin"}, Files: files,
+		Timeout: 5 * time.Minute, Memory: 3072,
+	})
+	t.Logf("booted after %s, ended after %s", e.Boot.Round(time.Millisecond), e.Took.Round(time.Millisecond))
+	passed(t, e, err)
 }
