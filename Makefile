@@ -35,6 +35,10 @@ build: ## build all programs into bin/
 demo: build ## tell the main story: addresses, SIGKILL, restart, disaster, restore
 	./bin/galaxy-demo
 
+demo-overlay: packages ## tell the story of the overlay: three nodes in network namespaces, pods that reach each other, faults; needs root
+	@[ "$$(id -u)" = 0 ] || { echo "network namespaces need root" >&2; exit 1; }
+	@GALAXY_DEMO=1 $(GO) test ./integration/overlay -run '^TestDemo$$' -v -count=1 -timeout 5m | grep -v '^\(=== RUN\|PASS\|ok \)'
+
 packages: ## install the Debian packages that agents and their tests need: nftables, iproute2
 	@missing=; for p in nftables iproute2; do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
