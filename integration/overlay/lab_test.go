@@ -28,7 +28,7 @@ var programs struct {
 // Programs names a folder with programs that were built before; in a virtual machine nothing can be built.
 const Programs = "GALAXY_OVERLAY_PROGRAMS"
 
-func build(t *testing.T) string {
+func build(t testing.TB) string {
 	t.Helper()
 	if dir := os.Getenv(Programs); dir != "" {
 		return dir
@@ -63,19 +63,25 @@ const (
 
 // lab is a control plane and some nodes on one switch.
 type lab struct {
-	t      *testing.T
+	t      testing.TB
 	bin    string
 	dir    string
 	wires  *namespace
 	ipam   *process
 	nodes  []*node
-	config string
+	config string // of galaxy-ipam
 }
 
-func newLab(t *testing.T, nodes int) *lab {
+func newLab(t testing.TB, nodes int) *lab {
+	t.Helper()
+	return newLabOf(t, nodes, overlay)
+}
+
+// newLabOf is newLab with another configuration of galaxy-ipam.
+func newLabOf(t testing.TB, nodes int, config string) *lab {
 	t.Helper()
 	needRoot(t)
-	l := &lab{t: t, bin: build(t), dir: t.TempDir(), config: overlay}
+	l := &lab{t: t, bin: build(t), dir: t.TempDir(), config: config}
 	l.wires = newNamespace(t, "switch")
 	l.wires.bridge(near.bridge, near.address(1, 24), near.address6(1, 64))
 	l.wires.bridge(far.bridge, far.address(1, 24), far.address6(1, 64))
@@ -231,7 +237,7 @@ func (l *lab) verified() {
 
 // process is a program inside a namespace.
 type process struct {
-	t     *testing.T
+	t     testing.TB
 	where *namespace
 	name  string
 	path  string
@@ -299,7 +305,7 @@ func (p *process) finish() {
 	}
 }
 
-func eventually(t *testing.T, what string, within time.Duration, check func() error) {
+func eventually(t testing.TB, what string, within time.Duration, check func() error) {
 	t.Helper()
 	deadline := time.Now().Add(within)
 	for {

@@ -18,14 +18,14 @@ import (
 
 // namespace is a network namespace of the test: a node, a pod, or a place outside.
 type namespace struct {
-	t      *testing.T
+	t      testing.TB
 	name   string
 	handle netns.NsHandle
 	links  *netlink.Handle
 }
 
 // needRoot skips a test that cannot make namespaces, and fails under CI, where it must be able to.
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Getuid() == 0 {
 		return
@@ -36,7 +36,7 @@ func needRoot(t *testing.T) {
 	t.Skip("NOT RUN: this test needs root, to make network namespaces")
 }
 
-func newNamespace(t *testing.T, name string) *namespace {
+func newNamespace(t testing.TB, name string) *namespace {
 	t.Helper()
 	n := &namespace{t: t, name: name}
 	onThread(t, func() error {
@@ -57,7 +57,7 @@ func newNamespace(t *testing.T, name string) *namespace {
 }
 
 // onThread runs something on a thread of its own, which is thrown away after: its namespace may be another by then.
-func onThread(t *testing.T, do func() error) {
+func onThread(t testing.TB, do func() error) {
 	t.Helper()
 	done := make(chan error)
 	go func() {

@@ -86,7 +86,7 @@ func (n *namespace) reach(to netip.Addr) netip.Addr {
 
 // stream sends datagrams and lines over TCP without a pause, and counts what is lost.
 type stream struct {
-	t          *testing.T
+	t          testing.TB
 	cancel     context.CancelFunc
 	done       sync.WaitGroup
 	sent, lost atomic.Int64
