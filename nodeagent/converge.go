@@ -79,12 +79,13 @@ func (r *Routes) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch the kernel: %w", err)
 	}
-	wait, pause := r.Tick, retryWait
+	pause := retryWait
 	for {
+		wait := r.Tick
 		if err := r.Converge(ctx); err != nil && ctx.Err() == nil {
 			wait, pause = pause, min(2*pause, r.Tick)
 		} else {
-			wait, pause = r.Tick, retryWait
+			pause = retryWait
 		}
 		timer := time.NewTimer(wait)
 		select {

@@ -56,9 +56,7 @@ func (p *program) settled(ctx context.Context, networks []ipam.OverlayNetwork, n
 		for _, a := range n.Addresses {
 			want.Nodes = append(want.Nodes, netip.PrefixFrom(a, a.BitLen()))
 		}
-		for _, s := range n.Subnets {
-			want.Overlays = append(want.Overlays, s) // also one that the configuration no longer has
-		}
+		want.Overlays = append(want.Overlays, n.Subnets...) // also those that the configuration no longer has
 	}
 	report, err := p.outgoing.Set(ctx, want)
 	if err != nil && ctx.Err() == nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"galaxy/eventlog"
 )
@@ -53,7 +54,7 @@ func openFile(path, stream string) (*file, error) {
 	}
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockWait, FreelistType: bolt.FreelistMapType})
 	switch {
-	case errors.Is(err, bolt.ErrTimeout):
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("file of the node's addresses %s: another agent has it open; stop it first", path)
 	case err != nil:
 		return nil, fmt.Errorf("file of the node's addresses %s: %w; if it is damaged, move it away: the agent then takes the node's addresses from etcd", path, err)
