@@ -123,7 +123,7 @@ func (s Selection) check() error {
 	case s.Namespace != "" && !label.MatchString(s.Namespace):
 		return fmt.Errorf("namespace %q: want lower-case letters, digits and -", s.Namespace)
 	case len(s.IfName) > maxIfName || strings.ContainsAny(s.IfName, "/: \t\n") || s.IfName == "." || s.IfName == "..":
-		return fmt.Errorf("interface %q: want a name of at most %d characters, no blanks, colons or slashes", s.IfName, maxIfName)
+		return fmt.Errorf("interface %q: want a name of at most %d characters, without blanks, colons or slashes", s.IfName, maxIfName)
 	}
 	return nil
 }
