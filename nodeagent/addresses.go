@@ -26,8 +26,6 @@ import (
 // file of this machine before it is answered and in etcd soon after.
 type Addresses struct {
 	Node string
-	// Await waits until etcd has an event, and returns at once while etcd cannot be reached. May be nil.
-	Await func(ctx context.Context, seq uint64)
 	// Leave says why the node may give no more addresses; nil if it may.
 	Leave func() error
 	Log   *zap.Logger
@@ -178,9 +176,5 @@ func (a *Addresses) do(ctx context.Context, cause string, command allocator.Comm
 	if replica == nil {
 		return allocator.Result{}, errUnknown
 	}
-	result, err := replica.Do(ctx, cause, command)
-	if err == nil && a.Await != nil {
-		a.Await(ctx, result.Seq)
-	}
-	return result, err
+	return replica.Do(ctx, cause, command)
 }

@@ -76,7 +76,7 @@ func New(c Config) *Agent {
 		c.Grace = DefaultGrace
 	}
 	a := &Agent{Config: c, trouble: map[string]string{}, changed: make(chan struct{}, 1)}
-	a.Addresses = &Addresses{Node: c.Node, Await: a.await, Leave: a.mayGive, Log: c.Log}
+	a.Addresses = &Addresses{Node: c.Node, Leave: a.mayGive, Log: c.Log}
 	c.Routes.Changed = func(Status) { a.wake() }
 	return a
 }
@@ -277,8 +277,14 @@ func (a *Agent) settle(ctx context.Context, replica *allocator.Replica) error {
 
 func comparePrefix(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) }
 
-// await lets an answer wait until etcd has its event, while etcd can be reached.
-func (a *Agent) await(ctx context.Context, seq uint64) {
+// Await lets an answer to the runtime wait until etcd has all that is in the node's file, while etcd can be reached. The plugins'
+// work goes on meanwhile.
+func (a *Agent) Await(ctx context.Context) {
+	replica := a.Addresses.replica()
+	if replica == nil {
+		return
+	}
+	seq := replica.View().Position().Head.Seq
 	if a.Now().Sub(a.Local.Reached()) > awaitCopy && a.Local.Waiting() > 1 {
 		return // it is away: the file has to do
 	}

@@ -35,7 +35,10 @@ type Host struct {
 	IPAM IPAM
 	// Exec runs other plugins' binaries; nil for the operating system.
 	Exec invoke.Exec
-	Log  *zap.Logger
+	// Later takes work that a DEL need not wait for: the kernel takes its time to delete a link, and nobody can see the difference.
+	// Work for one container is done before its next ADD. With nil it is done at once.
+	Later func(work func() error)
+	Log   *zap.Logger
 }
 
 // IPAM gives and takes addresses in the process of the plugin, as an IPAM plugin does by its binary.

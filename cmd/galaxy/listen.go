@@ -42,6 +42,7 @@ func (p *program) listen(ctx context.Context) error {
 	if err := server.Shutdown(draining); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
+	p.server.Wait()
 	return nil
 }
 

@@ -109,7 +109,7 @@ func (p *program) wire(local *journal.Journal) error {
 	p.server = cni.NewServer(cni.Config{
 		Builtin: builtin.Plugins(), Host: plugins.Host{IPAM: p.agent.Addresses, Log: p.logger}, Dir: p.options.cniDir, Pods: p.pods,
 		Networks: p.networks.newest, Lookup: p.lookup, Path: p.options.cniPaths, Collect: p.agent.Addresses.Collect,
-		Defaults: p.defaults, Ready: p.agent.Ready, Log: p.logger,
+		Settle: p.agent.Await, Defaults: p.defaults, Ready: p.agent.Ready, Log: p.logger,
 	})
 	if p.options.masquerade {
 		if p.outgoing, err = kernel.OpenMasquerader(netns.None()); err != nil {

@@ -31,6 +31,8 @@ type runner struct {
 	builtin map[string]plugins.Plugin
 	host    plugins.Host
 	timeout time.Duration
+	// later gives what takes a container's work that need not be waited for; nil where there is none.
+	later func(containerID string) func(work func() error)
 	// defaults are keys for the configuration of one of our plugins that does not have them; nil for none.
 	defaults func(plugin string) map[string]any
 }
@@ -95,11 +97,15 @@ func (r *runner) quietly(ctx context.Context, command string, w Attachment, p ne
 	if !builtin {
 		return plugins.Exec(ctx, r.host, command, p.Type, &args)
 	}
+	host := r.host
+	if command == "DEL" && r.later != nil {
+		host.Later = r.later(args.ContainerID)
+	}
 	run := map[string]func(context.Context, plugins.Host, *skel.CmdArgs) error{"DEL": ours.Del, "CHECK": ours.Check, "GC": ours.GC, "STATUS": ours.Status}[command]
 	if run == nil {
 		return nil // it has nothing to say to that
 	}
-	return run(ctx, r.host, &args)
+	return run(ctx, host, &args)
 }
 
 // prepare makes the arguments of one call: its own copy of the configuration, with the result before it in its version.

@@ -48,7 +48,7 @@ type NetworkStatus struct {
 	DNS       types.DNS `json:"dns"`
 }
 
-// Config is what a Server needs. All fields but Lookup, Collect, Defaults and Ready are required.
+// Config is what a Server needs. All fields but Lookup, Collect, Settle, Defaults and Ready are required.
 type Config struct {
 	Builtin map[string]plugins.Plugin
 	Host    plugins.Host
@@ -63,6 +63,8 @@ type Config struct {
 	// Collect gives back what is held for containers that are not among the attachments of the runtime, a list that was asked for
 	// at a moment.
 	Collect func(ctx context.Context, valid []types.GCAttachment, asked time.Time) error
+	// Settle is called before an ADD or DEL is answered, so that what it has written down is everywhere where it should be.
+	Settle func(ctx context.Context)
 	// Defaults are keys for the configuration of one of our plugins that does not have them.
 	Defaults func(plugin string) map[string]any
 	// Ready says why the node cannot take an ADD; nil if it can.
@@ -76,6 +78,7 @@ type Server struct {
 	run   *runner
 	state states
 	locks keyLocks
+	later laters
 }
 
 // NewServer makes a Server.
@@ -86,11 +89,22 @@ func NewServer(c Config) *Server {
 	if c.Ready == nil {
 		c.Ready = func() error { return nil }
 	}
+	if c.Settle == nil {
+		c.Settle = func(context.Context) {}
+	}
 	if c.Collect == nil {
 		c.Collect = func(context.Context, []types.GCAttachment, time.Time) error { return nil }
 	}
-	return &Server{Config: c, run: &runner{builtin: c.Builtin, host: c.Host, timeout: PluginTimeout, defaults: c.Defaults}, state: states{c.Dir}}
+	s := &Server{Config: c, run: &runner{builtin: c.Builtin, host: c.Host, timeout: PluginTimeout, defaults: c.Defaults}, state: states{c.Dir}}
+	s.later.failed = func(containerID string, err error) {
+		c.Log.Warn("something of a container is left; the kernel removes it with the container's namespace", zap.String("container", containerID), zap.Error(err))
+	}
+	s.run.later = s.later.of
+	return s
 }
+
+// Wait waits for work that was put off.
+func (s *Server) Wait() { s.later.all.Wait() }
 
 // Answer does what a request asks for. The answer is the result in the version of the request, or empty.
 func (s *Server) Answer(ctx context.Context, request wire.Request) ([]byte, error) {
@@ -103,9 +117,13 @@ func (s *Server) Answer(ctx context.Context, request wire.Request) ([]byte, erro
 	}
 	switch request.Command() {
 	case "ADD":
-		return s.add(ctx, *args, pod)
+		result, err := s.add(ctx, *args, pod)
+		s.Settle(ctx)
+		return result, err
 	case "DEL":
-		return nil, s.del(ctx, *args)
+		err := s.del(ctx, *args)
+		s.Settle(ctx)
+		return nil, err
 	case "CHECK":
 		return nil, s.check(ctx, *args)
 	case "GC":
@@ -153,6 +171,7 @@ func (s *Server) add(ctx context.Context, args skel.CmdArgs, of wire.PodArgs) ([
 // attach makes the networks one after the other, and none if one fails. What is about to be made is saved before, so that it can
 // be undone whatever happens.
 func (s *Server) attach(ctx context.Context, args skel.CmdArgs, pod Pod, wanted []netconf.Wanted) ([]Attachment, error) {
+	s.later.wait(args.ContainerID)
 	if err := s.undoEarlier(ctx, args); err != nil {
 		return nil, err
 	}

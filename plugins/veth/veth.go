@@ -9,6 +9,7 @@ package veth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -18,6 +19,7 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/utils"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"galaxy/plugins"
 	"galaxy/plugins/pair"
@@ -130,11 +132,50 @@ func del(ctx context.Context, host plugins.Host, args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
-	if err := pair.Remove(args.ContainerID, args.Netns, args.IfName, forget); err != nil {
-		return plugins.In(fmt.Sprintf("DEL %s of container %s", args.IfName, args.ContainerID), plugins.ErrKernel, err)
+	remove := func() error {
+		if err := pair.Remove(args.ContainerID, args.Netns, args.IfName, forget); err != nil {
+			return plugins.In(fmt.Sprintf("DEL %s of container %s", args.IfName, args.ContainerID), plugins.ErrKernel, err)
+		}
+		return nil
 	}
-	// Last, so that nobody gets an address that still leads here.
-	return plugins.DelIPAM(ctx, host, conf.IPAM.Type, args)
+	later := host.Later != nil && withdraw(conf, args) == nil
+	if !later {
+		if err := remove(); err != nil {
+			return err
+		}
+	}
+	// Not before nothing leads here any more, so that nobody gets an address that does.
+	if err := plugins.DelIPAM(ctx, host, conf.IPAM.Type, args); err != nil {
+		return err
+	}
+	if later {
+		host.Later(remove)
+	}
+	return nil
+}
+
+// withdraw deletes the host's routes to the container, which takes no time; what is left then is out of everybody's way.
+func withdraw(conf config, args *skel.CmdArgs) error {
+	result, err := plugins.PrevResult(&conf.PluginConf)
+	if err != nil {
+		return err // it is not known which they are
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	link, err := h.LinkByName(pair.HostName(args.ContainerID, args.IfName))
+	if err != nil {
+		return err
+	}
+	for _, ip := range result.IPs {
+		route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: host(plugins.Prefix(ip.Address).Addr())}
+		if err := h.RouteDel(route); err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
+		}
+	}
+	return nil
 }
 
 func collect(ctx context.Context, host plugins.Host, args *skel.CmdArgs) error {
