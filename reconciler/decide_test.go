@@ -92,9 +92,13 @@ func TestDecide(t *testing.T) {
 				d.ScanArgs(t, "size", &size)
 				return s.do(allocator.SizePool{Pool: pool, Size: size})
 			case "plan":
+				rules := reconciler.DefaultRules()
+				d.MaybeScanArgs(t, "namespace", &rules.ConfigNamespace)
+				d.MaybeScanArgs(t, "name", &rules.ConfigName)
+				d.MaybeScanArgs(t, "key", &rules.ConfigKey)
 				s.plan = reconciler.Decide(reconciler.Input{
 					Old: s.old, New: s.set, View: s.replica.View(), Full: d.HasArg("full"), Suspects: s.suspects,
-				}, reconciler.DefaultRules())
+				}, rules)
 				return s.showPlan()
 			case "apply":
 				return s.apply()
