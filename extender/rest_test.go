@@ -287,6 +287,9 @@ func TestPools(t *testing.T) {
 	if code, text := post(`{"name":"p2","size":100,"preAllocateIP":true}`); code != 202 || !strings.Contains(text, `"realPoolSize":35`) {
 		t.Errorf("more than there is: %d %s", code, text)
 	}
+	if code, text := post(`{"name":"p1","size":4,"preAllocateIP":true}`); code != 200 || !strings.Contains(text, `"realPoolSize":4`) {
+		t.Errorf("a full pool, and no address is free: %d %s", code, text)
+	}
 	var raw json.RawMessage
 	if code := b.get("/v1/pool/p1", &raw); code != 200 || string(raw) != `{"code":200,"message":"","pool":{"name":"p1","size":4,"preAllocateIP":true},"held":4}` {
 		t.Errorf("get: %d %s", code, raw)

@@ -226,4 +226,11 @@ func TestContractFlags(t *testing.T) {
 	if err := cmd.ExecuteContext(t.Context()); err != nil || !strings.Contains(said.String(), "commit") {
 		t.Fatalf("%v: %s", err, said.String())
 	}
+	for name, want := range map[string]string{
+		"config": "/etc/galaxy/galaxy-ipam.json", "bind": "0.0.0.0", "port": "9040", "api-port": "9041", "leader-elect": "true", "leader-elect-lease-duration": "15s",
+	} {
+		if f := newCommand().Flags().Lookup(name); f == nil || f.DefValue != want {
+			t.Errorf("--%s is %+v, want the default %s", name, f, want)
+		}
+	}
 }
