@@ -24,6 +24,9 @@ func show(text string) {
 
 // The story of the overlay: three nodes in network namespaces with real agents, on one etcd.
 func TestDemo(t *testing.T) {
+	needRoot(t)
+	tell("\nBuilding the programs; a minute or two the first time.")
+	build(t)
 	tell("\n1. Three nodes, each with an agent; galaxy-ipam with an embedded etcd gives them subnets.")
 	start := time.Now()
 	l := newLab(t, 3)
