@@ -249,6 +249,54 @@ func TestDel(t *testing.T) {
 	}
 }
 
+// Where work may be put off, DEL answers when no route leads to the container and its addresses are given back; the pair goes later.
+// What had no result before is deleted at once.
+func TestDelPutsOffTheLink(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, "10.1.0.2/24", "fd00:1::2/64")
+	var later []func() error
+	host := b.environment()
+	host.Later = func(work func() error) { later = append(later, work) }
+	del := func(a *skel.CmdArgs) {
+		t.Helper()
+		b.must(b.host.Do(func() error { return veth.Plugin().Del(context.Background(), host, a) }))
+	}
+	n, result := b.pod("one")
+	prev, err := json.Marshal(result)
+	b.must(err)
+	del(args("one", n, "eth0", `,"prevResult":`+string(prev)))
+	if links, err := b.host.Links(); err != nil || len(links) != 1 || len(later) != 1 || b.ipam.Held() != 0 {
+		t.Errorf("links %v, %v, %d works put off, %d addresses are held: want the pair, and one work", links, err, len(later), b.ipam.Held())
+	}
+	b.must(b.host.Do(func() error {
+		for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+			routes, err := netlink.RouteList(nil, family)
+			for _, r := range routes {
+				for _, ip := range result.IPs {
+					if r.Dst != nil && r.Dst.IP.Equal(ip.Address.IP) {
+						t.Errorf("a route leads to it still: %s", r)
+					}
+				}
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	for _, work := range later {
+		b.must(b.host.Do(work))
+	}
+	b.nothing()
+	later = nil
+	n, _ = b.pod("two")
+	del(args("two", n, "eth0"))
+	if len(later) > 0 {
+		t.Error("the routes were not known, and the work was put off")
+	}
+	b.nothing()
+}
+
 // A name that a release before this one gave to the host's end does not hinder.
 func TestDelFindsForeignNames(t *testing.T) {
 	t.Parallel()
