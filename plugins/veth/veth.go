@@ -170,7 +170,8 @@ func withdraw(conf config, args *skel.CmdArgs) error {
 		return err
 	}
 	for _, ip := range result.IPs {
-		route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: host(plugins.Prefix(ip.Address).Addr())}
+		// Of whatever scope: the kernel compares scopes, and says that there is no such route (fib_table_delete).
+		route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: host(plugins.Prefix(ip.Address).Addr()), Scope: netlink.SCOPE_NOWHERE}
 		if err := h.RouteDel(route); err != nil && !errors.Is(err, unix.ESRCH) {
 			return err
 		}
