@@ -29,6 +29,7 @@ type options struct {
 	socket     string
 	stateDir   string
 	cniDir     string
+	notesDir   string
 	subnetFile string
 
 	etcd       etcdclient.Flags
@@ -103,6 +104,7 @@ func (o *options) add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.socket, "socket", wire.Socket, "where galaxy-sdn finds the agent")
 	flags.StringVar(&o.stateDir, "state-dir", "/var/lib/galaxy", "folder with the file of this node's addresses; it must outlive a reboot")
 	flags.StringVar(&o.cniDir, "cni-state-dir", "/var/lib/cni/galaxy", "folder with what was made for each container")
+	flags.StringVar(&o.notesDir, "notes-dir", wire.NotesDir, "folder where galaxy-sdn leaves notes of pods that were deleted while the agent was down")
 	flags.StringVar(&o.subnetFile, "subnet-file", "/run/flannel/subnet.env", "file to say the node's subnet in, for others; empty for none")
 
 	o.etcd.Add(flags)

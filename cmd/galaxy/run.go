@@ -24,6 +24,7 @@ import (
 	"galaxy/nodeagent/journal"
 	"galaxy/nodeagent/kernel"
 	"galaxy/nodeagent/netconf"
+	"galaxy/nodeagent/wire"
 	"galaxy/plugins"
 	"galaxy/plugins/builtin"
 )
@@ -107,7 +108,7 @@ func (p *program) wire(local *journal.Journal) error {
 		},
 	})
 	p.server = cni.NewServer(cni.Config{
-		Builtin: builtin.Plugins(), Host: plugins.Host{IPAM: p.agent.Addresses, Log: p.logger}, Dir: p.options.cniDir, Pods: p.pods,
+		Builtin: builtin.Plugins(), Host: plugins.Host{IPAM: p.agent.Addresses, Log: p.logger}, Dir: p.options.cniDir, Notes: wire.Notes{Dir: p.options.notesDir}, Pods: p.pods,
 		Networks: p.networks.newest, Lookup: p.lookup, Path: p.options.cniPaths, Collect: p.agent.Addresses.Collect,
 		Settle: p.agent.Await, Defaults: p.defaults, Ready: p.agent.Ready, Log: p.logger,
 	})
@@ -151,6 +152,7 @@ func (p *program) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.agent.Run(ctx) })
 	group.Go(func() error { return p.listen(ctx) })
+	group.Go(func() error { return p.server.CatchUp(ctx) })
 	group.Go(func() error { return p.keepSettings(ctx) })
 	err := group.Wait()
 	if err == nil {

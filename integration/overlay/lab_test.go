@@ -158,7 +158,7 @@ func (l *lab) bareNode(on segment, name string, i int, more ...string) *node {
 	n.socket = filepath.Join(n.state, "galaxy.sock")
 	n.agent = &process{t: l.t, where: n.namespace, name: "galaxy on " + name, path: filepath.Join(l.bin, "galaxy"), log: filepath.Join(l.dir, name+".log"), args: append([]string{
 		"--standalone", "--etcd-endpoints", etcdURL, "--etcd-timeout", "2s", "--hostname-override", name, "--machine-id", "machine-" + name,
-		"--node-ip", bare(on.address(10+i, 24)) + "," + bare(on.address6(16+i, 64)), "--socket", n.socket, "--state-dir", filepath.Join(n.state, "lib"), "--cni-state-dir", filepath.Join(n.state, "cni"),
+		"--node-ip", bare(on.address(10+i, 24)) + "," + bare(on.address6(16+i, 64)), "--socket", n.socket, "--state-dir", filepath.Join(n.state, "lib"), "--cni-state-dir", filepath.Join(n.state, "cni"), "--notes-dir", filepath.Join(n.state, "notes"),
 		"--subnet-file", filepath.Join(n.state, "subnet.env"), "--json-config-path", filepath.Join(n.state, "galaxy.json"), "--lease-ttl", "2s", "--resync", "5s",
 		"--log-format", "console", "--reuse-delay", "1s",
 	}, more...)}
@@ -331,7 +331,7 @@ type pod struct {
 // cni runs galaxy-sdn on a node as a container runtime does.
 func (n *node) cni(command, container, name, netns string) ([]byte, error) {
 	n.t.Helper()
-	conf := fmt.Sprintf(`{"cniVersion":"1.1.0","name":"galaxy-sdn","type":"galaxy-sdn","socket":%q}`, n.socket)
+	conf := fmt.Sprintf(`{"cniVersion":"1.1.0","name":"galaxy-sdn","type":"galaxy-sdn","socket":%q,"notes":%q}`, n.socket, filepath.Join(n.state, "notes"))
 	cmd := exec.Command(filepath.Join(n.lab.bin, "galaxy-cni"), "galaxy-sdn")
 	cmd.Env = []string{
 		"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + container, "CNI_NETNS=" + netns, "CNI_IFNAME=eth0", "CNI_PATH=" + n.lab.bin,

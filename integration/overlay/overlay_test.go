@@ -223,6 +223,40 @@ func TestEtcdIsAway(t *testing.T) {
 	l.verified()
 }
 
+// Pods are deleted while the agent is down, as in a drain: the runtime is not kept waiting, and what they had goes back when the agent
+// is there again. A container that was made anew meanwhile is not touched.
+func TestPodsDeletedWhileAgentIsDown(t *testing.T) {
+	l := newLab(t, 1)
+	n := l.nodes[0]
+	l.converged(0, n)
+	gone, stays := n.addPod("gone"), n.addPod("stays")
+	n.agent.kill()
+	start := time.Now()
+	gone.remove()
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("the DEL took %s", took)
+	}
+	if _, err := n.tryPod("new"); err == nil || !strings.Contains(err.Error(), "the galaxy agent is not reachable") {
+		t.Errorf("an ADD without an agent: %v", err)
+	}
+	n.agent.start()
+	eventually(t, "the addresses of the pod are given back", 20*time.Second, func() error {
+		s, err := n.status()
+		if err == nil && s.Held != 2 {
+			err = fmt.Errorf("%d addresses are held, want the 2 of the other pod", s.Held)
+		}
+		return err
+	})
+	stays.echo()
+	n.reach(stays.addresses[0])
+	if left, err := os.ReadDir(filepath.Join(n.state, "notes")); err != nil || len(left) > 0 {
+		t.Errorf("notes that are done are left: %v, %v", left, err)
+	}
+	l.converged(0, n)
+	stays.remove()
+	l.verified()
+}
+
 // A node that has not heard of etcd for longer than it may gives no more addresses, and says why; pods can still be removed.
 func TestGraceEnds(t *testing.T) {
 	l := newLab(t, 0)

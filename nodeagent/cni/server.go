@@ -48,12 +48,14 @@ type NetworkStatus struct {
 	DNS       types.DNS `json:"dns"`
 }
 
-// Config is what a Server needs. All fields but Lookup, Collect, Settle, Defaults and Ready are required.
+// Config is what a Server needs. All fields but Notes, Lookup, Collect, Settle, Defaults and Ready are required.
 type Config struct {
 	Builtin map[string]plugins.Plugin
 	Host    plugins.Host
 	Dir     string // of the containers' states
-	Pods    Pods
+	// Notes are DELs that galaxy-sdn could not bring.
+	Notes wire.Notes
+	Pods  Pods
 	// Networks is the configuration in force.
 	Networks func() *netconf.Config
 	// Lookup finds a network that the configuration does not have.
@@ -112,9 +114,7 @@ func (s *Server) Answer(ctx context.Context, request wire.Request) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	if len(s.Path) > 0 {
-		args.Path = strings.Join(append(slices.DeleteFunc(strings.Split(args.Path, ":"), func(p string) bool { return p == "" }), s.Path...), ":")
-	}
+	args.Path = s.path(args.Path)
 	switch request.Command() {
 	case "ADD":
 		result, err := s.add(ctx, *args, pod)
@@ -133,6 +133,14 @@ func (s *Server) Answer(ctx context.Context, request wire.Request) ([]byte, erro
 	default:
 		return nil, types.NewError(types.ErrInvalidEnvironmentVariables, fmt.Sprintf("CNI_COMMAND %q is not for the agent", request.Command()), "")
 	}
+}
+
+// path is where plugins are looked for: first where the runtime says.
+func (s *Server) path(ofRuntime string) string {
+	if len(s.Path) == 0 {
+		return ofRuntime
+	}
+	return strings.Join(append(slices.DeleteFunc(strings.Split(ofRuntime, ":"), func(p string) bool { return p == "" }), s.Path...), ":")
 }
 
 // add makes all networks of a pod. The result is that of the first, which is the pod's own.
@@ -156,6 +164,9 @@ func (s *Server) add(ctx context.Context, args skel.CmdArgs, of wire.PodArgs) ([
 		return nil, types.NewError(types.ErrInvalidNetworkConfig, err.Error(), "")
 	}
 	defer s.locks.lock(args.ContainerID)()
+	if err := s.undoNoted(ctx, args.ContainerID); err != nil {
+		return nil, err
+	}
 	attachments, err := s.attach(ctx, args, pod, all)
 	if err != nil {
 		return nil, err
@@ -225,14 +236,24 @@ func wishes(w netconf.Wanted) string {
 // del undoes all that was made for a container. A container that nobody knows, and one whose namespace is gone, are no errors.
 func (s *Server) del(ctx context.Context, args skel.CmdArgs) error {
 	defer s.locks.lock(args.ContainerID)()
+	return s.undo(ctx, args)
+}
+
+// undo is del for whoever has the container's lock.
+func (s *Server) undo(ctx context.Context, args skel.CmdArgs) error {
 	all, known, err := s.state.load(args.ContainerID)
 	if err != nil {
 		return err
 	}
-	if !known {
+	if known {
+		if err := s.delAll(ctx, args, all); err != nil {
+			return err
+		}
+	}
+	if s.Notes.Dir == "" {
 		return nil
 	}
-	return s.delAll(ctx, args, all)
+	return s.Notes.Drop(args.ContainerID)
 }
 
 // delAll undoes networks, the last first. Those that fail stay in the state, for the next DEL.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
@@ -35,10 +34,9 @@ type Relay struct {
 	// Environ is the environment of the process, which goes to the agent whole.
 	Environ []string
 	Stdout  io.Writer
-	// Patience is how long an ADD and a DEL wait for an agent that is not reachable, as while it restarts. Both fail after
-	// that, and the runtime repeats them. A DEL fails too, although nothing may be left to delete: were it to succeed, the
-	// addresses of the pod would be lost until somebody collects garbage. The runtime keeps the sandbox and asks again, and a
-	// drain goes on as soon as the agent is back.
+	// Patience is how long an ADD and a DEL wait for an agent that is not reachable, as while it restarts. An ADD fails after
+	// that, and the runtime repeats it. A DEL leaves a note (wire.Notes) and succeeds, so that a node can be drained while its
+	// agent is down: the agent gives the pod's addresses back when it is there again.
 	Patience time.Duration
 }
 
@@ -49,9 +47,9 @@ const Patience = 5 * time.Second
 func (r Relay) Funcs(ctx context.Context) skel.CNIFuncs {
 	return skel.CNIFuncs{
 		Add:    func(args *skel.CmdArgs) error { return r.add(ctx, args) },
-		Del:    func(args *skel.CmdArgs) error { return r.silent(ctx, args, r.Patience, otherTime) },
-		Check:  func(args *skel.CmdArgs) error { return r.silent(ctx, args, 0, otherTime) },
-		GC:     func(args *skel.CmdArgs) error { return r.silent(ctx, args, 0, otherTime) },
+		Del:    func(args *skel.CmdArgs) error { return r.del(ctx, args) },
+		Check:  func(args *skel.CmdArgs) error { return r.silent(ctx, args) },
+		GC:     func(args *skel.CmdArgs) error { return r.silent(ctx, args) },
 		Status: func(args *skel.CmdArgs) error { return r.status(ctx, args) },
 	}
 }
@@ -59,7 +57,7 @@ func (r Relay) Funcs(ctx context.Context) skel.CNIFuncs {
 func (r Relay) add(ctx context.Context, args *skel.CmdArgs) error {
 	answer, err := r.ask(ctx, args, r.Patience, addTime)
 	if err != nil {
-		return err
+		return explained(err)
 	}
 	if len(answer) == 0 {
 		return plugins.Errorf(types.ErrInternal, "the galaxy agent answered ADD with nothing; its log says more")
@@ -70,32 +68,47 @@ func (r Relay) add(ctx context.Context, args *skel.CmdArgs) error {
 	return nil
 }
 
-func (r Relay) silent(ctx context.Context, args *skel.CmdArgs, patience, limit time.Duration) error {
-	_, err := r.ask(ctx, args, patience, limit)
-	return err
+func (r Relay) del(ctx context.Context, args *skel.CmdArgs) error {
+	_, err := r.ask(ctx, args, r.Patience, otherTime)
+	if !errors.Is(err, wire.ErrUnreachable) {
+		return err
+	}
+	if failed := (wire.Notes{Dir: placesOf(args.StdinData).Notes}).Leave(r.request(args)); failed != nil {
+		return explained(errors.Join(err, failed))
+	}
+	return nil
+}
+
+func (r Relay) silent(ctx context.Context, args *skel.CmdArgs) error {
+	_, err := r.ask(ctx, args, 0, otherTime)
+	return explained(err)
 }
 
 func (r Relay) status(ctx context.Context, args *skel.CmdArgs) error {
 	_, err := r.ask(ctx, args, 0, askTime)
 	var known *types.Error
-	if errors.As(err, &known) && known.Code == types.ErrTryAgainLater {
+	if errors.As(explained(err), &known) && known.Code == types.ErrTryAgainLater {
 		return types.NewError(types.ErrPluginNotAvailable, known.Msg, known.Details)
 	}
 	return err
 }
 
+func (r Relay) request(args *skel.CmdArgs) wire.Request {
+	return wire.Request{Env: wire.Environ(r.Environ), Config: args.StdinData}
+}
+
 func (r Relay) ask(ctx context.Context, args *skel.CmdArgs, patience, limit time.Duration) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	client := wire.Client{Socket: socketOf(args.StdinData)}
-	req := wire.Request{Env: wire.Environ(r.Environ), Config: args.StdinData}
+	client := wire.Client{Socket: placesOf(args.StdinData).Socket}
+	req := r.request(args)
 	for end := time.Now().Add(patience); ; {
 		answer, err := client.Ask(ctx, req)
 		if !errors.Is(err, wire.ErrUnreachable) {
 			return answer, err
 		}
 		if time.Now().After(end) || ctx.Err() != nil {
-			return nil, unreachable(err)
+			return nil, err
 		}
 		select {
 		case <-ctx.Done():
@@ -104,16 +117,26 @@ func (r Relay) ask(ctx context.Context, args *skel.CmdArgs, patience, limit time
 	}
 }
 
-func unreachable(err error) error {
-	return types.NewError(types.ErrTryAgainLater, err.Error(), fmt.Sprintf("is the galaxy DaemonSet's pod of this node running? "+
-		"its log says why not (kubectl -n kube-system get pods -o wide, crictl ps -a); it serves %s", wire.Socket))
+// explained turns the error of an agent that nobody reaches into one of CNI that says what to look at.
+func explained(err error) error {
+	if !errors.Is(err, wire.ErrUnreachable) {
+		return err
+	}
+	return types.NewError(types.ErrTryAgainLater, err.Error(), "is the galaxy DaemonSet's pod of this node running? "+
+		"its log says why not (kubectl -n kube-system get pods -o wide, crictl ps -a)")
 }
 
-// socketOf is where the agent listens: the configuration may name another socket than the usual one.
-func socketOf(conf []byte) string {
-	var c struct {
-		Socket string `json:"socket"`
+// places are where the agent listens and where notes for it lie: the configuration may name others than the usual ones.
+type places struct {
+	Socket string `json:"socket"`
+	Notes  string `json:"notes"`
+}
+
+func placesOf(conf []byte) places {
+	var p places
+	_ = json.Unmarshal(conf, &p) // what is wrong with it is for the agent to say
+	if p.Notes == "" {
+		p.Notes = wire.NotesDir
 	}
-	_ = json.Unmarshal(conf, &c) // what is wrong with it is for the agent to say
-	return c.Socket
+	return p
 }

@@ -1,0 +1,77 @@
+package cni
+
+import (
+	"context"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"go.uber.org/zap"
+)
+
+// notesEvery is how often it is looked for notes, which come only while no agent is there, or one that is too busy to listen.
+const notesEvery = 5 * time.Second
+
+// CatchUp undoes, at once and then now and then until ctx ends, the networks of containers of which galaxy-sdn has left notes.
+func (s *Server) CatchUp(ctx context.Context) error {
+	told := map[string]string{} // so that each fault is told once
+	for {
+		s.catchUp(ctx, told)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(notesEvery):
+		}
+	}
+}
+
+func (s *Server) catchUp(ctx context.Context, told map[string]string) {
+	containers, err := s.Notes.Containers()
+	if err != nil {
+		s.tell(told, "", err)
+		return
+	}
+	for _, id := range containers {
+		unlock := s.locks.lock(id)
+		err := s.undoNoted(ctx, id)
+		unlock()
+		if ctx.Err() != nil {
+			return
+		}
+		s.tell(told, id, err)
+	}
+}
+
+func (s *Server) tell(told map[string]string, id string, err error) {
+	switch {
+	case err == nil:
+		delete(told, id)
+	case told[id] != err.Error():
+		told[id] = err.Error()
+		s.Log.Warn("cannot do what a note of galaxy-sdn says; trying again", zap.String("container", id), zap.Error(err))
+	}
+}
+
+// undoNoted does what the note of a container says, if there is one. Its caller has the container's lock, so that an ADD that comes
+// after the DEL of the note is not undone.
+func (s *Server) undoNoted(ctx context.Context, containerID string) error {
+	if s.Notes.Dir == "" {
+		return nil
+	}
+	request, found, err := s.Notes.Read(containerID)
+	if err != nil || !found {
+		return err
+	}
+	args, _, err := request.Args()
+	if err != nil {
+		return err
+	}
+	if args.ContainerID != containerID || request.Command() != "DEL" {
+		return types.NewError(types.ErrInternal, "the note of container "+containerID+" is of another, or no DEL; remove it from "+s.Notes.Dir, "")
+	}
+	args.Path = s.path(args.Path)
+	if err := s.undo(ctx, *args); err != nil {
+		return err
+	}
+	s.Log.Info("undid the networks of a container that was deleted while no agent was there", zap.String("container", containerID))
+	return nil
+}
