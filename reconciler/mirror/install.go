@@ -90,7 +90,21 @@ func covers(have, want any) bool {
 		}
 		return true
 	default:
-		return fmt.Sprint(have) == fmt.Sprint(want)
+		h, isNumber := number(have)
+		w, both := number(want)
+		return have == want || isNumber && both && h == w
+	}
+}
+
+// number is a number of whatever type: YAML's are other ones than the API server's.
+func number(value any) (n float64, ok bool) {
+	switch v := value.(type) {
+	case int64:
+		return float64(v), true
+	case float64:
+		return v, true
+	default:
+		return 0, false
 	}
 }
 

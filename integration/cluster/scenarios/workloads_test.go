@@ -43,7 +43,7 @@ func TestWorkloads(t *testing.T) {
 		{"UnknownKeysOfTheUser", unknownKeys},
 	} {
 		t.Run(s.name, func(t *testing.T) {
-			here := &world{Bed: w.In(t), t: t, ipams: w.ipams}
+			here := w.in(t)
 			namespace := here.namespace(strings.ToLower(s.name))
 			s.play(t, here, namespace)
 			if err := here.Client.CoreV1().Namespaces().Delete(t.Context(), namespace, metav1.DeleteOptions{}); err != nil {

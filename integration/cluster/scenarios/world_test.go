@@ -103,6 +103,13 @@ func newWorld(t testing.TB, s settings) *world {
 	return w
 }
 
+// in is the same world, for a part of a test.
+func (w *world) in(t *testing.T) *world {
+	part := *w
+	part.Bed, part.t = w.In(t), t
+	return &part
+}
+
 func nodesOf(network int) bed.NodeOptions {
 	return bed.NodeOptions{
 		Prefix: fmt.Sprintf("n%d-", network), Labels: map[string]string{netLabel: fmt.Sprint(network)},
