@@ -114,7 +114,7 @@ func (s *stream) datagrams(ctx context.Context, conn net.Conn) {
 	defer conn.Close() //nolint:errcheck // the test is over
 	for ctx.Err() == nil {
 		s.sent.Add(1)
-		if _, err := exchange(conn, 500*time.Millisecond); err != nil {
+		if _, err := exchange(conn, 5*time.Second); err != nil { // what is only late, on a busy machine, is not lost
 			s.lost.Add(1)
 		}
 		time.Sleep(2 * time.Millisecond)

@@ -179,6 +179,12 @@ func (k *Kernel) adjust(ctx context.Context, link netlink.Link, want Tunnel, wri
 	return nil
 }
 
+// toNetlink is an address of ours, which nobody else has. Without IFA_F_NODAD an IPv6 address is tentative until the kernel comes
+// round to it, even on a tunnel, and a route with it as its source is refused until then.
 func toNetlink(p netip.Prefix) *netlink.Addr {
-	return &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
+	a := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
+	if p.Addr().Is6() {
+		a.Flags = unix.IFA_F_NODAD
+	}
+	return a
 }
