@@ -109,6 +109,7 @@ func (p *program) wire(local *journal.Journal) error {
 	p.server = cni.NewServer(cni.Config{
 		Builtin: builtin.Plugins(), Host: plugins.Host{IPAM: p.agent.Addresses, Log: p.logger}, Dir: p.options.cniDir, Pods: p.pods,
 		Networks: p.networks.newest, Lookup: p.lookup, Path: p.options.cniPaths, Collect: p.agent.Addresses.Collect,
+		Held: p.agent.Addresses.Held, Release: p.agent.Addresses.Release,
 		Settle: p.agent.Await, Defaults: p.defaults, Ready: p.agent.Ready, Log: p.logger,
 	})
 	if p.options.masquerade {
@@ -152,6 +153,7 @@ func (p *program) serve(ctx context.Context) error {
 	group.Go(func() error { return p.agent.Run(ctx) })
 	group.Go(func() error { return p.listen(ctx) })
 	group.Go(func() error { return p.keepSettings(ctx) })
+	group.Go(func() error { return p.collectGarbage(ctx) })
 	err := group.Wait()
 	if err == nil {
 		p.logger.Info("stopped; routes and pods stay as they are")

@@ -48,7 +48,7 @@ type NetworkStatus struct {
 	DNS       types.DNS `json:"dns"`
 }
 
-// Config is what a Server needs. All fields but Lookup, Collect, Settle, Defaults and Ready are required.
+// Config is what a Server needs. All fields but Lookup, Collect, Held, Release, Settle, Defaults and Ready are required.
 type Config struct {
 	Builtin map[string]plugins.Plugin
 	Host    plugins.Host
@@ -63,6 +63,9 @@ type Config struct {
 	// Collect gives back what is held for containers that are not among the attachments of the runtime, a list that was asked for
 	// at a moment.
 	Collect func(ctx context.Context, valid []types.GCAttachment, asked time.Time) error
+	// Held are the containers that have addresses, and Release gives back those of one that is gone; for Garbage.
+	Held    func() []string
+	Release func(ctx context.Context, containerID string) error
 	// Settle is called before an ADD or DEL is answered, so that what it has written down is everywhere where it should be.
 	Settle func(ctx context.Context)
 	// Defaults are keys for the configuration of one of our plugins that does not have them.
@@ -94,6 +97,12 @@ func NewServer(c Config) *Server {
 	}
 	if c.Collect == nil {
 		c.Collect = func(context.Context, []types.GCAttachment, time.Time) error { return nil }
+	}
+	if c.Held == nil {
+		c.Held = func() []string { return nil }
+	}
+	if c.Release == nil {
+		c.Release = func(context.Context, string) error { return nil }
 	}
 	s := &Server{Config: c, run: &runner{builtin: c.Builtin, host: c.Host, timeout: PluginTimeout, defaults: c.Defaults}, state: states{c.Dir}}
 	s.later.failed = func(containerID string, err error) {

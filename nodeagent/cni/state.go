@@ -89,7 +89,7 @@ func (s states) remove(containerID string) error {
 	return nil
 }
 
-// containers are those that have a file which was last written before a moment.
+// containers are those that have a file which was last written before a moment; the zero moment is for all.
 func (s states) containers(before time.Time) ([]string, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -100,7 +100,7 @@ func (s states) containers(before time.Time) ([]string, error) {
 		if !e.Type().IsRegular() || e.Name()[0] == '.' {
 			continue
 		}
-		if info, err := e.Info(); err == nil && info.ModTime().Before(before) { // one that has just gone is no matter
+		if info, err := e.Info(); err == nil && (before.IsZero() || info.ModTime().Before(before)) { // one that has just gone is no matter
 			names = append(names, e.Name())
 		}
 	}
