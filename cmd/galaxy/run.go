@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netns"
@@ -39,6 +40,8 @@ type program struct {
 	agent    *nodeagent.Agent
 	server   *cni.Server
 	outgoing *kernel.Masquerader // nil without masquerading
+	// masquerading is held while outgoing is compared and written.
+	masquerading sync.Mutex
 }
 
 func run(ctx context.Context, o *options) (err error) {
@@ -109,7 +112,7 @@ func (p *program) wire(local *journal.Journal) error {
 	p.server = cni.NewServer(cni.Config{
 		Builtin: builtin.Plugins(), Host: plugins.Host{IPAM: p.agent.Addresses, Log: p.logger}, Dir: p.options.cniDir, Pods: p.pods,
 		Networks: p.networks.newest, Lookup: p.lookup, Path: p.options.cniPaths, Collect: p.agent.Addresses.Collect,
-		Held: p.agent.Addresses.Held, Release: p.agent.Addresses.Release,
+		Held: p.agent.Addresses.Held, Release: p.agent.Addresses.Release, ExemptChanged: p.exempt,
 		Settle: p.agent.Await, Defaults: p.defaults, Ready: p.agent.Ready, Log: p.logger,
 	})
 	if p.options.masquerade {
