@@ -229,8 +229,14 @@ func TestCollectAndStatus(t *testing.T) {
 	if err := gc(`{"cniVersion":"1.1.0"}`); err == nil || len(s.swept) != 1 {
 		t.Errorf("without a list: %v", err)
 	}
+	if err := gc(`{"cniVersion":"1.1.0","cni.dev/valid-attachments":{}}`); err == nil || len(s.swept) != 1 {
+		t.Errorf("with something that is no list: %v", err)
+	}
 	if err := s.Sweep(t.Context(), nil, time.Now().Add(-time.Minute), ""); err != nil || s.taken() != "" {
 		t.Errorf("what is younger than the list is undone: %v", err)
+	}
+	if err := gc(`{"cniVersion":"1.1.0","cni.dev/valid-attachments":null}`); err != nil || s.taken() != "DEL a eth0" {
+		t.Errorf("a library that knows of none: %v", err)
 	}
 	if _, err := s.ask("STATUS", "c", "web", "1.1.0"); err != nil {
 		t.Error(err)
