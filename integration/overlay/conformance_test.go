@@ -133,8 +133,8 @@ func conform(t *testing.T, tool cnitool, v string) {
 	if checks, err := version.GreaterThanOrEqualTo(v, "0.4.0"); err == nil && checks {
 		must("check")
 	}
-	if out, err := tool.run("add", pod); err == nil {
-		t.Errorf("version %s: ADD twice is no error: %s", v, out)
+	if again, err := tool.run("add", pod); err == nil {
+		t.Errorf("version %s: ADD twice is no error: %s", v, again)
 	}
 	if _, err := pod.links.LinkByName("eth0"); err != nil {
 		t.Errorf("version %s: an ADD that was refused has taken what was there: %v", v, err)
@@ -144,7 +144,7 @@ func conform(t *testing.T, tool cnitool, v string) {
 	if _, err := pod.links.LinkByName("eth0"); err == nil {
 		t.Errorf("version %s: after DEL the link is there", v)
 	}
-	if out, err = tool.run("add", pod); err != nil {
+	if _, err := tool.run("add", pod); err != nil {
 		t.Errorf("version %s: ADD after DEL: %v", v, err)
 	}
 	// cnitool names no containers that live, not even that there are none. To the agent that could mean all pods of the node.
