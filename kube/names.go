@@ -8,6 +8,9 @@ const (
 	AnnotationPool          = "tke.cloud.tencent.com/eni-ip-pool"
 	AnnotationPortMapping   = "tkestack.io/portmapping"
 
+	// AnnotationMasquerade on a pod, true or false, says whether what it sends to outside addresses leaves with its node's address.
+	AnnotationMasquerade = "k8s.v1.cni.galaxy.io/masquerade"
+
 	// ResourceIP in the requests of a regular container says that the pod wants addresses. Its quantity means nothing.
 	ResourceIP = "tke.cloud.tencent.com/eni-ip"
 

@@ -147,6 +147,30 @@ func (a *Addresses) Collect(ctx context.Context, valid []types.GCAttachment, ask
 	return err
 }
 
+// Held are the containers that have addresses.
+func (a *Addresses) Held() []string {
+	replica := a.replica()
+	if replica == nil {
+		return nil
+	}
+	var all []string
+	for held := range replica.View().Containers() {
+		if id := held.Attachment.ContainerID; len(all) == 0 || all[len(all)-1] != id {
+			all = append(all, id)
+		}
+	}
+	return all
+}
+
+// Release gives back what a container has that is gone.
+func (a *Addresses) Release(ctx context.Context, containerID string) error {
+	result, err := a.do(ctx, containerID, allocator.Detach{ContainerID: containerID, Reason: allocator.ReasonContainerGone})
+	if len(result.Released) > 0 {
+		a.Log.Info("gave back the addresses of a container that is gone", zap.String("container", containerID), zap.Stringers("addresses", result.Released))
+	}
+	return err
+}
+
 // Use puts the node's subnets in force. What containers have of others stays theirs.
 func (a *Addresses) Use(ctx context.Context, subnets []netip.Prefix) error {
 	pools := make([]ipam.Subnet, len(subnets))

@@ -11,6 +11,25 @@ import (
 // binary is the file to which the names are links.
 const binary = "galaxy-cni"
 
+// beside are the reference's plugins that the contract has in the same folder. They are programs of their own: `make build` puts them
+// beside this one.
+var beside = []string{"host-local", "loopback"}
+
+// installBeside puts those of the reference's plugins into a folder that lie beside the program, and says which do not.
+func installBeside(self, folder string) (missing []string, err error) {
+	for _, name := range beside {
+		from := filepath.Join(filepath.Dir(self), name)
+		if _, err := os.Stat(from); errors.Is(err, os.ErrNotExist) {
+			missing = append(missing, name)
+			continue
+		}
+		if err := copyProgram(from, filepath.Join(folder, name)); err != nil {
+			return missing, fmt.Errorf("copy %s: %w", from, err)
+		}
+	}
+	return missing, nil
+}
+
 // install puts the program and its names into a folder. Every name is changed in one step, and the program before the names,
 // so that a runtime that runs one of them meanwhile finds the old one or the new one, and never half of it.
 func install(self, folder string, names []string) error {
@@ -42,7 +61,7 @@ func copyProgram(from, to string) (err error) {
 		return err
 	}
 	defer in.Close() //nolint:errcheck // it was only read
-	out, err := os.CreateTemp(filepath.Dir(to), "."+binary+".*")
+	out, err := os.CreateTemp(filepath.Dir(to), "."+filepath.Base(to)+".*")
 	if err != nil {
 		return err
 	}

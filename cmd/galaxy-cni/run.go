@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -131,11 +132,18 @@ func installTo(args []string, all map[string]entry, stdout, stderr io.Writer) in
 	if err == nil {
 		err = install(self, args[0], slices.Sorted(maps.Keys(all)))
 	}
+	var missing []string
+	if err == nil {
+		missing, err = installBeside(self, args[0])
+	}
 	if err != nil {
 		fmt.Fprintln(stderr, "galaxy-cni:", err)
 		return 1
 	}
-	fmt.Fprintf(stdout, "%d plugins are in %s\n", len(all), args[0])
+	fmt.Fprintf(stdout, "%d plugins are in %s\n", len(all)+len(beside)-len(missing), args[0])
+	if len(missing) > 0 {
+		fmt.Fprintf(stdout, "not among them, as they are not beside %s: %s\n", self, strings.Join(missing, ", "))
+	}
 	return 0
 }
 
@@ -147,7 +155,8 @@ func usage(w io.Writer, all map[string]entry) {
 	fmt.Fprint(w, `
 A container runtime runs a plugin with CNI_COMMAND and its like in the environment and the configuration on stdin.
 
-  galaxy-cni install <folder>   put the binary and a link for every name into a folder like /opt/cni/bin
+  galaxy-cni install <folder>   put the binary and a link for every name into a folder like /opt/cni/bin,
+                                with the reference's host-local and loopback if they lie beside it
   galaxy-cni <name>             be that plugin
   galaxy-cni --version          say which release this is
 

@@ -58,10 +58,27 @@ func (p *program) settled(ctx context.Context, networks []ipam.OverlayNetwork, n
 		}
 		want.Overlays = append(want.Overlays, n.Subnets...) // also those that the configuration no longer has
 	}
+	p.masquerading.Lock()
+	defer p.masquerading.Unlock()
+	want.Exempt = p.server.Exempt()
 	report, err := p.outgoing.Set(ctx, want)
 	if err != nil && ctx.Err() == nil {
 		p.logger.Warn("masquerading does not follow the nodes", zap.Error(err))
 	} else if report.Changed() {
 		p.logger.Info("changed what is masqueraded", zap.Bool("rebuilt", report.Rebuilt), zap.Int("added", report.Added), zap.Int("removed", report.Removed))
 	}
+}
+
+// exempt makes what is masqueraded follow the pods of this node.
+func (p *program) exempt(ctx context.Context) error {
+	if p.outgoing == nil {
+		return nil
+	}
+	p.masquerading.Lock()
+	defer p.masquerading.Unlock()
+	report, err := p.outgoing.SetExempt(ctx, p.server.Exempt())
+	if report.Changed() {
+		p.logger.Info("changed which pods are not masqueraded", zap.Int("added", report.Added), zap.Int("removed", report.Removed))
+	}
+	return err
 }

@@ -31,6 +31,8 @@ type options struct {
 	cniDir     string
 	notesDir   string
 	subnetFile string
+	criSocket  string
+	gcInterval time.Duration
 
 	etcd       etcdclient.Flags
 	api        apiserver.Flags
@@ -106,6 +108,10 @@ func (o *options) add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.cniDir, "cni-state-dir", "/var/lib/cni/galaxy", "folder with what was made for each container")
 	flags.StringVar(&o.notesDir, "notes-dir", wire.NotesDir, "folder where galaxy-sdn leaves notes of pods that were deleted while the agent was down")
 	flags.StringVar(&o.subnetFile, "subnet-file", "/run/flannel/subnet.env", "file to say the node's subnet in, for others; empty for none")
+	flags.StringVar(&o.criSocket, "cri-socket", os.Getenv("CONTAINERD_HOST"), "socket of the container runtime, which is asked for sandboxes that are gone without a DEL; default $CONTAINERD_HOST; empty to leave that to a runtime that calls GC")
+	const every = "how often; a container is gone when it was missing twice"
+	flags.DurationVar(&o.gcInterval, "gc-interval", time.Minute, every)
+	flags.DurationVar(&o.gcInterval, "flannel-gc-interval", time.Minute, every)
 
 	o.etcd.Add(flags)
 	o.api.Add(flags)
@@ -130,7 +136,7 @@ func (o *options) add(flags *pflag.FlagSet) {
 	o.addIgnored(flags)
 }
 
-// addIgnored takes the flags of the contract that have no meaning here yet, so that its command lines go on working.
+// addIgnored takes the flags of the contract that have no meaning here yet, or another name, so that its command lines go on working.
 func (o *options) addIgnored(flags *pflag.FlagSet) {
 	ignore := func(name, why string) {
 		if flags.Lookup(name).Value.Type() == "bool" {
@@ -147,9 +153,11 @@ func (o *options) addIgnored(flags *pflag.FlagSet) {
 		flags.Bool(name, false, "")
 		ignore(name, why)
 	}
+	if err := flags.MarkDeprecated("flannel-gc-interval", "it is called --gc-interval"); err != nil {
+		panic(err) // the flag is there
+	}
 	for name, why := range map[string]string{
 		"flannel-allocated-ip-dir": "it has no effect; addresses are in the log", "gc-dirs": "it has no effect; what containers have is in --cni-state-dir",
-		"flannel-gc-interval": "it has no effect; garbage is collected when the runtime asks for it",
 	} {
 		flags.String(name, "", "")
 		ignore(name, why)
@@ -200,6 +208,8 @@ func (o *options) check() error {
 		return usage("--offline-grace %s: want 1s or more", o.grace)
 	case o.tick < 100*time.Millisecond:
 		return usage("--resync %s: want 100ms or more", o.tick)
+	case o.gcInterval < 100*time.Millisecond:
+		return usage("--gc-interval %s: want 100ms or more", o.gcInterval)
 	case o.logFormat != "json" && o.logFormat != "console":
 		return usage("--log-format %q: want json or console", o.logFormat)
 	}

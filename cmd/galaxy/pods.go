@@ -70,7 +70,7 @@ func slimPod(object any) (any, error) {
 		return object, nil
 	}
 	slim := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: p.UID, ResourceVersion: p.ResourceVersion, Annotations: map[string]string{}}}
-	for _, key := range []string{networksKey, kube.AnnotationArgs} {
+	for _, key := range []string{networksKey, kube.AnnotationArgs, kube.AnnotationMasquerade} {
 		if value, ok := p.Annotations[key]; ok {
 			slim.Annotations[key] = value
 		}
@@ -122,7 +122,9 @@ func same(pod *corev1.Pod, uid string) bool { return uid == "" || pod.UID == api
 
 // podOf is what of a pod its networks depend on. A pod that asks for a floating address and has none was not bound by us.
 func podOf(p *corev1.Pod) (cni.Pod, error) {
-	pod := cni.Pod{UID: string(p.UID), Pod: netconf.Pod{Networks: p.Annotations[networksKey], FloatIP: floats(p)}}
+	pod := cni.Pod{UID: string(p.UID), Pod: netconf.Pod{
+		Networks: p.Annotations[networksKey], FloatIP: floats(p), Masquerade: p.Annotations[kube.AnnotationMasquerade],
+	}}
 	if !pod.FloatIP {
 		return pod, nil
 	}

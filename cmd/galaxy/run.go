@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netns"
@@ -40,6 +41,8 @@ type program struct {
 	agent    *nodeagent.Agent
 	server   *cni.Server
 	outgoing *kernel.Masquerader // nil without masquerading
+	// masquerading is held while outgoing is compared and written.
+	masquerading sync.Mutex
 }
 
 func run(ctx context.Context, o *options) (err error) {
@@ -110,6 +113,7 @@ func (p *program) wire(local *journal.Journal) error {
 	p.server = cni.NewServer(cni.Config{
 		Builtin: builtin.Plugins(), Host: plugins.Host{IPAM: p.agent.Addresses, Log: p.logger}, Dir: p.options.cniDir, Notes: wire.Notes{Dir: p.options.notesDir}, Pods: p.pods,
 		Networks: p.networks.newest, Lookup: p.lookup, Path: p.options.cniPaths, Collect: p.agent.Addresses.Collect,
+		Held: p.agent.Addresses.Held, Release: p.agent.Addresses.Release, ExemptChanged: p.exempt,
 		Settle: p.agent.Await, Defaults: p.defaults, Ready: p.agent.Ready, Log: p.logger,
 	})
 	if p.options.masquerade {
@@ -154,6 +158,7 @@ func (p *program) serve(ctx context.Context) error {
 	group.Go(func() error { return p.listen(ctx) })
 	group.Go(func() error { return p.server.CatchUp(ctx) })
 	group.Go(func() error { return p.keepSettings(ctx) })
+	group.Go(func() error { return p.collectGarbage(ctx) })
 	err := group.Wait()
 	if err == nil {
 		p.logger.Info("stopped; routes and pods stay as they are")

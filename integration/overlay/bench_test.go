@@ -11,15 +11,12 @@ import (
 	"time"
 )
 
-// reference builds the plugins ptp and host-local of the CNI project.
+// reference builds the programs of the CNI project that this module names as tools: plugins, and cnitool.
 func reference(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, plugin := range []string{"main/ptp", "ipam/host-local"} {
-		cmd := exec.Command("go", "build", "-o", dir, "github.com/containernetworking/plugins/plugins/"+plugin)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("build %s: %v\n%s", plugin, err, out)
-		}
+	if out, err := exec.Command("go", "build", "-o", dir, "tool").CombinedOutput(); err != nil {
+		t.Fatalf("build the reference's programs: %v\n%s", err, out)
 	}
 	return dir
 }

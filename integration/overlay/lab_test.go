@@ -364,16 +364,24 @@ func (n *node) tryPod(name string) (*pod, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ADD of %s on %s: %w: %s", name, n.name, err, answer)
 	}
+	if p.addresses = addressesIn(answer); len(p.addresses) == 0 {
+		return nil, fmt.Errorf("ADD of %s on %s: %s", name, n.name, answer)
+	}
+	return p, nil
+}
+
+// addressesIn are those of a result.
+func addressesIn(answer []byte) (all []netip.Addr) {
 	var result struct {
 		IPs []struct{ Address netip.Prefix }
 	}
-	if err := json.Unmarshal(answer, &result); err != nil || len(result.IPs) == 0 {
-		return nil, fmt.Errorf("ADD of %s on %s: %w: %s", name, n.name, err, answer)
+	if json.Unmarshal(answer, &result) != nil {
+		return nil
 	}
 	for _, ip := range result.IPs {
-		p.addresses = append(p.addresses, ip.Address.Addr())
+		all = append(all, ip.Address.Addr())
 	}
-	return p, nil
+	return all
 }
 
 // remove takes the pod's network away.

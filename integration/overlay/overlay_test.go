@@ -180,13 +180,19 @@ func TestNodeDiesAndReturns(t *testing.T) {
 	l.verified()
 }
 
-// While etcd and galaxy-ipam are away, pods come and go on what the nodes know, also over a restart of the agent; when they are back, the
-// log has it all.
+// While etcd and galaxy-ipam are away, killed under pods that talk, nothing of that is lost; pods come and go on what the nodes know, also
+// over a restart of the agent; when they are back, the log has it all.
 func TestEtcdIsAway(t *testing.T) {
 	l := newLab(t, 2)
 	l.converged(1, l.nodes...)
 	n := l.nodes[0]
 	first := n.addPod("first")
+	near, far := n.addPod("near"), l.nodes[1].addPod("far")
+	far.echo()
+	near.reach(far.addresses[0])
+	near.reach(far.addresses[1])
+	talking := talk(near, far)
+	time.Sleep(200 * time.Millisecond)
 	l.ipam.kill()
 	second := n.addPod("second")
 	second.echo()
@@ -196,7 +202,7 @@ func TestEtcdIsAway(t *testing.T) {
 	n.agent.start()
 	eventually(t, "the agent takes pods without etcd", 20*time.Second, func() error {
 		s, err := n.status()
-		if err == nil && (s.Ready != "" || s.Held != 2) {
+		if err == nil && (s.Ready != "" || s.Held != 4) {
 			err = fmt.Errorf("%+v", s)
 		}
 		return err
@@ -216,8 +222,11 @@ func TestEtcdIsAway(t *testing.T) {
 		return err
 	})
 	l.converged(1, l.nodes...)
+	if sent, lost := talking.end(); lost > 0 || sent < 100 {
+		t.Errorf("%d of %d datagrams were lost", lost, sent)
+	}
 	out, err := l.galaxyctl("log", "show", "--stream", "node-n0")
-	if err != nil || strings.Count(out, "AddressAllocated") != 6 || strings.Count(out, "AddressReleased") != 2 {
+	if err != nil || strings.Count(out, "AddressAllocated") != 8 || strings.Count(out, "AddressReleased") != 2 {
 		t.Errorf("the stream of n0: %v\n%s", err, out)
 	}
 	l.verified()

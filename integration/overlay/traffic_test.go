@@ -114,12 +114,15 @@ func (s *stream) datagrams(ctx context.Context, conn net.Conn) {
 	defer conn.Close() //nolint:errcheck // the test is over
 	for ctx.Err() == nil {
 		s.sent.Add(1)
-		if _, err := exchange(conn, 5*time.Second); err != nil { // what is only late, on a busy machine, is not lost
+		if _, err := exchange(conn, patience); err != nil {
 			s.lost.Add(1)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
 }
+
+// patience is after how long a datagram counts as lost. One that is only late, on a machine that is busy or emulated, is not.
+const patience = 5 * time.Second
 
 func (s *stream) tcp(ctx context.Context, from, to *pod) {
 	s.t.Helper()

@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"galaxy/plugins"
 )
 
 // needTunnels skips aloud where the kernel has no tunnels; integration/vm runs these tests on one that has.
@@ -75,29 +78,86 @@ func TestCrossSubnet(t *testing.T) {
 	if sent, lost := talk.end(); lost > 0 || sent < 10 {
 		t.Errorf("%d of %d datagrams were lost", lost, sent)
 	}
-	for what, spoil := range map[string]func() error{
-		"deleted": func() error { return a.links.LinkDel(links) }, "down": func() error { return a.links.LinkSetDown(links) },
-		"MTU changed": func() error { return a.links.LinkSetMTU(links, 1000) },
-	} {
-		if links, err = a.links.LinkByName("galaxy.ipip"); err != nil {
-			t.Fatal(err)
-		}
-		if err := spoil(); err != nil {
-			t.Fatal(what, err)
-		}
-		start := time.Now()
-		eventually(t, "a tunnel "+what, 20*time.Second, func() error {
-			s, err := a.status()
-			if err == nil && len(s.Differs) > 0 {
-				err = fmt.Errorf("%v", s.Differs)
+	for what, spoil := range spoiled(a) {
+		best := time.Hour // of three, as the machine may be busy with something else
+		for try := 0; try < 3 && best > time.Second; try++ {
+			if links, err = a.links.LinkByName("galaxy.ipip"); err != nil {
+				t.Fatal(err)
 			}
-			return err
-		})
-		t.Logf("a tunnel %s: mended after %s", what, time.Since(start).Round(time.Millisecond))
+			before := tunnelOf(a)
+			if err := spoil(links); err != nil {
+				t.Fatal(what, err)
+			}
+			start := time.Now()
+			eventually(t, "a tunnel: "+what, 20*time.Second, func() error {
+				if now := tunnelOf(a); now != before {
+					return fmt.Errorf("it was %s and is %s", before, now)
+				}
+				return nil
+			})
+			best = min(best, time.Since(start))
+			eventually(t, "nothing differs", 20*time.Second, func() error {
+				s, err := a.status()
+				if err == nil && len(s.Differs) > 0 {
+					err = fmt.Errorf("%v", s.Differs)
+				}
+				return err
+			})
+		}
+		t.Logf("a tunnel, %s: mended after %s", what, best.Round(time.Millisecond))
+		if best > time.Second {
+			t.Errorf("a tunnel, %s: mended after %s, want a second at most", what, best)
+		}
 		pods[0].reach(pods[2].addresses[0])
 	}
 	for _, p := range pods {
 		p.remove()
 	}
 	l.verified()
+}
+
+// spoiled are ways to spoil the tunnel of a node by hand.
+func spoiled(n *node) map[string]func(netlink.Link) error {
+	address := func(prefix string) *netlink.Addr {
+		return &netlink.Addr{IPNet: plugins.IPNet(netip.MustParsePrefix(prefix))}
+	}
+	return map[string]func(netlink.Link) error{
+		"deleted": n.links.LinkDel, "down": n.links.LinkSetDown,
+		"MTU changed":      func(l netlink.Link) error { return n.links.LinkSetMTU(l, 1000) },
+		"one address more": func(l netlink.Link) error { return n.links.AddrAdd(l, address("203.0.113.1/32")) },
+		"another address": func(l netlink.Link) error {
+			return errors.Join(flush(n, l), n.links.AddrAdd(l, address("203.0.113.1/32")))
+		},
+		"no address": func(l netlink.Link) error { return flush(n, l) },
+	}
+}
+
+// flush takes all IPv4 addresses from a link.
+func flush(n *node, l netlink.Link) error {
+	all, err := n.links.AddrList(l, netlink.FAMILY_V4)
+	for _, a := range all {
+		err = errors.Join(err, n.links.AddrDel(l, &a))
+	}
+	return err
+}
+
+// tunnelOf says what a node's tunnel is like.
+func tunnelOf(n *node) string {
+	l, err := n.links.LinkByName("galaxy.ipip")
+	if err != nil {
+		return err.Error()
+	}
+	tunnel, ok := l.(*netlink.Iptun)
+	if !ok {
+		return fmt.Sprintf("a %T", l)
+	}
+	text := fmt.Sprintf("local %s remote %s mtu %d up %v", tunnel.Local, tunnel.Remote, tunnel.MTU, tunnel.Flags&net.FlagUp != 0)
+	all, err := n.links.AddrList(l, netlink.FAMILY_V4)
+	for _, a := range all {
+		text += " " + a.IPNet.String()
+	}
+	if err != nil {
+		text += " " + err.Error()
+	}
+	return text
 }

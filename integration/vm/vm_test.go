@@ -139,7 +139,8 @@ func TestKernelInGuest(t *testing.T) {
 	}
 }
 
-// Agents of nodes behind a router reach each other's pods through tunnels.
+// Agents of nodes behind a router reach each other's pods through tunnels; and a clock that jumps is no matter to agents, which is tried
+// on a machine that nobody else lives on.
 func TestOverlayInGuest(t *testing.T) {
 	i := image(t)
 	dir := t.TempDir()
@@ -157,8 +158,8 @@ func TestOverlayInGuest(t *testing.T) {
 		files["/work/bin/"+program] = filepath.Join(dir, program)
 	}
 	e, err := i.Run(t.Context(), Guest{
-		Binary: test, Args: []string{"-test.v", "-test.run", "^TestCrossSubnet$"}, Env: []string{"GALAXY_OVERLAY_PROGRAMS=/work/bin"}, Files: files,
-		Timeout: 5 * time.Minute, Memory: 3072,
+		Binary: test, Args: []string{"-test.v", "-test.run", "^(TestCrossSubnet|TestClockJumps)$"}, Env: []string{"GALAXY_OVERLAY_PROGRAMS=/work/bin"}, Files: files,
+		Timeout: 8 * time.Minute, Memory: 3072,
 	})
 	t.Logf("booted after %s, ended after %s", e.Boot.Round(time.Millisecond), e.Took.Round(time.Millisecond))
 	passed(t, e, err)

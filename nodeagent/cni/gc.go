@@ -15,7 +15,7 @@ import (
 // gc undoes what was made for containers that the runtime no longer has (CNI specification 1.1, GC).
 func (s *Server) gc(ctx context.Context, args skel.CmdArgs) error {
 	var conf struct {
-		Valid *[]types.GCAttachment `json:"cni.dev/valid-attachments"`
+		Valid json.RawMessage `json:"cni.dev/valid-attachments"`
 	}
 	if err := json.Unmarshal(args.StdinData, &conf); err != nil {
 		return types.NewError(types.ErrDecodingFailure, "the configuration of the network is not JSON", err.Error())
@@ -23,7 +23,11 @@ func (s *Server) gc(ctx context.Context, args skel.CmdArgs) error {
 	if conf.Valid == nil {
 		return types.NewError(types.ErrInvalidNetworkConfig, "GC needs the list cni.dev/valid-attachments", "without it nobody would be spared")
 	}
-	return s.Sweep(ctx, *conf.Valid, time.Now(), args.Path)
+	var valid []types.GCAttachment // null is how the CNI project's library says that there are none
+	if err := json.Unmarshal(conf.Valid, &valid); err != nil {
+		return types.NewError(types.ErrDecodingFailure, "cni.dev/valid-attachments is no list of attachments", err.Error())
+	}
+	return s.Sweep(ctx, valid, time.Now(), args.Path)
 }
 
 // Sweep undoes what was made for containers that are not among valid, a list that was asked for at a moment: what was made after

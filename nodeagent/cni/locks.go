@@ -36,3 +36,10 @@ func (l *keyLocks) lock(key string) (unlock func()) {
 		}
 	}
 }
+
+// busy reports whether something is done for a key.
+func (l *keyLocks) busy(key string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held[key] != nil
+}

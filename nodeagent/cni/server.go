@@ -48,7 +48,7 @@ type NetworkStatus struct {
 	DNS       types.DNS `json:"dns"`
 }
 
-// Config is what a Server needs. All fields but Notes, Lookup, Collect, Settle, Defaults and Ready are required.
+// Config is what a Server needs. All fields but Notes, Lookup, Collect, Held, Release, ExemptChanged, Settle, Defaults and Ready are required.
 type Config struct {
 	Builtin map[string]plugins.Plugin
 	Host    plugins.Host
@@ -65,6 +65,11 @@ type Config struct {
 	// Collect gives back what is held for containers that are not among the attachments of the runtime, a list that was asked for
 	// at a moment.
 	Collect func(ctx context.Context, valid []types.GCAttachment, asked time.Time) error
+	// Held are the containers that have addresses, and Release gives back those of one that is gone; for Garbage.
+	Held    func() []string
+	Release func(ctx context.Context, containerID string) error
+	// ExemptChanged is called when Exempt has another answer, before an ADD or DEL is answered.
+	ExemptChanged func(ctx context.Context) error
 	// Settle is called before an ADD or DEL is answered, so that what it has written down is everywhere where it should be.
 	Settle func(ctx context.Context)
 	// Defaults are keys for the configuration of one of our plugins that does not have them.
@@ -81,6 +86,8 @@ type Server struct {
 	state states
 	locks keyLocks
 	later laters
+	// exempt are addresses that are not masqueraded.
+	exempt exempt
 }
 
 // NewServer makes a Server.
@@ -97,11 +104,21 @@ func NewServer(c Config) *Server {
 	if c.Collect == nil {
 		c.Collect = func(context.Context, []types.GCAttachment, time.Time) error { return nil }
 	}
+	if c.Held == nil {
+		c.Held = func() []string { return nil }
+	}
+	if c.Release == nil {
+		c.Release = func(context.Context, string) error { return nil }
+	}
+	if c.ExemptChanged == nil {
+		c.ExemptChanged = func(context.Context) error { return nil }
+	}
 	s := &Server{Config: c, run: &runner{builtin: c.Builtin, host: c.Host, timeout: PluginTimeout, defaults: c.Defaults}, state: states{c.Dir}}
 	s.later.failed = func(containerID string, err error) {
 		c.Log.Warn("something of a container is left; the kernel removes it with the container's namespace", zap.String("container", containerID), zap.Error(err))
 	}
 	s.run.later = s.later.of
+	s.readExempt()
 	return s
 }
 
@@ -188,7 +205,7 @@ func (s *Server) attach(ctx context.Context, args skel.CmdArgs, pod Pod, wanted 
 	}
 	attachments := make([]Attachment, len(wanted))
 	for i, w := range wanted {
-		attachments[i] = Attachment{Network: *w.Network, IfName: w.IfName, Args: joinArgs(wishes(w), pod.Args)}
+		attachments[i] = Attachment{Network: *w.Network, IfName: w.IfName, Args: joinArgs(wishes(w), pod.Args), Exempt: w.Exempt}
 	}
 	if err := s.state.save(args.ContainerID, attachments); err != nil {
 		return nil, err
@@ -196,14 +213,28 @@ func (s *Server) attach(ctx context.Context, args skel.CmdArgs, pod Pod, wanted 
 	for i := range attachments {
 		result, err := s.run.add(ctx, attachments[i], args)
 		if err != nil {
-			if undo := s.delAll(context.WithoutCancel(ctx), args, attachments[:i+1]); undo != nil {
-				s.Log.Warn("a failed ADD has left something, which DEL will undo", zap.String("container", args.ContainerID), zap.Error(undo))
-			}
+			s.undoFailed(ctx, args, attachments[:i+1])
 			return nil, err
 		}
 		attachments[i].Result = result
 	}
-	return attachments, s.state.save(args.ContainerID, attachments)
+	if err := s.state.save(args.ContainerID, attachments); err != nil {
+		return nil, err
+	}
+	if s.exempt.set(args.ContainerID, exemptOf(attachments)) {
+		if err := s.ExemptChanged(ctx); err != nil {
+			s.undoFailed(ctx, args, attachments)
+			return nil, fmt.Errorf("keep the addresses of container %s from being masqueraded: %w", args.ContainerID, err)
+		}
+	}
+	return attachments, nil
+}
+
+// undoFailed undoes what a failed ADD has made.
+func (s *Server) undoFailed(ctx context.Context, args skel.CmdArgs, made []Attachment) {
+	if err := s.delAll(context.WithoutCancel(ctx), args, made); err != nil {
+		s.Log.Warn("a failed ADD has left something, which DEL will undo", zap.String("container", args.ContainerID), zap.Error(err))
+	}
 }
 
 // undoEarlier undoes what an ADD of the same container has left that was cut off half-way.
@@ -269,7 +300,15 @@ func (s *Server) delAll(ctx context.Context, args skel.CmdArgs, all []Attachment
 	if len(left) > 0 {
 		return errors.Join(append(failed, s.state.save(args.ContainerID, left))...)
 	}
-	return s.state.remove(args.ContainerID)
+	if err := s.state.remove(args.ContainerID); err != nil {
+		return err
+	}
+	if s.exempt.set(args.ContainerID, nil) {
+		if err := s.ExemptChanged(ctx); err != nil { // it is compared again before long
+			s.Log.Warn("an address that is free again is still not masqueraded", zap.String("container", args.ContainerID), zap.Error(err))
+		}
+	}
+	return nil
 }
 
 func (s *Server) check(ctx context.Context, args skel.CmdArgs) error {

@@ -229,8 +229,14 @@ func TestCollectAndStatus(t *testing.T) {
 	if err := gc(`{"cniVersion":"1.1.0"}`); err == nil || len(s.swept) != 1 {
 		t.Errorf("without a list: %v", err)
 	}
+	if err := gc(`{"cniVersion":"1.1.0","cni.dev/valid-attachments":{}}`); err == nil || len(s.swept) != 1 {
+		t.Errorf("with something that is no list: %v", err)
+	}
 	if err := s.Sweep(t.Context(), nil, time.Now().Add(-time.Minute), ""); err != nil || s.taken() != "" {
 		t.Errorf("what is younger than the list is undone: %v", err)
+	}
+	if err := gc(`{"cniVersion":"1.1.0","cni.dev/valid-attachments":null}`); err != nil || s.taken() != "DEL a eth0" {
+		t.Errorf("a library that knows of none: %v", err)
 	}
 	if _, err := s.ask("STATUS", "c", "web", "1.1.0"); err != nil {
 		t.Error(err)
@@ -300,4 +306,37 @@ func FuzzState(f *testing.F) {
 			t.Errorf("%+v: %v", all, err)
 		}
 	})
+}
+
+// What a pod or its network says about masquerading is in force before ADD answers and gone before DEL does, and the next life of the
+// agent knows it again.
+func TestExempt(t *testing.T) {
+	s := newStage(t)
+	s.pods["ns/open"] = Pod{Pod: netconf.Pod{Networks: "one,three", Masquerade: "false"}}
+	var told []string
+	s.ExemptChanged = func(context.Context) error {
+		told = append(told, fmt.Sprint(s.Exempt()))
+		return s.broken["exempt"]
+	}
+	for id, pod := range map[string]string{"c1": "web", "c2": "open"} {
+		if _, err := s.ask("ADD", id, pod, "1.0.0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again := NewServer(s.Config).Exempt(); len(told) != 1 || told[0] != "[10.0.0.1 10.0.0.3]" || fmt.Sprint(again) != told[0] {
+		t.Errorf("told %v, and known again %v", told, again)
+	}
+	for range 2 {
+		if _, err := s.ask("DEL", "c2", "open", "1.0.0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(told) != 2 || told[1] != "[]" {
+		t.Errorf("told %v", told)
+	}
+	s.taken()
+	s.broken["exempt"] = errors.New("no nft")
+	if _, err := s.ask("ADD", "c2", "open", "1.0.0"); !errors.Is(err, s.broken["exempt"]) || s.taken() != "ADD a eth0, ADD c eth1, DEL c eth1, DEL a eth0" {
+		t.Errorf("an ADD whose promise cannot be kept: %v", err)
+	}
 }

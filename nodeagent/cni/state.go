@@ -20,6 +20,8 @@ type Attachment struct {
 	IfName  string
 	// Args are added to CNI_ARGS, as k=v;k=v.
 	Args string
+	// Exempt is an interface whose addresses are not masqueraded.
+	Exempt bool
 	// Result is that of the last plugin; nil before ADD has succeeded.
 	Result *types100.Result
 }
@@ -36,6 +38,7 @@ type saved struct {
 	Conf        json.RawMessage `json:",omitempty"` // of the reference: the configuration of the one plugin
 	IfName      string
 	Network     *savedNetwork    `json:",omitempty"` // of ours
+	Exempt      bool             `json:",omitempty"`
 	Result      *types100.Result `json:",omitempty"`
 }
 
@@ -89,7 +92,7 @@ func (s states) remove(containerID string) error {
 	return nil
 }
 
-// containers are those that have a file which was last written before a moment.
+// containers are those that have a file which was last written before a moment; the zero moment is for all.
 func (s states) containers(before time.Time) ([]string, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -100,7 +103,7 @@ func (s states) containers(before time.Time) ([]string, error) {
 		if !e.Type().IsRegular() || e.Name()[0] == '.' {
 			continue
 		}
-		if info, err := e.Info(); err == nil && info.ModTime().Before(before) { // one that has just gone is no matter
+		if info, err := e.Info(); err == nil && (before.IsZero() || info.ModTime().Before(before)) { // one that has just gone is no matter
 			names = append(names, e.Name())
 		}
 	}
@@ -122,7 +125,7 @@ func encodeState(all []Attachment) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		out[i] = saved{NetworkType: a.Network.Plugins[0].Type, Args: args, IfName: a.IfName, Network: network, Result: a.Result}
+		out[i] = saved{NetworkType: a.Network.Plugins[0].Type, Args: args, IfName: a.IfName, Network: network, Exempt: a.Exempt, Result: a.Result}
 	}
 	return json.Marshal(out)
 }
@@ -138,7 +141,7 @@ func decodeState(text []byte) ([]Attachment, error) {
 		if err != nil {
 			return nil, fmt.Errorf("network %d: %w", i+1, err)
 		}
-		all[i] = Attachment{Network: *network, IfName: s.IfName, Result: s.Result}
+		all[i] = Attachment{Network: *network, IfName: s.IfName, Exempt: s.Exempt, Result: s.Result}
 		// The reference keeps an object of arguments that its DEL does not need.
 		_ = json.Unmarshal(s.Args, &all[i].Args)
 	}

@@ -157,6 +157,41 @@ func (m *Masquerader) Set(ctx context.Context, want Masquerade) (report Masquera
 	return report, nil
 }
 
+// SetExempt changes nothing but which pods never hide behind their node. Where the table is not as we make it nothing is done: Set
+// does all.
+func (m *Masquerader) SetExempt(ctx context.Context, exempt []netip.Addr) (report MasqueradeReport, err error) {
+	err = inside(m.ns, func() error {
+		have, intact, _, err := m.read(ctx)
+		if err != nil {
+			return fmt.Errorf("read nftables table %s: %w", MasqueradeTable, err)
+		}
+		if !intact {
+			return nil
+		}
+		tx := m.nft.NewTransaction()
+		wanted := Masquerade{Exempt: exempt}.elements()
+		for _, set := range masqueradeSets() {
+			if set.interval {
+				continue // it is not of pods
+			}
+			added, removed := m.change(tx, set, wanted[set.name], have[set.name])
+			report.Added += added
+			report.Removed += removed
+		}
+		if !report.Changed() {
+			return nil
+		}
+		if err := m.nft.Run(ctx, tx); err != nil {
+			return fmt.Errorf("write nftables table %s: %w", MasqueradeTable, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return MasqueradeReport{}, err
+	}
+	return report, nil
+}
+
 // Remove takes our sets and rules away. What others have put into the table stays.
 func (m *Masquerader) Remove(ctx context.Context) error {
 	return inside(m.ns, func() error {

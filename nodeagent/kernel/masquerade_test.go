@@ -97,7 +97,24 @@ func TestMasqueradeHidesPodsFromTheWorld(t *testing.T) {
 	pod.reaches(a, "192.0.2.9:7", a)
 	pod.reaches(b, "192.0.2.9:7", "10.0.0.1")
 
+	for _, c := range []struct {
+		exempt string
+		want   MasqueradeReport
+	}{{b, MasqueradeReport{Added: 1, Removed: 2}}, {b, MasqueradeReport{}}} {
+		report, err = m.SetExempt(t.Context(), list(c.exempt, netip.MustParseAddr))
+		check(t, err)
+		if report != c.want {
+			t.Errorf("nothing but pods: %+v, want %+v", report, c.want)
+		}
+	}
+	pod.reaches(a, "192.0.2.9:7", "10.0.0.1")
+	pod.reaches(b, "192.0.2.9:7", b)
+
 	check(t, m.Remove(t.Context()))
+	report, err = m.SetExempt(t.Context(), list(a, netip.MustParseAddr))
+	if err != nil || report.Changed() {
+		t.Errorf("without a table: %+v, %v", report, err)
+	}
 	pod.reaches(b, "192.0.2.9:7", b)
 	check(t, m.Remove(t.Context()))
 	if left := nft(t, node, "list ruleset"); left != "" {

@@ -24,6 +24,9 @@ type Network struct {
 	Name       string
 	CNIVersion string // of a list; "" for a single configuration, which has its own
 	Plugins    []Plugin
+	// Exempt is a network with the key "masquerade": false, which is ours and no plugin's: what its pods send to outside addresses
+	// keeps the pod's own.
+	Exempt bool
 }
 
 // Plugin is one configuration of a network. It is never changed: each call gets a copy.
@@ -80,7 +83,8 @@ func (c *Config) Network(name string) *Network {
 }
 
 // ParseNetwork reads one network: a CNI network configuration, or a configuration list with "plugins". A single
-// configuration without a name has its type for one, as in the contract. The key "kubeconfig" is left out.
+// configuration without a name has its type for one, as in the contract. The keys "kubeconfig" and "masquerade" are left out of
+// what plugins see.
 func ParseNetwork(text []byte) (*Network, error) {
 	conf := map[string]json.RawMessage{}
 	if err := json.Unmarshal(text, &conf); err != nil {
@@ -88,6 +92,10 @@ func ParseNetwork(text []byte) (*Network, error) {
 	}
 	delete(conf, "kubeconfig")
 	name, err := stringIn(conf, "name")
+	if err != nil {
+		return nil, err
+	}
+	exempt, err := takeExempt(conf)
 	if err != nil {
 		return nil, err
 	}
@@ -100,12 +108,12 @@ func ParseNetwork(text []byte) (*Network, error) {
 		if name == "" {
 			name = p.Type
 		}
-		return &Network{Name: name, Plugins: []Plugin{p}}, nil
+		return &Network{Name: name, Plugins: []Plugin{p}, Exempt: exempt}, nil
 	}
 	if name == "" {
 		return nil, errors.New(`a list needs a "name"`)
 	}
-	n := &Network{Name: name}
+	n := &Network{Name: name, Exempt: exempt}
 	if n.CNIVersion, err = stringIn(conf, "cniVersion"); err != nil {
 		return nil, err
 	}
@@ -121,6 +129,20 @@ func ParseNetwork(text []byte) (*Network, error) {
 		n.Plugins = append(n.Plugins, p)
 	}
 	return n, nil
+}
+
+// takeExempt takes the key "masquerade" out of a configuration.
+func takeExempt(conf map[string]json.RawMessage) (bool, error) {
+	raw, given := conf["masquerade"]
+	if !given {
+		return false, nil
+	}
+	delete(conf, "masquerade")
+	masquerade := true
+	if err := json.Unmarshal(raw, &masquerade); err != nil {
+		return false, fmt.Errorf(`"masquerade" must be true or false, and is %s`, raw)
+	}
+	return !masquerade, nil
 }
 
 func parsePlugin(conf map[string]json.RawMessage) (Plugin, error) {

@@ -2,6 +2,7 @@ package netconf
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -164,6 +165,34 @@ func TestResolve(t *testing.T) {
 	}
 	if len(skipped) == 0 || skipped[0] != "bad.conf" {
 		t.Errorf("skipped are %v", skipped)
+	}
+}
+
+// A network, or the pod itself, says whether its addresses are masqueraded; plugins do not see it.
+func TestExempt(t *testing.T) {
+	config, err := ParseConfig([]byte(`{"NetworkConf":[{"name":"a","type":"t"},{"name":"b","type":"t","masquerade":false},
+	  {"name":"l","masquerade":false,"plugins":[{"type":"t"}]},{"name":"m","masquerade":true,"type":"t"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for said, want := range map[string]string{"": "false true true false", "true": "false false false false", "false": "true true true true"} {
+		wanted, err := config.Resolve(Pod{Networks: "a,b,l,m", Masquerade: said}, "eth0", nil)
+		var got []string
+		for _, w := range wanted {
+			got = append(got, fmt.Sprint(w.Exempt))
+		}
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%q: %v, %v, want %s", said, got, err, want)
+		}
+	}
+	if conf, err := config.Networks[1].Plugins[0].With("b", "1.0.0", nil); err != nil || strings.Contains(string(conf), "masquerade") {
+		t.Errorf("the plugin is told %s: %v", conf, err)
+	}
+	if _, err := config.Resolve(Pod{Networks: "a", Masquerade: "no"}, "eth0", nil); err == nil || !strings.Contains(err.Error(), "want true or false") {
+		t.Errorf("an annotation that says nothing: %v", err)
+	}
+	if _, err := ParseConfig([]byte(`{"NetworkConf":[{"type":"t","masquerade":"no"}]}`)); err == nil || !strings.Contains(err.Error(), `"masquerade" must be true or false, and is "no"`) {
+		t.Errorf("a network that says nothing: %v", err)
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 type Pod struct {
 	Networks string // the annotation k8s.v1.cni.cncf.io/networks
 	FloatIP  bool   // one of its containers requests a floating address
+	// Masquerade is the annotation k8s.v1.cni.galaxy.io/masquerade: true, false, or empty for what the network says.
+	Masquerade string
 }
 
 // Wanted is one interface of a pod.
@@ -19,6 +21,8 @@ type Wanted struct {
 	IfName  string
 	MAC     string   // "" for any
 	IPs     []string // wanted addresses, with their lengths
+	// Exempt is an interface whose addresses are not masqueraded.
+	Exempt bool
 }
 
 // Resolve gives the networks of a pod in order. The first has the interface that the runtime asks for, whatever the annotation
@@ -29,13 +33,20 @@ func (c *Config) Resolve(pod Pod, ifName string, lookup func(name string) (*Netw
 		return nil, err
 	}
 	wanted := make([]Wanted, len(selections))
+	exempt, err := pod.exempt()
+	if err != nil {
+		return nil, err
+	}
 	taken := []string{ifName}
 	for i, s := range selections {
 		network, err := c.find(s.Name, lookup)
 		if err != nil {
 			return nil, err
 		}
-		wanted[i] = Wanted{Network: network, IfName: s.IfName, MAC: s.MAC.String()}
+		wanted[i] = Wanted{Network: network, IfName: s.IfName, MAC: s.MAC.String(), Exempt: network.Exempt}
+		if exempt != nil {
+			wanted[i].Exempt = *exempt
+		}
 		for _, ip := range s.IPs {
 			wanted[i].IPs = append(wanted[i].IPs, ip.String())
 		}
@@ -55,6 +66,18 @@ func (c *Config) Resolve(pod Pod, ifName string, lookup func(name string) (*Netw
 		}
 	}
 	return wanted, nil
+}
+
+// exempt is what the pod itself says about masquerading; nil if nothing.
+func (p Pod) exempt() (*bool, error) {
+	switch p.Masquerade {
+	case "":
+		return nil, nil
+	case "true", "false":
+		exempt := p.Masquerade == "false"
+		return &exempt, nil
+	}
+	return nil, fmt.Errorf("annotation k8s.v1.cni.galaxy.io/masquerade: %q: want true or false", p.Masquerade)
 }
 
 func freeName(i int, taken []string) string {

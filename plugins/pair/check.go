@@ -57,7 +57,7 @@ func CheckAddress(h *netlink.Handle, link netlink.Link, want netip.Prefix) error
 	if want.Addr().Is6() {
 		family = netlink.FAMILY_V6
 	}
-	have, err := h.AddrList(link, family)
+	have, err := Whole(func() ([]netlink.Addr, error) { return h.AddrList(link, family) })
 	if err != nil {
 		return fmt.Errorf("list the addresses of %s: %w", link.Attrs().Name, err)
 	}

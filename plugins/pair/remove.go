@@ -75,9 +75,9 @@ func Collect(plugin, network string, valid []types.GCAttachment) error {
 		return fmt.Errorf("open netlink of the host: %w", err)
 	}
 	defer host.Close()
-	links, err := host.LinkList()
+	links, err := Whole(host.LinkList)
 	if err != nil {
-		return fmt.Errorf("list the links of the host: %w", err) // also if the list was cut short: the next call finds the rest
+		return fmt.Errorf("list the links of the host: %w", err)
 	}
 	keep := map[string]bool{}
 	for _, a := range valid {

@@ -71,7 +71,9 @@ func compare(n *pair.Namespaces, args *skel.CmdArgs, result *types100.Result) er
 
 // compareContainer looks for the routes and the neighbour of a family.
 func (f family) compareContainer(h *netlink.Handle, index int, hostMAC net.HardwareAddr) error {
-	have, err := h.RouteListFiltered(int(f), &netlink.Route{LinkIndex: index}, netlink.RT_FILTER_OIF)
+	have, err := pair.Whole(func() ([]netlink.Route, error) {
+		return h.RouteListFiltered(int(f), &netlink.Route{LinkIndex: index}, netlink.RT_FILTER_OIF)
+	})
 	if err != nil {
 		return fmt.Errorf("list the routes of the container: %w", err)
 	}
@@ -80,7 +82,7 @@ func (f family) compareContainer(h *netlink.Handle, index int, hostMAC net.Hardw
 			return fmt.Errorf("the container has lost the route to %s", want.Dst)
 		}
 	}
-	neighbours, err := h.NeighList(index, int(f))
+	neighbours, err := pair.Whole(func() ([]netlink.Neigh, error) { return h.NeighList(index, int(f)) })
 	if err != nil {
 		return fmt.Errorf("list the neighbours of the container: %w", err)
 	}

@@ -1,0 +1,175 @@
+package cni
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"go.uber.org/zap"
+)
+
+// Garbage undoes what was made for containers that are gone without a DEL, as after a reboot or with a container runtime that has
+// lost what it knew. The runtime is asked which there are, since none of them calls GC by itself.
+//
+// Three things must agree before anything is undone. The container had its networks before the runtime was asked, and is not among
+// its answer: not found, or ended. That was so in the look before, too, which spares a sandbox that is only just made. And no process
+// lives in its network namespace, which spares pods that a runtime with an empty memory denies. Clocks are not compared.
+type Garbage struct {
+	*Server
+	// Sandboxes are all that the runtime has, by container id: true for those that may still use their networks.
+	Sandboxes func(ctx context.Context) (map[string]bool, error)
+	// Inhabited are those of some network namespaces, given by their paths, in which processes live.
+	Inhabited func(paths []string) (map[string]bool, error)
+	Every     time.Duration // between two looks
+
+	missed map[string]bool // in the last look
+	told   map[string]bool // what was said of containers that are kept
+	silent string          // why the runtime has not answered, as it was said last
+}
+
+// Run looks now, and again and again until ctx ends.
+func (g *Garbage) Run(ctx context.Context) error {
+	for {
+		err := g.Look(ctx)
+		if text := fmt.Sprint(err); text != g.silent && ctx.Err() == nil {
+			g.silent = text
+			if err != nil {
+				g.Log.Warn("not all that containers have left can be undone; it is tried again", zap.Error(err))
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(g.Every):
+		}
+	}
+}
+
+// Look compares once what is held with what the runtime has. Without a whole answer nothing is undone, and the count of two looks
+// goes on.
+func (g *Garbage) Look(ctx context.Context) error {
+	held, err := g.held() // before the question, so that what is made meanwhile is not missed in the answer
+	if err != nil {
+		return err
+	}
+	alive, err := g.Sandboxes(ctx)
+	if err != nil {
+		return err
+	}
+	missing, again := map[string]bool{}, []string{}
+	for _, id := range held {
+		if alive[id] {
+			continue
+		}
+		missing[id] = true
+		if g.missed[id] {
+			again = append(again, id)
+		}
+	}
+	g.missed = missing
+	maps.DeleteFunc(g.told, func(id string, _ bool) bool { return !missing[id] })
+	gone, err := g.empty(again, len(alive) == 0)
+	failed := []error{err}
+	for _, id := range gone {
+		_, listed := alive[id]
+		g.Log.Info("a container is gone: undoing its networks", zap.String("container", id), zap.Int("sandboxes", len(alive)),
+			zap.String("evidence", evidence(listed)+" in two looks, and no process is in its network namespace"), zap.Duration("between", g.Every))
+		if err := g.reclaim(ctx, id); err != nil {
+			failed = append(failed, fmt.Errorf("container %s: %w", id, err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func evidence(listed bool) string {
+	if listed {
+		return "its sandbox was not ready, without a container that waits or runs,"
+	}
+	return "the runtime did not have its sandbox"
+}
+
+// held are the containers that have networks or addresses, but for those of which an ADD or DEL is at work.
+func (g *Garbage) held() ([]string, error) {
+	known, err := g.state.containers(time.Time{})
+	if err != nil {
+		return nil, err
+	}
+	all := append(known, g.Held()...)
+	slices.Sort(all)
+	return slices.DeleteFunc(slices.Compact(all), g.locks.busy), nil
+}
+
+// empty are those of some containers in whose namespaces no process is. A runtime that knows of no sandbox at all while such
+// processes live is not believed in anything.
+func (g *Garbage) empty(ids []string, nothing bool) ([]string, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	paths := map[string][]string{}
+	var all []string
+	for _, id := range ids {
+		paths[id] = g.namespaces(id)
+		all = append(all, paths[id]...)
+	}
+	inhabited, err := g.Inhabited(all)
+	if err != nil {
+		return nil, err
+	}
+	lives := func(id string) bool {
+		return slices.ContainsFunc(paths[id], func(p string) bool { return inhabited[p] })
+	}
+	if nothing && slices.ContainsFunc(ids, lives) {
+		g.tell("", "the runtime has no sandbox at all, but processes are in the network namespaces of pods: it is not believed, and all is kept")
+		return nil, nil
+	}
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
+		if lives(id) {
+			g.tell(id, "the runtime does not have a container, but processes are in its network namespace: its networks are kept")
+		}
+		return lives(id)
+	}), nil
+}
+
+// tell says once why something is kept.
+func (g *Garbage) tell(id, what string) {
+	if g.told == nil {
+		g.told = map[string]bool{}
+	}
+	if !g.told[id] {
+		g.Log.Warn(what, zap.String("container", id))
+	}
+	g.told[id] = true
+}
+
+// namespaces are the network namespaces in which a container was given interfaces.
+func (s *Server) namespaces(containerID string) []string {
+	all, _, err := s.state.load(containerID)
+	if err != nil {
+		return nil // to undo it will say what is wrong
+	}
+	var paths []string
+	for _, a := range all {
+		if a.Result == nil {
+			continue
+		}
+		for _, link := range a.Result.Interfaces {
+			if link.Sandbox != "" && !slices.Contains(paths, link.Sandbox) {
+				paths = append(paths, link.Sandbox)
+			}
+		}
+	}
+	return paths
+}
+
+// reclaim takes networks and addresses from a container.
+func (s *Server) reclaim(ctx context.Context, containerID string) error {
+	if err := s.del(ctx, skel.CmdArgs{ContainerID: containerID, Path: strings.Join(s.Path, ":")}); err != nil {
+		return err
+	}
+	return s.Release(ctx, containerID)
+}
