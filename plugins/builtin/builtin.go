@@ -6,6 +6,7 @@ import (
 	"galaxy/plugins"
 	"galaxy/plugins/bridge"
 	"galaxy/plugins/flannel"
+	"galaxy/plugins/loopback"
 	"galaxy/plugins/veth"
 )
 
@@ -13,7 +14,7 @@ import (
 func Plugins() map[string]plugins.Plugin {
 	delegates := []plugins.Plugin{veth.Plugin(), bridge.Plugin()}
 	table := map[string]plugins.Plugin{}
-	for _, p := range append(delegates, flannel.Plugin(delegates...)) {
+	for _, p := range append(delegates, flannel.Plugin(delegates...), loopback.Plugin()) {
 		table[p.Name] = p
 	}
 	return table

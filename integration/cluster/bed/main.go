@@ -57,7 +57,13 @@ func needCluster(t testing.TB) {
 	}
 }
 
-// galaxy is the path of galaxy-ipam or galaxyctl, built from this tree.
+// Program is the path of a program of the cluster, as binaries has them.
+func Program(name string) string { return filepath.Join(built.cluster, name) }
+
+// Galaxy is the path of a program of galaxy, built from this tree.
+func Galaxy(t testing.TB, name string) string { return galaxy(t, name) }
+
+// galaxy is the path of a program of galaxy, built from this tree.
 func galaxy(t testing.TB, name string) string {
 	t.Helper()
 	dir, err := built.galaxy()

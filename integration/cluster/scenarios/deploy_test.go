@@ -3,43 +3,22 @@ package scenarios
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/kustomize/api/krusty"
-	"sigs.k8s.io/kustomize/kyaml/filesys"
 
 	"galaxy/integration/cluster/bed"
 )
-
-// rendered is what kubectl apply -k would send of a folder of deploy/.
-func rendered(t *testing.T, folder string) string {
-	t.Helper()
-	root, err := filepath.Abs(filepath.Join("..", "..", "..", "deploy", folder))
-	if err != nil {
-		t.Fatal(err)
-	}
-	objects, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), root)
-	if err != nil {
-		t.Fatalf("kustomize deploy/%s: %v", folder, err)
-	}
-	text, err := objects.AsYaml()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
 
 // An API server takes the manifests as kustomize renders them. Those for an etcd that is there already give three replicas on
 // different nodes; the others give a StatefulSet with a volume for each member, and no Deployment beside it.
 func TestManifests(t *testing.T) {
 	b := bed.Start(t, bed.Options{})
 	b.MakeNodes(4, bed.NodeOptions{})
-	b.Apply(rendered(t, "base"))
+	b.Apply(b.Kustomize("base"))
 	pods := b.WaitPodsRunning("kube-system", "app=galaxy-ipam", 3, time.Minute)
 	nodes := map[string]bool{}
 	for i := range pods {
@@ -53,7 +32,7 @@ func TestManifests(t *testing.T) {
 		t.Errorf("the PodDisruptionBudget: %v", err)
 	}
 
-	embedded := rendered(t, "embedded")
+	embedded := b.Kustomize("embedded")
 	if strings.Contains(embedded, "kind: Deployment") {
 		t.Error("deploy/embedded still has the Deployment of deploy/base")
 	}
