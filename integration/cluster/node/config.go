@@ -41,7 +41,7 @@ func kubeletConfig(group string) string {
 		"authorization":  map[string]any{"mode": "AlwaysAllow"},
 		"resolvConf":     "", "nodeStatusUpdateFrequency": "1s", "syncFrequency": "5s",
 		// The disk belongs to others, too.
-		"imageGCHighThresholdPercent": 100, "evictionHard": map[string]any{"nodefs.available": "0%", "imagefs.available": "0%", "memory.available": "0"},
+		"imageGCHighThresholdPercent": 100, "evictionHard": map[string]any{"nodefs.available": "0%", "imagefs.available": "0%", "memory.available": "1Mi"},
 	})
 }
 

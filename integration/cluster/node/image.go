@@ -16,7 +16,8 @@ import (
 	"strings"
 )
 
-// Images that a node has. PodImage is a small system of busybox; its /www has pages that say who asked, and that ask others.
+// Images that a node has. PodImage is a small system of busybox with the program
+// cmd/pod, and also what the runtime keeps a pod's namespaces with.
 const (
 	PodImage   = "galaxy.test/pod:1"
 	AgentImage = "galaxy.test/agent:1"
@@ -30,12 +31,6 @@ type file struct {
 	mode int64
 	link string // instead of text
 }
-
-// Pages that httpd runs. The first line tells a page of ours from one of somebody else.
-const (
-	whoPage = "#!/bin/sh\necho 'Content-Type: text/plain'\necho\necho \"$(hostname) $REMOTE_ADDR\"\n"
-	getPage = "#!/bin/sh\necho 'Content-Type: text/plain'\necho\nwget -q -T 3 -O - \"$QUERY_STRING\" 2>&1 || echo 'no answer'\n"
-)
 
 // busybox is a system of nothing but busybox.
 func busybox() (files, error) {
@@ -54,9 +49,6 @@ func busybox() (files, error) {
 	system := files{
 		"bin/busybox": {text: text, mode: 0o755}, "tmp/.keep": {mode: 0o644}, "var/run": {link: "/run"}, "run/.keep": {mode: 0o644},
 		"etc/passwd":          {text: []byte("root:x:0:0:root:/:/bin/sh\n"), mode: 0o644},
-		"www/index.html":      {text: []byte("here\n"), mode: 0o644},
-		"www/cgi-bin/who":     {text: []byte(whoPage), mode: 0o755},
-		"www/cgi-bin/get":     {text: []byte(getPage), mode: 0o755},
 		"usr/local/bin/.keep": {mode: 0o644},
 	}
 	for _, applet := range strings.Fields(string(list)) {
@@ -65,6 +57,17 @@ func busybox() (files, error) {
 		}
 	}
 	return system, nil
+}
+
+// podProgram builds what runs in pods.
+func podProgram(dir string) (string, error) {
+	at := filepath.Join(dir, "pod")
+	cmd := exec.Command("go", "build", "-ldflags", "-s -w", "-o", at, "galaxy/integration/cluster/cmd/pod")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the program of pods: %w\n%s", err, out)
+	}
+	return at, nil
 }
 
 var libraryPath = regexp.MustCompile(`/[^ ]+`)

@@ -22,6 +22,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"galaxy/integration/cluster/bed"
+	"galaxy/integration/cluster/binaries"
 	"galaxy/integration/cluster/node"
 )
 
@@ -45,7 +46,10 @@ type lab struct {
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	node.Need(t)
-	l := &lab{t: t, Bed: bed.Start(t, bed.Options{ServerAddresses: node.Certified(), NodeGrace: 8 * time.Second})}
+	l := &lab{t: t, Bed: bed.Start(t, bed.Options{
+		ServerAddresses: node.Certified(), NodeGrace: 8 * time.Second,
+		Arguments: map[string][]string{binaries.APIServer: {"--allow-privileged=true"}},
+	})}
 	l.world = node.NewWorld(t)
 	for _, server := range []string{l.APIServerURL, l.GalaxyEtcdURL} {
 		at, err := url.Parse(server)
@@ -227,7 +231,7 @@ type event struct {
 	Type string
 	Data struct {
 		Address, Node, Reason, PodUID string
-		Subnets                       []netip.Prefix
+		Subnet                        netip.Prefix
 	}
 }
 
@@ -250,7 +254,7 @@ func (l *lab) subnetsOfNode() []netip.Prefix {
 	var subnets []netip.Prefix
 	for _, e := range l.events("nodes") {
 		if e.Type == "NodeSubnetAssigned" && e.Data.Node == nodeName {
-			subnets = append(subnets, e.Data.Subnets...)
+			subnets = append(subnets, e.Data.Subnet)
 		}
 	}
 	if len(subnets) == 0 {

@@ -150,12 +150,20 @@ func (m *machine) run(name string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// command finds programs in the folder of the node's own before all others.
+// command finds the runtime's programs in the folder that they were unpacked to.
 func (m *machine) command(name string, args ...string) *exec.Cmd {
+	if own := filepath.Join(runtimeDir(), name); filepath.Base(name) == name && exists(own) {
+		name = own
+	}
 	cmd := exec.Command(name, args...)
 	cmd.Env = []string{"PATH=" + runtimeDir() + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
 	cmd.Dir = "/"
 	return cmd
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // Program is a program of a node's machine, beside containers. Its methods end the test when they fail.

@@ -119,6 +119,13 @@ func (n *Node) StartContainerd() {
 func (n *Node) importImages() {
 	n.t.Helper()
 	pod, err := busybox()
+	var program string
+	if err == nil {
+		program, err = podProgram(n.machine.root)
+	}
+	if err == nil {
+		err = pod.add("usr/local/bin/pod", program)
+	}
 	if err != nil {
 		n.t.Fatalf("image of pods: %v", err)
 	}
