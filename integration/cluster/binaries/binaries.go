@@ -173,15 +173,17 @@ func (b builder) compile(ctx context.Context, name string, args ...string) error
 	return err
 }
 
-// Galaxy builds the programs of galaxy into a directory.
-func Galaxy(ctx context.Context, dir string) error {
+// Galaxy builds programs of galaxy into a directory, by their names.
+func Galaxy(ctx context.Context, dir string, names ...string) error {
 	t, err := findTree(ctx)
 	if err != nil {
 		return err
 	}
-	_, err = goCommand(ctx, t.root, "build", "-o", dir+string(filepath.Separator),
-		"galaxy/cmd/galaxy-ipam", "galaxy/cmd/galaxyctl", "galaxy/cmd/galaxy", "galaxy/cmd/galaxy-cni")
-	if err != nil {
+	args := []string{"build", "-ldflags", "-s -w", "-o", dir + string(filepath.Separator)}
+	for _, name := range names {
+		args = append(args, "galaxy/cmd/"+name)
+	}
+	if _, err = goCommand(ctx, t.root, args...); err != nil {
 		return fmt.Errorf("build galaxy: %w", err)
 	}
 	return nil

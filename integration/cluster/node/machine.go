@@ -104,11 +104,20 @@ func (m *machine) close() {
 	if m.net.IsOpen() {
 		_ = m.net.Close() // it was only looked at
 	}
+	if m.t.Failed() {
+		m.tell()
+	}
+}
+
+// tell shows the last words of all programs and of the agent.
+func (m *machine) tell() {
+	logs, _ := filepath.Glob(filepath.Join(m.root, "var/log/pods/kube-system_galaxy-*/*/*.log")) // the pattern is a good one
 	for _, p := range m.programs {
-		if m.t.Failed() {
-			text, _ := os.ReadFile(p.log) // what cannot be read is not shown
-			m.t.Logf("=== %s of %s said last:\n%s", p.name, m.name, text[max(0, len(text)-4000):])
-		}
+		logs = append(logs, p.log)
+	}
+	for _, log := range logs {
+		text, _ := os.ReadFile(log) // what cannot be read is not shown
+		m.t.Logf("=== %s: %s said last:\n%s", m.name, filepath.Base(log), text[max(0, len(text)-4000):])
 	}
 }
 

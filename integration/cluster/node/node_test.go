@@ -178,8 +178,7 @@ func podsComeAndGo(l *lab) {
 
 // services: what kube-proxy makes of a Service leads to pods, from everywhere that it should, also back to the pod that asks.
 func services(l *lab) {
-	l.readyPods("web", 2)
-	one := strings.ToLower(strings.ReplaceAll(l.node.Proxy, "_", "")) + "-one"
+	one := l.node.Proxy + "-one"
 	l.Create(bed.NewDeployment("default", one, 1, web))
 	self := &l.readyPods(one, 1)[0]
 	other := &l.readyPods("web", 2)[0]
@@ -195,13 +194,19 @@ func services(l *lab) {
 	}
 	cluster := fmt.Sprintf("%s:%d", service.Spec.ClusterIP, service.Spec.Ports[0].Port)
 	port := fmt.Sprintf("%s:%d", nodeIP, service.Spec.Ports[0].NodePort)
-	l.says("another pod reaches the ClusterIP", l.from(other), page(cluster, "who"), self.Name+" "+other.Status.PodIP)
+	l.says("another pod reaches the ClusterIP, with its own address", l.from(other), page(cluster, "who"), self.Name+" "+other.Status.PodIP)
 	l.says("the node reaches the ClusterIP", l.node.Get, page(cluster, "who"), self.Name)
 	l.says("hairpin: a pod reaches itself by the ClusterIP", l.from(self), page(cluster, "who"), self.Name)
 	l.says("who is outside reaches the NodePort", l.world.Get, page(port, "who"), self.Name)
 	l.says("another pod reaches the NodePort", l.from(other), page(port, "who"), self.Name)
 	l.says("the node reaches the NodePort", l.node.Get, page(port, "who"), self.Name)
 	l.says("hairpin: a pod reaches itself by the NodePort", l.from(self), page(port, "who"), self.Name)
+	for kind, command := range map[string][]string{"nftables": {"nft", "list", "tables"}, "iptables": {"iptables-save", "-t", "nat"}} {
+		rules, err := l.node.Run(command[0], command[1:]...)
+		if ours := strings.Contains(rules, "kube-proxy") || strings.Contains(rules, "KUBE-SERVICES"); err != nil || ours != (kind == l.node.Proxy) {
+			l.t.Errorf("kube-proxy is to use %s; the rules of %s: %v\n%s", l.node.Proxy, kind, err, rules)
+		}
+	}
 	for _, p := range append(l.readyPods("web", 2), l.readyPods(one, 1)...) {
 		if n := p.Status.ContainerStatuses[0].RestartCount; n != 0 {
 			l.t.Errorf("pod %s was restarted %d times: its probes did not pass", p.Name, n)
@@ -216,7 +221,6 @@ func masquerade(l *lab) {
 	world := fmt.Sprintf("http://%s:%d/", node.Control, node.OutsidePort)
 	l.says("the world sees the node's address", l.from(a), world, "outside "+nodeIP+"\n")
 	l.says("a pod sees the other's own address", l.from(a), page(b.Status.PodIP, "who"), b.Name+" "+a.Status.PodIP+"\n")
-	l.says("a pod asks the node by its own address", l.from(a), "http://"+nodeIP+":1/", "no answer")
 }
 
 // agentKilled: pods that run do not notice when the agent is killed, and new ones start when it is back.
