@@ -189,6 +189,30 @@ func (n *Node) Get(ctx context.Context, url string) (string, error) {
 	return get(ctx, n.machine.net, url)
 }
 
+// LoseRuntime has the container runtime fail as hard as it can: it and all containers are killed, and what it kept of them while
+// it ran is gone. With its disk it also forgets which sandboxes there were, and all images but ours.
+func (n *Node) LoseRuntime(disk bool) {
+	n.t.Helper()
+	n.Containerd.Kill()
+	for _, name := range []string{"containerd-shim-runc-v2", "pod", "galaxy", "sleep"} { // the first process sleeps on
+		n.KillInContainer(name)
+	}
+	folders := []string{"/run/containerd"}
+	if disk {
+		folders = append(folders, "/var/lib/containerd")
+	}
+	for _, folder := range folders {
+		script := `for at in $(awk -v at="$0/" 'index($5, at) == 1 { print $5 }' /proc/self/mountinfo | sort -r); do umount -l "$at"; done; rm -rf "$0"/*`
+		if _, err := n.Run("sh", "-c", script, folder); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	n.StartContainerd()
+	if disk {
+		n.importImages()
+	}
+}
+
 // Off ends all processes of the node at once, as a power cut does.
 func (n *Node) Off() { n.machine.stop() }
 

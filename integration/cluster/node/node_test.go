@@ -3,6 +3,7 @@ package node_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -33,6 +34,7 @@ func TestRealNode(t *testing.T) {
 			l.node.UseProxy("iptables")
 			services(l)
 		}},
+		{"RuntimeLost", func(l *lab) { runtimeLost(l, false) }},
 		{"NodeDeleted", nodeDeleted},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.run(l.in(t)) }) {
@@ -195,12 +197,12 @@ func services(l *lab) {
 	cluster := fmt.Sprintf("%s:%d", service.Spec.ClusterIP, service.Spec.Ports[0].Port)
 	port := fmt.Sprintf("%s:%d", nodeIP, service.Spec.Ports[0].NodePort)
 	l.says("another pod reaches the ClusterIP, with its own address", l.from(other), page(cluster, "who"), self.Name+" "+other.Status.PodIP)
-	l.says("the node reaches the ClusterIP", l.node.Get, page(cluster, "who"), self.Name)
-	l.says("hairpin: a pod reaches itself by the ClusterIP", l.from(self), page(cluster, "who"), self.Name)
-	l.says("who is outside reaches the NodePort", l.world.Get, page(port, "who"), self.Name)
-	l.says("another pod reaches the NodePort", l.from(other), page(port, "who"), self.Name)
-	l.says("the node reaches the NodePort", l.node.Get, page(port, "who"), self.Name)
-	l.says("hairpin: a pod reaches itself by the NodePort", l.from(self), page(port, "who"), self.Name)
+	l.says("the node reaches the ClusterIP", l.node.Get, page(cluster, "who"), self.Name+" "+nodeIP)
+	l.says("hairpin: a pod reaches itself by the ClusterIP", l.from(self), page(cluster, "who"), self.Name+" "+nodeIP)
+	l.says("who is outside reaches the NodePort", l.world.Get, page(port, "who"), self.Name+" "+nodeIP)
+	l.says("another pod reaches the NodePort", l.from(other), page(port, "who"), self.Name+" "+nodeIP)
+	l.says("the node reaches the NodePort", l.node.Get, page(port, "who"), self.Name+" "+nodeIP)
+	l.says("hairpin: a pod reaches itself by the NodePort", l.from(self), page(port, "who"), self.Name+" "+nodeIP)
 	for kind, command := range map[string][]string{"nftables": {"nft", "list", "tables"}, "iptables": {"iptables-save", "-t", "nat"}} {
 		rules, err := l.node.Run(command[0], command[1:]...)
 		if ours := strings.Contains(rules, "kube-proxy") || strings.Contains(rules, "KUBE-SERVICES"); err != nil || ours != (kind == l.node.Proxy) {
@@ -244,6 +246,38 @@ func agentKilled(l *lab) {
 		}
 	}
 	l.waitAgent()
+}
+
+// runtimeLost: when all sandboxes are dead at once, their pods get new ones, and the addresses of the old ones come back.
+func runtimeLost(l *lab, disk bool) {
+	before := l.held()
+	l.node.LoseRuntime(disk)
+	l.WaitFor("the log has the addresses of the pods that run, and no others", 90*time.Second, func(ctx context.Context) error {
+		pods, err := l.Client.CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		wanted := map[string]string{}
+		for i := range pods.Items {
+			p := &pods.Items[i]
+			if !ready(p) {
+				return fmt.Errorf("pod %s is not ready", p.Name)
+			}
+			for _, ip := range p.Status.PodIPs {
+				if before[ip.IP] == string(p.UID) {
+					return fmt.Errorf("pod %s still shows %s, which its dead sandbox had", p.Name, ip.IP)
+				}
+				wanted[ip.IP] = string(p.UID)
+			}
+		}
+		if held := l.held(); !maps.Equal(held, wanted) {
+			return fmt.Errorf("the log says %v, the pods have %v", held, wanted)
+		}
+		return nil
+	})
+	l.waitAgent()
+	pods := l.readyPods("web", 2)
+	l.says("pods reach each other again", l.from(&pods[0]), page(pods[1].Status.PodIP, "who"), pods[1].Name)
 }
 
 // nodeDeleted: a node that is gone for good, power and object, gives its subnets back.
