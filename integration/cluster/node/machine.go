@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,7 +29,6 @@ type machine struct {
 	ended chan struct{}
 	net   netns.NsHandle
 
-	mu       sync.Mutex
 	programs []*Program
 }
 
@@ -88,8 +86,14 @@ func newMachine(t testing.TB, name, root, logs string) (*machine, error) {
 	return m, err
 }
 
-// stop kills all processes of the machine and waits for their end.
+// stop kills all processes of the machine and waits for their end. What has ended by itself before fails the test.
 func (m *machine) stop() {
+	for _, p := range m.programs {
+		if !p.wanted && p.over() {
+			m.t.Errorf("%s of %s ended by itself", p.name, m.name)
+		}
+		p.wanted = true
+	}
 	_ = m.first.Process.Kill() // it may have ended
 	<-m.ended
 	for _, p := range m.programs {
@@ -184,12 +188,12 @@ type Program struct {
 	log   string
 	cmd   *exec.Cmd
 	ended chan struct{}
+	// wanted says that the test ended it.
+	wanted bool
 }
 
 func (m *machine) program(name, path string, args ...string) *Program {
 	p := &Program{on: m, name: name, path: path, args: args, log: filepath.Join(m.logs, m.name+"-"+name+".log")}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.programs = append(m.programs, p)
 	return p
 }
@@ -218,7 +222,7 @@ func (p *Program) Start() {
 		_ = cmd.Wait() // whoever waits for the end looks at what it means
 		close(ended)
 	}()
-	p.cmd, p.ended = cmd, ended
+	p.cmd, p.ended, p.wanted = cmd, ended, false
 }
 
 // Kill ends the program with SIGKILL.
@@ -227,8 +231,22 @@ func (p *Program) Kill() { p.end(syscall.SIGKILL) }
 // Stop ends the program with SIGTERM.
 func (p *Program) Stop() { p.end(syscall.SIGTERM) }
 
+// over reports whether the program has run and ended.
+func (p *Program) over() bool {
+	if p.cmd == nil {
+		return false
+	}
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 func (p *Program) end(s syscall.Signal) {
 	p.on.t.Helper()
+	p.wanted = true
 	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.on.t.Fatal(err)
 	}
@@ -236,15 +254,5 @@ func (p *Program) end(s syscall.Signal) {
 	case <-p.ended:
 	case <-time.After(30 * time.Second):
 		p.on.t.Fatalf("%s of %s does not end after %v", p.name, p.on.name, s)
-	}
-}
-
-// Running reports whether the program runs.
-func (p *Program) Running() bool {
-	select {
-	case <-p.ended:
-		return false
-	default:
-		return p.cmd != nil
 	}
 }
