@@ -61,7 +61,7 @@ test-slow:
 	@echo "== tests, slow packages"
 	$(GO) test -timeout 20m $$($(GO) list ./... | grep '^$(SLOW_ROOMS)')
 
-test-cluster: ## run galaxy-ipam in real Kubernetes control planes; the first time it builds them, which takes some minutes
+test-cluster: ## run galaxy-ipam in real Kubernetes control planes, and the agent on a real node, which needs root; the first time it builds them, which takes some minutes
 	@echo "== tests, real clusters"
 	cd $(CLUSTER) && $(GO) test -timeout 45m ./...
 

@@ -6,13 +6,34 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
+
+// Kustomize is what kubectl apply -k would send of a folder of deploy/. Tests run in a folder two below that of this module.
+func (b *Bed) Kustomize(folder string) string {
+	b.t.Helper()
+	root, err := filepath.Abs(filepath.Join("..", "..", "..", "deploy", folder))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	objects, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), root)
+	if err != nil {
+		b.t.Fatalf("kustomize deploy/%s: %v", folder, err)
+	}
+	text, err := objects.AsYaml()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return string(text)
+}
 
 // Apply applies manifests in YAML, as kubectl apply --server-side does. Kinds that a CustomResourceDefinition before them has
 // only just brought are waited for.

@@ -5,6 +5,7 @@ package bed
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,6 +36,8 @@ type Options struct {
 	AuditPolicy string
 	// KwokStages are stages in YAML instead of kwok's own.
 	KwokStages string
+	// ServerAddresses are good for the servers' certificate, beside 127.0.0.1: at which they are reached through something else.
+	ServerAddresses []net.IP
 	// Arguments after those of the bed, by the name of the program, as in Process.Name; of two, the last counts.
 	Arguments map[string][]string
 }
@@ -92,7 +95,7 @@ func (b *Bed) prepare() error {
 	if err = b.makeLogs(); err != nil {
 		return err
 	}
-	if b.pki, err = newPKI(b.dir); err != nil {
+	if b.pki, err = newPKI(b.dir, b.options.ServerAddresses); err != nil {
 		return err
 	}
 	b.prober = newProber(b.pki.ca)
@@ -143,6 +146,9 @@ func (b *Bed) end() {
 		b.t.Logf("=== %s said last:\n%s", p.name, tail(p.log, 4000))
 	}
 }
+
+// Logs is the directory with what all programs of the bed say, for programs that the test adds.
+func (b *Bed) Logs() string { return b.logs }
 
 // path is a file in the directory of the bed.
 func (b *Bed) path(name string) string { return filepath.Join(b.dir, name) }

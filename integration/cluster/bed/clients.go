@@ -81,7 +81,7 @@ func (b *Bed) ServiceAccountKubeconfig(namespace, name string) string {
 	if err != nil {
 		b.t.Fatalf("token of the service account %s/%s: %v", namespace, name, err)
 	}
-	path, err := b.writeKubeconfig(namespace+"."+name, answer.Status.Token)
+	path, err := b.writeKubeconfig(namespace+"."+name, answer.Status.Token, b.APIServerURL)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -93,17 +93,31 @@ func (b *Bed) kubeconfig(user string) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("kubeconfig: there is no user %q", user)
 	}
-	return b.writeKubeconfig(user, token)
+	return b.writeKubeconfig(user, token, b.APIServerURL)
+}
+
+// KubeconfigAt is Kubeconfig for a program that reaches the API server at another URL, whose host is among
+// Options.ServerAddresses.
+func (b *Bed) KubeconfigAt(user, url string) string {
+	b.t.Helper()
+	path, err := b.writeKubeconfig(user, b.tokens[user], url)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return path
 }
 
 // writeKubeconfig renames the file into its place, since a process may be reading the one before.
-func (b *Bed) writeKubeconfig(user, token string) (string, error) {
+func (b *Bed) writeKubeconfig(user, token, url string) (string, error) {
 	config := api.NewConfig()
-	config.Clusters["bed"] = &api.Cluster{Server: b.APIServerURL, CertificateAuthorityData: b.pki.ca}
+	config.Clusters["bed"] = &api.Cluster{Server: url, CertificateAuthorityData: b.pki.ca}
 	config.AuthInfos[user] = &api.AuthInfo{Token: token}
 	config.Contexts["bed"] = &api.Context{Cluster: "bed", AuthInfo: user}
 	config.CurrentContext = "bed"
 	path := b.path("kubeconfig." + strings.ReplaceAll(user, ":", "."))
+	if url != b.APIServerURL {
+		path += ".elsewhere"
+	}
 	if err := clientcmd.WriteToFile(*config, path+".new"); err != nil {
 		return "", fmt.Errorf("kubeconfig: %w", err)
 	}

@@ -8,12 +8,13 @@ import (
 	"galaxy/integration/cluster/binaries"
 )
 
-// controllers are those that a test can notice: workloads and what they own, namespaces, accounts, and nodes that fail.
+// controllers are those that a test can notice: workloads and what they own, namespaces, accounts, what Services
+// lead to, and nodes that fail.
 var controllers = []string{
 	"serviceaccount-controller", "root-ca-certificate-publisher-controller", "namespace-controller", "garbage-collector-controller",
 	"deployment-controller", "replicaset-controller", "statefulset-controller", "daemonset-controller", "job-controller",
 	"pod-garbage-collector-controller", "node-lifecycle-controller", "taint-eviction-controller", "disruption-controller",
-	"clusterrole-aggregation-controller",
+	"clusterrole-aggregation-controller", "endpointslice-controller",
 }
 
 // addControllerManager adds the controllers. One process needs no election, and nothing here is worth a limit on its rate:

@@ -28,7 +28,7 @@ type pki struct {
 	accountKey, accountPub string // files
 }
 
-func newPKI(dir string) (*pki, error) {
+func newPKI(dir string, more []net.IP) (*pki, error) {
 	p := &pki{
 		caFile: filepath.Join(dir, "ca.pem"), certFile: filepath.Join(dir, "server.pem"), keyFile: filepath.Join(dir, "server.key"),
 		accountKey: filepath.Join(dir, "accounts.key"), accountPub: filepath.Join(dir, "accounts.pub"),
@@ -48,7 +48,7 @@ func newPKI(dir string) (*pki, error) {
 	server := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "bed"}, NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost", "kubernetes.default.svc"},
+		IPAddresses: append([]net.IP{net.IPv4(127, 0, 0, 1)}, more...), DNSNames: []string{"localhost", "kubernetes.default.svc"},
 	}
 	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, &keys[0].PublicKey, keys[0])
 	if err != nil {

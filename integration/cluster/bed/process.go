@@ -159,7 +159,7 @@ func (p *Process) launch() error {
 	cmd.Stdout, cmd.Stderr = log, log
 	// A group of its own keeps Ctrl-C from it, which the test answers by ending it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := startForGood(cmd); err != nil {
+	if err := StartForGood(cmd); err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}
 	l := &life{cmd: cmd, ended: make(chan struct{})}
@@ -264,7 +264,8 @@ var (
 	startsOnce sync.Once
 )
 
-func startForGood(cmd *exec.Cmd) error {
+// StartForGood starts a program so that it may ask the kernel for a signal when this process dies (SysProcAttr.Pdeathsig).
+func StartForGood(cmd *exec.Cmd) error {
 	startsOnce.Do(func() {
 		go func() {
 			runtime.LockOSThread()

@@ -1,6 +1,6 @@
-// Package binaries builds the programs that a test cluster consists of: etcd, the Kubernetes control plane and kwok, pinned
-// by the module in the folder tools. They are built once into a cache outside the tree, under the hash of what they are made
-// of. The programs of galaxy itself are built anew each time, which the go command's own cache makes quick.
+// Package binaries builds the programs that a test cluster consists of: etcd, the Kubernetes control plane, kwok, kubelet and
+// kube-proxy, pinned by the module in the folder tools. They are built once into a cache outside the tree, under the hash of
+// what they are made of. The programs of galaxy itself are built anew each time, which the go command's own cache makes quick.
 package binaries
 
 import (
@@ -23,6 +23,8 @@ const (
 	ControllerManager = "kube-controller-manager"
 	Scheduler         = "kube-scheduler"
 	Kwok              = "kwok"
+	Kubelet           = "kubelet"
+	Proxy             = "kube-proxy"
 	// KwokStages is no program: it is kwok's own description of how nodes and pods live.
 	KwokStages = "kwok-stages.yaml"
 )
@@ -34,6 +36,8 @@ var programs = []struct{ name, pkg string }{
 	{ControllerManager, "k8s.io/kubernetes/cmd/kube-controller-manager"},
 	{Scheduler, "k8s.io/kubernetes/cmd/kube-scheduler"},
 	{Kwok, "sigs.k8s.io/kwok/cmd/kwok"},
+	{Kubelet, "k8s.io/kubernetes/cmd/kubelet"},
+	{Proxy, "k8s.io/kubernetes/cmd/kube-proxy"},
 }
 
 // stages are the files of kwok's module that make up KwokStages.
@@ -169,14 +173,26 @@ func (b builder) compile(ctx context.Context, name string, args ...string) error
 	return err
 }
 
-// Galaxy builds galaxy-ipam and galaxyctl into a directory.
-func Galaxy(ctx context.Context, dir string) error {
+// beside are plugins of the CNI project that are installed with ours, from the release that go.mod names.
+var beside = map[string]string{
+	"host-local": "github.com/containernetworking/plugins/plugins/ipam/host-local", "loopback": "github.com/containernetworking/plugins/plugins/main/loopback",
+}
+
+// Galaxy builds programs of galaxy into a directory, by their names.
+func Galaxy(ctx context.Context, dir string, names ...string) error {
 	t, err := findTree(ctx)
 	if err != nil {
 		return err
 	}
-	_, err = goCommand(ctx, t.root, "build", "-o", dir+string(filepath.Separator), "galaxy/cmd/galaxy-ipam", "galaxy/cmd/galaxyctl")
-	if err != nil {
+	args := []string{"build", "-ldflags", "-s -w", "-o", dir + string(filepath.Separator)}
+	for _, name := range names {
+		pkg, foreign := beside[name]
+		if !foreign {
+			pkg = "galaxy/cmd/" + name
+		}
+		args = append(args, pkg)
+	}
+	if _, err = goCommand(ctx, t.root, args...); err != nil {
 		return fmt.Errorf("build galaxy: %w", err)
 	}
 	return nil

@@ -2,44 +2,27 @@ package scenarios
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/kustomize/api/krusty"
-	"sigs.k8s.io/kustomize/kyaml/filesys"
 
 	"galaxy/integration/cluster/bed"
+	"galaxy/integration/cluster/binaries"
 )
-
-// rendered is what kubectl apply -k would send of a folder of deploy/.
-func rendered(t *testing.T, folder string) string {
-	t.Helper()
-	root, err := filepath.Abs(filepath.Join("..", "..", "..", "deploy", folder))
-	if err != nil {
-		t.Fatal(err)
-	}
-	objects, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), root)
-	if err != nil {
-		t.Fatalf("kustomize deploy/%s: %v", folder, err)
-	}
-	text, err := objects.AsYaml()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
 
 // An API server takes the manifests as kustomize renders them. Those for an etcd that is there already give three replicas on
 // different nodes; the others give a StatefulSet with a volume for each member, and no Deployment beside it.
 func TestManifests(t *testing.T) {
 	b := bed.Start(t, bed.Options{})
 	b.MakeNodes(4, bed.NodeOptions{})
-	b.Apply(rendered(t, "base"))
+	b.Apply(b.Kustomize("base"))
 	pods := b.WaitPodsRunning("kube-system", "app=galaxy-ipam", 3, time.Minute)
 	nodes := map[string]bool{}
 	for i := range pods {
@@ -53,7 +36,7 @@ func TestManifests(t *testing.T) {
 		t.Errorf("the PodDisruptionBudget: %v", err)
 	}
 
-	embedded := rendered(t, "embedded")
+	embedded := b.Kustomize("embedded")
 	if strings.Contains(embedded, "kind: Deployment") {
 		t.Error("deploy/embedded still has the Deployment of deploy/base")
 	}
@@ -69,6 +52,37 @@ func TestManifests(t *testing.T) {
 		}
 		return membersMade(ctx, b, set)
 	})
+}
+
+// The manifests of the agent put one on every node, whatever its taints, with the configuration under the names that are
+// documented; those of the overlay tell galaxy-ipam of the networks, too.
+func TestAgentManifests(t *testing.T) {
+	b := bed.Start(t, bed.Options{Arguments: map[string][]string{binaries.APIServer: {"--allow-privileged=true"}}})
+	linux := map[string]string{corev1.LabelOSStable: "linux"} // as a kubelet says
+	b.MakeNodes(2, bed.NodeOptions{Labels: linux})
+	b.MakeNodes(1, bed.NodeOptions{Prefix: "tainted-", Labels: linux, Taints: []corev1.Taint{{Key: "whatever", Effect: corev1.TaintEffectNoExecute}}})
+	overlay := b.Kustomize("overlay")
+	b.Apply(overlay)
+	b.WaitPodsRunning("kube-system", "app=galaxy", 3, time.Minute)
+	for name, key := range map[string]string{"galaxy-etc": "galaxy.json", "cni-etc": "00-galaxy.conf"} {
+		config, err := b.Client.CoreV1().ConfigMaps("kube-system").Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil || !json.Valid([]byte(config.Data[key])) {
+			t.Errorf("ConfigMap %s: %v, its %s is %q", name, err, key, config.Data[key])
+		}
+	}
+	if !strings.Contains(overlay, `"cidr": "10.244.0.0/16"`) || strings.Count(overlay, "name: galaxy-ipam-etc-") < 2 {
+		t.Error("deploy/overlay does not tell galaxy-ipam of the networks")
+	}
+	client := b.ClientFor(b.ServiceAccountKubeconfig("kube-system", "galaxy"))
+	if _, err := client.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{FieldSelector: "spec.nodeName=node-0"}); err != nil {
+		t.Errorf("the agent may not see the pods of its node: %v", err)
+	}
+	if _, err := client.CoreV1().Secrets("kube-system").List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("the agent lists Secrets: %v, want it forbidden", err)
+	}
+	if err := client.CoreV1().Pods("kube-system").DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("the agent deletes pods: %v, want it forbidden", err)
+	}
 }
 
 // membersMade asks for three pods, each with a volume of its own. Nobody provides volumes here, so that they do not run.

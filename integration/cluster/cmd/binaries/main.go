@@ -30,7 +30,7 @@ func run(ctx context.Context, galaxy string) error {
 		return err
 	}
 	if galaxy != "" {
-		if err := binaries.Galaxy(ctx, galaxy); err != nil {
+		if err := binaries.Galaxy(ctx, galaxy, "galaxy-ipam", "galaxyctl"); err != nil {
 			return err
 		}
 	}
