@@ -148,12 +148,22 @@ func prefixesText(all []netip.Prefix) string {
 
 // localStatus is what is asked of the agent of this node.
 type localStatus struct {
+	Ready   string   `json:"ready"` // why the node takes no pod
 	Wanted  []string `json:"wanted"`
 	Differs []string `json:"differs"`
 	Routes  struct {
 		Position uint64   `json:"position"`
 		Problems []string `json:"problems"`
 	} `json:"routes"`
+}
+
+// faults are what is not as it should be, a line each.
+func (s localStatus) faults() []string {
+	found := slices.Concat(s.Differs, s.Routes.Problems)
+	if s.Ready != "" {
+		found = append(found, s.Ready)
+	}
+	return found
 }
 
 func askAgent(ctx context.Context, socket string) (s localStatus, err error) {
@@ -209,7 +219,7 @@ func newNodeDiff(g *globals) *cobra.Command {
 		Use:   "diff",
 		Short: "Print what differs between this node's kernel and the log",
 		Long: `Compare the kernel of this node with the log, now, and print what would have to be written. Nothing is changed. The exit code is 1 if
-anything differs or cannot be reached.`,
+anything differs or cannot be reached, or if the node takes no pods.`,
 		Example: "  galaxyctl node diff",
 		Args:    takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -217,18 +227,18 @@ anything differs or cannot be reached.`,
 			if err != nil {
 				return err
 			}
-			if g.output != formatTable {
-				return g.output.document(cmd.OutOrStdout(), s)
+			found := s.faults()
+			switch {
+			case g.output != formatTable:
+				err = g.output.document(cmd.OutOrStdout(), s)
+			case len(found) > 0:
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), strings.Join(found, "\n"))
+			default:
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "nothing differs from the log's event %d\n", s.Routes.Position)
 			}
-			for _, line := range append(s.Differs, s.Routes.Problems...) {
-				if _, err := fmt.Fprintln(cmd.OutOrStdout(), line); err != nil {
-					return err
-				}
+			if err == nil && len(found) > 0 {
+				err = fmt.Errorf("%d things are not as they should be", len(found))
 			}
-			if n := len(s.Differs) + len(s.Routes.Problems); n > 0 {
-				return fmt.Errorf("%d things are not as they should be", n)
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "nothing differs from the log's event %d\n", s.Routes.Position)
 			return err
 		},
 	}

@@ -50,6 +50,12 @@ func TestPodsReachEachOther(t *testing.T) {
 		}
 	}
 	t.Logf("the routes of n0:\n%s\n%s", l.nodes[0].ip("route"), l.nodes[0].ip("-6", "route"))
+	if out, err := l.galaxyctl("node", "diff", "--socket", l.nodes[0].socket); err != nil || !strings.Contains(out, "nothing differs from the log's event") {
+		t.Errorf("node diff: %v\n%s", err, out)
+	}
+	if out, err := l.galaxyctl("node", "routes", "--socket", l.nodes[0].socket); err != nil || strings.Count(out, " via 10.99.0.1") != 2 {
+		t.Errorf("node routes: %v\n%s", err, out)
+	}
 	env, err := os.ReadFile(filepath.Join(l.nodes[0].state, "subnet.env"))
 	if err != nil || !strings.Contains(string(env), "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.") || !strings.Contains(string(env), "FLANNEL_MTU=1460\n") {
 		t.Errorf("subnet.env: %v\n%s", err, env)
@@ -280,6 +286,11 @@ func TestGraceEnds(t *testing.T) {
 		}
 		return nil
 	})
+	for _, format := range []string{"table", "json"} {
+		if out, err := l.galaxyctl("node", "diff", "--socket", n.socket, "-o", format); err == nil || !strings.Contains(out, "gives no more addresses") {
+			t.Errorf("node diff -o %s of a node that takes no pods: %v\n%s", format, err, out)
+		}
+	}
 	p.remove()
 }
 
