@@ -3,7 +3,6 @@ package vm
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,7 +10,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
+
+	"galaxy/integration/debian"
 )
 
 // packages are what Debian has for it. The kernel is unpacked into the cache and not installed.
@@ -32,18 +32,14 @@ type Image struct {
 // Prepare gives the image, and makes what is not there yet: it installs Debian's packages, unpacks a kernel into the cache outside the
 // tree, and packs its modules. It needs root, and Debian. It may run in several processes at once.
 func Prepare(ctx context.Context) (Image, error) {
-	if err := install(ctx); err != nil {
+	if err := debian.Install(ctx, packages...); err != nil {
 		return Image{}, err
 	}
-	cache, err := os.UserCacheDir()
+	cache, err := debian.Cache()
 	if err != nil {
-		return Image{}, fmt.Errorf("cache of virtual machines: %w", err)
+		return Image{}, err
 	}
-	cache = filepath.Join(cache, "galaxy")
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return Image{}, fmt.Errorf("cache of virtual machines: %w", err)
-	}
-	unlock, err := lock(filepath.Join(cache, "vm.lock"))
+	unlock, err := debian.Lock(cache, "vm")
 	if err != nil {
 		return Image{}, err
 	}
@@ -52,49 +48,6 @@ func Prepare(ctx context.Context) (Image, error) {
 		return found, err
 	}
 	return makeImage(ctx, cache)
-}
-
-// install installs the packages that are missing.
-func install(ctx context.Context) error {
-	var missing []string
-	for _, p := range packages {
-		if exec.CommandContext(ctx, "dpkg", "-s", p).Run() != nil {
-			missing = append(missing, p)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	if _, err := run(ctx, "", "apt-get", "update", "-qq"); err != nil {
-		return err
-	}
-	_, err := run(ctx, "", "apt-get", append([]string{"install", "-y", "-qq", "--no-install-recommends"}, missing...)...)
-	return err
-}
-
-func run(ctx context.Context, dir, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out), nil
-}
-
-func lock(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	for err = syscall.EINTR; errors.Is(err, syscall.EINTR); {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
-	}
-	if err != nil {
-		_ = f.Close() // the lock is what failed
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	return func() { _ = f.Close() }, nil // closing unlocks
 }
 
 // newest is an image that was made before.
@@ -116,7 +69,10 @@ var kernelName = regexp.MustCompile(`linux-image-[0-9][^ ]*-cloud-amd64`)
 
 // makeImage makes an image in a folder named after the kernel's version, which appears when it is whole.
 func makeImage(ctx context.Context, cache string) (Image, error) {
-	depends, err := run(ctx, "", "apt-cache", "depends", kernelPackage)
+	if _, err := debian.Run(ctx, "", "apt-get", "update", "-qq"); err != nil {
+		return Image{}, err
+	}
+	depends, err := debian.Run(ctx, "", "apt-cache", "depends", kernelPackage)
 	if err != nil {
 		return Image{}, err
 	}
@@ -129,15 +85,8 @@ func makeImage(ctx context.Context, cache string) (Image, error) {
 		return Image{}, err
 	}
 	defer os.RemoveAll(work) //nolint:errcheck // it is only the cache
-	if _, err := run(ctx, work, "apt-get", "download", name); err != nil {
-		return Image{}, err
-	}
-	archive, err := filepath.Glob(filepath.Join(work, "*.deb"))
-	if err != nil || len(archive) != 1 {
-		return Image{}, fmt.Errorf("download %s: %v, %w", name, archive, err)
-	}
 	kernel := filepath.Join(work, "kernel")
-	if _, err := run(ctx, "", "dpkg-deb", "-x", archive[0], kernel); err != nil {
+	if err := debian.Unpack(ctx, kernel, name); err != nil {
 		return Image{}, err
 	}
 	version := strings.TrimPrefix(name, "linux-image-")
@@ -160,10 +109,10 @@ func pack(ctx context.Context, kernel, version, image string) error {
 			return err
 		}
 	}
-	if _, err := run(ctx, "", "cp", filepath.Join(kernel, "boot", "vmlinuz-"+version), filepath.Join(image, "vmlinuz")); err != nil {
+	if _, err := debian.Run(ctx, "", "cp", filepath.Join(kernel, "boot", "vmlinuz-"+version), filepath.Join(image, "vmlinuz")); err != nil {
 		return err
 	}
-	if _, err := run(ctx, "", "cp", "/bin/busybox", filepath.Join(root, "bin", "busybox")); err != nil {
+	if _, err := debian.Run(ctx, "", "cp", "/bin/busybox", filepath.Join(root, "bin", "busybox")); err != nil {
 		return err
 	}
 	order, err := neededModules(ctx, kernel, version)
@@ -173,7 +122,7 @@ func pack(ctx context.Context, kernel, version, image string) error {
 	var list bytes.Buffer
 	for i, file := range order {
 		name := strconv.Itoa(i) + ".ko"
-		if _, err := run(ctx, "", "cp", file, filepath.Join(root, "modules", name)); err != nil {
+		if _, err := debian.Run(ctx, "", "cp", file, filepath.Join(root, "modules", name)); err != nil {
 			return err
 		}
 		fmt.Fprintln(&list, name)
@@ -192,13 +141,13 @@ func pack(ctx context.Context, kernel, version, image string) error {
 
 // neededModules are the files of the modules, each after those that it needs.
 func neededModules(ctx context.Context, kernel, version string) ([]string, error) {
-	if _, err := run(ctx, "", "depmod", "-b", kernel, version); err != nil {
+	if _, err := debian.Run(ctx, "", "depmod", "-b", kernel, version); err != nil {
 		return nil, err
 	}
 	var order []string
 	seen := map[string]bool{}
 	for _, m := range modules {
-		out, err := run(ctx, "", "modprobe", "-d", kernel, "-S", version, "--show-depends", m)
+		out, err := debian.Run(ctx, "", "modprobe", "-d", kernel, "-S", version, "--show-depends", m)
 		if err != nil {
 			return nil, err
 		}
@@ -241,7 +190,7 @@ mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
 while read -r module; do insmod /modules/$module || echo "GUEST cannot load $module"; done < /modules/order
 ip link set lo up
-cd /work/folder && sh /work/command
+cd /guest/folder && sh /guest/command
 echo "GUEST exit code $?"
 poweroff -f
 `

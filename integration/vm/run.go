@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"galaxy/integration/debian"
 )
 
 // Guest is a compiled test to be run in the virtual machine.
@@ -98,17 +100,17 @@ func listen(from io.Reader, to io.Writer, start time.Time) Ended {
 
 // with makes the first file system of a run: that of the image, and the test in an archive after it.
 func (i Image) with(ctx context.Context, g Guest, dir string) (string, error) {
-	work := filepath.Join(dir, "root", "work")
+	work := filepath.Join(dir, "root", "guest")
 	folder := filepath.Join(work, "folder")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", err
 	}
-	if _, err := run(ctx, "", "cp", g.Binary, filepath.Join(work, "test")); err != nil {
+	if _, err := debian.Run(ctx, "", "cp", g.Binary, filepath.Join(work, "test")); err != nil {
 		return "", err
 	}
 	if data := filepath.Join(g.Folder, "testdata"); g.Folder != "" {
 		if _, err := os.Stat(data); err == nil {
-			if _, err := run(ctx, "", "cp", "-r", data, folder); err != nil {
+			if _, err := debian.Run(ctx, "", "cp", "-r", data, folder); err != nil {
 				return "", err
 			}
 		}
@@ -118,7 +120,7 @@ func (i Image) with(ctx context.Context, g Guest, dir string) (string, error) {
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			return "", err
 		}
-		if _, err := run(ctx, "", "install", "-m", "755", file, to); err != nil {
+		if _, err := debian.Run(ctx, "", "install", "-m", "755", file, to); err != nil {
 			return "", err
 		}
 	}
@@ -126,7 +128,7 @@ func (i Image) with(ctx context.Context, g Guest, dir string) (string, error) {
 	for _, e := range g.Env {
 		command += "export " + quoted(e) + "\n"
 	}
-	command += "exec /work/test"
+	command += "exec /guest/test"
 	for _, a := range g.Args {
 		command += " " + quoted(a)
 	}
@@ -138,7 +140,7 @@ func (i Image) with(ctx context.Context, g Guest, dir string) (string, error) {
 		return "", err
 	}
 	both := filepath.Join(dir, "initrd")
-	_, err := run(ctx, "", "sh", "-c", fmt.Sprintf("cat %s %s > %s", quoted(i.Initrd), quoted(second), quoted(both)))
+	_, err := debian.Run(ctx, "", "sh", "-c", fmt.Sprintf("cat %s %s > %s", quoted(i.Initrd), quoted(second), quoted(both)))
 	return both, err
 }
 

@@ -155,10 +155,10 @@ func TestOverlayInGuest(t *testing.T) {
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("build %s: %v\n%s", program, err, out)
 		}
-		files["/work/bin/"+program] = filepath.Join(dir, program)
+		files["/guest/bin/"+program] = filepath.Join(dir, program)
 	}
 	e, err := i.Run(t.Context(), Guest{
-		Binary: test, Args: []string{"-test.v", "-test.run", "^(TestCrossSubnet|TestClockJumps)$"}, Env: []string{"GALAXY_OVERLAY_PROGRAMS=/work/bin"}, Files: files,
+		Binary: test, Args: []string{"-test.v", "-test.run", "^(TestCrossSubnet|TestClockJumps)$"}, Env: []string{"GALAXY_OVERLAY_PROGRAMS=/guest/bin"}, Files: files,
 		Timeout: 8 * time.Minute, Memory: 3072,
 	})
 	t.Logf("booted after %s, ended after %s", e.Boot.Round(time.Millisecond), e.Took.Round(time.Millisecond))

@@ -137,19 +137,7 @@ func (m *Masquerader) Set(ctx context.Context, want Masquerade) (report Masquera
 			have = nil
 			m.rebuild(tx, objects)
 		}
-		wanted := want.elements()
-		for _, set := range masqueradeSets() {
-			added, removed := m.change(tx, set, wanted[set.name], have[set.name])
-			report.Added += added
-			report.Removed += removed
-		}
-		if !report.Changed() {
-			return nil
-		}
-		if err := m.nft.Run(ctx, tx); err != nil {
-			return fmt.Errorf("write nftables table %s: %w", MasqueradeTable, err)
-		}
-		return nil
+		return m.write(ctx, tx, masqueradeSets(), want.elements(), have, &report)
 	})
 	if err != nil {
 		return MasqueradeReport{}, err
@@ -168,23 +156,8 @@ func (m *Masquerader) SetExempt(ctx context.Context, exempt []netip.Addr) (repor
 		if !intact {
 			return nil
 		}
-		tx := m.nft.NewTransaction()
-		wanted := Masquerade{Exempt: exempt}.elements()
-		for _, set := range masqueradeSets() {
-			if set.interval {
-				continue // it is not of pods
-			}
-			added, removed := m.change(tx, set, wanted[set.name], have[set.name])
-			report.Added += added
-			report.Removed += removed
-		}
-		if !report.Changed() {
-			return nil
-		}
-		if err := m.nft.Run(ctx, tx); err != nil {
-			return fmt.Errorf("write nftables table %s: %w", MasqueradeTable, err)
-		}
-		return nil
+		ofPods := slices.DeleteFunc(masqueradeSets(), func(s masqueradeSet) bool { return s.interval })
+		return m.write(ctx, m.nft.NewTransaction(), ofPods, Masquerade{Exempt: exempt}.elements(), have, &report)
 	})
 	if err != nil {
 		return MasqueradeReport{}, err
@@ -320,6 +293,22 @@ func hasOthers(objects map[string][]string) bool {
 		}
 	}
 	return false
+}
+
+// write makes sets have the elements that are wanted, in one transaction.
+func (m *Masquerader) write(ctx context.Context, tx *knftables.Transaction, sets []masqueradeSet, wanted, have map[string][]string, report *MasqueradeReport) error {
+	for _, set := range sets {
+		added, removed := m.change(tx, set, wanted[set.name], have[set.name])
+		report.Added += added
+		report.Removed += removed
+	}
+	if !report.Changed() {
+		return nil
+	}
+	if err := m.nft.Run(ctx, tx); err != nil {
+		return fmt.Errorf("write nftables table %s: %w", MasqueradeTable, err)
+	}
+	return nil
 }
 
 // change adds and removes elements of a set. Removals come first, as what is added may cover what is removed.
