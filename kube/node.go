@@ -18,7 +18,7 @@ type Node struct {
 
 	// OutOfService says that somebody has put the taint node.kubernetes.io/out-of-service on it: nothing runs there any more.
 	OutOfService bool
-	// Capacity is how much of ResourceIP the node says that it has; "" if it says nothing.
+	// Capacity is how much of ResourceIP the node says that it has, in decimal digits; "" if it says nothing.
 	Capacity string
 }
 

@@ -1,6 +1,8 @@
 package live
 
 import (
+	"strconv"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -71,7 +73,7 @@ func nodeOf(n *corev1.Node) *kube.Node {
 		node.OutOfService = node.OutOfService || taint.Key == kube.TaintOutOfService
 	}
 	if quantity, said := n.Status.Capacity[kube.ResourceIP]; said {
-		node.Capacity = quantity.String()
+		node.Capacity = strconv.FormatInt(quantity.Value(), 10) // the API server turns 1000 into 1k
 	}
 	return node
 }

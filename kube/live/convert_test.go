@@ -103,4 +103,11 @@ func TestNodeOf(t *testing.T) {
 	if !node.OutOfService || node.Capacity != "500" || len(node.IPs) != 2 || node.IPs[0].String() != "10.0.0.1" {
 		t.Errorf("%+v", node)
 	}
+	// An API server has its own way to write 1000.
+	for _, written := range []string{"1000", "1k"} {
+		node = nodeOf(&corev1.Node{Status: corev1.NodeStatus{Capacity: corev1.ResourceList{kube.ResourceIP: resource.MustParse(written)}}})
+		if node.Capacity != "1000" {
+			t.Errorf("%s is read as %s", written, node.Capacity)
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -166,12 +167,18 @@ func (w *world) metrics(api string) map[string]*dto.MetricFamily {
 		w.t.Fatal(err)
 	}
 	defer response.Body.Close() //nolint:errcheck // it was read to its end
+	return families(w.t, response.Body)
+}
+
+// families reads metrics as Prometheus does.
+func families(t testing.TB, text io.Reader) map[string]*dto.MetricFamily {
+	t.Helper()
 	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(response.Body)
+	all, err := parser.TextToMetricFamilies(text)
 	if err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
-	return families
+	return all
 }
 
 // The replicas are replaced one by one, as a rollout does it, while pods are scheduled: no request of the scheduler fails that

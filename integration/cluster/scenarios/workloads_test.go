@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ func TestWorkloads(t *testing.T) {
 		play func(*testing.T, *world, string)
 	}{
 		{"Deployment", deployment},
+		{"NodesAreLeftAlone", nodesAreLeftAlone},
 		{"RolloutWithSurge", rolloutWithSurge},
 		{"RolloutStrict", rolloutStrict},
 		{"RolloutRecreate", rolloutRecreate},
@@ -66,6 +68,32 @@ func deployment(_ *testing.T, w *world, ns string) {
 	w.agree()
 	w.Scale(web, 0)
 	w.waitHeld("web", 0)
+}
+
+// Nodes that show what they should are not written again and again.
+func nodesAreLeftAlone(t *testing.T, w *world, _ string) {
+	written := func() float64 {
+		text, err := w.Client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := 0.0
+		for _, m := range families(t, bytes.NewReader(text))["apiserver_request_total"].GetMetric() {
+			labels := map[string]string{}
+			for _, l := range m.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
+			}
+			if labels["resource"] == "nodes" && labels["subresource"] == "status" && labels["verb"] == "PATCH" {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+		return sum
+	}
+	before := written()
+	time.Sleep(4 * time.Second)
+	if n := written() - before; n > 20 { // the nodes' own heartbeats are some
+		t.Errorf("in 4 s nothing has happened, and 200 nodes were written %g times", n)
+	}
 }
 
 // edit changes the template of a Deployment, which begins a rollout.
