@@ -11,6 +11,9 @@ CONTROLLER_GEN := sigs.k8s.io/controller-tools/cmd/controller-gen@v0.23.0
 PROTOC_GEN_GO := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
 PROTOC_GEN_GO_GRPC := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.0
 
+# For releases, -trimpath; without it what tests have compiled is used again.
+BUILDFLAGS ?=
+
 # The reference's plugins that galaxy-cni installs beside ours; go.mod has their version.
 CNI_PLUGINS := $(addprefix github.com/containernetworking/plugins/plugins/,ipam/host-local main/loopback)
 
@@ -33,8 +36,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build all programs into bin/
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
-	$(GO) build -trimpath -o bin/ $(CNI_PLUGINS)
+	$(GO) build $(BUILDFLAGS) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	$(GO) build $(BUILDFLAGS) -o bin/ $(CNI_PLUGINS)
 
 demo: build ## tell the main story: addresses, SIGKILL, restart, disaster, restore
 	./bin/galaxy-demo
