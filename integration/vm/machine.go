@@ -3,6 +3,7 @@ package vm
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -50,9 +51,16 @@ func Prepare(ctx context.Context) (Image, error) {
 	return makeImage(ctx, cache)
 }
 
+// folderPrefix begins the names of images' folders. It changes with what else is packed than a kernel, so that none is used that another
+// version of this program has made.
+func folderPrefix() string {
+	hash := sha256.Sum256(fmt.Append(nil, firstProgram, modules))
+	return fmt.Sprintf("vm-%x-", hash[:4])
+}
+
 // newest is an image that was made before.
 func newest(cache string) (Image, error) {
-	found, err := filepath.Glob(filepath.Join(cache, "vm-*", "initrd"))
+	found, err := filepath.Glob(filepath.Join(cache, folderPrefix()+"*", "initrd"))
 	if err != nil || len(found) == 0 {
 		return Image{}, err
 	}
@@ -61,7 +69,7 @@ func newest(cache string) (Image, error) {
 
 func imageIn(dir string) Image {
 	return Image{
-		Kernel: filepath.Join(dir, "vmlinuz"), Initrd: filepath.Join(dir, "initrd"), Version: strings.TrimPrefix(filepath.Base(dir), "vm-"),
+		Kernel: filepath.Join(dir, "vmlinuz"), Initrd: filepath.Join(dir, "initrd"), Version: strings.TrimPrefix(filepath.Base(dir), folderPrefix()),
 	}
 }
 
@@ -94,7 +102,7 @@ func makeImage(ctx context.Context, cache string) (Image, error) {
 	if err := pack(ctx, kernel, version, image); err != nil {
 		return Image{}, err
 	}
-	final := filepath.Join(cache, "vm-"+version)
+	final := filepath.Join(cache, folderPrefix()+version)
 	if err := os.Rename(image, final); err != nil {
 		return Image{}, err
 	}
