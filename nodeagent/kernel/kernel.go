@@ -13,6 +13,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"galaxy/nodeagent/kernel/dump"
 )
 
 // Kernel reads and writes one network namespace. It may be used by several goroutines.
@@ -120,7 +122,7 @@ func (k *Kernel) linkName(index int, names map[int]string) (string, error) {
 // so that a link that comes and goes does not change what is wanted. Loopback, link-local addresses and our own tunnels are
 // left out.
 func (k *Kernel) LocalNetworks(ctx context.Context) ([]LocalNetwork, error) {
-	links, err := unbroken(ctx, k.handle.LinkList)
+	links, err := dump.Whole(ctx, k.handle.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list the links: %w", err)
 	}
@@ -130,7 +132,7 @@ func (k *Kernel) LocalNetworks(ctx context.Context) ([]LocalNetwork, error) {
 			at[a.Index] = a
 		}
 	}
-	addresses, err := unbroken(ctx, func() ([]netlink.Addr, error) { return k.handle.AddrList(nil, netlink.FAMILY_ALL) })
+	addresses, err := dump.Whole(ctx, func() ([]netlink.Addr, error) { return k.handle.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list the addresses of the links: %w", err)
 	}
@@ -148,19 +150,6 @@ func (k *Kernel) LocalNetworks(ctx context.Context) ([]LocalNetwork, error) {
 		found = append(found, LocalNetwork{Link: link.Name, MTU: link.MTU, Address: own.Addr(), Prefix: reached.Masked()})
 	}
 	return found, nil
-}
-
-// unbroken reads a list again when it changed while it was read.
-func unbroken[T any](ctx context.Context, list func() ([]T, error)) ([]T, error) {
-	for try := 1; ; try++ {
-		found, err := list()
-		if !errors.Is(err, netlink.ErrDumpInterrupted) || try == dumpTries {
-			return found, err
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-	}
 }
 
 func toAddr(ip net.IP) netip.Addr {

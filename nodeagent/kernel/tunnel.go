@@ -13,6 +13,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"galaxy/nodeagent/kernel/dump"
 )
 
 const (
@@ -29,7 +31,7 @@ func ours(link string) bool { return strings.HasPrefix(link, TunnelPrefix) }
 
 // readTunnels reads the tunnels that carry our name.
 func (k *Kernel) readTunnels(ctx context.Context, into map[string]Tunnel) error {
-	links, err := unbroken(ctx, k.handle.LinkList)
+	links, err := dump.Whole(ctx, k.handle.LinkList)
 	if err != nil {
 		return fmt.Errorf("list the links: %w", err)
 	}
@@ -79,7 +81,7 @@ func none(ip net.IP) bool { return ip == nil || ip.IsUnspecified() }
 
 // addressesOf are the addresses of a link, without the link-local one that IPv6 gives it.
 func (k *Kernel) addressesOf(ctx context.Context, link netlink.Link) ([]netip.Prefix, error) {
-	found, err := unbroken(ctx, func() ([]netlink.Addr, error) { return k.handle.AddrList(link, netlink.FAMILY_ALL) })
+	found, err := dump.Whole(ctx, func() ([]netlink.Addr, error) { return k.handle.AddrList(link, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list the addresses of %s: %w", link.Attrs().Name, err)
 	}

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"galaxy/nodeagent/kernel/dump"
 	"galaxy/plugins"
 	"galaxy/plugins/pair"
 )
@@ -78,7 +80,7 @@ func ensureGateway(n *pair.Namespaces, bridge netlink.Link, ip *types100.IPConfi
 	if gateway.Addr().Is6() {
 		forwarding, family = "net/ipv6/conf/all/forwarding", netlink.FAMILY_V6
 	}
-	have, err := pair.Whole(func() ([]netlink.Addr, error) { return n.Host.AddrList(bridge, family) })
+	have, err := dump.Whole(context.Background(), func() ([]netlink.Addr, error) { return n.Host.AddrList(bridge, family) })
 	if err != nil {
 		return fmt.Errorf("list the addresses of the bridge: %w", err)
 	}
@@ -171,7 +173,7 @@ func compare(n *pair.Namespaces, args *skel.CmdArgs, conf config, result *types1
 			family = netlink.FAMILY_V6
 		}
 		dst := route.Dst
-		have, err := pair.Whole(func() ([]netlink.Route, error) {
+		have, err := dump.Whole(context.Background(), func() ([]netlink.Route, error) {
 			return n.Container.RouteListFiltered(family, &netlink.Route{Dst: &dst}, netlink.RT_FILTER_DST)
 		})
 		if err != nil {

@@ -1,12 +1,14 @@
 package pair
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
 
+	"galaxy/nodeagent/kernel/dump"
 	"galaxy/plugins"
 )
 
@@ -57,7 +59,7 @@ func CheckAddress(h *netlink.Handle, link netlink.Link, want netip.Prefix) error
 	if want.Addr().Is6() {
 		family = netlink.FAMILY_V6
 	}
-	have, err := Whole(func() ([]netlink.Addr, error) { return h.AddrList(link, family) })
+	have, err := dump.Whole(context.Background(), func() ([]netlink.Addr, error) { return h.AddrList(link, family) })
 	if err != nil {
 		return fmt.Errorf("list the addresses of %s: %w", link.Attrs().Name, err)
 	}

@@ -1,6 +1,7 @@
 package pair
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,6 +9,8 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"galaxy/nodeagent/kernel/dump"
 )
 
 // maxAlias is what the kernel takes as the note at a link.
@@ -75,7 +78,7 @@ func Collect(plugin, network string, valid []types.GCAttachment) error {
 		return fmt.Errorf("open netlink of the host: %w", err)
 	}
 	defer host.Close()
-	links, err := Whole(host.LinkList)
+	links, err := dump.Whole(context.Background(), host.LinkList)
 	if err != nil {
 		return fmt.Errorf("list the links of the host: %w", err)
 	}

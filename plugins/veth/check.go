@@ -12,6 +12,7 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
 
+	"galaxy/nodeagent/kernel/dump"
 	"galaxy/plugins"
 	"galaxy/plugins/pair"
 )
@@ -71,7 +72,7 @@ func compare(n *pair.Namespaces, args *skel.CmdArgs, result *types100.Result) er
 
 // compareContainer looks for the routes and the neighbour of a family.
 func (f family) compareContainer(h *netlink.Handle, index int, hostMAC net.HardwareAddr) error {
-	have, err := pair.Whole(func() ([]netlink.Route, error) {
+	have, err := dump.Whole(context.Background(), func() ([]netlink.Route, error) {
 		return h.RouteListFiltered(int(f), &netlink.Route{LinkIndex: index}, netlink.RT_FILTER_OIF)
 	})
 	if err != nil {
@@ -82,7 +83,7 @@ func (f family) compareContainer(h *netlink.Handle, index int, hostMAC net.Hardw
 			return fmt.Errorf("the container has lost the route to %s", want.Dst)
 		}
 	}
-	neighbours, err := pair.Whole(func() ([]netlink.Neigh, error) { return h.NeighList(index, int(f)) })
+	neighbours, err := dump.Whole(context.Background(), func() ([]netlink.Neigh, error) { return h.NeighList(index, int(f)) })
 	if err != nil {
 		return fmt.Errorf("list the neighbours of the container: %w", err)
 	}

@@ -1,4 +1,4 @@
-package pair
+package dump
 
 import (
 	"errors"
@@ -14,9 +14,9 @@ func TestWhole(t *testing.T) {
 		last   error
 		calls  int
 		want   error
-	}{{0, nil, 1, nil}, {3, nil, 4, nil}, {2, other, 3, other}, {1000, nil, wholeTries, netlink.ErrDumpInterrupted}} {
+	}{{0, nil, 1, nil}, {3, nil, 4, nil}, {2, other, 3, other}, {1000, nil, tries, netlink.ErrDumpInterrupted}} {
 		calls := 0
-		all, err := Whole(func() ([]int, error) {
+		all, err := Whole(t.Context(), func() ([]int, error) {
 			if calls++; calls <= c.broken {
 				return []int{1}, netlink.ErrDumpInterrupted
 			}
