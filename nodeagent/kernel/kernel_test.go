@@ -84,9 +84,7 @@ func (h *host) up(name string) { check(h.t, h.nl.LinkSetUp(h.link(name))) }
 func (h *host) address(link string, prefixes ...string) {
 	h.t.Helper()
 	for _, p := range prefixes {
-		addr := toNetlink(netip.MustParsePrefix(p))
-		addr.Flags |= unix.IFA_F_NODAD // or it may not be used yet when it is
-		check(h.t, h.nl.AddrAdd(h.link(link), addr))
+		check(h.t, h.nl.AddrAdd(h.link(link), toNetlink(netip.MustParsePrefix(p))))
 	}
 }
 
