@@ -41,6 +41,7 @@ type Nodes struct {
 	bad     map[string]string // announcements that are not understood, so that each is told once
 	waiting []string
 	doubts  time.Time // since when many nodes look lost at once
+	term    time.Time // when this replica was first seen to lead; zero while it does not
 }
 
 // Bounds of Nodes.
@@ -49,6 +50,9 @@ const (
 	DefaultKeep = 24 * time.Hour
 	// doubtFor is how long many losses at once are not believed: agents that etcd could not hear take that long to be back.
 	doubtFor = 30 * time.Second
+	// settleFor is how long a new leader believes in no loss: where etcd was away, and with it the leader before, the agents
+	// need a while to come back to it as well.
+	settleFor = lease.DefaultTTL
 
 	nodesEvery   = 5 * time.Second
 	nodesAtOnce  = 64
@@ -127,11 +131,15 @@ func (n *Nodes) note(changes []lease.Change) {
 // reconcile does what is to be done now. The channel asks for another look.
 func (n *Nodes) reconcile(ctx context.Context) <-chan time.Time {
 	if !n.Replica.Leading() {
+		n.term = time.Time{}
 		return time.After(leaderPoll)
+	}
+	if n.term.IsZero() {
+		n.term = n.Now()
 	}
 	plan := decideNodes(nodesSeen{
 		view: n.Replica.View(), alive: n.alive, now: n.Now(), keep: n.Keep, deleted: n.Deleted, overlay: n.Overlay, source: n.Source,
-		hold: n.doubting(), most: manyLosses,
+		settling: n.Now().Sub(n.term) < settleFor, hold: n.doubting(), most: manyLosses,
 	})
 	n.doubt(plan.held)
 	n.showWaiting(plan.waiting)

@@ -19,15 +19,16 @@ const (
 
 // nodesSeen is what decides what becomes of nodes.
 type nodesSeen struct {
-	view    *projections.View
-	alive   map[string]ipam.Announcement // by name; whose lease lasts
-	now     time.Time
-	keep    time.Duration               // how long a lost node keeps its subnets
-	deleted func(name string) bool      // the cluster says that the node is gone for good; nil: nobody says so
-	overlay []ipam.OverlayNetwork       // to be in force; nil: as it is
-	source  string                      // of overlay
-	hold    bool                        // do not believe in many losses at once yet
-	most    func(alive int) (limit int) // how many losses at once are many
+	view     *projections.View
+	alive    map[string]ipam.Announcement // by name; whose lease lasts
+	now      time.Time
+	keep     time.Duration               // how long a lost node keeps its subnets
+	deleted  func(name string) bool      // the cluster says that the node is gone for good; nil: nobody says so
+	overlay  []ipam.OverlayNetwork       // to be in force; nil: as it is
+	source   string                      // of overlay
+	settling bool                        // a leader that is new believes in no loss
+	hold     bool                        // do not believe in many losses at once yet
+	most     func(alive int) (limit int) // how many losses at once are many
 }
 
 // nodesPlan is what is to be done.
@@ -77,6 +78,9 @@ func (plan *nodesPlan) losses(s nodesSeen) {
 		case s.now.Sub(n.LostAt()) > s.keep:
 			plan.commands = append(plan.commands, allocator.ReleaseNode{Node: n.Name, Reason: ReasonGraceEnded})
 		}
+	}
+	if s.settling {
+		return
 	}
 	if s.hold && len(lost) > s.most(alive) {
 		plan.held = len(lost)

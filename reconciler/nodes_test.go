@@ -147,6 +147,7 @@ func TestNodesFollowLeases(t *testing.T) {
 	b.await(t, "a 10.0.0.0/24")
 	second := announce("b")
 	b.await(t, "a 10.0.0.0/24; b 10.0.1.0/24")
+	b.pass(settleFor)
 	stop(a)
 	b.await(t, "a 10.0.0.0/24 lost; b 10.0.1.0/24")
 	a = announce("a") // a reboot
@@ -200,6 +201,7 @@ func TestManyLossesAreDoubted(t *testing.T) {
 	if alive := look(); alive != 10 {
 		t.Fatalf("%d of 10 nodes have joined", alive)
 	}
+	b.pass(settleFor)
 	for i := range 5 {
 		delete(n.alive, fmt.Sprintf("n%d", i))
 	}
@@ -213,6 +215,34 @@ func TestManyLossesAreDoubted(t *testing.T) {
 	b.pass(doubtFor + time.Second)
 	if alive := look(); alive != 0 {
 		t.Errorf("all nodes have been lost for long, and %d are taken for alive", alive)
+	}
+}
+
+// A new leader may have come with an etcd that was away: it believes in no loss before the agents had time to come back to it.
+func TestNewLeaderBelievesInNoLoss(t *testing.T) {
+	b := newNodesBed(t)
+	for !b.replica.Leading() {
+		time.Sleep(time.Millisecond)
+	}
+	agents := func() map[string]ipam.Announcement {
+		return map[string]ipam.Announcement{"a": {Node: "a", Machine: "a", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}
+	}
+	networks := overlayOf(t, `[{"cidr":"10.0.0.0/23","nodePrefix":24}]`)
+	before := &Nodes{Replica: b.replica, Overlay: networks, Now: b.clock, Log: zap.NewNop(), Keep: time.Hour, alive: agents()}
+	for range 3 {
+		before.reconcile(t.Context())
+	}
+	after := &Nodes{Replica: b.replica, Overlay: networks, Now: b.clock, Log: zap.NewNop(), Keep: time.Hour}
+	after.reconcile(t.Context())
+	b.pass(settleFor - time.Second)
+	after.reconcile(t.Context())
+	if got := b.states(); got != "a 10.0.0.0/24" {
+		t.Errorf("a leader who is new has made of the nodes %q", got)
+	}
+	b.pass(time.Second)
+	after.reconcile(t.Context())
+	if got := b.states(); got != "a 10.0.0.0/24 lost" {
+		t.Errorf("the agent has not come back, and the nodes are %q", got)
 	}
 }
 

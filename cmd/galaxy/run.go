@@ -91,6 +91,7 @@ func (p *program) connect(ctx context.Context) (err error) {
 		}
 		p.pods = watchPods(ctx, client, p.options.hostname)
 	}
+	p.options.etcd.Reconnect = min(3*time.Second, p.options.ttl/4) // an etcd that is back hears of this node before its lease ends
 	p.client, err = p.options.etcd.Client()
 	return err
 }

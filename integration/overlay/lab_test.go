@@ -159,7 +159,7 @@ func (l *lab) bareNode(on segment, name string, i int, more ...string) *node {
 	n.agent = &process{t: l.t, where: n.namespace, name: "galaxy on " + name, path: filepath.Join(l.bin, "galaxy"), log: filepath.Join(l.dir, name+".log"), args: append([]string{
 		"--standalone", "--etcd-endpoints", etcdURL, "--etcd-timeout", "2s", "--hostname-override", name, "--machine-id", "machine-" + name,
 		"--node-ip", bare(on.address(10+i, 24)) + "," + bare(on.address6(16+i, 64)), "--socket", n.socket, "--state-dir", filepath.Join(n.state, "lib"), "--cni-state-dir", filepath.Join(n.state, "cni"), "--notes-dir", filepath.Join(n.state, "notes"),
-		"--subnet-file", filepath.Join(n.state, "subnet.env"), "--json-config-path", filepath.Join(n.state, "galaxy.json"), "--lease-ttl", "2s", "--resync", "5s",
+		"--subnet-file", filepath.Join(n.state, "subnet.env"), "--json-config-path", filepath.Join(n.state, "galaxy.json"), "--lease-ttl", "4s", "--resync", "5s",
 		"--log-format", "console", "--reuse-delay", "1s",
 	}, more...)}
 	if err := os.WriteFile(filepath.Join(n.state, "galaxy.json"), []byte(defaultNetworks), 0o600); err != nil {

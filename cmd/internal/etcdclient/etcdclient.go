@@ -32,6 +32,9 @@ type Flags struct {
 	Password  string // a file
 	Prefix    string
 	Timeout   time.Duration
+	// Reconnect bounds the pause between two attempts to reach an etcd that was away, 3 seconds if 0. Who holds a lease wants less
+	// than the lease lasts. It is no flag.
+	Reconnect time.Duration
 }
 
 // MisuseError is a flag that makes no sense.
@@ -54,10 +57,16 @@ func (f *Flags) Add(flags *pflag.FlagSet) {
 }
 
 // reconnect tries again soon after a connection is lost: every decision waits for it.
-var reconnect = grpc.WithConnectParams(grpc.ConnectParams{
-	Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
-	MinConnectTimeout: 3 * time.Second,
-})
+func (f *Flags) reconnect() grpc.DialOption {
+	longest := f.Reconnect
+	if longest == 0 {
+		longest = 3 * time.Second
+	}
+	return grpc.WithConnectParams(grpc.ConnectParams{
+		Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: longest},
+		MinConnectTimeout: 3 * time.Second,
+	})
+}
 
 // Options are those of the log.
 func (f *Flags) Options() etcdlog.Options {
@@ -104,7 +113,7 @@ func (f *Flags) Client() (*clientv3.Client, error) {
 	}
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: f.Endpoints, TLS: secure, Username: f.User, Password: password, DialTimeout: f.Timeout, Logger: zap.NewNop(),
-		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: f.Timeout, DialOptions: []grpc.DialOption{reconnect},
+		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: f.Timeout, DialOptions: []grpc.DialOption{f.reconnect()},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to etcd at %s: %w", f.where(), err)
