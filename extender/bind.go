@@ -108,7 +108,9 @@ func (s *Scheduler) bind(ctx context.Context, b binding) error {
 	for i, g := range result.Grants {
 		infos[i] = g.Info()
 	}
+	s.binds.Add(1)
 	err = s.Binder.Bind(ctx, pod, b.node, infos)
+	s.binds.Add(-1)
 	var bound *kube.BoundError
 	switch {
 	case errors.Is(err, kube.ErrPodGone):

@@ -47,7 +47,11 @@ type Scheduler struct {
 	seen      *lru.Cache[podName, *kube.Pod]
 	seenNodes *lru.Cache[string, *kube.Node]
 	places    atomic.Pointer[places]
+	binds     atomic.Int64 // that wait for the cluster's answer
 }
+
+// Binding reports whether the cluster is being told of bound pods at this moment.
+func (s *Scheduler) Binding() bool { return s.binds.Load() > 0 }
 
 type podName struct{ namespace, name string }
 

@@ -42,7 +42,8 @@ func (p *program) listen() error {
 		scheduling.Assigner, api.Assigner = p.cloud, p.cloud
 	}
 	p.server = extender.NewServer(p.logger)
-	scheduler, err := p.openPort(p.options.port, extender.NewScheduler(scheduling).Handler(), secure)
+	p.scheduling = extender.NewScheduler(scheduling)
+	scheduler, err := p.openPort(p.options.port, p.scheduling.Handler(), secure)
 	if err != nil {
 		return fmt.Errorf("--port: %w", err)
 	}

@@ -47,6 +47,7 @@ type program struct {
 	nodes      *allocator.Replica // of the stream nodes
 	nodeLeases *reconciler.Nodes
 	server     *extender.Server
+	scheduling *extender.Scheduler    // behind the scheduler's port
 	reconciler *reconciler.Reconciler // nil without a cluster or --objects
 	address    string                 // of the scheduler's port, for other replicas
 	restAddr   string                 // of the REST port

@@ -34,6 +34,7 @@ type Config struct {
 	Log     *zap.Logger
 	Report  func(on corev1.ObjectReference, warning bool, reason, message string) // shows an event on an object; may be nil
 	Fault   func(kind string)                                                     // told of each failed attempt, for metrics; may be nil
+	Busy    func() bool                                                           // pods are being bound, so that what can wait should; may be nil
 	Resync  time.Duration                                                         // between comparisons of everything; DefaultResync if 0
 	Workers int                                                                   // DefaultWorkers if 0
 }
@@ -75,6 +76,9 @@ func New(config Config) *Mirror {
 	}
 	if config.Fault == nil {
 		config.Fault = func(string) {}
+	}
+	if config.Busy == nil {
+		config.Busy = func() bool { return false }
 	}
 	if config.Report == nil {
 		config.Report = func(corev1.ObjectReference, bool, string, string) {}
@@ -192,8 +196,26 @@ func (m *Mirror) work(ctx context.Context) {
 		if shutdown {
 			return
 		}
+		m.giveWay(ctx)
 		m.compare(ctx, k)
 		m.queue.Done(k)
+	}
+}
+
+// An object may wait while pods are bound, as both need the API server; but not for ever.
+const (
+	longestWait = 2 * time.Second
+	waitStep    = 20 * time.Millisecond
+)
+
+// giveWay waits while pods are bound, or until ctx ends.
+func (m *Mirror) giveWay(ctx context.Context) {
+	for waited := time.Duration(0); waited < longestWait && m.Busy(); waited += waitStep {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(waitStep):
+		}
 	}
 }
 

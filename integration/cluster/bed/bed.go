@@ -34,8 +34,8 @@ type Options struct {
 	Eviction time.Duration
 	// AuditPolicy is the YAML of an audit policy; with it, kube-apiserver writes Bed.AuditLog.
 	AuditPolicy string
-	// KwokStages are stages in YAML instead of kwok's own.
-	KwokStages string
+	// PodStart is how long a pod takes to run once it is bound, 0 for at once. Kubelets have machines of their own; kwok has not.
+	PodStart time.Duration
 	// ServerAddresses are good for the servers' certificate, beside 127.0.0.1: at which they are reached through something else.
 	ServerAddresses []net.IP
 	// Arguments after those of the bed, by the name of the program, as in Process.Name; of two, the last counts.

@@ -1,6 +1,7 @@
 package bed
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -36,9 +37,13 @@ func (b *Bed) addKwok() error {
 		return err
 	}
 	stages := filepath.Join(built.cluster, binaries.KwokStages)
-	if text := b.options.KwokStages; text != "" {
+	if delay := b.options.PodStart; delay > 0 {
+		text, err := startingAfter(stages, delay)
+		if err != nil {
+			return err
+		}
 		stages = b.path("kwok-stages.yaml")
-		if err := os.WriteFile(stages, []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(stages, text, 0o600); err != nil {
 			return err
 		}
 	}
@@ -55,4 +60,17 @@ func (b *Bed) addKwok() error {
 		"--node-ip=127.0.0.1", "-v=WARN", fmt.Sprintf("--node-lease-duration-seconds=%d", lease/time.Second),
 	})
 	return nil
+}
+
+// startingAfter are the stages of a file, with pods that take their time to start.
+func startingAfter(file string, delay time.Duration) ([]byte, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	const stage = "  name: pod-ready\nspec:\n"
+	if bytes.Count(text, []byte(stage)) != 1 {
+		return nil, fmt.Errorf("%s has no stage pod-ready as it was known", file)
+	}
+	return bytes.Replace(text, []byte(stage), fmt.Appendf(nil, "%s  delay: {durationMilliseconds: %d}\n", stage, delay.Milliseconds()), 1), nil
 }
