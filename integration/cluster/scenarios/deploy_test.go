@@ -20,6 +20,7 @@ import (
 // An API server takes the manifests as kustomize renders them. Those for an etcd that is there already give three replicas on
 // different nodes; the others give a StatefulSet with a volume for each member, and no Deployment beside it.
 func TestManifests(t *testing.T) {
+	t.Parallel()
 	b := bed.Start(t, bed.Options{})
 	b.MakeNodes(4, bed.NodeOptions{})
 	b.Apply(b.Kustomize("base"))
@@ -57,6 +58,7 @@ func TestManifests(t *testing.T) {
 // The manifests of the agent put one on every node, whatever its taints, with the configuration under the names that are
 // documented; those of the overlay tell galaxy-ipam of the networks, too.
 func TestAgentManifests(t *testing.T) {
+	t.Parallel()
 	b := bed.Start(t, bed.Options{Arguments: map[string][]string{binaries.APIServer: {"--allow-privileged=true"}}})
 	linux := map[string]string{corev1.LabelOSStable: "linux"} // as a kubelet says
 	b.MakeNodes(2, bed.NodeOptions{Labels: linux})

@@ -59,8 +59,12 @@ type settings struct {
 }
 
 // newWorld starts a cluster with as many galaxy-ipam, each with the rights that deploy/ gives it and no others.
+// Tests wait most of the time, so that they run beside each other.
 func newWorld(t testing.TB, s settings) *world {
 	t.Helper()
+	if test, ok := t.(*testing.T); ok {
+		test.Parallel()
+	}
 	if s.options.Extender == nil {
 		s.options.Extender = &bed.Extender{Accounted: true}
 	}
