@@ -44,7 +44,7 @@ var rules = []rule{
 	{"nodeagent/kernel", nil, "the kernel's routes and tunnels know nothing of logs"},
 	{"nodeagent/wire", nil, "it is a protocol"},
 	{"nodeagent/runtime", nil, "it asks what runs on the node, and decides nothing"},
-	{"plugins", []string{"nodeagent/wire", "nodeagent/kernel/...", "ipam"}, "plugins make interfaces, and decide nothing"},
+	{"plugins", []string{"nodeagent/wire/...", "nodeagent/kernel/...", "ipam"}, "plugins make interfaces, and decide nothing"},
 	{"integration", []string{"..."}, "it proves that the rooms fit"},
 	{"cmd", []string{"..."}, "commands wire"},
 }

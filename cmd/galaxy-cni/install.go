@@ -6,6 +6,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+
+	"galaxy/plugins/sdn"
 )
 
 // binary is the file to which the names are links.
@@ -30,6 +33,10 @@ func installBeside(self, folder string) (missing []string, err error) {
 	return missing, nil
 }
 
+// small are names that may have a smaller program of their own beside this one, which starts sooner and becomes this one where it
+// knows no further.
+var small = []string{sdn.Name}
+
 // install puts the program and its names into a folder. Every name is changed in one step, and the program before the names,
 // so that a runtime that runs one of them meanwhile finds the old one or the new one, and never half of it.
 func install(self, folder string, names []string) error {
@@ -40,21 +47,43 @@ func install(self, folder string, names []string) error {
 		return fmt.Errorf("copy %s: %w", self, err)
 	}
 	for _, name := range names {
-		temporary := filepath.Join(folder, "."+name+".new")
-		if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("clear what an earlier install left: %w", err)
-		}
-		// The link is relative, as the folder has another path for the host than for a container.
-		if err := os.Symlink(binary, temporary); err != nil {
-			return fmt.Errorf("link %s: %w", name, err)
-		}
-		if err := os.Rename(temporary, filepath.Join(folder, name)); err != nil {
-			return errors.Join(fmt.Errorf("put %s in its place: %w", name, err), os.Remove(temporary))
+		if err := place(self, folder, name); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// place puts a name into the folder: its small program, or else a link.
+func place(self, folder, name string) error {
+	to := filepath.Join(folder, name)
+	if from := filepath.Join(filepath.Dir(self), name); slices.Contains(small, name) && isFile(from) {
+		if err := copyProgram(from, to); err != nil {
+			return fmt.Errorf("copy %s: %w", from, err)
+		}
+		return nil
+	}
+	temporary := filepath.Join(folder, "."+name+".new")
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("clear what an earlier install left: %w", err)
+	}
+	// The link is relative, as the folder has another path for the host than for a container.
+	if err := os.Symlink(binary, temporary); err != nil {
+		return fmt.Errorf("link %s: %w", name, err)
+	}
+	if err := os.Rename(temporary, to); err != nil {
+		return errors.Join(fmt.Errorf("put %s in its place: %w", name, err), os.Remove(temporary))
+	}
+	return nil
+}
+
+// isFile reports whether there is a file that is no link.
+func isFile(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// copyProgram puts a copy in the place of what is there, be it a program that runs or a link.
 func copyProgram(from, to string) (err error) {
 	in, err := os.Open(from)
 	if err != nil {

@@ -43,3 +43,45 @@ func TestInstall(t *testing.T) {
 		}
 	}
 }
+
+// What lies beside the program as galaxy-sdn is installed if it is a program, in the place of the link of an earlier release, which
+// stays what it was; and a link comes back in the place of the program.
+func TestInstallSmallProgram(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(from, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	installed := func(name string, link bool, want string) {
+		t.Helper()
+		if err := install(filepath.Join(from, binary), to, []string{"galaxy-sdn", "galaxy-veth"}); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(filepath.Join(to, name))
+		if err != nil || string(text) != want || isFile(filepath.Join(to, name)) == link {
+			t.Errorf("%s is %q, want %q: %v", name, text, want, err)
+		}
+		if text, err := os.ReadFile(filepath.Join(to, binary)); err != nil || string(text) != "full" {
+			t.Errorf("%s is %q: %v", binary, text, err)
+		}
+	}
+	small := filepath.Join(from, "galaxy-sdn")
+	write(binary, "full")
+	installed("galaxy-sdn", true, "full")
+	write("galaxy-sdn", "small")
+	write("galaxy-veth", "not ours")
+	installed("galaxy-sdn", false, "small")
+	installed("galaxy-veth", true, "full")
+	if err := os.Remove(small); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(binary, small); err != nil {
+		t.Fatal(err)
+	}
+	installed("galaxy-sdn", true, "full")
+	if entries, err := os.ReadDir(to); err != nil || len(entries) != 3 {
+		t.Errorf("in the folder are %v: %v", entries, err)
+	}
+}

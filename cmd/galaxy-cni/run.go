@@ -156,7 +156,8 @@ func usage(w io.Writer, all map[string]entry) {
 A container runtime runs a plugin with CNI_COMMAND and its like in the environment and the configuration on stdin.
 
   galaxy-cni install <folder>   put the binary and a link for every name into a folder like /opt/cni/bin,
-                                with the reference's host-local and loopback if they lie beside it
+                                with the small galaxy-sdn and the reference's host-local and loopback if they
+                                lie beside it
   galaxy-cni <name>             be that plugin
   galaxy-cni --version          say which release this is
 

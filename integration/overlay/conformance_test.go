@@ -70,6 +70,9 @@ func TestConformance(t *testing.T) {
 	if out, err := exec.Command(filepath.Join(l.bin, "galaxy-cni"), "install", ours).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	if info, err := os.Lstat(filepath.Join(ours, "galaxy-sdn")); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("galaxy-sdn is not the small program: %v, %v", info, err)
+	}
 	env := "FLANNEL_NETWORK=10.210.0.0/16\nFLANNEL_SUBNET=10.210.3.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n"
 	if err := os.WriteFile(filepath.Join(n.state, "conform.env"), []byte(env), 0o600); err != nil {
 		t.Fatal(err)

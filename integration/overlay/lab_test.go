@@ -37,7 +37,7 @@ func build(t testing.TB) string {
 		if programs.dir, programs.err = os.MkdirTemp("", "galaxy-overlay"); programs.err != nil {
 			return
 		}
-		out, err := exec.Command("go", "build", "-o", programs.dir, "galaxy/cmd/galaxy", "galaxy/cmd/galaxy-ipam", "galaxy/cmd/galaxyctl", "galaxy/cmd/galaxy-cni").CombinedOutput()
+		out, err := exec.Command("go", "build", "-o", programs.dir, "galaxy/cmd/galaxy", "galaxy/cmd/galaxy-ipam", "galaxy/cmd/galaxyctl", "galaxy/cmd/galaxy-cni", "galaxy/cmd/galaxy-sdn").CombinedOutput()
 		if err != nil {
 			programs.err = fmt.Errorf("build: %w\n%s", err, out)
 		}
@@ -332,7 +332,7 @@ type pod struct {
 func (n *node) cni(command, container, name, netns string) ([]byte, error) {
 	n.t.Helper()
 	conf := fmt.Sprintf(`{"cniVersion":"1.1.0","name":"galaxy-sdn","type":"galaxy-sdn","socket":%q,"notes":%q}`, n.socket, filepath.Join(n.state, "notes"))
-	cmd := exec.Command(filepath.Join(n.lab.bin, "galaxy-cni"), "galaxy-sdn")
+	cmd := exec.Command(filepath.Join(n.lab.bin, "galaxy-sdn"))
 	cmd.Env = []string{
 		"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + container, "CNI_NETNS=" + netns, "CNI_IFNAME=eth0", "CNI_PATH=" + n.lab.bin,
 		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + name + ";K8S_POD_UID=uid-" + name,

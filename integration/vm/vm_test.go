@@ -149,7 +149,7 @@ func TestOverlayInGuest(t *testing.T) {
 		t.Fatal(err)
 	}
 	files := map[string]string{}
-	for _, program := range []string{"galaxy", "galaxy-ipam", "galaxyctl", "galaxy-cni"} {
+	for _, program := range []string{"galaxy", "galaxy-ipam", "galaxyctl", "galaxy-cni", "galaxy-sdn"} {
 		cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w", "-o", dir, "galaxy/cmd/"+program)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {

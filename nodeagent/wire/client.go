@@ -9,9 +9,10 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"galaxy/nodeagent/wire/terms"
 )
 
 // ErrUnreachable is for a question that nobody took: it may be asked again without harm.
@@ -45,14 +46,14 @@ func (c Client) Ask(ctx context.Context, req Request) ([]byte, error) {
 		return nil, cutOff(err)
 	}
 	defer answer.Body.Close() //nolint:errcheck // it was read
-	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
+	text, err := io.ReadAll(io.LimitReader(answer.Body, terms.MaxAnswer+1))
 	switch {
 	case err != nil:
 		return nil, cutOff(err)
-	case len(text) > maxAnswer:
-		return nil, types.NewError(types.ErrInternal, fmt.Sprintf("the answer of the galaxy agent is larger than %d bytes", maxAnswer), "")
+	case len(text) > terms.MaxAnswer:
+		return nil, asError(terms.TooLarge())
 	case answer.StatusCode != http.StatusOK:
-		return nil, decodeError(answer.StatusCode, text)
+		return nil, asError(terms.Refusal(answer.StatusCode, http.StatusText(answer.StatusCode), text))
 	}
 	return text, nil
 }
@@ -69,30 +70,7 @@ func (c Client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return conn, nil
 }
 
-// cutOff is for a question that was sent and not answered: whether it was done is unknown, so that the runtime has to repeat it.
-func cutOff(err error) error {
-	return types.NewError(types.ErrTryAgainLater, "the galaxy agent took the question but did not answer", err.Error())
-}
+// asError gives a failure the type that the CNI library prints.
+func asError(f terms.Failure) error { return types.NewError(f.Code, f.Msg, f.Details) }
 
-// failure is the error object of the CNI specification.
-type failure struct {
-	CNIVersion string `json:"cniVersion,omitempty"`
-	Code       uint   `json:"code"`
-	Msg        string `json:"msg"`
-	Details    string `json:"details,omitempty"`
-}
-
-func decodeError(status int, text []byte) error {
-	var f failure
-	if json.Unmarshal(text, &f) == nil && f.Code != 0 && f.Msg != "" {
-		return types.NewError(f.Code, f.Msg, f.Details)
-	}
-	message := strings.TrimSpace(string(text))
-	if message == "" {
-		message = "the galaxy agent answered " + http.StatusText(status)
-	}
-	if status == http.StatusBadRequest {
-		return types.NewError(types.ErrInvalidEnvironmentVariables, message, "")
-	}
-	return types.NewError(types.ErrInternal, message, "")
-}
+func cutOff(err error) error { return asError(terms.CutOff(err.Error())) }

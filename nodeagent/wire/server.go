@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/types/create"
@@ -28,9 +29,23 @@ func Handler(answer func(ctx context.Context, req Request) ([]byte, error)) http
 			writeError(w, req, err)
 			return
 		}
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(result) // a client that is gone asks again
+		write(w, http.StatusOK, result)
 	})
+}
+
+func write(w http.ResponseWriter, status int, body []byte) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body))) // nothing else in HTTP/1.0 shows that an answer is whole
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a client that is gone asks again
+}
+
+// failure is the error object of the CNI specification.
+type failure struct {
+	CNIVersion string `json:"cniVersion,omitempty"`
+	Code       uint   `json:"code"`
+	Msg        string `json:"msg"`
+	Details    string `json:"details,omitempty"`
 }
 
 func writeError(w http.ResponseWriter, req Request, err error) {
@@ -46,7 +61,6 @@ func writeError(w http.ResponseWriter, req Request, err error) {
 	if f.Code == types.ErrInvalidEnvironmentVariables {
 		status = http.StatusBadRequest
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(f) // a client that is gone asks again
+	body, _ := json.Marshal(f) // strings and a number can be encoded
+	write(w, status, body)
 }

@@ -16,19 +16,18 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/utils"
+
+	"galaxy/nodeagent/wire/terms"
 )
 
 // Socket is where the agent listens.
-const Socket = "/var/run/galaxy/galaxy.sock"
+const Socket = terms.Socket
 
 // Path is what is asked.
-const Path = "/cni"
+const Path = terms.Path
 
-// Bounds of what is read from the other side. An environment and a configuration are some kilobytes.
-const (
-	maxRequest = 4 << 20
-	maxAnswer  = 16 << 20
-)
+// maxRequest bounds what is read of a question. An environment and a configuration are some kilobytes.
+const maxRequest = 4 << 20
 
 // Request is one CNI operation.
 type Request struct {

@@ -1,5 +1,6 @@
 // Package sdn is galaxy-sdn, the plugin that container runtimes run: it hands the question to the agent of the node, and
 // prints the answer as it came. It knows nothing of networks; a result that it does not understand is none of its business.
+// Package short is a part of it that takes less time.
 package sdn
 
 import (
@@ -14,6 +15,7 @@ import (
 
 	"galaxy/nodeagent/wire"
 	"galaxy/plugins"
+	"galaxy/plugins/sdn/short"
 )
 
 // Name is the type in a network configuration.
@@ -22,10 +24,9 @@ const Name = "galaxy-sdn"
 // About is a sentence for people.
 const About = "galaxy-sdn asks the galaxy agent of this node to do what a container runtime wants"
 
-// How long an answer may take. Runtimes give up after some minutes themselves.
+// How long an answer may take.
 const (
-	addTime   = 4 * time.Minute
-	otherTime = time.Minute
+	otherTime = short.DelTime
 	askTime   = 5 * time.Second // for STATUS, which runtimes ask every few seconds
 )
 
@@ -41,7 +42,7 @@ type Relay struct {
 }
 
 // Patience is what galaxy-sdn has.
-const Patience = 5 * time.Second
+const Patience = short.Patience
 
 // Funcs are the operations.
 func (r Relay) Funcs(ctx context.Context) skel.CNIFuncs {
@@ -55,12 +56,12 @@ func (r Relay) Funcs(ctx context.Context) skel.CNIFuncs {
 }
 
 func (r Relay) add(ctx context.Context, args *skel.CmdArgs) error {
-	answer, err := r.ask(ctx, args, r.Patience, addTime)
+	answer, err := r.ask(ctx, args, r.Patience, short.AddTime)
 	if err != nil {
 		return explained(err)
 	}
 	if len(answer) == 0 {
-		return plugins.Errorf(types.ErrInternal, "the galaxy agent answered ADD with nothing; its log says more")
+		return plugins.Errorf(types.ErrInternal, short.Nothing)
 	}
 	if _, err := r.Stdout.Write(answer); err != nil {
 		return plugins.Errorf(types.ErrIOFailure, "print the result: %w", err)

@@ -22,7 +22,7 @@ var built struct {
 }
 
 // galaxyPrograms are the programs of galaxy, those together that are used together: to link them takes seconds.
-var galaxyPrograms = [2][]string{{"galaxy-ipam", "galaxyctl"}, {"galaxy", "galaxy-cni", "host-local", "loopback"}}
+var galaxyPrograms = [2][]string{{"galaxy-ipam", "galaxyctl"}, {"galaxy", "galaxy-cni", "galaxy-sdn", "host-local", "loopback"}}
 
 // Main is for TestMain: it prepares the programs, runs the tests, and gives the exit code. When the programs of the cluster
 // cannot be had, the tests that need them are skipped, which is told to standard error; with CI in the environment they fail.

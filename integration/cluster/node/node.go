@@ -131,7 +131,7 @@ func (n *Node) importImages() {
 	}
 	n.importImage(PodImage, pod)
 	var programs []string // as deploy/Dockerfile has them
-	for _, name := range []string{"galaxy", "galaxy-cni", "galaxyctl", "host-local", "loopback"} {
+	for _, name := range []string{"galaxy", "galaxy-cni", "galaxy-sdn", "galaxyctl", "host-local", "loopback"} {
 		programs = append(programs, bed.Galaxy(n.t, name))
 	}
 	if err := agentFiles(pod, programs...); err != nil {

@@ -1,0 +1,18 @@
+// Package terms is what the two sides of package wire have agreed on, with nothing in it that takes long to start: galaxy-sdn is
+// started for every pod, and net and encoding/json would take most of its time.
+package terms
+
+// Socket is where the agent listens.
+const Socket = "/var/run/galaxy/galaxy.sock"
+
+// Path is what is asked.
+const Path = "/cni"
+
+// MaxAnswer bounds what is read of an answer. A result is some kilobytes.
+const MaxAnswer = 16 << 20
+
+// What an answer's status means: done, a question that can not be read, and else a failure of any kind.
+const (
+	StatusOK         = 200
+	StatusBadRequest = 400
+)
