@@ -1,6 +1,7 @@
 package extender
 
 import (
+	"math"
 	"net/http"
 	"strconv"
 
@@ -18,6 +19,7 @@ func (s *Scheduler) servePrioritize(w http.ResponseWriter, r *http.Request) erro
 
 // scores prefers nodes whose subnets have many addresses that nobody holds, measured against the best of the offered
 // nodes. A pod that holds an address already has no choice between subnets, so all its nodes are equal.
+// Small differences are none: an answer without scores costs the scheduler least.
 func (s *Scheduler) scores(a *args) func(place) int {
 	equal := func(place) int { return 0 }
 	owner, ok := ownerOf(a.pod)
@@ -42,7 +44,7 @@ func (s *Scheduler) scores(a *args) func(place) int {
 		if at < 0 {
 			return 0
 		}
-		return int(float64(free[at]) / float64(most) * maxScore)
+		return int(math.Round(float64(free[at]) / float64(most) * maxScore))
 	}
 }
 

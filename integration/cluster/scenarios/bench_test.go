@@ -126,6 +126,19 @@ func BenchmarkBurst(b *testing.B) {
 	}
 }
 
+// The same with a kube-scheduler that keeps to the rate of requests that Kubernetes gives it by default, 50 a second. With an extender
+// that binds, it spends none of them on bindings.
+func BenchmarkBurstDefaultRate(b *testing.B) {
+	byDefault := func(config map[string]any) {
+		connection := config["clientConnection"].(map[string]any)
+		delete(connection, "qps")
+		delete(connection, "burst")
+	}
+	w := newWorld(b, settings{nodes: [3]int{500, 500, 0}, options: bed.Options{PodStart: podStart, EditScheduler: byDefault}})
+	w.burst("warm", 100, always(bed.WithAddress()))
+	w.against(b, 500, always(bed.WithAddress()), always())
+}
+
 // 500 pods ask at once for addresses of a subnet that has just 500, against one that has plenty.
 func BenchmarkExactFit(b *testing.B) {
 	exact := `[{"nodeSubnets":["10.10.0.0/16"],"ips":["10.20.0.2~10.20.1.245"],"subnet":"10.20.0.0/21","gateway":"10.20.7.254"},
