@@ -109,9 +109,11 @@ func (a *Addresses) Del(ctx context.Context, args *skel.CmdArgs) error {
 	if len(held) == 0 {
 		return nil // nothing to write, and nothing to wait for
 	}
-	_, err := a.do(ctx, cause(podOf(args).UID, args.ContainerID), allocator.Detach{
-		ContainerID: args.ContainerID, IfName: args.IfName, Reason: allocator.ReasonDetached,
-	})
+	detach, why := allocator.Detach{ContainerID: args.ContainerID, IfName: args.IfName, Reason: allocator.ReasonDetached}, cause(podOf(args).UID, args.ContainerID)
+	if evidence := plugins.Evidence(ctx); evidence != "" {
+		detach.Reason, why = allocator.ReasonContainerGone, evidence
+	}
+	_, err := a.do(ctx, why, detach)
 	if err != nil {
 		return fmt.Errorf("give the addresses of container %s back: %w", args.ContainerID, err)
 	}
@@ -130,7 +132,8 @@ func (a *Addresses) Check(_ context.Context, args *skel.CmdArgs) error {
 	return plugins.Errorf(plugins.ErrChanged, "the log of node %s has no address for %s of container %s", a.Node, args.IfName, args.ContainerID)
 }
 
-// Collect gives back what containers have that are not among valid, a list that was asked for at a moment.
+// Collect gives back what containers have that are not among valid, a list that was asked for at a moment. As with Release, the
+// context has the evidence (plugins.WithEvidence).
 func (a *Addresses) Collect(ctx context.Context, valid []types.GCAttachment, asked time.Time) error {
 	alive := map[projections.Attachment]bool{}
 	for _, v := range valid {
@@ -140,7 +143,7 @@ func (a *Addresses) Collect(ctx context.Context, valid []types.GCAttachment, ask
 	for _, v := range valid {
 		alive[projections.Attachment{ContainerID: v.ContainerID}] = true
 	}
-	result, err := a.do(ctx, "gc", allocator.Collect{Alive: alive, Before: asked, Reason: allocator.ReasonContainerGone})
+	result, err := a.do(ctx, plugins.Evidence(ctx), allocator.Collect{Alive: alive, Before: asked, Reason: allocator.ReasonContainerGone})
 	if len(result.Released) > 0 {
 		a.Log.Info("gave back the addresses of containers that are gone", zap.Stringers("addresses", result.Released))
 	}
@@ -164,7 +167,7 @@ func (a *Addresses) Held() []string {
 
 // Release gives back what a container has that is gone.
 func (a *Addresses) Release(ctx context.Context, containerID string) error {
-	result, err := a.do(ctx, containerID, allocator.Detach{ContainerID: containerID, Reason: allocator.ReasonContainerGone})
+	result, err := a.do(ctx, plugins.Evidence(ctx), allocator.Detach{ContainerID: containerID, Reason: allocator.ReasonContainerGone})
 	if len(result.Released) > 0 {
 		a.Log.Info("gave back the addresses of a container that is gone", zap.String("container", containerID), zap.Stringers("addresses", result.Released))
 	}

@@ -108,7 +108,7 @@ func TestGarbageOfTheRuntime(t *testing.T) {
 
 	runtime.say(t, nil, a, b)
 	eventually(t, "what the lost sandbox had is back", 5*time.Second, func() error {
-		return l.released("n0", c, "")
+		return errors.Join(l.released("n0", c, "containerGone"), l.released("n0", c, "the runtime did not have its sandbox in two looks"))
 	})
 	held(2, "one sandbox is lost")
 	if _, err := os.Stat(filepath.Join(n.state, "cni", c.container)); !errors.Is(err, os.ErrNotExist) {

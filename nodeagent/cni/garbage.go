@@ -11,6 +11,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"go.uber.org/zap"
+
+	"galaxy/plugins"
 )
 
 // Garbage undoes what was made for containers that are gone without a DEL, as after a reboot or with a container runtime that has
@@ -77,9 +79,10 @@ func (g *Garbage) Look(ctx context.Context) error {
 	failed := []error{err}
 	for _, id := range gone {
 		_, listed := alive[id]
+		why := evidence(listed) + " in two looks, and no process is in its network namespace"
 		g.Log.Info("a container is gone: undoing its networks", zap.String("container", id), zap.Int("sandboxes", len(alive)),
-			zap.String("evidence", evidence(listed)+" in two looks, and no process is in its network namespace"), zap.Duration("between", g.Every))
-		if err := g.reclaim(ctx, id); err != nil {
+			zap.String("evidence", why), zap.Duration("between", g.Every))
+		if err := g.reclaim(plugins.WithEvidence(ctx, why), id); err != nil {
 			failed = append(failed, fmt.Errorf("container %s: %w", id, err))
 		}
 	}
@@ -166,7 +169,7 @@ func (s *Server) namespaces(containerID string) []string {
 	return paths
 }
 
-// reclaim takes networks and addresses from a container.
+// reclaim takes networks and addresses from a container. The evidence that it is gone, in ctx, goes into the log.
 func (s *Server) reclaim(ctx context.Context, containerID string) error {
 	if err := s.del(ctx, skel.CmdArgs{ContainerID: containerID, Path: strings.Join(s.Path, ":")}); err != nil {
 		return err

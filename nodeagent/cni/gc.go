@@ -10,6 +10,8 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	"go.uber.org/zap"
+
+	"galaxy/plugins"
 )
 
 // gc undoes what was made for containers that the runtime no longer has (CNI specification 1.1, GC).
@@ -33,6 +35,7 @@ func (s *Server) gc(ctx context.Context, args skel.CmdArgs) error {
 // Sweep undoes what was made for containers that are not among valid, a list that was asked for at a moment: what was made after
 // it is spared. Path is where plugins are looked for, beside the server's own.
 func (s *Server) Sweep(ctx context.Context, valid []types.GCAttachment, asked time.Time, path string) error {
+	ctx = plugins.WithEvidence(ctx, "the runtime's list does not have it")
 	alive := map[string]bool{}
 	for _, v := range valid {
 		alive[v.ContainerID] = true
