@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -22,6 +23,6 @@ func (p *program) collectGarbage(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, asked.Close()) }()
 	p.logger.Info("the container runtime is asked which sandboxes it has", zap.String("socket", p.options.criSocket), zap.Duration("every", p.options.gcInterval))
-	garbage := cni.Garbage{Server: p.server, Sandboxes: asked.Sandboxes, Inhabited: runtime.Inhabited, Every: p.options.gcInterval}
+	garbage := cni.Garbage{Server: p.server, Sandboxes: asked.Sandboxes, Inhabited: runtime.Inhabited, Every: p.options.gcInterval, Grace: p.options.gcGrace, Now: time.Now}
 	return garbage.Run(ctx)
 }

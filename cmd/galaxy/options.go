@@ -16,6 +16,7 @@ import (
 	"galaxy/cmd/internal/build"
 	"galaxy/cmd/internal/etcdclient"
 	"galaxy/nodeagent"
+	"galaxy/nodeagent/cni"
 	"galaxy/nodeagent/kernel"
 	"galaxy/nodeagent/wire"
 )
@@ -33,6 +34,7 @@ type options struct {
 	subnetFile string
 	criSocket  string
 	gcInterval time.Duration
+	gcGrace    time.Duration
 
 	etcd       etcdclient.Flags
 	api        apiserver.Flags
@@ -111,6 +113,7 @@ func (o *options) add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.criSocket, "cri-socket", os.Getenv("CONTAINERD_HOST"), "socket of the container runtime, which is asked for sandboxes that are gone without a DEL; default $CONTAINERD_HOST; empty to leave that to a runtime that calls GC")
 	const every = "how often; a container is gone when it was missing twice"
 	flags.DurationVar(&o.gcInterval, "gc-interval", time.Minute, every)
+	flags.DurationVar(&o.gcGrace, "gc-grace", cni.DefaultGrace, "how long a sandbox that the container runtime does not list may be one that it is still making; as long as the kubelet waits for it")
 	flags.DurationVar(&o.gcInterval, "flannel-gc-interval", time.Minute, every)
 
 	o.etcd.Add(flags)
@@ -210,6 +213,8 @@ func (o *options) check() error {
 		return usage("--resync %s: want 100ms or more", o.tick)
 	case o.gcInterval < 100*time.Millisecond:
 		return usage("--gc-interval %s: want 100ms or more", o.gcInterval)
+	case o.gcGrace < 0:
+		return usage("--gc-grace %s: want 0 or more", o.gcGrace)
 	case o.logFormat != "json" && o.logFormat != "console":
 		return usage("--log-format %q: want json or console", o.logFormat)
 	}

@@ -62,7 +62,7 @@ func TestKillsDuringChurn(t *testing.T) {
 	l := newLab(t, 0)
 	socket := filepath.Join(l.dir, "cri.sock")
 	runtime := l.runtime(socket)
-	n := l.addNode("n0", 0, "--cri-socket", socket, "--gc-interval", "3s") // longer than a sandbox takes to start
+	n := l.addNode("n0", 0, "--cri-socket", socket, "--gc-interval", "1s", "--gc-grace", "10s") // longer than a sandbox takes to start
 	l.converged(0, n)
 	const workers, rounds = 4, 5
 	pods := make([]*pod, workers)
@@ -96,7 +96,7 @@ func TestKillsDuringChurn(t *testing.T) {
 			alive++
 		}
 	}
-	eventually(t, "only the pods that live hold addresses", 30*time.Second, func() error {
+	eventually(t, "only the pods that live hold addresses", time.Minute, func() error {
 		s, err := n.status()
 		if err == nil && s.Held != len(want) {
 			err = fmt.Errorf("%d addresses are held, want %d", s.Held, len(want))

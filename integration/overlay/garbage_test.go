@@ -80,7 +80,7 @@ func (s *sandboxes) say(t *testing.T, broken error, pods ...*pod) {
 func TestGarbageOfTheRuntime(t *testing.T) {
 	l := newLab(t, 0)
 	socket := filepath.Join(l.dir, "cri.sock")
-	n := l.addNode("n0", 0, "--cri-socket", "unix://"+socket, "--gc-interval", "200ms")
+	n := l.addNode("n0", 0, "--cri-socket", "unix://"+socket, "--gc-interval", "200ms", "--gc-grace", "0s")
 	l.converged(0, n)
 	start := time.Now()
 	held := func(pods int, when string) {
@@ -157,7 +157,7 @@ func TestGarbageSparesTheYoung(t *testing.T) {
 	l := newLab(t, 0)
 	socket := filepath.Join(l.dir, "cri.sock")
 	runtime := l.runtime(socket)
-	n := l.addNode("n0", 0, "--cri-socket", socket, "--gc-interval", "200ms")
+	n := l.addNode("n0", 0, "--cri-socket", socket, "--gc-interval", "200ms", "--gc-grace", "0s")
 	l.converged(0, n)
 	old := n.addPod("old")
 	var young *pod

@@ -19,8 +19,9 @@ import (
 // lost what it knew. The runtime is asked which there are, since none of them calls GC by itself.
 //
 // Three things must agree before anything is undone. The container had its networks before the runtime was asked, and is not among
-// its answer: not found, or ended. That was so in the look before, too, which spares a sandbox that is only just made. And no process
-// lives in its network namespace, which spares pods that a runtime with an empty memory denies. Clocks are not compared.
+// its answer: not found, or ended. That was so in the look before, too, and if it is not found, for as long as a runtime may be at
+// work to make a sandbox, which it lists only when it is done. And no process lives in its network namespace, which spares pods that
+// a runtime with an empty memory denies. Clocks of others are not compared.
 type Garbage struct {
 	*Server
 	// Sandboxes are all that the runtime has, by container id: true for those that may still use their networks.
@@ -28,11 +29,16 @@ type Garbage struct {
 	// Inhabited are those of some network namespaces, given by their paths, in which processes live.
 	Inhabited func(paths []string) (map[string]bool, error)
 	Every     time.Duration // between two looks
+	Grace     time.Duration // how long a container that is not found may be one that is only just made
+	Now       func() time.Time
 
-	missed map[string]bool // in the last look
-	told   map[string]bool // what was said of containers that are kept
-	silent string          // why the runtime has not answered, as it was said last
+	missed map[string]time.Time // in the last look, and since when
+	told   map[string]bool      // what was said of containers that are kept
+	silent string               // why the runtime has not answered, as it was said last
 }
+
+// DefaultGrace is how long a kubelet waits for a runtime to make a sandbox: twice its --runtime-request-timeout of two minutes.
+const DefaultGrace = 4 * time.Minute
 
 // Run looks now, and again and again until ctx ends.
 func (g *Garbage) Run(ctx context.Context) error {
@@ -63,25 +69,14 @@ func (g *Garbage) Look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	missing, again := map[string]bool{}, []string{}
-	for _, id := range held {
-		if alive[id] {
-			continue
-		}
-		missing[id] = true
-		if g.missed[id] {
-			again = append(again, id)
-		}
-	}
-	g.missed = missing
-	maps.DeleteFunc(g.told, func(id string, _ bool) bool { return !missing[id] })
+	again := g.miss(held, alive)
 	gone, err := g.empty(again, len(alive) == 0)
 	failed := []error{err}
 	for _, id := range gone {
 		_, listed := alive[id]
-		why := evidence(listed) + " in two looks, and no process is in its network namespace"
+		why := evidence(listed) + ", and no process is in its network namespace"
 		g.Log.Info("a container is gone: undoing its networks", zap.String("container", id), zap.Int("sandboxes", len(alive)),
-			zap.String("evidence", why), zap.Duration("between", g.Every))
+			zap.String("evidence", why), zap.Duration("for", g.Now().Sub(g.missed[id])))
 		if err := g.reclaim(plugins.WithEvidence(ctx, why), id); err != nil {
 			failed = append(failed, fmt.Errorf("container %s: %w", id, err))
 		}
@@ -89,11 +84,35 @@ func (g *Garbage) Look(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
+// miss notes which containers are not alive, and returns those of which that is known for long enough.
+func (g *Garbage) miss(held []string, alive map[string]bool) (again []string) {
+	now, missing := g.Now(), map[string]time.Time{}
+	for _, id := range held {
+		if alive[id] {
+			continue
+		}
+		since, before := g.missed[id]
+		if !before {
+			since = now
+		}
+		missing[id] = since
+		if _, listed := alive[id]; before && (listed || now.Sub(since) >= g.Grace) {
+			again = append(again, id)
+		}
+	}
+	g.missed = missing
+	maps.DeleteFunc(g.told, func(id string, _ bool) bool {
+		_, still := missing[id]
+		return !still
+	})
+	return again
+}
+
 func evidence(listed bool) string {
 	if listed {
-		return "its sandbox was not ready, without a container that waits or runs,"
+		return "its sandbox was not ready in two looks, without a container that waits or runs"
 	}
-	return "the runtime did not have its sandbox"
+	return "the runtime did not have its sandbox in two looks"
 }
 
 // held are the containers that have networks or addresses, but for those of which an ADD or DEL is at work.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
@@ -21,6 +22,7 @@ type collector struct {
 	inhabited map[string]bool
 	addresses []string // containers that have some
 	released  []string
+	now       time.Time
 }
 
 func newCollector(t *testing.T) *collector {
@@ -34,7 +36,7 @@ func newCollector(t *testing.T) *collector {
 	c.Garbage = Garbage{Server: c.stage.Server, Sandboxes: func(context.Context) (map[string]bool, error) {
 		c.asked()
 		return c.sandboxes, c.failing
-	}, Inhabited: func([]string) (map[string]bool, error) { return c.inhabited, nil }}
+	}, Inhabited: func([]string) (map[string]bool, error) { return c.inhabited, nil }, Now: func() time.Time { return c.now }}
 	return c
 }
 
@@ -119,8 +121,28 @@ func TestGarbageSparesTheYoung(t *testing.T) {
 			t.Errorf("undone: %v", err)
 		}
 	}
-	if len(c.missed) != 1 || !c.missed["a"] {
+	if _, first := c.missed["a"]; len(c.missed) != 1 || !first {
 		t.Errorf("missed are %v: only the first was there before a question", c.missed)
+	}
+}
+
+// A runtime lists a sandbox only when it is done with it, which may be long after the ADD: it is not missed before its time. One that
+// is listed, and has ended, is not waited for.
+func TestGarbageWaitsForSandboxes(t *testing.T) {
+	c := newCollector(t)
+	c.add(t, "slow", "ended")
+	c.Grace = time.Minute
+	c.sandboxes = map[string]bool{"ended": false, "other": true}
+	if got := c.looks(t, 2); got != undone {
+		t.Errorf("the one that has ended: %q", got)
+	}
+	c.now = c.now.Add(time.Minute - time.Second)
+	if got := c.looks(t, 1); got != "" {
+		t.Errorf("undone while it may still be made: %q", got)
+	}
+	c.now = c.now.Add(time.Second)
+	if got := c.looks(t, 1); got != undone {
+		t.Errorf("missing for long: %q", got)
 	}
 }
 

@@ -195,14 +195,14 @@ func (l *lab) agentManifests() string {
 	text = strings.ReplaceAll(text, "image: galaxy:latest", "image: "+node.AgentImage)
 	text = regexp.MustCompile(`GALAXY_ETCD_ENDPOINTS: .*`).ReplaceAllString(text, fmt.Sprintf("GALAXY_ETCD_ENDPOINTS: http://%s:%s", node.Control, at.Port()))
 	arguments := []string{"--etcd-endpoints=$$(GALAXY_ETCD_ENDPOINTS)", "--etcd-user=galaxy-node-$$(MY_NODE_NAME)", "--etcd-password-file=/etc/galaxy-etcd/password",
-		"--lease-ttl=3s", "--resync=5s", "--reuse-delay=1s", "--gc-interval=2s"}
+		"--lease-ttl=3s", "--resync=5s", "--reuse-delay=1s", "--gc-interval=2s", "--gc-grace=30s"}
 	return etcdArgument.ReplaceAllString(text, "$1- "+strings.Join(arguments, "\n$1- "))
 }
 
 // waitAgent waits until the agent's pod is ready.
 func (l *lab) waitAgent() {
 	l.t.Helper()
-	l.WaitFor("the agent is ready", time.Minute, func(ctx context.Context) error {
+	l.WaitFor("the agent is ready", 3*time.Minute, func(ctx context.Context) error {
 		pods, err := l.Client.CoreV1().Pods("kube-system").List(ctx, metav1.ListOptions{LabelSelector: "app=galaxy"})
 		if err != nil {
 			return err

@@ -60,7 +60,7 @@ func web(p *corev1.PodTemplateSpec) {
 func (l *lab) readyPods(app string, n int) []corev1.Pod {
 	l.t.Helper()
 	var found []corev1.Pod
-	l.WaitFor(fmt.Sprintf("%d ready pods of %s", n, app), time.Minute, func(ctx context.Context) error {
+	l.WaitFor(fmt.Sprintf("%d ready pods of %s", n, app), 3*time.Minute, func(ctx context.Context) error {
 		list, err := l.Client.CoreV1().Pods("default").List(ctx, metav1.ListOptions{LabelSelector: bed.Selector(app)})
 		if err != nil {
 			return err
@@ -173,7 +173,7 @@ func podsComeAndGo(l *lab) {
 	l.waitReleased(pods[:1])
 	pods = l.readyPods("web", 3)
 	l.Scale(d, 0)
-	l.WaitPodsGone("default", bed.Selector("web"), time.Minute)
+	l.WaitPodsGone("default", bed.Selector("web"), 3*time.Minute)
 	l.waitReleased(pods)
 	l.Scale(d, 2)
 	l.readyPods("web", 2)
@@ -253,7 +253,7 @@ func agentKilled(l *lab) {
 func runtimeLost(l *lab, disk bool) {
 	before := l.held()
 	l.node.LoseRuntime(disk)
-	l.WaitFor("the log has the addresses of the pods that run, and no others", 90*time.Second, func(ctx context.Context) error {
+	l.WaitFor("the log has the addresses of the pods that run, and no others", 3*time.Minute, func(ctx context.Context) error {
 		pods, err := l.Client.CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return err
@@ -287,7 +287,7 @@ func nodeDeleted(l *lab) {
 	if err := l.Client.CoreV1().Nodes().Delete(l.t.Context(), nodeName, metav1.DeleteOptions{}); err != nil {
 		l.t.Fatal(err)
 	}
-	l.WaitFor("the log takes the node's subnets back", time.Minute, func(context.Context) error {
+	l.WaitFor("the log takes the node's subnets back", 3*time.Minute, func(context.Context) error {
 		for _, e := range l.events("nodes") {
 			if e.Type == "NodeSubnetReleased" && e.Data.Node == nodeName {
 				return nil
