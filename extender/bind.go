@@ -108,9 +108,7 @@ func (s *Scheduler) bind(ctx context.Context, b binding) error {
 	for i, g := range result.Grants {
 		infos[i] = g.Info()
 	}
-	s.binds.Add(1)
-	err = s.Binder.Bind(ctx, pod, b.node, infos)
-	s.binds.Add(-1)
+	err = s.tell(ctx, pod, b.node, infos)
 	var bound *kube.BoundError
 	switch {
 	case errors.Is(err, kube.ErrPodGone):
@@ -120,6 +118,13 @@ func (s *Scheduler) bind(ctx context.Context, b binding) error {
 	default:
 		return err
 	}
+}
+
+// tell tells the cluster, and is counted meanwhile.
+func (s *Scheduler) tell(ctx context.Context, pod *kube.Pod, node string, infos []ipam.IPInfo) error {
+	s.binds.Add(1)
+	defer s.binds.Add(-1)
+	return s.Binder.Bind(ctx, pod, node, infos)
 }
 
 // correct records where a pod really runs, as this bind has recorded another node for it.
