@@ -27,7 +27,7 @@ LDFLAGS := -X galaxy/cmd/internal/build.Commit=$(COMMIT) -X galaxy/cmd/internal/
 # Packages that start processes, clusters or whole programs come last, so that a plain mistake is seen at once.
 SLOW_ROOMS := galaxy/\(integration\|cmd\|lease\|eventlog/etcdlog\|eventlog/archive\|reconciler\|plugins\|nodeagent/kernel\)
 # Packages whose code runs on many goroutines.
-RACE_ROOMS := galaxy/\(allocator\|eventlog\|lease\|extender\|reconciler\|projections\|kube\|cloud\|nodeagent/\(cni\|journal\)\)
+RACE_ROOMS := galaxy/\(allocator\|eventlog\|lease\|extender\|reconciler\|projections\|kube\|cloud\|nodeagent/\(cni\|journal\)\|cmd/internal/etcdclient\)
 
 .PHONY: help build packages demo demo-overlay test test-fast test-slow test-cluster race bench bench-cluster lint lint-cluster fuzz generate generate-proto clean
 .DEFAULT_GOAL := help

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -35,6 +36,8 @@ type Flags struct {
 	// Reconnect bounds the pause between two attempts to reach an etcd that was away, 3 seconds if 0. Who holds a lease wants less
 	// than the lease lasts. It is no flag.
 	Reconnect time.Duration
+
+	extra []grpc.DialOption // of tests
 }
 
 // MisuseError is a flag that makes no sense.
@@ -111,9 +114,13 @@ func (f *Flags) Client() (*clientv3.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	dial := append([]grpc.DialOption{f.reconnect()}, f.extra...)
+	if f.User != "" {
+		dial = append(dial, newLogin(f.User, password).options()...)
+	}
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints: f.Endpoints, TLS: secure, Username: f.User, Password: password, DialTimeout: f.Timeout, Logger: zap.NewNop(),
-		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: f.Timeout, DialOptions: []grpc.DialOption{f.reconnect()},
+		Endpoints: f.Endpoints, TLS: secure, DialTimeout: f.Timeout, Logger: zap.NewNop(),
+		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: f.Timeout, DialOptions: dial,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to etcd at %s: %w", f.where(), err)
@@ -157,6 +164,8 @@ func (f *Flags) Explain(err error) error {
 	switch {
 	case errors.Is(err, etcdlog.ErrNoLog):
 		return fmt.Errorf("etcd at %s: %w; name its place with --etcd-prefix, or let galaxy-ipam begin one", f.where(), err)
+	case errors.Is(err, rpctypes.ErrAuthFailed):
+		return fmt.Errorf("etcd at %s: %w; see --etcd-user and --etcd-password-file", f.where(), err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("etcd at %s takes connections but does not answer within %s; see whether it is healthy and has a leader, "+
 			"and whether it wants --etcd-ca, --etcd-cert and --etcd-key", f.where(), f.Timeout)
