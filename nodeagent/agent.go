@@ -102,13 +102,17 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // open opens the log in etcd, for as long as that takes.
 func (a *Agent) open(ctx context.Context, ready chan<- eventlog.Log) error {
-	for {
+	for told := ""; ; {
 		log, err := a.Open(ctx)
 		if err == nil {
 			ready <- log
 			return nil
 		}
 		a.note("etcd", err)
+		if text := err.Error(); text != told && ctx.Err() == nil {
+			told = text
+			a.Log.Warn("the log in etcd cannot be opened; trying again", zap.Error(err))
+		}
 		if pause(ctx, time.Second) != nil {
 			return nil
 		}
@@ -307,12 +311,22 @@ func (a *Agent) mayGive() error {
 func (a *Agent) Ready() error {
 	switch {
 	case a.Addresses.replica() == nil:
-		return fmt.Errorf("node %s does not know its addresses yet: it has none in its file, and etcd does not answer", a.Node)
+		return fmt.Errorf("node %s does not know its addresses yet: it has none in its file, and %s", a.Node, a.withoutEtcd())
 	case len(a.Addresses.Subnets()) == 0:
 		return fmt.Errorf("node %s has no subnet of the overlay yet; see galaxyctl node list", a.Node)
 	default:
 		return a.mayGive()
 	}
+}
+
+// withoutEtcd says why nothing is known from etcd.
+func (a *Agent) withoutEtcd() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if why := a.trouble["etcd"]; why != "" {
+		return why
+	}
+	return "etcd has not answered yet"
 }
 
 // note remembers what is wrong with a part, and announces it.

@@ -83,6 +83,7 @@ func TestLeastPrivilege(t *testing.T) {
 	pa.reach(pb.addresses[0])
 	pa.remove()
 	restartedWithoutEtcd(a)
+	wrongPassword(l, append(credentials("galaxy-node-n0")[:3:3], file("root")))
 	l.converged(1, a, b)
 
 	client := func(user string) *clientv3.Client {
@@ -141,4 +142,21 @@ func restartedWithoutEtcd(n *node) {
 		}
 		return err
 	})
+}
+
+// wrongPassword starts an agent that etcd does not let in: it says so, and what to look at.
+func wrongPassword(l *lab, credentials []string) {
+	n := l.bareNode(near, "n2", 2, credentials...)
+	n.agent.start()
+	eventually(l.t, "the agent says that its password is wrong", 20*time.Second, func() error {
+		s, err := n.status()
+		if err == nil && (!strings.Contains(s.Ready, "authentication failed") || !strings.Contains(s.Ready, "--etcd-password-file")) {
+			err = errors.New("it says: " + s.Ready)
+		}
+		return err
+	})
+	if text, err := os.ReadFile(n.agent.log); err != nil || !strings.Contains(string(text), "authentication failed") {
+		l.t.Errorf("the log of the agent: %v\n%s", err, text)
+	}
+	n.agent.kill()
 }
