@@ -19,6 +19,7 @@ import (
 	"galaxy/ipam"
 	"galaxy/lease"
 	"galaxy/nodeagent/journal"
+	"galaxy/projections"
 )
 
 // Config is what an Agent needs. All fields but those that name a default are required.
@@ -37,8 +38,9 @@ type Config struct {
 	Grace   time.Duration // how long addresses are given without etcd; DefaultGrace if 0
 	Rules   allocator.Rules
 	Backend string
-	// Settled is told of the networks, the node's subnets and the MTU for pods whenever they change. May be nil.
-	Settled func(ctx context.Context, networks []ipam.OverlayNetwork, nodes Nodes, subnets []netip.Prefix, mtu int)
+	// Settled is told of the networks, the node's subnets and the MTU for pods whenever they change, and makes what depends on them
+	// follow. When it fails it is told again before long. May be nil.
+	Settled func(ctx context.Context, networks []ipam.OverlayNetwork, nodes Nodes, subnets []netip.Prefix, mtu int) error
 	Now     func() time.Time
 	Log     *zap.Logger
 }
@@ -63,6 +65,7 @@ type Agent struct {
 	mu        sync.Mutex
 	announced *lease.Announcement
 	trouble   map[string]string // what is wrong, by part
+	settled   uint64            // event of the stream nodes that Settled has followed
 	nodes     *allocator.Replica
 	changed   chan struct{} // what is announced has changed
 }
@@ -266,18 +269,35 @@ func (a *Agent) settle(ctx context.Context, replica *allocator.Replica) error {
 			}
 		}
 		a.note("subnets", err)
+		wait := DefaultTick
 		if a.Settled != nil {
-			a.Settled(ctx, view.Overlay().Networks, replica, subnets, a.Routes.Status().MTU)
+			err := a.Settled(ctx, view.Overlay().Networks, replica, subnets, a.Routes.Status().MTU)
+			a.note("outgoing", err)
+			if err == nil {
+				a.follows(view)
+			} else {
+				wait = settleRetry
+			}
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-changes.C:
 			changes.Take()
-		case <-time.After(DefaultTick):
+		case <-time.After(wait):
 		}
 	}
 }
+
+// follows notes what Settled has followed.
+func (a *Agent) follows(view *projections.View) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.settled = view.Position().Head.Seq
+}
+
+// settleRetry is how soon Settled is told again that has failed.
+const settleRetry = 5 * time.Second
 
 func comparePrefix(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) }
 
@@ -403,7 +423,8 @@ type NodeStatus struct {
 	Reached   time.Time         `json:"reached"` // when etcd answered last
 	Ready     string            `json:"ready"`   // why the node takes no pod; empty if it does
 	Routes    Status            `json:"routes"`
-	Wanted    []string          `json:"wanted"` // routes and tunnels, a line each
+	Settled   uint64            `json:"settled"` // event of the stream nodes that the subnet file and what is masqueraded follow
+	Wanted    []string          `json:"wanted"`  // routes and tunnels, a line each
 	Differs   []string          `json:"differs"`
 }
 
@@ -429,6 +450,7 @@ func (a *Agent) Status(ctx context.Context) (NodeStatus, error) {
 	}
 	a.mu.Lock()
 	known := a.nodes != nil
+	s.Settled = a.settled
 	a.mu.Unlock()
 	if known {
 		s.Wanted, s.Differs, err = a.Routes.Compare(ctx)

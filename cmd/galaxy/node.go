@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -39,14 +41,16 @@ func (p *program) keepSettings(ctx context.Context) error {
 }
 
 // settled makes what depends on the networks and the nodes follow them: the subnet file, and what is masqueraded.
-func (p *program) settled(ctx context.Context, networks []ipam.OverlayNetwork, nodes nodeagent.Nodes, subnets []netip.Prefix, mtu int) {
+func (p *program) settled(ctx context.Context, networks []ipam.OverlayNetwork, nodes nodeagent.Nodes, subnets []netip.Prefix, mtu int) error {
+	var failed error
 	if p.options.subnetFile != "" && len(subnets) > 0 {
 		if err := nodeagent.WriteSubnetFile(p.options.subnetFile, networks, subnets, mtu); err != nil {
+			failed = fmt.Errorf("the subnet file is not written: %w", err)
 			p.logger.Warn("the subnet file is not written", zap.Error(err))
 		}
 	}
 	if p.outgoing == nil || len(networks) == 0 {
-		return
+		return failed
 	}
 	want := kernel.Masquerade{Nodes: p.options.outside}
 	for _, n := range networks {
@@ -63,10 +67,12 @@ func (p *program) settled(ctx context.Context, networks []ipam.OverlayNetwork, n
 	want.Exempt = p.server.Exempt()
 	report, err := p.outgoing.Set(ctx, want)
 	if err != nil && ctx.Err() == nil {
+		failed = errors.Join(failed, fmt.Errorf("masquerading does not follow the nodes: %w", err))
 		p.logger.Warn("masquerading does not follow the nodes", zap.Error(err))
 	} else if report.Changed() {
 		p.logger.Info("changed what is masqueraded", zap.Bool("rebuilt", report.Rebuilt), zap.Int("added", report.Added), zap.Int("removed", report.Removed))
 	}
+	return failed
 }
 
 // exempt makes what is masqueraded follow the pods of this node.

@@ -178,6 +178,7 @@ func (n *node) status() (s struct {
 	Held    int
 	Waiting int
 	Ready   string
+	Settled uint64
 	Routes  struct {
 		Position       uint64
 		Routes, Writes int
@@ -207,7 +208,7 @@ func (l *lab) converged(peers int, nodes ...*node) {
 	for _, n := range nodes {
 		eventually(l.t, n.name+" has its routes", 30*time.Second, func() error {
 			s, err := n.status()
-			if err == nil && (s.Ready != "" || s.Routes.Routes != 2*peers || len(s.Differs) > 0) {
+			if err == nil && (s.Ready != "" || s.Routes.Routes != 2*peers || len(s.Differs) > 0 || s.Settled < s.Routes.Position) {
 				err = fmt.Errorf("%+v", s)
 			}
 			return err
