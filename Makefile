@@ -26,6 +26,8 @@ LDFLAGS := -X galaxy/cmd/internal/build.Commit=$(COMMIT) -X galaxy/cmd/internal/
 
 # Packages that start processes, clusters or whole programs come last, so that a plain mistake is seen at once.
 SLOW_ROOMS := galaxy/\(integration\|cmd\|lease\|eventlog/etcdlog\|eventlog/archive\|reconciler\|plugins\|nodeagent/kernel\)
+# What tests build and start is unknown to the go command: it would take old results for good.
+ANEW := -count=1
 # Packages whose code runs on many goroutines.
 RACE_ROOMS := galaxy/\(allocator\|eventlog\|lease\|extender\|reconciler\|projections\|kube\|cloud\|nodeagent/\(cni\|journal\)\|cmd/internal/etcdclient\)
 
@@ -62,11 +64,11 @@ test-fast:
 
 test-slow:
 	@echo "== tests, slow packages"
-	$(GO) test -timeout 20m $$($(GO) list ./... | grep '^$(SLOW_ROOMS)')
+	$(GO) test $(ANEW) -timeout 20m $$($(GO) list ./... | grep '^$(SLOW_ROOMS)')
 
 test-cluster: ## run galaxy-ipam in real Kubernetes control planes, and the agent on a real node, which needs root; the first time it builds them, which takes some minutes
 	@echo "== tests, real clusters"
-	cd $(CLUSTER) && $(GO) test -timeout 45m ./...
+	cd $(CLUSTER) && $(GO) test $(ANEW) -timeout 45m ./...
 
 race: ## run the concurrent packages under the race detector, which needs gcc
 	@if ! command -v gcc >/dev/null && [ "$$(id -u)" = 0 ] && [ -f /etc/debian_version ]; then \
