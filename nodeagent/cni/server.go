@@ -118,6 +118,9 @@ func NewServer(c Config) *Server {
 		c.Log.Warn("something of a container is left; the kernel removes it with the container's namespace", zap.String("container", containerID), zap.Error(err))
 	}
 	s.run.later = s.later.of
+	if err := s.state.tidy(); err != nil {
+		c.Log.Warn("files that were half written are left", zap.Error(err))
+	}
 	s.readExempt()
 	return s
 }

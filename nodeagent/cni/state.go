@@ -69,6 +69,15 @@ func (s states) save(containerID string, all []Attachment) error {
 	return nil
 }
 
+// tidy removes what an agent was writing when it was killed. Nothing was made of it yet.
+func (s states) tidy() error {
+	left, err := filepath.Glob(filepath.Join(s.dir, ".*"))
+	for _, file := range left {
+		err = errors.Join(err, os.Remove(file))
+	}
+	return err
+}
+
 // load reads the file of a container; known is false if there is none.
 func (s states) load(containerID string) (all []Attachment, known bool, err error) {
 	text, err := os.ReadFile(s.path(containerID))
