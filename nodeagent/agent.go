@@ -105,15 +105,13 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // open opens the log in etcd, for as long as that takes.
 func (a *Agent) open(ctx context.Context, ready chan<- eventlog.Log) error {
-	for told := ""; ; {
+	for {
 		log, err := a.Open(ctx)
 		if err == nil {
 			ready <- log
 			return nil
 		}
-		a.note("etcd", err)
-		if text := err.Error(); text != told && ctx.Err() == nil {
-			told = text
+		if a.note("etcd", err) && ctx.Err() == nil {
 			a.Log.Warn("the log in etcd cannot be opened; trying again", zap.Error(err))
 		}
 		if pause(ctx, time.Second) != nil {
@@ -272,7 +270,9 @@ func (a *Agent) settle(ctx context.Context, replica *allocator.Replica) error {
 		wait := DefaultTick
 		if a.Settled != nil {
 			err := a.Settled(ctx, view.Overlay().Networks, replica, subnets, a.Routes.Status().MTU)
-			a.note("outgoing", err)
+			if a.note("outgoing", err) && err != nil && ctx.Err() == nil {
+				a.Log.Warn("not all that depends on the nodes follows them; trying again", zap.Error(err))
+			}
 			if err == nil {
 				a.follows(view)
 			} else {
@@ -349,19 +349,20 @@ func (a *Agent) withoutEtcd() string {
 	return "etcd has not answered yet"
 }
 
-// note remembers what is wrong with a part, and announces it.
-func (a *Agent) note(part string, err error) {
+// note remembers what is wrong with a part, and announces it; news is whether that is another thing than before.
+func (a *Agent) note(part string, err error) (news bool) {
 	a.mu.Lock()
 	before := a.trouble[part]
 	delete(a.trouble, part)
 	if err != nil {
 		a.trouble[part] = part + ": " + err.Error()
 	}
-	changed := before != a.trouble[part]
+	news = before != a.trouble[part]
 	a.mu.Unlock()
-	if changed {
+	if news {
 		a.wake()
 	}
+	return news
 }
 
 func (a *Agent) wake() {

@@ -46,7 +46,6 @@ func (p *program) settled(ctx context.Context, networks []ipam.OverlayNetwork, n
 	if p.options.subnetFile != "" && len(subnets) > 0 {
 		if err := nodeagent.WriteSubnetFile(p.options.subnetFile, networks, subnets, mtu); err != nil {
 			failed = fmt.Errorf("the subnet file is not written: %w", err)
-			p.logger.Warn("the subnet file is not written", zap.Error(err))
 		}
 	}
 	if p.outgoing == nil || len(networks) == 0 {
@@ -66,9 +65,8 @@ func (p *program) settled(ctx context.Context, networks []ipam.OverlayNetwork, n
 	defer p.masquerading.Unlock()
 	want.Exempt = p.server.Exempt()
 	report, err := p.outgoing.Set(ctx, want)
-	if err != nil && ctx.Err() == nil {
+	if err != nil {
 		failed = errors.Join(failed, fmt.Errorf("masquerading does not follow the nodes: %w", err))
-		p.logger.Warn("masquerading does not follow the nodes", zap.Error(err))
 	} else if report.Changed() {
 		p.logger.Info("changed what is masqueraded", zap.Bool("rebuilt", report.Rebuilt), zap.Int("added", report.Added), zap.Int("removed", report.Removed))
 	}
