@@ -12,6 +12,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"galaxy/plugins/sdn"
+	"galaxy/plugins/sdn/short/shorttest"
 )
 
 // result is what agents answer here.
@@ -30,53 +31,53 @@ func TestSameAsTheFullProgram(t *testing.T) {
 		// words is whether the details of an error are those of net/http for the one and of the kernel for the other.
 		words bool
 	}{
-		"ADD":                      {call: call{env: environ("ADD"), config: plain, answer: done}, short: true},
-		"DEL":                      {call: call{env: environ("DEL"), config: plain, answer: respond(200, "")}, short: true},
-		"DEL without namespace":    {call: call{env: environ("DEL", "CNI_NETNS"), config: plain, answer: done}, short: true},
-		"no version":               {call: call{env: environ("ADD"), config: `{"name":"n","socket":"s"}`, answer: done}, short: true},
-		"answer of no length":      {call: call{env: environ("ADD"), config: plain, answer: raw("PROTO 200 OK\r\nConnection: close\r\n\r\n" + result + "\n")}, short: true},
-		"large configuration":      {call: call{env: environ("ADD"), config: large, answer: done}, short: true},
-		"larger configuration":     {call: call{env: environ("ADD"), config: larger, answer: done}},
-		"large answer":             {call: call{env: environ("ADD"), config: plain, answer: respond(200, strings.Repeat("[", 300<<10))}, short: true},
-		"too large an answer":      {call: call{env: environ("ADD"), config: plain, answer: respond(200, strings.Repeat("[", 16<<20+1))}, short: true, code: 1},
-		"empty answer":             {call: call{env: environ("ADD"), config: plain, answer: respond(200, "")}, short: true, code: 1},
-		"error object":             {call: call{env: environ("ADD"), config: plain, answer: respond(500, `{"cniVersion":"1.1.0","code":11,"msg":"<not> yet","details":"soon"}`)}, short: true, code: 1},
-		"error object for DEL":     {call: call{env: environ("DEL"), config: plain, answer: respond(400, `{"code":4,"msg":"m"}`)}, short: true, code: 1},
-		"text, 400":                {call: call{env: environ("ADD"), config: plain, answer: respond(400, "no pod\n")}, short: true, code: 1},
-		"text, 500":                {call: call{env: environ("DEL"), config: plain, answer: respond(500, "no pod & no <name>\u2028\n")}, short: true, code: 1},
-		"status alone":             {call: call{env: environ("ADD"), config: plain, answer: respond(503, "")}, short: true, code: 1},
-		"cut off in the answer":    {call: call{env: environ("ADD"), config: plain, answer: raw("PROTO 200 OK\r\nContent-Length: 99\r\n\r\n{")}, short: true, code: 1},
-		"cut off after the head":   {call: call{env: environ("DEL"), config: plain, answer: raw("PROTO 200 OK\r\nContent-Length: 99\r\n\r\n")}, short: true, code: 1},
-		"cut off in the head":      {call: call{env: environ("DEL"), config: plain, answer: raw("PROTO 200 OK\r\nContent-")}, short: true, code: 1, words: true},
-		"cut off":                  {call: call{env: environ("DEL"), config: plain, answer: raw("")}, short: true, code: 1, words: true},
-		"no HTTP":                  {call: call{env: environ("ADD"), config: plain, answer: raw("hello\r\n\r\n")}, short: true, code: 1, words: true},
-		"refused ADD":              {call: call{env: environ("ADD"), config: plain, refused: true}, code: 1},
-		"refused DEL":              {call: call{env: environ("DEL"), config: plain, refused: true}},
-		"DEL without socket":       {call: call{env: environ("DEL"), config: plain}},
-		"missing variables":        {call: call{env: environ("ADD", "CNI_NETNS", "CNI_PATH"), config: plain, answer: done}, code: 1},
-		"bad container":            {call: call{env: environ("DEL", "CNI_CONTAINERID=../a"), config: plain, answer: done}, code: 1},
-		"bad interface":            {call: call{env: environ("ADD", "CNI_IFNAME=a/b"), config: plain, answer: done}, code: 1},
-		"interface not in ASCII":   {call: call{env: environ("ADD", "CNI_IFNAME=é"), config: plain, answer: done}},
-		"own namespace":            {call: call{env: environ("ADD", "CNI_NETNS=/proc/self/ns/net"), config: plain, answer: done}, code: 1},
-		"own namespace, wanted":    {call: call{env: environ("ADD", "CNI_NETNS=/proc/self/ns/net", "CNI_NETNS_OVERRIDE=true"), config: plain, answer: done}},
-		"foreign version":          {call: call{env: environ("ADD"), config: `{"cniVersion":"9.9.9","name":"n","socket":"s"}`, answer: done}, code: 1},
-		"no name":                  {call: call{env: environ("DEL"), config: `{"cniVersion":"1.1.0","socket":"s"}`, answer: done}, code: 1},
-		"name in capitals":         {call: call{env: environ("DEL"), config: `{"NAME":"n","socket":"s"}`, answer: done}},
-		"name twice":               {call: call{env: environ("DEL"), config: `{"name":"","name":"n","socket":"s"}`, answer: done}},
-		"socket that is no text":   {call: call{env: environ("DEL"), config: `{"name":"n","Socket":"s","socket":1}`, answer: done}},
-		"no JSON":                  {call: call{env: environ("ADD"), config: `{"name":"n"`, answer: done}, code: 1},
-		"no configuration":         {call: call{env: environ("ADD"), answer: done}, code: 1},
-		"environment not in UTF-8": {call: call{env: environ("ADD", "LC_NAME=\xff"), config: plain, answer: done}},
-		"odd environment":          {call: call{env: environ("ADD", "A=<\u2028\x01\"\\\n>", "B=", "C=d=e"), config: plain, answer: done}, short: true},
-		"no command":               {call: call{env: environ("", "CNI_COMMAND"), config: plain, answer: done}},
-		"foreign command":          {call: call{env: environ("GROW"), config: plain, answer: done}, code: 1},
-		"VERSION":                  {call: call{env: environ("VERSION"), config: `{"cniVersion":"1.1.0"}`}},
-		"STATUS":                   {call: call{env: environ("STATUS"), config: plain, answer: respond(200, "")}},
-		"STATUS without agent":     {call: call{env: environ("STATUS"), config: plain}, code: 1},
-		"CHECK":                    {call: call{env: environ("CHECK"), config: plain, answer: respond(200, "")}},
-		"GC":                       {call: call{env: environ("GC"), config: plain, answer: respond(200, "")}},
+		"ADD":                      {call: call{env: shorttest.Environ("ADD"), config: plain, answer: done}, short: true},
+		"DEL":                      {call: call{env: shorttest.Environ("DEL"), config: plain, answer: respond(200, "")}, short: true},
+		"DEL without namespace":    {call: call{env: shorttest.Environ("DEL", "CNI_NETNS"), config: plain, answer: done}, short: true},
+		"no version":               {call: call{env: shorttest.Environ("ADD"), config: `{"name":"n","socket":"s"}`, answer: done}, short: true},
+		"answer of no length":      {call: call{env: shorttest.Environ("ADD"), config: plain, answer: raw("PROTO 200 OK\r\nConnection: close\r\n\r\n" + result + "\n")}, short: true},
+		"large configuration":      {call: call{env: shorttest.Environ("ADD"), config: large, answer: done}, short: true},
+		"larger configuration":     {call: call{env: shorttest.Environ("ADD"), config: larger, answer: done}},
+		"large answer":             {call: call{env: shorttest.Environ("ADD"), config: plain, answer: respond(200, strings.Repeat("[", 300<<10))}, short: true},
+		"too large an answer":      {call: call{env: shorttest.Environ("ADD"), config: plain, answer: respond(200, strings.Repeat("[", 16<<20+1))}, short: true, code: 1},
+		"empty answer":             {call: call{env: shorttest.Environ("ADD"), config: plain, answer: respond(200, "")}, short: true, code: 1},
+		"error object":             {call: call{env: shorttest.Environ("ADD"), config: plain, answer: respond(500, `{"cniVersion":"1.1.0","code":11,"msg":"<not> yet","details":"soon"}`)}, short: true, code: 1},
+		"error object for DEL":     {call: call{env: shorttest.Environ("DEL"), config: plain, answer: respond(400, `{"code":4,"msg":"m"}`)}, short: true, code: 1},
+		"text, 400":                {call: call{env: shorttest.Environ("ADD"), config: plain, answer: respond(400, "no pod\n")}, short: true, code: 1},
+		"text, 500":                {call: call{env: shorttest.Environ("DEL"), config: plain, answer: respond(500, "no pod & no <name>\u2028\n")}, short: true, code: 1},
+		"status alone":             {call: call{env: shorttest.Environ("ADD"), config: plain, answer: respond(503, "")}, short: true, code: 1},
+		"cut off in the answer":    {call: call{env: shorttest.Environ("ADD"), config: plain, answer: raw("PROTO 200 OK\r\nContent-Length: 99\r\n\r\n{")}, short: true, code: 1},
+		"cut off after the head":   {call: call{env: shorttest.Environ("DEL"), config: plain, answer: raw("PROTO 200 OK\r\nContent-Length: 99\r\n\r\n")}, short: true, code: 1},
+		"cut off in the head":      {call: call{env: shorttest.Environ("DEL"), config: plain, answer: raw("PROTO 200 OK\r\nContent-")}, short: true, code: 1, words: true},
+		"cut off":                  {call: call{env: shorttest.Environ("DEL"), config: plain, answer: raw("")}, short: true, code: 1, words: true},
+		"no HTTP":                  {call: call{env: shorttest.Environ("ADD"), config: plain, answer: raw("hello\r\n\r\n")}, short: true, code: 1, words: true},
+		"refused ADD":              {call: call{env: shorttest.Environ("ADD"), config: plain, refused: true}, code: 1},
+		"refused DEL":              {call: call{env: shorttest.Environ("DEL"), config: plain, refused: true}},
+		"DEL without socket":       {call: call{env: shorttest.Environ("DEL"), config: plain}},
+		"missing variables":        {call: call{env: shorttest.Environ("ADD", "CNI_NETNS", "CNI_PATH"), config: plain, answer: done}, code: 1},
+		"bad container":            {call: call{env: shorttest.Environ("DEL", "CNI_CONTAINERID=../a"), config: plain, answer: done}, code: 1},
+		"bad interface":            {call: call{env: shorttest.Environ("ADD", "CNI_IFNAME=a/b"), config: plain, answer: done}, code: 1},
+		"interface not in ASCII":   {call: call{env: shorttest.Environ("ADD", "CNI_IFNAME=é"), config: plain, answer: done}},
+		"own namespace":            {call: call{env: shorttest.Environ("ADD", "CNI_NETNS=/proc/self/ns/net"), config: plain, answer: done}, code: 1},
+		"own namespace, wanted":    {call: call{env: shorttest.Environ("ADD", "CNI_NETNS=/proc/self/ns/net", "CNI_NETNS_OVERRIDE=true"), config: plain, answer: done}},
+		"foreign version":          {call: call{env: shorttest.Environ("ADD"), config: `{"cniVersion":"9.9.9","name":"n","socket":"s"}`, answer: done}, code: 1},
+		"no name":                  {call: call{env: shorttest.Environ("DEL"), config: `{"cniVersion":"1.1.0","socket":"s"}`, answer: done}, code: 1},
+		"name in capitals":         {call: call{env: shorttest.Environ("DEL"), config: `{"NAME":"n","socket":"s"}`, answer: done}},
+		"name twice":               {call: call{env: shorttest.Environ("DEL"), config: `{"name":"","name":"n","socket":"s"}`, answer: done}},
+		"socket that is no text":   {call: call{env: shorttest.Environ("DEL"), config: `{"name":"n","Socket":"s","socket":1}`, answer: done}},
+		"no JSON":                  {call: call{env: shorttest.Environ("ADD"), config: `{"name":"n"`, answer: done}, code: 1},
+		"no configuration":         {call: call{env: shorttest.Environ("ADD"), answer: done}, code: 1},
+		"environment not in UTF-8": {call: call{env: shorttest.Environ("ADD", "LC_NAME=\xff"), config: plain, answer: done}},
+		"odd environment":          {call: call{env: shorttest.Environ("ADD", "A=<\u2028\x01\"\\\n>", "B=", "C=d=e"), config: plain, answer: done}, short: true},
+		"no command":               {call: call{env: shorttest.Environ("", "CNI_COMMAND"), config: plain, answer: done}},
+		"foreign command":          {call: call{env: shorttest.Environ("GROW"), config: plain, answer: done}, code: 1},
+		"VERSION":                  {call: call{env: shorttest.Environ("VERSION"), config: `{"cniVersion":"1.1.0"}`}},
+		"STATUS":                   {call: call{env: shorttest.Environ("STATUS"), config: plain, answer: respond(200, "")}},
+		"STATUS without agent":     {call: call{env: shorttest.Environ("STATUS"), config: plain}, code: 1},
+		"CHECK":                    {call: call{env: shorttest.Environ("CHECK"), config: plain, answer: respond(200, "")}},
+		"GC":                       {call: call{env: shorttest.Environ("GC"), config: plain, answer: respond(200, "")}},
 		"--version":                {call: call{args: []string{"--version"}}},
-		"--help, as a plugin":      {call: call{env: environ("ADD"), args: []string{"--help"}}},
+		"--help, as a plugin":      {call: call{env: shorttest.Environ("ADD"), args: []string{"--help"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // some wait as long as galaxy-cni has patience
@@ -130,10 +131,10 @@ func TestAlone(t *testing.T) {
 	if err := os.WriteFile(alone, text, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if o := (call{env: environ("ADD"), config: plain, answer: respond(200, result)}).run(t, alone); o.code != 0 || o.out != result {
+	if o := (call{env: shorttest.Environ("ADD"), config: plain, answer: respond(200, result)}).run(t, alone); o.code != 0 || o.out != result {
 		t.Errorf("ADD: %+v", o)
 	}
-	for name, c := range map[string]call{"VERSION": {env: environ("VERSION")}, "DEL with no agent": {env: environ("DEL"), config: plain}} {
+	for name, c := range map[string]call{"VERSION": {env: shorttest.Environ("VERSION")}, "DEL with no agent": {env: shorttest.Environ("DEL"), config: plain}} {
 		o := c.run(t, alone)
 		var e types.Error
 		if err := json.Unmarshal([]byte(o.out), &e); err != nil || o.code != 1 || e.Code != types.ErrIOFailure ||
@@ -149,7 +150,7 @@ func TestByALink(t *testing.T) {
 	if err := os.Symlink(filepath.Join(programs(t), "galaxy-sdn"), link); err != nil {
 		t.Fatal(err)
 	}
-	if o := (call{env: environ("VERSION")}).run(t, link); o.code != 0 || !strings.Contains(o.out, "supportedVersions") {
+	if o := (call{env: shorttest.Environ("VERSION")}).run(t, link); o.code != 0 || !strings.Contains(o.out, "supportedVersions") {
 		t.Errorf("VERSION: %+v", o)
 	}
 }

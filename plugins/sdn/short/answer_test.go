@@ -10,6 +10,7 @@ import (
 
 	"galaxy/nodeagent/wire/terms"
 	"galaxy/plugins/sdn/short"
+	"galaxy/plugins/sdn/short/shorttest"
 )
 
 func TestAnswer(t *testing.T) {
@@ -40,7 +41,7 @@ func TestAnswer(t *testing.T) {
 		{"too large a head", "HTTP/1.0 200 " + strings.Repeat("O", 65<<10) + "\r\n\r\n{}", "", "!11 what stands before its body is too large"},
 	} {
 		for _, command := range []string{"ADD", "DEL"} {
-			call, plain := short.Of(environ(command))
+			call, plain := short.Of(shorttest.Environ(command))
 			if !plain {
 				t.Fatal("the environment is not plain")
 			}
@@ -71,7 +72,7 @@ func FuzzAnswer(f *testing.F) {
 		f.Add([]byte(text), "")
 		f.Add([]byte(text), "reset")
 	}
-	call, _ := short.Of(environ("ADD"))
+	call, _ := short.Of(shorttest.Environ("ADD"))
 	f.Fuzz(func(t *testing.T, text []byte, broken string) {
 		result, failure := call.Answer(text, broken)
 		if (len(result) == 0) != (failure != nil) {

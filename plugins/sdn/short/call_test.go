@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 
@@ -17,25 +16,10 @@ import (
 
 	"galaxy/nodeagent/wire"
 	"galaxy/plugins/sdn/short"
+	"galaxy/plugins/sdn/short/shorttest"
 )
 
 const plainConfig = `{"cniVersion":"1.1.0","name":"galaxy-sdn","type":"galaxy-sdn"}`
-
-// environ is a plain environment with changes: an entry replaces the one of its name, and a name alone takes it away.
-func environ(command string, changes ...string) []string {
-	all := []string{
-		"PATH=/bin", "CNI_COMMAND=" + command, "CNI_CONTAINERID=c80a21", "CNI_NETNS=/var/run/netns/a", "CNI_IFNAME=eth0", "CNI_PATH=/opt/cni/bin",
-		"CNI_ARGS=K8S_POD_NAMESPACE=default;K8S_POD_NAME=probe",
-	}
-	for _, change := range changes {
-		name, _, set := strings.Cut(change, "=")
-		all = slices.DeleteFunc(all, func(entry string) bool { return strings.HasPrefix(entry, name+"=") })
-		if set {
-			all = append(all, change)
-		}
-	}
-	return all
-}
 
 func TestOf(t *testing.T) {
 	for _, c := range []struct {
@@ -43,29 +27,29 @@ func TestOf(t *testing.T) {
 		environ []string
 		plain   bool
 	}{
-		{"add", environ("ADD"), true},
-		{"del", environ("DEL"), true},
-		{"del without namespace", environ("DEL", "CNI_NETNS"), true},
-		{"add without namespace", environ("ADD", "CNI_NETNS"), false},
-		{"without path", environ("DEL", "CNI_PATH"), false},
-		{"without id", environ("DEL", "CNI_CONTAINERID"), false},
-		{"without interface", environ("ADD", "CNI_IFNAME"), false},
-		{"empty path", environ("ADD", "CNI_PATH="), false},
-		{"path as id", environ("DEL", "CNI_CONTAINERID=../../etc"), false},
-		{"id that begins with a point", environ("DEL", "CNI_CONTAINERID=.c"), false},
-		{"all that an id may have", environ("DEL", "CNI_CONTAINERID=aZ09_.-"), true},
-		{"long id", environ("DEL", "CNI_CONTAINERID="+strings.Repeat("a", 64)), true},
-		{"path as interface", environ("DEL", "CNI_IFNAME=a/b"), false},
-		{"interface with a space", environ("DEL", "CNI_IFNAME=a b"), false},
-		{"interface not in ASCII", environ("DEL", "CNI_IFNAME=é"), false},
-		{"folder as interface", environ("DEL", "CNI_IFNAME=.."), false},
-		{"longest interface", environ("DEL", "CNI_IFNAME=123456789012345"), true},
-		{"longer interface", environ("DEL", "CNI_IFNAME=1234567890123456"), false},
-		{"check", environ("CHECK"), false},
-		{"status", environ("STATUS"), false},
-		{"gc", environ("GC"), false},
-		{"version", environ("VERSION"), false},
-		{"small letters", environ("add"), false},
+		{"add", shorttest.Environ("ADD"), true},
+		{"del", shorttest.Environ("DEL"), true},
+		{"del without namespace", shorttest.Environ("DEL", "CNI_NETNS"), true},
+		{"add without namespace", shorttest.Environ("ADD", "CNI_NETNS"), false},
+		{"without path", shorttest.Environ("DEL", "CNI_PATH"), false},
+		{"without id", shorttest.Environ("DEL", "CNI_CONTAINERID"), false},
+		{"without interface", shorttest.Environ("ADD", "CNI_IFNAME"), false},
+		{"empty path", shorttest.Environ("ADD", "CNI_PATH="), false},
+		{"path as id", shorttest.Environ("DEL", "CNI_CONTAINERID=../../etc"), false},
+		{"id that begins with a point", shorttest.Environ("DEL", "CNI_CONTAINERID=.c"), false},
+		{"all that an id may have", shorttest.Environ("DEL", "CNI_CONTAINERID=aZ09_.-"), true},
+		{"long id", shorttest.Environ("DEL", "CNI_CONTAINERID="+strings.Repeat("a", 64)), true},
+		{"path as interface", shorttest.Environ("DEL", "CNI_IFNAME=a/b"), false},
+		{"interface with a space", shorttest.Environ("DEL", "CNI_IFNAME=a b"), false},
+		{"interface not in ASCII", shorttest.Environ("DEL", "CNI_IFNAME=é"), false},
+		{"folder as interface", shorttest.Environ("DEL", "CNI_IFNAME=.."), false},
+		{"longest interface", shorttest.Environ("DEL", "CNI_IFNAME=123456789012345"), true},
+		{"longer interface", shorttest.Environ("DEL", "CNI_IFNAME=1234567890123456"), false},
+		{"check", shorttest.Environ("CHECK"), false},
+		{"status", shorttest.Environ("STATUS"), false},
+		{"gc", shorttest.Environ("GC"), false},
+		{"version", shorttest.Environ("VERSION"), false},
+		{"small letters", shorttest.Environ("add"), false},
 		{"nothing", nil, false},
 	} {
 		if _, plain := short.Of(c.environ); plain != c.plain {
@@ -120,7 +104,7 @@ func TestVersions(t *testing.T) {
 // The question is what wire.Client would have asked.
 func TestQuestion(t *testing.T) {
 	for _, environ := range [][]string{
-		environ("ADD"), environ("ADD", "NOTHING", "A=", "=B", "C=d=e\n\"\\\x01<&>\u2028é😀", "D"), append(environ("DEL"), "alone"), {}, {"alone"},
+		shorttest.Environ("ADD"), shorttest.Environ("ADD", "NOTHING", "A=", "=B", "C=d=e\n\"\\\x01<&>\u2028é😀", "D"), append(shorttest.Environ("DEL"), "alone"), {}, {"alone"},
 	} {
 		c, _ := short.Of(environ)
 		text, ok := c.Question([]byte(plainConfig))
@@ -143,7 +127,7 @@ func TestQuestion(t *testing.T) {
 			t.Errorf("got %s %s %s", req.Method, req.URL, req.Proto)
 		}
 	}
-	c, _ := short.Of(environ("ADD", "A=\xff"))
+	c, _ := short.Of(shorttest.Environ("ADD", "A=\xff"))
 	if text, ok := c.Question(nil); ok {
 		t.Errorf("what is not UTF-8 became %s", text)
 	}
