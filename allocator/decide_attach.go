@@ -67,7 +67,7 @@ func (c Attach) decide(d *decision) error {
 			d.grant(held[i].Addr)
 			continue
 		}
-		picks := choose(d.view, subnets, 1, d.env)
+		picks := choose(d.view, subnets, 1, d.env, c.PodUID)
 		if len(picks) == 0 {
 			return exhausted(d, Pod{Owner: c.Owner}, config.Subnets[subnets[0]].NodeNetworks)
 		}

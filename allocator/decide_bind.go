@@ -1,6 +1,7 @@
 package allocator
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,7 +11,7 @@ import (
 )
 
 func (c Bind) decide(d *decision) error {
-	if err := c.Pod.check(); err != nil {
+	if err := errors.Join(mayGive(d.view), c.Pod.check()); err != nil {
 		return err
 	}
 	held := heldBy(d.view, c.Pod)
@@ -62,6 +63,11 @@ func (c Bind) use(d *decision, a *projections.Address) error {
 	if !d.view.Config().Serves(a.Addr, c.NodeNetwork) {
 		return &NetworkError{Pod: c.Pod.Owner, Address: a.Addr, Node: c.Node, Network: c.NodeNetwork}
 	}
+	if a.PodUID != c.Pod.UID || a.Node != c.Node {
+		if err := d.unseen(a.Addr, c.Pod.UID, true); err != nil {
+			return err
+		}
+	}
 	if a.PodUID != c.Pod.UID || a.Node != c.Node || a.Policy != c.Pod.Policy {
 		d.emit(&eventlog.AddressBound{Address: a.Addr, Owner: c.Pod.Owner, PodUID: c.Pod.UID, Node: c.Node, Policy: c.Pod.Policy, After: a.Seq})
 	}
@@ -70,7 +76,7 @@ func (c Bind) use(d *decision, a *projections.Address) error {
 }
 
 func (c Claim) decide(d *decision) error {
-	if err := c.Pod.check(); err != nil {
+	if err := errors.Join(mayGive(d.view), c.Pod.check()); err != nil {
 		return err
 	}
 	held := heldBy(d.view, c.Pod)
@@ -145,20 +151,44 @@ func (d *decision) take(pod Pod, node string, networks []netip.Prefix) error {
 	}
 	if q.reserved > 0 {
 		for a := range d.view.Reserved(pod.Owner.Share()) {
-			if !a.Labelled && servesAny(d.view.Config(), a.Addr, networks) {
+			if _, seen := d.env.stranger(a.Addr, pod.UID, true); !seen && !a.Labelled && servesAny(d.view.Config(), a.Addr, networks) {
 				d.takeReserved(a, pod, node)
 				return nil
 			}
 		}
 	}
-	if !q.mayGrow() {
+	drained := drainedOf(d.view, pod, q)
+	if !q.mayGrow() && len(drained) == 0 {
 		return exhausted(d, pod, networks)
 	}
-	picks := choose(d.view, servingAny(d.view, networks), 1, d.env)
+	picks := choose(d.view, servingAny(d.view, networks), 1, d.env, pod.UID)
 	if len(picks) == 0 {
 		return exhausted(d, pod, networks)
 	}
+	for _, a := range drained {
+		d.release(a, ReasonDrained)
+	}
 	d.allocate(picks[0], pod, node)
+	return nil
+}
+
+// drainedOf are the draining addresses that a pod gives back for the one it gets: those kept for its name; else one that is kept
+// for its share, where the share may hold no more. They stay kept until then, as the subnets may come back.
+func drainedOf(view *projections.View, pod Pod, q quota) []*projections.Address {
+	var drained []*projections.Address
+	for a := range view.Held(pod.Owner) {
+		if a.Draining && !inUse(a) {
+			drained = append(drained, a)
+		}
+	}
+	if len(drained) > 0 || q.mayGrow() {
+		return drained
+	}
+	for a := range view.Reserved(pod.Owner.Share()) {
+		if a.Draining && !a.Labelled {
+			return []*projections.Address{a}
+		}
+	}
 	return nil
 }
 
@@ -184,6 +214,12 @@ func (d *decision) takeReserved(a *projections.Address, pod Pod, node string) {
 	d.grant(a.Addr)
 }
 
+// mayGrow reports whether it is for want of addresses, and not by a limit, that a pod gets none.
+func (d *decision) mayGrow(pod Pod) bool {
+	q := quotaOf(d.view, pod)
+	return q.mayGrow() || len(drainedOf(d.view, pod, q)) > 0
+}
+
 func exhausted(d *decision, pod Pod, networks []netip.Prefix) error {
 	e := &ExhaustedError{Pod: pod.Owner, Networks: networks, Ranges: len(pod.Ranges) > 0}
 	for _, subnet := range servingAny(d.view, networks) {
@@ -191,6 +227,10 @@ func exhausted(d *decision, pod Pod, networks []netip.Prefix) error {
 		e.Total += usage.Total
 		e.Held += usage.Held
 		e.Cooling += usage.Cooling
+		// Any other free address would have been chosen.
+		if free := usage.Free; d.env.Sightings != nil && !e.Ranges && d.mayGrow(pod) {
+			e.Shown += free
+		}
 	}
 	return e
 }

@@ -25,6 +25,7 @@ const (
 	ReasonLabelled      = "reservedByLabel"
 	ReasonClaimEnded    = "claimedAndNotBound"
 	ReasonFoundRunning  = "foundRunning"
+	ReasonDrained       = "drained" // its subnet is gone, and its owner has got another
 )
 
 // ending is what becomes of an address when its pod ends.

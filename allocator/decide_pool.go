@@ -1,6 +1,7 @@
 package allocator
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -23,6 +24,9 @@ func (c SizePool) decide(d *decision) error {
 	}
 	if old := d.view.Pool(c.Pool); old == nil || old.Size != c.Size || old.PreAllocate != c.PreAllocate {
 		d.emit(&eventlog.PoolSized{Pool: c.Pool, Size: c.Size, PreAllocate: c.PreAllocate})
+	}
+	if err := mayGive(d.view); err != nil {
+		return err
 	}
 	owner := ipam.Owner{Pool: c.Pool}
 	share := d.view.Share(owner)
@@ -55,7 +59,8 @@ func (d *decision) giveUp(pool ipam.Owner, n int, reason string) int {
 	return released
 }
 
-// reserveFree reserves up to n free addresses of any subnet for a pool, and returns how many.
+// reserveFree reserves up to n free addresses of any subnet for a pool, and returns how many. Of each subnet the share is left that
+// Rules.PoolShare does not give to pools.
 func (d *decision) reserveFree(pool ipam.Owner, n int) int {
 	room := d.env.MaxEvents - len(d.events)
 	if n <= 0 {
@@ -65,16 +70,43 @@ func (d *decision) reserveFree(pool ipam.Owner, n int) int {
 		d.result.More = true
 		return 0
 	}
-	subnets := make([]int, len(d.view.Config().Subnets))
-	for i := range subnets {
-		subnets[i] = i
+	want := min(n, room)
+	var picks []pick
+	for i := range d.view.Config().Subnets {
+		if may := d.mayReserve(i); may > 0 {
+			picks = append(picks, choose(d.view, []int{i}, min(want, may), d.env, "")...)
+		}
 	}
-	picks := choose(d.view, subnets, min(n, room), d.env)
+	slices.SortStableFunc(picks, inOrder)
+	picks = picks[:min(want, len(picks))]
 	for _, p := range picks {
 		d.reserve(p, pool, ReasonPreAllocated, false)
 	}
 	d.result.More = n > room && len(picks) == room
 	return len(picks)
+}
+
+// inOrder is the order of choose: those that nobody has held, lowest first, and then the longest unused.
+func inOrder(a, b pick) int {
+	if a.after == 0 && b.after == 0 {
+		return a.addr.Compare(b.addr)
+	}
+	return cmp.Compare(a.after, b.after)
+}
+
+// mayReserve is how many addresses of a subnet pools may reserve now.
+func (d *decision) mayReserve(subnet int) int {
+	share := uint64(d.env.Rules.PoolShare)
+	if share == 0 {
+		share = 100
+	}
+	unheld := d.view.Unheld(subnet)
+	total := d.view.Config().Subnets[subnet].Len()
+	left := total - total/100*share - total%100*share/100
+	if unheld <= left {
+		return 0
+	}
+	return int(min(unheld-left, MaxPoolSize))
 }
 
 func (c DeletePool) decide(d *decision) error {
@@ -98,6 +130,9 @@ func (c Reserve) decide(d *decision) error {
 	if c.Owner.IsZero() {
 		return fmt.Errorf("%w: reserve %s: no owner; name a pool, an app or a pod", ErrUnsupported, c.Address)
 	}
+	if err := mayGive(d.view); err != nil {
+		return err
+	}
 	if a := d.view.Address(c.Address); a != nil {
 		switch {
 		case a.Owner != c.Owner:
@@ -111,6 +146,9 @@ func (c Reserve) decide(d *decision) error {
 		}
 		d.grant(c.Address)
 		return nil
+	}
+	if err := d.unseen(c.Address, "", false); err != nil {
+		return err
 	}
 	d.reserve(d.free(c.Address, subnet), c.Owner, c.Reason, c.Labelled)
 	d.grant(c.Address)

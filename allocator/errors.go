@@ -28,6 +28,7 @@ type ExhaustedError struct {
 	Total    uint64         // addresses configured there
 	Held     uint64
 	Cooling  uint64 // free, but within the reuse delay, which is strict
+	Shown    uint64 // free, but shown by running pods that the log does not know to have them
 	Ranges   bool   // the pod asks for ranges, and they have no address left
 }
 
@@ -39,6 +40,9 @@ func (e *ExhaustedError) Error() string {
 	text := fmt.Sprintf("%s for %s in %s: %d configured, %d held", what, e.Pod.Describe(), networksText(e.Networks), e.Total, e.Held)
 	if e.Cooling > 0 {
 		text += fmt.Sprintf(", %d within the reuse delay", e.Cooling)
+	}
+	if e.Shown > 0 {
+		text += fmt.Sprintf(", %d free but shown by running pods that the log does not know to have them; see galaxyctl check", e.Shown)
 	}
 	return text
 }

@@ -2,6 +2,7 @@ package allocator
 
 import (
 	"cmp"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -20,7 +21,7 @@ type Answer struct {
 // Filter answers for a pod and the node networks of the nodes that the scheduler offers (contract section 4.4). It only
 // reads. Its error is for the pod: a *LimitError, or an ErrUnsupported.
 func Filter(view *projections.View, pod Pod, candidates []netip.Prefix, env Env) (Answer, error) {
-	if err := pod.check(); err != nil {
+	if err := errors.Join(mayGive(view), pod.check()); err != nil {
 		return Answer{}, err
 	}
 	held := heldBy(view, pod)
@@ -28,6 +29,11 @@ func Filter(view *projections.View, pod Pod, candidates []netip.Prefix, env Env)
 		return Answer{Claim: true}, nil
 	}
 	if len(pod.Ranges) == 0 && len(held) > 0 {
+		if a := primary(held); a.PodUID != pod.UID {
+			if s, seen := env.stranger(a.Addr, pod.UID, true); seen {
+				return Answer{}, &SightingError{Address: a.Addr, By: s}
+			}
+		}
 		return Answer{Networks: keep(candidates, func(n netip.Prefix) bool { return view.Config().Serves(primary(held).Addr, n) })}, nil
 	}
 	q := quotaOf(view, pod)
@@ -47,7 +53,7 @@ func Filter(view *projections.View, pod Pod, candidates []netip.Prefix, env Env)
 	}
 	return Answer{Networks: keep(candidates, func(n netip.Prefix) bool {
 		for _, subnet := range view.Config().Serving(n) {
-			if hasFree(view, subnet, env) {
+			if hasFree(view, subnet, env, pod.UID) {
 				return true
 			}
 		}
@@ -74,10 +80,13 @@ func keep(networks []netip.Prefix, wanted func(netip.Prefix) bool) []netip.Prefi
 }
 
 // heldBy are the addresses that a pod holds already, in the order it got them: those within its requested ranges, or all
-// when it requests none.
+// when it requests none. One that drains and is only kept for its name is of no use to it: no subnet says how it would be used.
 func heldBy(view *projections.View, pod Pod) []*projections.Address {
 	var held []*projections.Address
 	for a := range view.Held(pod.Owner) {
+		if a.Draining && !inUse(a) {
+			continue
+		}
 		if len(pod.Ranges) == 0 || requested(pod, a.Addr) {
 			held = append(held, a)
 		}
@@ -114,5 +123,5 @@ func assignIn(view *projections.View, pod Pod, held []*projections.Address, netw
 			return nil, false
 		}
 	}
-	return assign(view, pod.Ranges, held, view.Config().Serving(network), env)
+	return assign(view, pod, held, view.Config().Serving(network), env)
 }

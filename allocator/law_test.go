@@ -20,13 +20,20 @@ func TestLaws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld()
 		w.rules.StrictReuse = rapid.Bool().Draw(t, "strict")
+		w.rules.PoolShare = rapid.SampledFrom([]int{0, 0, 50}).Draw(t, "share")
+		running := beginning(t, w)
 		var snapshot bytes.Buffer
 		var snapshotAt uint64
 		for i := range rapid.IntRange(1, 40).Draw(t, "commands") {
-			cmd := drawCommand(t, w)
+			if rapid.IntRange(0, 9).Draw(t, "stranger") == 0 {
+				running.arrive(t, i)
+			}
+			cmd := running.possible(drawCommand(t, w))
 			w.batched = rapid.Bool().Draw(t, "batched")
 			before := len(w.records)
-			_, _, err := w.do(cmd)
+			running.before(cmd)
+			_, result, err := w.do(cmd)
+			running.after(t, cmd, result, err)
 			if !w.batched || i%4 == 3 { // a walk over all addresses writes what is pending, so not always
 				checkState(t, w, w.view())
 			}
@@ -76,7 +83,7 @@ var (
 )
 
 func drawCommand(t *rapid.T, w *world) Command {
-	kind := rapid.IntRange(0, 15).Draw(t, "command")
+	kind := rapid.IntRange(0, 17).Draw(t, "command")
 	if w.view().Config().Seq == 0 {
 		kind = 0
 	}
@@ -120,6 +127,15 @@ func drawCommand(t *rapid.T, w *world) Command {
 			owner = a.Owner
 		}
 		return Release{Address: addr, Owner: owner, Labelled: rapid.Bool().Draw(t, "labelled")}
+	case 16:
+		p := drawPod(t)
+		c := Import{Address: drawAddress(t), Owner: p.Owner, Policy: p.Policy}
+		if c.Owner.App != "" && rapid.Bool().Draw(t, "kept") {
+			c.Owner = c.Owner.Share()
+		}
+		return c
+	case 17:
+		return MarkAdopted{}
 	default:
 		p := drawPod(t)
 		return Bind{Pod: p, Node: rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "node"), NodeNetwork: rapid.SampledFrom(lawNetworks).Draw(t, "network")}
@@ -130,13 +146,13 @@ func drawPod(t *rapid.T) Pod {
 	kind := rapid.SampledFrom([]string{ipam.KindDeployment, ipam.KindStatefulSet, "foo", ""}).Draw(t, "kind")
 	p := Pod{
 		Owner: ipam.Owner{Kind: kind, Namespace: "ns", Pod: fmt.Sprintf("pod-%d", rapid.IntRange(0, 2).Draw(t, "pod"))},
-		UID:   rapid.SampledFrom([]string{"u1", "u2"}).Draw(t, "uid"),
 		Workload: Workload{
 			Exists: rapid.Bool().Draw(t, "exists"), Scales: true, Replicas: rapid.IntRange(0, 5).Draw(t, "replicas"),
 			Surge: rapid.SampledFrom([]int{0, 0, 1}).Draw(t, "surge"), Unknown: rapid.IntRange(0, 4).Draw(t, "unknown") == 0,
 		},
 		Policy: ipam.Policy(rapid.IntRange(0, 2).Draw(t, "policy")),
 	}
+	p.UID = p.Owner.Pod + rapid.SampledFrom([]string{"-u1", "-u2"}).Draw(t, "uid")
 	if kind != "" {
 		p.Owner.App = rapid.SampledFrom([]string{"a", "b"}).Draw(t, "app")
 	}

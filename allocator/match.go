@@ -27,10 +27,11 @@ func (s slot) addr() netip.Addr {
 
 // assign finds an address for each element of a request: one that the pod holds, or a free one of the subnets. ok is false
 // when there is no way to serve all of them.
-func assign(view *projections.View, request ipam.RangeRequest, held []*projections.Address, subnets []int, env Env) (slots []slot, ok bool) {
+func assign(view *projections.View, pod Pod, held []*projections.Address, subnets []int, env Env) (slots []slot, ok bool) {
+	request := pod.Ranges
 	m := matching{options: make([][]slot, len(request)), chosen: make([]int, len(request)), taker: map[netip.Addr]int{}}
 	for i, ranges := range request {
-		m.options[i] = optionsOf(view, ranges, held, subnets, len(request), env)
+		m.options[i] = optionsOf(view, pod, ranges, held, subnets, env)
 		m.chosen[i] = -1
 	}
 	for i := range request {
@@ -47,17 +48,20 @@ func assign(view *projections.View, request ipam.RangeRequest, held []*projectio
 // optionsOf lists what an element may get, best first: what the pod holds, then free addresses in the order of the ranges,
 // then those within the reuse delay. An element with as many options as there are elements can always be served after
 // the others, so more are not looked for.
-func optionsOf(view *projections.View, ranges []ipam.Range, held []*projections.Address, subnets []int, enough int, env Env) []slot {
+func optionsOf(view *projections.View, pod Pod, ranges []ipam.Range, held []*projections.Address, subnets []int, env Env) []slot {
 	var options, cooling []slot
 	for _, a := range held {
 		if slices.ContainsFunc(ranges, func(r ipam.Range) bool { return r.Contains(a.Addr) }) {
 			options = append(options, slot{held: a})
 		}
 	}
-	wanted := len(options) + enough
+	wanted := len(options) + len(pod.Ranges)
 	for _, r := range ranges {
 		for _, subnet := range subnets {
 			for addr := range view.FreeIn(subnet, r) {
+				if _, seen := env.stranger(addr, pod.UID, false); seen {
+					continue
+				}
 				s := slot{pick: pick{addr: addr, subnet: subnet}}
 				released := view.Released(addr)
 				if released != nil {

@@ -28,6 +28,8 @@ type Config struct {
 	Observer Observer
 	// Checkpoint is handed durable views at sequence numbers that are the same on all replicas. It must return at once. May be nil.
 	Checkpoint func(*projections.View)
+	// Sightings are the pods that show addresses, as the cluster says now. May be nil.
+	Sightings func() Sightings
 }
 
 // queueLength is how many callers may wait; more have to wait to be let in.
@@ -76,7 +78,11 @@ func (r *Replica) Rules() Rules { return r.config.Rules }
 
 // Env is what a decision made now takes from outside the view.
 func (r *Replica) Env() Env {
-	return Env{Now: r.config.Now(), Rules: r.config.Rules, MaxEvents: r.config.Log.Limits().Events}
+	env := Env{Now: r.config.Now(), Rules: r.config.Rules, MaxEvents: r.config.Log.Limits().Events}
+	if r.config.Sightings != nil {
+		env.Sightings = r.config.Sightings()
+	}
+	return env
 }
 
 // Leading reports whether this replica decides.

@@ -23,19 +23,25 @@ type Workload struct {
 	Scales   bool // it has a number of replicas
 	Replicas int
 	Start    int // number of the first pod, where the workload numbers them (StatefulSet spec.ordinals.start)
-	// Surge is how many pods more than Replicas a Deployment may have now, while it rolls out; 0 at all other times.
+	// Surge is how many addresses more than Replicas the set of a Deployment may have: what a rollout needs that may take no old
+	// pod away before a new one runs (maxUnavailable 0). Otherwise 0: new pods wait for the addresses of old ones, and the
+	// set stays what it is.
 	Surge int
 	// Unknown says that the cluster could not be asked, so that nothing may be concluded from the other fields.
 	Unknown bool
 }
 
-// most is how many pods a workload that keeps a set of addresses may have now.
+// most is how many addresses a workload that keeps a set of them may hold: Replicas + Surge, during a rollout and after it. What a
+// rollout has swapped out stays as the spare of the next one, so that the set does not change.
 func (w Workload) most() int { return w.Replicas + w.Surge }
 
 // Rules are the operator's choices.
 type Rules struct {
 	ReuseDelay  time.Duration // how long a released address rests; whole seconds, at most projections.MaxReuseDelay
 	StrictReuse bool          // rather refuse than give out an address within the delay
+	// PoolShare is the share of a subnet's addresses, in percent, up to which pools may reserve in advance: of those that are held,
+	// whoever holds them. 0 is 100.
+	PoolShare int
 }
 
 // DefaultReuseDelay lets stale neighbour entries and connections die before an address is used again.
@@ -46,6 +52,8 @@ type Env struct {
 	Now       time.Time
 	Rules     Rules
 	MaxEvents int // how many events one decision may have; the rest is left for a repetition, see Result.More
+	// Sightings are the pods that show addresses. Nil: nothing is known of a cluster.
+	Sightings Sightings
 }
 
 // Command is what a caller wants: one of the command types of this package.

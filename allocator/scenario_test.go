@@ -28,6 +28,8 @@ import (
 //	bind … node=a    end …    changed app=web    pool name= size= [preallocate]    unpool name=
 //	expire pod= …    adopt pod= … node= ip=    assigned ip= node=    unassigned ip= node=
 //	reserve ip= … [labelled]    release ip= … [labelled]    wait 31s    state    usage
+//	seen ip= uid= [annotation]     a pod shows an address: in its status, or in its annotation alone;   unseen ip=
+//	former objects=n    import ip= … [uid= node= labelled]    resolved as=imported|discarded    adopted
 //
 // On the streams of the overlay:
 //
@@ -50,6 +52,7 @@ type world struct {
 	rules     Rules
 	nodes     map[string]netip.Addr
 	workloads map[ipam.Owner]Workload
+	seen      sightings
 	records   []eventlog.Record
 
 	open    *projections.Txn // the batch that commands are decided in; nil: each has its own
@@ -63,10 +66,16 @@ func newWorld() *world {
 		rules:     Rules{ReuseDelay: DefaultReuseDelay},
 		nodes:     map[string]netip.Addr{},
 		workloads: map[ipam.Owner]Workload{},
+		seen:      sightings{},
 	}
 }
 
-func (w *world) env() Env { return Env{Now: w.now, Rules: w.rules, MaxEvents: 8} }
+// sightings are a cluster's pods by the addresses that they show.
+type sightings map[netip.Addr][]Sighting
+
+func (s sightings) Seen(addr netip.Addr) []Sighting { return s[addr] }
+
+func (w *world) env() Env { return Env{Now: w.now, Rules: w.rules, MaxEvents: 8, Sightings: w.seen} }
 
 // do decides a command as a leader does, repetitions included, and returns the events as text.
 func (w *world) do(cmd Command) (string, Result, error) {
@@ -148,6 +157,12 @@ func eventText(e eventlog.Event) string {
 		return fmt.Sprintf("%s %s %d", head, d.Pool, d.Size)
 	case *eventlog.PoolDeleted:
 		return fmt.Sprintf("%s %s", head, d.Pool)
+	case *eventlog.FormerObjectsFound:
+		return fmt.Sprintf("%s %d of %s", head, d.Objects, d.Source)
+	case *eventlog.FormerObjectsResolved:
+		return fmt.Sprintf("%s %s of %s, %d left", head, d.Outcome, d.Source, d.Left)
+	case *eventlog.RunningPodsAdopted:
+		return fmt.Sprintf("%s in %s", head, d.Generation)
 	default:
 		return head + nodeEventText(e.Data)
 	}
@@ -214,8 +229,27 @@ func (w *world) play(t *testing.T, d *datadriven.TestData) string {
 		return w.answer(Reserve{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), Reason: ReasonAdministrator, Labelled: labelled})
 	case "release":
 		return w.answer(Release{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), Reason: ReasonAdministrator, Labelled: labelled})
+	case "seen":
+		_, annotation := args["annotation"]
+		addr := netip.MustParseAddr(args["ip"])
+		w.seen[addr] = append(w.seen[addr], Sighting{Pod: "ns1/" + args["uid"], UID: args["uid"], ByKubelet: !annotation})
+		return ""
+	case "unseen":
+		delete(w.seen, netip.MustParseAddr(args["ip"]))
+		return ""
+	case "former":
+		n, _ := strconv.Atoi(args["objects"])
+		return w.answer(FindFormer{Source: "galaxy", Objects: n})
+	case "import":
+		policy := map[string]ipam.Policy{"": ipam.ReleaseOnDelete, "immutable": ipam.Immutable, "never": ipam.Never}[args["policy"]]
+		return w.answer(Import{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), PodUID: args["uid"], Node: args["node"], Policy: policy, Labelled: labelled})
+	case "resolved":
+		return w.answer(ResolveFormer{Source: "galaxy", Outcome: eventlog.FormerOutcome(args["as"]), Objects: w.view().Origin().Objects})
+	case "adopted":
+		return w.answer(MarkAdopted{})
 	case "rules":
 		_, w.rules.StrictReuse = args["strict"]
+		w.rules.PoolShare, _ = strconv.Atoi(args["share"])
 		return ""
 	case "wait":
 		delay, err := time.ParseDuration(d.CmdArgs[0].Key)

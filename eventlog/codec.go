@@ -127,6 +127,10 @@ var decoders = map[Type]func([]byte) (Event, error){
 	TypePoolSized:         decode[PoolSized],
 	TypePoolDeleted:       decode[PoolDeleted],
 
+	TypeRunningPodsAdopted:    decode[RunningPodsAdopted],
+	TypeFormerObjectsFound:    decode[FormerObjectsFound],
+	TypeFormerObjectsResolved: decode[FormerObjectsResolved],
+
 	TypeOverlayConfigured:  decode[OverlayConfigured],
 	TypeNodeJoined:         decode[NodeJoined],
 	TypeNodeAddressChanged: decode[NodeAddressChanged],

@@ -52,6 +52,9 @@ func everyType() []eventlog.Data {
 		&eventlog.AddressUnassigned{Address: addr, Node: "n1", After: 15},
 		&eventlog.AddressAssigned{Address: addr6, Node: "n2"},
 		&eventlog.AddressUnassigned{Address: addr6, Node: "n2"},
+		&eventlog.FormerObjectsFound{Source: "galaxy", Objects: 36},
+		&eventlog.FormerObjectsResolved{Source: "galaxy", Outcome: eventlog.FormerImported, Objects: 36, Left: 2},
+		&eventlog.RunningPodsAdopted{Generation: "a8367e0cd822d613e19b4bf41e3d2761", Pods: 12},
 	}
 }
 

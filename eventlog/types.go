@@ -116,6 +116,10 @@ const (
 	TypeAddressUnassigned Type = "AddressUnassigned"
 	TypePoolSized         Type = "PoolSized"
 	TypePoolDeleted       Type = "PoolDeleted"
+
+	TypeRunningPodsAdopted    Type = "RunningPodsAdopted"
+	TypeFormerObjectsFound    Type = "FormerObjectsFound"
+	TypeFormerObjectsResolved Type = "FormerObjectsResolved"
 )
 
 // Type is the event's name on disk.

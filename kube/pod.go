@@ -3,9 +3,12 @@ package kube
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"galaxy/ipam"
 	"galaxy/kube/stream"
 )
 
@@ -21,9 +24,10 @@ type Pod struct {
 	TemplateHash string   // label pod-template-hash
 	Node         string   // "" until it is bound
 	Phase        string
-	IP           string // the first of its status; "" until it runs
-	Deleting     bool   // it has a deletion timestamp
-	Wants        bool   // a regular container requests an address
+	IPs          []netip.Addr // of its status, which only a kubelet writes; nil until it runs
+	HostNetwork  bool         // its addresses are those of its node
+	Deleting     bool         // it has a deletion timestamp
+	Wants        bool         // a regular container requests an address
 }
 
 // OwnerRef names the object that owns a pod.
@@ -77,7 +81,16 @@ func ReadPod(dec *jsontext.Decoder) (*Pod, error) {
 				case "phase":
 					return stream.Text(dec, &pod.Phase)
 				case "podIP":
-					return stream.Text(dec, &pod.IP)
+					return pod.readIP(dec)
+				case "podIPs":
+					return stream.Array(dec, func() error {
+						return stream.Object(dec, func(name []byte) error {
+							if string(name) == "ip" {
+								return pod.readIP(dec)
+							}
+							return stream.Skip(dec)
+						})
+					})
 				}
 				return stream.Skip(dec)
 			})
@@ -94,6 +107,20 @@ func ReadPod(dec *jsontext.Decoder) (*Pod, error) {
 		pod.Namespace = "default"
 	}
 	return pod, nil
+}
+
+func (p *Pod) readIP(dec *jsontext.Decoder) error {
+	var text string
+	err := stream.Text(dec, &text)
+	p.AddIP(text)
+	return err
+}
+
+// AddIP notes an address of the pod's status; text that is no address is passed over.
+func (p *Pod) AddIP(text string) {
+	if addr, err := ipam.ParseAddr(text); err == nil && !slices.Contains(p.IPs, addr) {
+		p.IPs = append(p.IPs, addr)
+	}
 }
 
 func (p *Pod) readMetadata(dec *jsontext.Decoder) error {
@@ -167,6 +194,8 @@ func (p *Pod) readSpec(dec *jsontext.Decoder) error {
 		switch string(name) {
 		case "nodeName":
 			return stream.Text(dec, &p.Node)
+		case "hostNetwork":
+			return stream.Bool(dec, &p.HostNetwork)
 		case "containers":
 			return stream.Array(dec, func() error { return p.readContainer(dec) })
 		}

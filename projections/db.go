@@ -15,6 +15,7 @@ type DB struct {
 	mem      *memdb.MemDB
 	config   *Config
 	overlay  *Overlay
+	origin   *Origin
 	position Position
 }
 
@@ -36,6 +37,7 @@ func New(generation string) *DB {
 		mem:      mem.Snapshot(),
 		config:   newConfig("", 0, time.Time{}, nil),
 		overlay:  newOverlay("", 0, time.Time{}, nil),
+		origin:   new(Origin),
 		position: Position{Head: eventlog.Head{Generation: generation}},
 	}
 }
@@ -46,6 +48,7 @@ type View struct {
 	base     *memdb.Txn // what is read by exact key; inside a Txn it is the state before it
 	config   *Config
 	overlay  *Overlay
+	origin   *Origin
 	position Position
 	pending  *pending // only inside a Txn
 }
@@ -60,12 +63,12 @@ type Position struct {
 // View is the newest committed state.
 func (db *DB) View() *View {
 	txn := db.mem.Txn(false)
-	return &View{txn: txn, base: txn, config: db.config, overlay: db.overlay, position: db.position}
+	return &View{txn: txn, base: txn, config: db.config, overlay: db.overlay, origin: db.origin, position: db.position}
 }
 
 // Clone is an independent DB at the newest committed state of this one, made in constant time.
 func (db *DB) Clone() *DB {
-	return &DB{mem: db.mem.Snapshot(), config: db.config, overlay: db.overlay, position: db.position}
+	return &DB{mem: db.mem.Snapshot(), config: db.config, overlay: db.overlay, origin: db.origin, position: db.position}
 }
 
 // Position is how far the view has folded the log.
@@ -98,7 +101,7 @@ func (db *DB) Write() *Txn {
 func (t *Txn) Commit() {
 	t.write()
 	t.txn.Commit()
-	t.db.config, t.db.overlay, t.db.position = t.config, t.overlay, t.position
+	t.db.config, t.db.overlay, t.db.origin, t.db.position = t.config, t.overlay, t.origin, t.position
 }
 
 // Abort drops the changes.

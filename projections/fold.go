@@ -77,6 +77,9 @@ func (t *Txn) fold(e eventlog.Event) error {
 		t.delete(tablePools, &Pool{Name: d.Pool})
 		return nil
 	default:
+		if known, err := t.foldOrigin(e); known {
+			return err
+		}
 		if known, err := t.foldNode(e); known {
 			return err
 		}

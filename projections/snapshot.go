@@ -22,7 +22,8 @@ import (
 //	1  2026-11  the first
 //	2  2026-11  held addresses say whether they are fresh, labelled, and assigned by a cloud provider
 //	3  2026-11  nodes, the overlay, and the interfaces of containers
-const snapshotVersion = 3
+//	4  2026-11  what has become of what was there before the log
+const snapshotVersion = 4
 
 // A snapshot is a line of JSON for each row that is not derived from others: the position and configuration, pools, held
 // addresses and released addresses, each table in key order. Equal states give equal bytes.
@@ -35,6 +36,7 @@ type snapshotLine struct {
 	Released *savedReleased `json:"released,omitzero"`
 	Overlay  *savedOverlay  `json:"overlay,omitzero"`
 	Node     *savedNode     `json:"node,omitzero"`
+	Origin   *savedOrigin   `json:"origin,omitzero"`
 }
 
 type savedPosition struct {
@@ -97,6 +99,15 @@ type savedNode struct {
 	Changed   int64          `json:"changed"`
 }
 
+type savedOrigin struct {
+	Adopted  string                 `json:"adopted,omitzero"`
+	Source   string                 `json:"source,omitzero"`
+	Objects  int                    `json:"objects,omitzero"`
+	Outcome  eventlog.FormerOutcome `json:"outcome,omitzero"`
+	Left     int                    `json:"left,omitzero"`
+	Resolved uint64                 `json:"resolved,omitzero"`
+}
+
 // Save writes the state as a snapshot.
 func (v *View) Save(w io.Writer) error { return v.save(w, v.position.Head.Generation) }
 
@@ -109,6 +120,10 @@ func (v *View) save(w io.Writer, generation string) error {
 		json.MarshalEncode(out, snapshotLine{Version: snapshotVersion, Position: &savedPosition{p.Head, p.Time, p.FirstForget}}),
 		json.MarshalEncode(out, snapshotLine{Config: &savedConfig{c.Source, c.Seq, c.Time, c.Subnets}}),
 	)
+	if o := *v.origin; o != (Origin{}) {
+		saved := savedOrigin(o)
+		err = errors.Join(err, json.MarshalEncode(out, snapshotLine{Origin: &saved}))
+	}
 	for pool := range v.Pools() {
 		err = errors.Join(err, json.MarshalEncode(out, snapshotLine{Pool: &savedPool{pool.Name, pool.Size, pool.PreAllocate, pool.Seq}}))
 	}
@@ -247,6 +262,9 @@ func (t *Txn) restore(line snapshotLine) error {
 	switch {
 	case line.Config != nil:
 		t.configure(newConfig(line.Config.Source, line.Config.Seq, line.Config.Time, line.Config.Subnets))
+	case line.Origin != nil:
+		o := Origin(*line.Origin)
+		t.origin = &o
 	case line.Pool != nil:
 		p := line.Pool
 		t.insert(tablePools, &Pool{Name: p.Name, Size: p.Size, PreAllocate: p.PreAllocate, Seq: p.Seq})

@@ -2,7 +2,6 @@ package reconciler
 
 import (
 	"net/netip"
-	"slices"
 
 	"galaxy/allocator"
 	"galaxy/ipam"
@@ -10,61 +9,43 @@ import (
 	"galaxy/projections"
 )
 
-// adopt finds running pods with addresses that the log does not know they have: the log was restored from before, or somebody
-// else has bound them (contract section 4.7). A pod whose own status names the address comes first: users cannot write that.
+// adopt finds running pods with addresses that the log does not know they have: the log is new or was restored from before, or
+// somebody else has bound them (contract section 4.7). Those that kubelets name come first: users cannot write that.
 func (p *Plan) adopt(in Input, gone map[netip.Addr]bool) {
-	var running []*kube.Pod
-	for pod := range in.New.Pods() {
-		if pod.Node != "" && !pod.Finished() && pod.Wants && pod.Args != "" {
-			running = append(running, pod)
-		}
-	}
-	slices.SortStableFunc(running, func(a, b *kube.Pod) int { return trust(b) - trust(a) })
 	taken := map[netip.Addr]bool{}
-	for _, pod := range running {
-		for _, addr := range addressesOf(pod) {
-			p.adoptOne(in, pod, addr, taken, gone)
+	for _, byKubelet := range []bool{true, false} {
+		for pod := range in.New.Pods() {
+			if !pod.Wants {
+				continue
+			}
+			for _, shown := range pod.Shows() {
+				if shown.ByKubelet == byKubelet {
+					p.adoptOne(in, pod, shown, taken, gone)
+				}
+			}
 		}
 	}
 }
 
-func trust(pod *kube.Pod) int {
-	if pod.IP != "" && slices.ContainsFunc(addressesOf(pod), func(a netip.Addr) bool { return a.String() == pod.IP }) {
-		return 1
-	}
-	return 0
-}
-
-// addressesOf are the addresses that a pod's annotation says it was given.
-func addressesOf(pod *kube.Pod) []netip.Addr {
-	args, err := ipam.ParsePodArgs(pod.Args)
-	if err != nil {
-		return nil
-	}
-	addrs := make([]netip.Addr, 0, len(args.IPInfos))
-	for _, info := range args.IPInfos {
-		if info.IP.IsValid() {
-			addrs = append(addrs, info.IP.Addr())
-		}
-	}
-	return addrs
-}
-
-func (p *Plan) adoptOne(in Input, pod *kube.Pod, addr netip.Addr, taken, gone map[netip.Addr]bool) {
+func (p *Plan) adoptOne(in Input, pod *kube.Pod, shown kube.Shown, taken, gone map[netip.Addr]bool) {
+	addr := shown.Addr
 	a := in.View.Address(addr)
 	if a != nil && a.PodUID == pod.UID && a.Node == pod.Node {
 		return // as it should be
+	}
+	if _, configured := in.View.Config().SubnetOf(addr); a == nil && !configured {
+		return // not ours to give, so not ours to know
+	}
+	if in.New.Ended(pod) {
+		return
 	}
 	asked, err := kube.Request(pod, allocator.Workload{})
 	if err != nil {
 		return
 	}
 	asked.Workload = in.New.Workload(asked.Owner)
-	if _, configured := in.View.Config().SubnetOf(addr); a == nil && !configured {
-		return // not ours to give, so not ours to know
-	}
-	if taken[addr] || a != nil && !mayTake(in, pod, asked, a) {
-		p.Conflicts = append(p.Conflicts, Conflict{Pod: pod, Address: addr, Holder: holder(a)})
+	if taken[addr] || !mayTake(in, pod, asked, shown, a) {
+		p.Conflicts = append(p.Conflicts, Conflict{Pod: pod, Address: addr, Holder: holder(a), Taken: taken[addr] || a != nil})
 		return
 	}
 	taken[addr] = true
@@ -103,11 +84,35 @@ func holder(a *projections.Address) ipam.Owner {
 	return a.Owner
 }
 
-// mayTake reports whether an address that is held can become the pod's: it is its own or its app's, or of a pod that seems to
-// have ended. One of another owner is taken only on the word of a kubelet.
-func mayTake(in Input, pod *kube.Pod, asked allocator.Pod, a *projections.Address) bool {
-	if a.Labelled || inUse(a) && a.PodUID != pod.UID && lives(in.New, a.Owner.Namespace, a.Owner.Pod, a.PodUID) {
+// mayTake reports whether an address can become the pod's on what shows it, a being the row of one that is held.
+//
+//	shown by              free            kept for its own    kept for another    in use by another that lives
+//	                                      name, app, pool
+//	a kubelet             yes             yes                 yes                 no
+//	its annotation alone  while trusting  while trusting      no                  no
+//
+// What the log says was given to this very pod is believed always.
+func mayTake(in Input, pod *kube.Pod, asked allocator.Pod, shown kube.Shown, a *projections.Address) bool {
+	believed := shown.ByKubelet || in.trusting()
+	switch {
+	case a == nil:
+		return believed
+	case a.Labelled:
 		return false
+	case a.PodUID == pod.UID && a.Owner == asked.Owner:
+		return true
+	case inUse(a) && lives(in.New, a.Owner.Namespace, a.Owner.Pod, a.PodUID):
+		return false
+	case a.Owner == asked.Owner, a.Owner == asked.Owner.Share():
+		return believed
+	default:
+		return shown.ByKubelet
 	}
-	return a.Owner == asked.Owner || a.Owner == asked.Owner.Share() || pod.IP == a.Addr.String()
+}
+
+// trusting reports whether the annotations of pods alone prove what they were given: until the running pods have been adopted
+// once in this life of the log, as after a switch or a restore nothing else tells. Later the log knows of every bind, and an
+// annotation that names more is its author's word. Objects from a file are all that there is.
+func (in Input) trusting() bool {
+	return !in.Live || in.View.Origin().Adopted != in.View.Position().Head.Generation
 }

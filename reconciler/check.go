@@ -18,7 +18,7 @@ type Difference struct {
 
 // Check compares the whole log with the cluster, and does nothing.
 func (r *Reconciler) Check() []Difference {
-	in := Input{New: r.Source.Set(), View: r.Replica.View(), Full: true}
+	in := Input{New: r.Source.Set(), View: r.Replica.View(), Live: r.Cluster != nil, Full: true}
 	in.Suspects = Decide(in, r.Rules).Suspects // who is found twice is judged: the proof of its end is asked for when it is mended
 	plan := Decide(in, r.Rules)
 	differences := make([]Difference, 0, len(plan.Steps)+len(plan.Conflicts))
@@ -27,12 +27,23 @@ func (r *Reconciler) Check() []Difference {
 		differences = append(differences, Difference{What: what, Mend: mend, step: step})
 	}
 	for _, c := range plan.Conflicts {
-		differences = append(differences, Difference{What: fmt.Sprintf("%s is used by pod %s (uid %s), and the log holds it for %s", c.Address, c.Pod, c.Pod.UID, c.Holder.Describe())})
+		differences = append(differences, Difference{What: c.describe()})
 	}
 	if plan.Fault != nil {
 		differences = append(differences, Difference{What: plan.Fault.Error()})
 	}
 	return differences
+}
+
+func (c Conflict) describe() string {
+	switch {
+	case !c.Taken:
+		return fmt.Sprintf("the annotation of pod %s (uid %s) names %s, and nothing else says that it was given to it", c.Pod, c.Pod.UID, c.Address)
+	case c.Holder.IsZero():
+		return fmt.Sprintf("%s is shown by pod %s (uid %s), and by another running pod", c.Address, c.Pod, c.Pod.UID)
+	default:
+		return fmt.Sprintf("%s is shown by pod %s (uid %s), and the log holds it for %s", c.Address, c.Pod, c.Pod.UID, c.Holder.Describe())
+	}
 }
 
 // KnowKinds waits until the workloads are known that addresses are kept for, or ctx ends. What is not known by then is taken

@@ -29,6 +29,7 @@ type Input struct {
 	Old  *objects.Set // what was reconciled last; nil at first
 	New  *objects.Set
 	View *projections.View
+	Live bool // the objects are those of an API server, where authors of pods write what they like
 
 	// Full asks to look at every held address, not only at what has changed between Old and New.
 	Full bool
@@ -44,6 +45,17 @@ type Step struct {
 	// Confirm is the pod whose end has to be proven by the cluster itself before the command is given: that it is not among the
 	// objects is no proof.
 	Confirm *Suspect
+}
+
+// configures is the step that puts subnets in force, nil for none, and the steps after it.
+func (p Plan) configures() (step *Step, rest []Step) {
+	if len(p.Steps) == 0 {
+		return nil, nil
+	}
+	if _, ok := p.Steps[0].Command.(allocator.Configure); !ok {
+		return nil, p.Steps
+	}
+	return &p.Steps[0], p.Steps[1:]
 }
 
 // Suspect is a pod that seems to have ended.
@@ -64,25 +76,28 @@ type Plan struct {
 	Conflicts  []Conflict // running pods with addresses that the log holds for others
 }
 
-// Conflict is a running pod that uses an address which is held for another.
+// Conflict is a running pod that shows an address which the log does not let it have.
 type Conflict struct {
 	Pod     *kube.Pod
 	Address netip.Addr
-	Holder  ipam.Owner
+	Holder  ipam.Owner // of an address that is held
+	Taken   bool       // it is another's; otherwise it is free, and only the pod's own annotation names it
 }
 
 // Decide plans what the cluster's objects ask for. Same input, same plan. The configuration comes first, so that the rest
-// is decided under it.
+// is decided under it; pools come after the running pods, of which the log may know nothing yet.
 func Decide(in Input, rules Rules) Plan {
 	var p Plan
 	p.configure(in, rules)
-	p.pools(in)
 	gone := p.pods(in)
 	if in.Full {
 		p.adopt(in, gone)
 		p.heldWithoutPod(in, gone)
 	}
-	p.workloads(in)
+	if !in.View.Origin().Awaits() { // else what a former system keeps for workloads and pools is not known yet
+		p.pools(in)
+		p.workloads(in)
+	}
 	return p
 }
 

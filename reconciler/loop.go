@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -83,8 +82,7 @@ type Reconciler struct {
 	configTo  string    // what was last shown on the ConfigMap
 	conflicts map[string]bool
 
-	mu      sync.Mutex
-	adopted chan struct{} // closed once a lead has looked at all running pods
+	gate *Gate
 }
 
 // New makes a Reconciler.
@@ -98,22 +96,11 @@ func New(config Config) *Reconciler {
 	if config.Fault == nil {
 		config.Fault = func(string) {}
 	}
-	return &Reconciler{Config: config, adopted: make(chan struct{}), conflicts: map[string]bool{}}
+	return &Reconciler{Config: config, gate: newGate(), conflicts: map[string]bool{}}
 }
 
-// WaitAdopted waits until this lead has compared all running pods with the log: before that, an address that looks free may
-// be in use, as after a restore. It must stand before everything that allocates.
-func (r *Reconciler) WaitAdopted(ctx context.Context) error {
-	r.mu.Lock()
-	adopted := r.adopted
-	r.mu.Unlock()
-	select {
-	case <-adopted:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("the leader has yet to compare the running pods with the log: %w", ctx.Err())
-	}
-}
+// Gate must stand before everything that gives out addresses.
+func (r *Reconciler) Gate() *Gate { return r.gate }
 
 // Run reconciles on every change of the objects and on every interval, until ctx ends.
 func (r *Reconciler) Run(ctx context.Context) error {
@@ -137,24 +124,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 // endLead closes the gate for the next lead.
 func (r *Reconciler) endLead() {
 	r.led = false
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	select {
-	case <-r.adopted:
-		r.adopted = make(chan struct{})
-	default:
-	}
-}
-
-// openGate lets decisions through.
-func (r *Reconciler) openGate() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	select {
-	case <-r.adopted:
-	default:
-		close(r.adopted)
-	}
+	r.gate.shut(gateBegins)
 }
 
 // wake does what is due.
@@ -179,25 +149,45 @@ func (r *Reconciler) wake(ctx context.Context, now time.Time, changed bool) {
 	}
 }
 
-// reconcile makes and carries out one plan.
+// reconcile makes and carries out one plan. New subnets come first, and then the whole look under them: what running pods use of
+// them looks free until it is adopted.
 func (r *Reconciler) reconcile(ctx context.Context, now time.Time, full bool) {
 	set := r.Source.Set()
 	if full {
 		r.knowKinds()
 	}
-	plan := Decide(Input{Old: r.old, New: set, View: r.Replica.View(), Full: full, Suspects: r.suspects}, r.Rules)
+	plan := r.plan(set, full)
+	refused := false
+	if configure, rest := plan.configures(); configure != nil {
+		r.gate.shut(gateSubnets)
+		refused, _, _ = r.carryOut(ctx, []Step{*configure})
+		plan.Steps = rest
+		if full = true; !refused {
+			plan = r.plan(set, full)
+		}
+	}
 	r.report(plan)
-	failed, behind := r.carryOut(ctx, plan.Steps)
+	failed, behind, unadopted := r.carryOut(ctx, plan.Steps)
 	if !behind {
 		r.old = set
 	}
 	if full {
 		r.suspects = plan.Suspects
-		if !behind {
-			r.openGate()
+		if unadopted == nil {
+			unadopted = r.markAdopted(ctx, plan)
 		}
+		r.openGate(unadopted)
 		failed = r.repair(ctx) != nil || failed
 	}
+	r.schedule(now, full, failed || refused || full && unadopted != nil)
+}
+
+func (r *Reconciler) plan(set *objects.Set, full bool) Plan {
+	return Decide(Input{Old: r.old, New: set, View: r.Replica.View(), Live: r.Cluster != nil, Full: full, Suspects: r.suspects}, r.Rules)
+}
+
+// schedule sets when the next full look is due.
+func (r *Reconciler) schedule(now time.Time, full, failed bool) {
 	switch {
 	case failed:
 		r.failures++
@@ -209,6 +199,44 @@ func (r *Reconciler) reconcile(ctx context.Context, now time.Time, full bool) {
 		r.next = now.Add(r.Interval)
 	}
 	r.failures = 0
+}
+
+// markAdopted records that this generation of the log knows of all running pods. Before subnets are in force nothing is known of
+// any.
+func (r *Reconciler) markAdopted(ctx context.Context, plan Plan) error {
+	view := r.Replica.View()
+	if r.Cluster == nil || view.Config().Seq == 0 || view.Origin().Adopted == view.Position().Head.Generation {
+		return nil
+	}
+	adopted := 0
+	for _, step := range plan.Steps {
+		if _, adopts := step.Command.(allocator.Adopt); adopts {
+			adopted++
+		}
+	}
+	return r.do(ctx, Step{Cause: "the running pods were compared with the log", Command: allocator.MarkAdopted{Pods: adopted}})
+}
+
+// openGate opens the gate if all running pods are adopted, whatever else has failed, and otherwise says why it stays closed.
+func (r *Reconciler) openGate(unadopted error) {
+	open, was := r.gate.State()
+	if unadopted == nil {
+		r.gate.open()
+		if !open {
+			r.Log.Info("addresses are given out: the running pods have been compared with the log")
+		}
+		return
+	}
+	reason := fmt.Sprintf("a running pod could not be recorded: %v", unadopted)
+	r.gate.shut(reason)
+	if reason == was {
+		return
+	}
+	r.Fault("gate")
+	r.Log.Error("no address is given out until this is mended", zap.Error(unadopted))
+	if r.Cluster != nil {
+		r.Cluster.ReportConfig(true, eventWithheld, "no address is given out: "+reason)
+	}
 }
 
 // knowKinds makes sure that the workloads are watched which addresses are kept for, even if none of their pods is there.
@@ -228,17 +256,21 @@ func (r *Reconciler) knowKinds() {
 // carryOut gives the commands one by one. One that fails does not stop the others, unless the replica leads no more. behind
 // says that the difference between the Sets has not been dealt with. A configuration that is refused, perhaps for long, is
 // not of that kind: it is compared with what is in force each time. Nor is an adoption: all running pods are looked at again.
-func (r *Reconciler) carryOut(ctx context.Context, steps []Step) (failed, behind bool) {
+// unadopted says why a running pod is not known to the log, but for a conflict: such an address is held, and so given to nobody.
+func (r *Reconciler) carryOut(ctx context.Context, steps []Step) (failed, behind bool, unadopted error) {
 	for _, step := range steps {
 		err := r.do(ctx, step)
 		r.showConfig(step, err)
 		switch {
 		case err == nil:
 		case ctx.Err() != nil || errors.Is(err, allocator.ErrNotLeader):
-			return true, true
+			return true, true, err
 		case errors.Is(err, allocator.ErrNoPool): // deleted by somebody else
 		default:
 			failed, behind = true, behind || isOfDifference(step.Command)
+			if _, adopts := step.Command.(allocator.Adopt); adopts && !allocator.Conflicts(err) {
+				unadopted = err
+			}
 			r.Fault("command")
 			if r.failures == 0 { // what is tried again and again is reported once
 				r.Log.Warn("a change of the cluster could not be followed", zap.String("cause", step.Cause),
@@ -246,7 +278,7 @@ func (r *Reconciler) carryOut(ctx context.Context, steps []Step) (failed, behind
 			}
 		}
 	}
-	return failed, behind
+	return failed, behind, unadopted
 }
 
 // isOfDifference reports whether a command comes from what has changed, so that the same difference has to be looked at again

@@ -19,23 +19,7 @@ func (in Input) knowsPods() bool {
 // lives reports whether a pod, known by name and uid, is there and has not ended.
 func lives(set *objects.Set, namespace, name, uid string) bool {
 	pod := set.Pod(namespace, name)
-	return pod != nil && pod.UID == uid && !ended(set, pod)
-}
-
-// ended reports whether a pod that is among the objects never runs again: it has finished; or it is being deleted, and its
-// node is gone for good, so that nobody will ever say that it has stopped. That a node does not answer is no proof.
-func ended(set *objects.Set, pod *kube.Pod) bool {
-	return pod.Finished() || pod.Deleting && nodeIsGone(set, pod.Node)
-}
-
-// nodeIsGone reports whether nothing runs on a node any more: its object was deleted, or somebody has put the taint
-// out-of-service on it.
-func nodeIsGone(set *objects.Set, name string) bool {
-	if name == "" || !set.KnowsNodes() {
-		return false
-	}
-	node := set.Node(name)
-	return node == nil || node.OutOfService
+	return pod != nil && pod.UID == uid && !set.Ended(pod)
 }
 
 // pods ends those that were there and are gone, have finished, or have been made anew under their name. It returns the
@@ -54,7 +38,7 @@ func (p *Plan) pods(in Input) map[netip.Addr]bool {
 	}
 	if in.Full || in.Old == nil || in.lostNodes() {
 		for pod := range in.New.Pods() {
-			if ended(in.New, pod) {
+			if in.New.Ended(pod) {
 				p.endPod(in, pod, gone)
 			}
 		}
@@ -65,7 +49,7 @@ func (p *Plan) pods(in Input) map[netip.Addr]bool {
 // lostNodes reports whether a node is gone that was there.
 func (in Input) lostNodes() bool {
 	for node := range in.New.NodesSince(in.Old) {
-		if nodeIsGone(in.New, node.Name) && !node.OutOfService {
+		if in.New.NodeIsGone(node.Name) && !node.OutOfService {
 			return true
 		}
 	}
@@ -78,6 +62,11 @@ func (p *Plan) endPod(in Input, pod *kube.Pod, gone map[netip.Addr]bool) {
 	if err != nil || !pod.Wants {
 		return
 	}
+	ends := func(holder ipam.Owner) {
+		p.add(pod.UID, allocator.EndPod{Pod: allocator.Pod{
+			Owner: holder, UID: pod.UID, Policy: kube.PolicyOf(pod), Workload: in.New.Workload(holder),
+		}})
+	}
 	ended := false
 	for a := range in.View.Held(owner) {
 		if inUse(a) && a.PodUID == pod.UID && !gone[a.Addr] {
@@ -85,9 +74,16 @@ func (p *Plan) endPod(in Input, pod *kube.Pod, gone map[netip.Addr]bool) {
 		}
 	}
 	if ended {
-		p.add(pod.UID, allocator.EndPod{Pod: allocator.Pod{
-			Owner: owner, UID: pod.UID, Policy: kube.PolicyOf(pod), Workload: in.New.Workload(owner),
-		}})
+		ends(owner)
+	}
+	// A pod that was bound may have got another owner since, as by a ReplicaSet that adopts it: what it has is held as it was then.
+	for _, shown := range pod.Shows() {
+		if a := in.View.Address(shown.Addr); a != nil && a.Owner.IsPod() && a.PodUID == pod.UID && !gone[a.Addr] {
+			for b := range in.View.Held(a.Owner) {
+				gone[b.Addr] = true
+			}
+			ends(a.Owner)
+		}
 	}
 }
 

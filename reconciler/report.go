@@ -13,6 +13,8 @@ const (
 	eventConfigRefused = "FloatingIPConfigRefused"
 	eventConfigApplied = "FloatingIPConfigApplied"
 	eventConflict      = "FloatingIPConflict"
+	eventUnproven      = "FloatingIPUnproven"
+	eventWithheld      = "FloatingIPsWithheld"
 )
 
 // report tells what is wrong with the objects, each fault once.
@@ -43,11 +45,18 @@ func (r *Reconciler) reportConflict(c Conflict) {
 	}
 	r.conflicts[key] = true
 	r.Fault("conflict")
-	message := fmt.Sprintf("the pod's annotation says that it was given %s, which is held for %s (%s)", c.Address, c.Holder.Describe(), c.Holder)
-	r.Log.Warn("a running pod claims an address of another", zap.Stringer("pod", c.Pod), zap.String("uid", c.Pod.UID),
+	reason, message := eventConflict, fmt.Sprintf("the pod shows %s, which is held for %s (%s)", c.Address, c.Holder.Describe(), c.Holder)
+	switch {
+	case !c.Taken:
+		reason = eventUnproven
+		message = fmt.Sprintf("only the pod's own annotation says that it was given %s: the address is not recorded as its own, and given to nobody else while the pod is there", c.Address)
+	case c.Holder.IsZero():
+		message = fmt.Sprintf("the pod shows %s, which another running pod shows, too", c.Address)
+	}
+	r.Log.Warn("a running pod shows an address that the log does not let it have", zap.Stringer("pod", c.Pod), zap.String("uid", c.Pod.UID),
 		zap.Stringer("address", c.Address), zap.Stringer("holder", c.Holder))
 	if r.Cluster != nil {
-		r.Cluster.ReportPod(c.Pod, true, eventConflict, message)
+		r.Cluster.ReportPod(c.Pod, true, reason, message)
 	}
 }
 

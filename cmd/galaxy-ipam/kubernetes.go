@@ -80,22 +80,12 @@ func (g gated) Ready() bool {
 }
 
 func (g gated) Do(ctx context.Context, cause string, command allocator.Command) (allocator.Result, error) {
-	if g.program.reconciler != nil && allocates(command) && g.Leading() {
-		if err := g.program.reconciler.WaitAdopted(ctx); err != nil {
+	if g.program.reconciler != nil && g.Leading() {
+		if err := g.program.reconciler.Gate().Admit(ctx, command); err != nil {
 			return allocator.Result{}, err
 		}
 	}
 	return g.Replica.Do(ctx, cause, command)
-}
-
-// allocates reports whether a command may give out an address that looks free.
-func allocates(command allocator.Command) bool {
-	switch command.(type) {
-	case allocator.Bind, allocator.Claim, allocator.Reserve, allocator.SizePool:
-		return true
-	default:
-		return false
-	}
 }
 
 var _ extender.Replica = gated{}

@@ -49,6 +49,7 @@ type options struct {
 
 	reuseDelay    time.Duration
 	reuseStrict   bool
+	poolShare     int
 	forceConfig   bool
 	snapshotEvery uint64
 
@@ -139,6 +140,7 @@ func (o *options) add(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.claimTTL, "claim-ttl", time.Minute, "how long what filter has claimed for a pod waits for its bind")
 	flags.DurationVar(&o.reuseDelay, "reuse-delay", allocator.DefaultReuseDelay, "how long a released address rests before it is given out again")
 	flags.BoolVar(&o.reuseStrict, "reuse-delay-strict", false, "rather refuse a pod than give out an address within the reuse delay")
+	flags.IntVar(&o.poolShare, "preallocate-share", 90, "percent of a subnet's addresses that may be held when a pool reserves addresses in advance (preAllocateIP); the rest is left for pods")
 	flags.BoolVar(&o.forceConfig, "force-config", false, "when new subnets drop addresses that are held, drain those instead of refusing the change")
 	flags.Uint64Var(&o.snapshotEvery, "snapshot-every", 100_000, "save a snapshot of the state after this many events; 0 for none")
 
@@ -202,6 +204,8 @@ func (o *options) check() error {
 		return usage("TLS needs both --tls-cert and --tls-key")
 	case o.claimTTL < 2*time.Second || o.claimTTL > time.Hour:
 		return usage("--claim-ttl %s: want 2s to 1h", o.claimTTL)
+	case o.poolShare < 1 || o.poolShare > 100:
+		return usage("--preallocate-share %d: want 1 to 100", o.poolShare)
 	case o.kubeQPS <= 0 || o.mirrorQPS <= 0:
 		return usage("--kube-api-qps %g, --mirror-qps %g: want numbers above 0", o.kubeQPS, o.mirrorQPS)
 	case o.port < 0 || o.port > 65535 || o.apiPort < 0 || o.apiPort > 65535:

@@ -174,7 +174,8 @@ func (p *program) wire(ctx context.Context) (err error) {
 	start := time.Now()
 	p.replica, err = allocator.NewReplica(ctx, allocator.Config{
 		Log: p.log, Actor: p.identity, Now: time.Now, Observer: p.metrics, Checkpoint: p.auditor.Checkpoint,
-		Rules: allocator.Rules{ReuseDelay: p.options.reuseDelay, StrictReuse: p.options.reuseStrict},
+		Rules:     allocator.Rules{ReuseDelay: p.options.reuseDelay, StrictReuse: p.options.reuseStrict, PoolShare: p.options.poolShare},
+		Sightings: p.sightings(),
 	}, p.progress())
 	if err != nil {
 		return err
@@ -218,6 +219,18 @@ func (p *program) progress() func(uint64) {
 			next = next.Add(2 * time.Second)
 			p.logger.Info("replaying the log", zap.Uint64("event", seq))
 		}
+	}
+}
+
+// sightings is what decisions know of running pods; nil when nothing is known of a cluster.
+func (p *program) sightings() func() allocator.Sightings {
+	switch {
+	case p.cluster != nil:
+		return func() allocator.Sightings { return p.cluster.Set() }
+	case p.store != nil:
+		return func() allocator.Sightings { return p.store.Set() }
+	default:
+		return nil
 	}
 }
 

@@ -40,7 +40,11 @@ func PodOf(p *corev1.Pod) *kube.Pod {
 	pod := &kube.Pod{
 		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID),
 		ReleasePolicy: p.Annotations[kube.AnnotationReleasePolicy], Pool: p.Annotations[kube.AnnotationPool], Args: p.Annotations[kube.AnnotationArgs],
-		TemplateHash: p.Labels[kube.LabelTemplateHash], Node: p.Spec.NodeName, Phase: string(p.Status.Phase), IP: p.Status.PodIP, Deleting: p.DeletionTimestamp != nil,
+		TemplateHash: p.Labels[kube.LabelTemplateHash], Node: p.Spec.NodeName, Phase: string(p.Status.Phase), HostNetwork: p.Spec.HostNetwork, Deleting: p.DeletionTimestamp != nil,
+	}
+	pod.AddIP(p.Status.PodIP)
+	for _, ip := range p.Status.PodIPs {
+		pod.AddIP(ip.IP)
 	}
 	for i, ref := range p.OwnerReferences {
 		controller := ref.Controller != nil && *ref.Controller
@@ -80,32 +84,35 @@ func nodeOf(n *corev1.Node) *kube.Node {
 
 func deploymentOf(d *appsv1.Deployment) allocator.Workload {
 	w := allocator.Workload{Exists: true, Scales: true, Replicas: replicas(d.Spec.Replicas)}
-	if rollsOut(d) && d.Annotations[kube.AnnotationRollout] != kube.RolloutStrict {
+	if d.Annotations[kube.AnnotationRollout] != kube.RolloutStrict {
 		w.Surge = surge(d, w.Replicas)
 	}
 	return w
 }
 
-// rollsOut reports whether pods of an older form of the Deployment are there, or about to be.
-func rollsOut(d *appsv1.Deployment) bool {
-	return d.Status.ObservedGeneration < d.Generation || d.Status.Replicas > d.Status.UpdatedReplicas
+// surge is how many pods more than its replicas a Deployment must have while it rolls out: its maxSurge where it may take no old
+// pod away before a new one runs, and else 0. As in the Deployment controller, a share in percent is rounded up for the surge and
+// down for the unavailable, and where both are 0 one pod may be unavailable.
+func surge(d *appsv1.Deployment, replicas int) int {
+	rolling := d.Spec.Strategy.RollingUpdate
+	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType || rolling == nil {
+		return 0
+	}
+	if portion(rolling.MaxUnavailable, replicas, false) > 0 {
+		return 0
+	}
+	return portion(rolling.MaxSurge, replicas, true)
 }
 
-// surge is how many pods more than its replicas a Deployment may have while it rolls out. A share in percent is rounded up,
-// as the Deployment controller does it.
-func surge(d *appsv1.Deployment, replicas int) int {
-	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType || d.Spec.Strategy.RollingUpdate == nil {
+func portion(n *intstr.IntOrString, of int, up bool) int {
+	if n == nil {
 		return 0
 	}
-	most := d.Spec.Strategy.RollingUpdate.MaxSurge
-	if most == nil {
-		return 0
-	}
-	n, err := intstr.GetScaledValueFromIntOrPercent(most, replicas, true)
+	value, err := intstr.GetScaledValueFromIntOrPercent(n, of, up)
 	if err != nil {
 		return 0
 	}
-	return max(n, 0)
+	return max(value, 0)
 }
 
 func statefulSetOf(s *appsv1.StatefulSet) allocator.Workload {

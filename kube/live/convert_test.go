@@ -1,6 +1,7 @@
 package live
 
 import (
+	"net/netip"
 	"reflect"
 	"testing"
 
@@ -29,12 +30,12 @@ func TestPodOf(t *testing.T) {
 			InitContainers: []corev1.Container{{}},
 			Containers:     []corev1.Container{{}, {Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{kube.ResourceIP: resource.MustParse("0")}}}},
 		},
-		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.1"},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.1", PodIPs: []corev1.PodIP{{IP: "10.0.0.1"}, {IP: "fd00::1"}}},
 	}
 	want := &kube.Pod{
 		Namespace: "ns", Name: "web-7-x", UID: "u", ReleasePolicy: "immutable", Pool: "p", Args: "{}",
 		Owner:        kube.OwnerRef{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-7", Controller: true},
-		TemplateHash: "7", Node: "n", Phase: "Running", IP: "10.0.0.1", Deleting: true, Wants: true,
+		TemplateHash: "7", Node: "n", Phase: "Running", IPs: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")}, Deleting: true, Wants: true,
 	}
 	if got := PodOf(p); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
@@ -46,15 +47,14 @@ func TestPodOf(t *testing.T) {
 	}
 }
 
-// A Deployment may have its surge only while pods of an older form are there.
+// A Deployment may have its surge only where it may take no old pod away before a new one runs.
 func TestDeploymentOf(t *testing.T) {
 	three := int32(3)
 	percent, one := intstr.FromString("30%"), intstr.FromInt32(1)
 	deployment := func(edit func(*appsv1.Deployment)) *appsv1.Deployment {
 		d := &appsv1.Deployment{
 			ObjectMeta: metav1.ObjectMeta{Generation: 2},
-			Spec:       appsv1.DeploymentSpec{Replicas: &three, Strategy: appsv1.DeploymentStrategy{RollingUpdate: &appsv1.RollingUpdateDeployment{MaxSurge: &percent}}},
-			Status:     appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 3, UpdatedReplicas: 1},
+			Spec:       appsv1.DeploymentSpec{Replicas: &three, Strategy: appsv1.DeploymentStrategy{RollingUpdate: &appsv1.RollingUpdateDeployment{MaxSurge: &percent, MaxUnavailable: &percent}}},
 		}
 		edit(d)
 		return d
@@ -63,12 +63,11 @@ func TestDeploymentOf(t *testing.T) {
 		edit  func(*appsv1.Deployment)
 		surge int
 	}{
-		"rolling out":      {func(*appsv1.Deployment) {}, 1},
-		"not seen yet":     {func(d *appsv1.Deployment) { d.Status.UpdatedReplicas, d.Status.ObservedGeneration = 3, 1 }, 1},
-		"rolled out":       {func(d *appsv1.Deployment) { d.Status.UpdatedReplicas = 3 }, 0},
-		"a pod is missing": {func(d *appsv1.Deployment) { d.Status.Replicas, d.Status.UpdatedReplicas = 2, 2 }, 0},
-		"a number":         {func(d *appsv1.Deployment) { d.Spec.Strategy.RollingUpdate.MaxSurge = &one }, 1},
-		"of ten":           {func(d *appsv1.Deployment) { ten := int32(10); d.Spec.Replicas = &ten }, 3},
+		"none may be away":    {func(*appsv1.Deployment) {}, 1},
+		"one may be away":     {func(d *appsv1.Deployment) { d.Spec.Strategy.RollingUpdate.MaxUnavailable = &one }, 0},
+		"three of ten may":    {func(d *appsv1.Deployment) { ten := int32(10); d.Spec.Replicas = &ten }, 0},
+		"nothing is said":     {func(d *appsv1.Deployment) { d.Spec.Strategy.RollingUpdate.MaxUnavailable = nil }, 1},
+		"a surge of a number": {func(d *appsv1.Deployment) { two := intstr.FromInt32(2); d.Spec.Strategy.RollingUpdate.MaxSurge = &two }, 2},
 		"strict": {func(d *appsv1.Deployment) {
 			d.Annotations = map[string]string{kube.AnnotationRollout: kube.RolloutStrict}
 		}, 0},

@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 	"fmt"
+	"reflect"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -90,7 +91,7 @@ func (c *Cluster) putPod(old, now *entry[*kube.Pod]) {
 	if old != nil && old.UID != now.UID { // the end of the first was not seen
 		c.dropPod(old)
 	}
-	if !pod.Wants || old != nil && *old.value == *pod {
+	if !pod.Wants || old != nil && reflect.DeepEqual(old.value, pod) {
 		return
 	}
 	if pod.Owner.Kind != "" {

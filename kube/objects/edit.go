@@ -16,6 +16,7 @@ type Edit struct {
 	next      Set
 	pods      *iradix.Txn[*kube.Pod]
 	podByUID  *iradix.Txn[*kube.Pod]
+	shown     *iradix.Txn[[]*kube.Pod]
 	workloads *iradix.Txn[app]
 
 	ownNodes, ownKinds, ownConfigMaps bool // copied already
@@ -32,7 +33,7 @@ func Live() *Set {
 
 // Edit begins the next Set.
 func (s *Set) Edit() *Edit {
-	return &Edit{next: *s, pods: s.pods.Txn(), podByUID: s.podByUID.Txn(), workloads: s.workloads.Txn()}
+	return &Edit{next: *s, pods: s.pods.Txn(), podByUID: s.podByUID.Txn(), shown: s.shown.Txn(), workloads: s.workloads.Txn()}
 }
 
 // PutPod adds a pod, or replaces the one of its name.
@@ -43,6 +44,7 @@ func (e *Edit) PutPod(pod *kube.Pod) {
 		e.podByUID.Delete([]byte(old.UID))
 	}
 	e.counted(!had)
+	showing(e.shown, old, pod)
 	if pod.UID != "" {
 		e.podByUID.Insert([]byte(pod.UID), pod)
 	}
@@ -57,6 +59,7 @@ func (e *Edit) DropPod(namespace, name, uid string) {
 		return
 	}
 	e.pods.Delete(key)
+	showing(e.shown, pod, nil)
 	e.podByUID.Delete([]byte(uid))
 	e.next.count--
 	e.touched = append(e.touched, touch{pod: string(key)})
@@ -137,7 +140,7 @@ func (e *Edit) counted(added bool) {
 func (e *Edit) Done(asOf time.Time) *Set {
 	next := e.next
 	next.asOf = asOf
-	next.pods, next.podByUID, next.workloads = e.pods.Commit(), e.podByUID.Commit(), e.workloads.Commit()
+	next.pods, next.podByUID, next.shown, next.workloads = e.pods.Commit(), e.podByUID.Commit(), e.shown.Commit(), e.workloads.Commit()
 	next.journal = next.journal.after(e.touched)
 	return &next
 }

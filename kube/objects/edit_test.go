@@ -2,7 +2,9 @@ package objects_test
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,4 +133,46 @@ func TestUnknownKinds(t *testing.T) {
 	if w := set.Workload(ipam.Owner{Kind: "foo", Namespace: "ns", App: "x"}); !w.Unknown {
 		t.Errorf("a workload of a kind that nobody watches: %+v", w)
 	}
+}
+
+// A Set knows which pods show an address, through all changes, and lets go of those that have ended.
+func TestSeen(t *testing.T) {
+	addr := netip.MustParseAddr("10.1.0.2")
+	pod := func(name, uid string, edit func(*kube.Pod)) *kube.Pod {
+		p := &kube.Pod{Namespace: "ns", Name: name, UID: uid, Node: "n", Phase: "Running", Wants: true}
+		p.AddIP("10.1.0.2")
+		if edit != nil {
+			edit(p)
+		}
+		return p
+	}
+	uids := func(s *objects.Set) string {
+		var all []string
+		for _, seen := range s.Seen(addr) {
+			all = append(all, seen.UID)
+		}
+		return strings.Join(all, " ")
+	}
+	set := objects.Live()
+	step := func(want string, change func(*objects.Edit)) {
+		t.Helper()
+		e := set.Edit()
+		change(e)
+		before, was := set, uids(set)
+		set = e.Done(time.Now())
+		if got := uids(set); got != want {
+			t.Errorf("seen by %q, want %q", got, want)
+		}
+		if uids(before) != was {
+			t.Error("the Set before has changed")
+		}
+	}
+	step("a", func(e *objects.Edit) { e.PutPod(pod("one", "a", nil)); e.PutNode(&kube.Node{Name: "n"}) })
+	step("a b", func(e *objects.Edit) { e.PutPod(pod("two", "b", nil)) })
+	step("b c", func(e *objects.Edit) { e.PutPod(pod("one", "c", nil)) }) // another of its name
+	step("c", func(e *objects.Edit) { e.PutPod(pod("two", "b", func(p *kube.Pod) { p.Phase = kube.PhaseSucceeded })) })
+	step("c", func(e *objects.Edit) { e.PutPod(pod("one", "c", func(p *kube.Pod) { p.Deleting = true })) })
+	step("", func(e *objects.Edit) { e.DropNode("n"); e.PutNode(&kube.Node{Name: "other"}) }) // nobody will say that it has stopped
+	step("c", func(e *objects.Edit) { e.PutPod(pod("one", "c", nil)) })
+	step("", func(e *objects.Edit) { e.DropPod("ns", "one", "c") })
 }

@@ -165,6 +165,9 @@ func (s *Set) addPod(object []byte) error {
 		return fmt.Errorf("the same pod stands earlier in the file")
 	}
 	s.pods, _, _ = s.pods.Insert(podKey(pod.Namespace, pod.Name), pod)
+	shown := s.shown.Txn()
+	showing(shown, nil, pod)
+	s.shown = shown.Commit()
 	if pod.UID != "" {
 		s.podByUID, _, _ = s.podByUID.Insert([]byte(pod.UID), pod)
 	}

@@ -31,7 +31,8 @@ type Set struct {
 	nodes      map[string]*kube.Node
 	pods       *iradix.Tree[*kube.Pod] // by podKey
 	podByUID   *iradix.Tree[*kube.Pod]
-	workloads  *iradix.Tree[app] // by appKey
+	shown      *iradix.Tree[[]*kube.Pod] // by shownKey: the pods that show an address
+	workloads  *iradix.Tree[app]         // by appKey
 	pools      map[string]Pool
 	configMaps map[string]map[string]string // by podKey
 	kinds      map[string]bool              // kinds of workloads that are watched; nil: what is not here does not exist
@@ -50,6 +51,7 @@ func newSet() *Set {
 		nodes:      map[string]*kube.Node{},
 		pods:       iradix.New[*kube.Pod](),
 		podByUID:   iradix.New[*kube.Pod](),
+		shown:      iradix.New[[]*kube.Pod](),
 		workloads:  iradix.New[app](),
 		pools:      map[string]Pool{},
 		configMaps: map[string]map[string]string{},

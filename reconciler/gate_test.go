@@ -1,0 +1,254 @@
+package reconciler_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"galaxy/allocator"
+	"galaxy/ipam"
+	"galaxy/kube"
+	"galaxy/kube/objects"
+	"galaxy/projections"
+	"galaxy/reconciler"
+)
+
+// told is a cluster of an API server that remembers what it was told.
+type told struct {
+	mu     sync.Mutex
+	events []string
+}
+
+func (c *told) Know(string) {}
+func (c *told) Gone(context.Context, string, string, string) (string, error) {
+	return "the API server says so", nil
+}
+func (c *told) ReportConfig(_ bool, reason, message string) { c.tell(reason + ": " + message) }
+func (c *told) ReportPod(pod *kube.Pod, _ bool, reason, message string) {
+	c.tell(pod.String() + " " + reason + ": " + message)
+}
+
+func (c *told) tell(event string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.events = append(c.events, event)
+}
+
+func (c *told) has(part string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.Contains(strings.Join(c.events, "\n"), part)
+}
+
+// gated is a reconciler that runs beside the replica of a scene.
+type gated struct {
+	*scene
+	r     *reconciler.Reconciler
+	store *objects.Store
+	told  *told
+}
+
+const gateSubnets = `[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.2~10.1.0.9"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]`
+
+func configMap(subnets string) string {
+	return "kind: Pod\nmetadata: {name: other}\n---\nkind: Node\nmetadata: {name: node1}\n---\nkind: ConfigMap\nmetadata: {name: floatingip-config, namespace: kube-system}\ndata:\n  floatingips: |\n    " + subnets + "\n---\n"
+}
+
+// runs is a pod that somebody else has bound, as its annotation says, and its status if a kubelet has told.
+func runs(name, addr string, byKubelet bool) string {
+	status := "{phase: Running}"
+	if byKubelet {
+		status = "{phase: Running, podIP: " + addr + "}"
+	}
+	return fmt.Sprintf(`kind: Pod
+metadata:
+  name: %[1]s
+  namespace: ns1
+  uid: u-%[1]s
+  annotations: {k8s.v1.cni.galaxy.io/args: '{"common":{"ipinfos":[{"ip":"%[2]s/24","vlan":0,"gateway":"10.1.0.1"}]}}'}
+spec: {nodeName: node1, containers: [{resources: {requests: {tke.cloud.tencent.com/eni-ip: 1}}}]}
+status: %[3]s
+---
+`, name, addr, status)
+}
+
+func (g *gated) put(t *testing.T, text string) {
+	t.Helper()
+	set, err := objects.Parse([]byte(text), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.store == nil {
+		g.store = objects.NewStore(set)
+	} else {
+		g.store.Put(set)
+	}
+}
+
+func newGated(t *testing.T, text string, edit func(*reconciler.Config)) *gated {
+	g := &gated{scene: newScene(t), told: &told{}}
+	g.put(t, text)
+	config := reconciler.Config{
+		Replica: g.replica, Source: g.store, Cluster: g.told, Rules: reconciler.DefaultRules(), Log: zapNop(), Interval: time.Hour, Confirm: 5 * time.Millisecond,
+	}
+	if edit != nil {
+		edit(&config)
+	}
+	g.r = reconciler.New(config)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- g.r.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+// bind is what the scheduler's port does for a pod of that name.
+func (g *gated) bind(ctx context.Context, name string) (netip.Addr, error) {
+	command := allocator.Bind{Node: "node1", NodeNetwork: netip.MustParsePrefix("10.0.0.0/24"), Pod: allocator.Pod{
+		Owner: ipam.Owner{Namespace: "ns1", Pod: name}, UID: "u-" + name,
+	}}
+	if err := g.r.Gate().Admit(ctx, command); err != nil {
+		return netip.Addr{}, err
+	}
+	result, err := g.replica.Do(ctx, "test", command)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return result.Grants[0].Address, nil
+}
+
+func (g *gated) mustBind(t *testing.T, name, want string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if addr, err := g.bind(ctx, name); err != nil || addr.String() != want {
+		t.Errorf("%s got %s, %v, want %s", name, addr, err, want)
+	}
+}
+
+func (g *gated) ownerOf(addr string) string {
+	if a := g.replica.View().Address(netip.MustParseAddr(addr)); a != nil {
+		return a.Owner.Pod
+	}
+	return ""
+}
+
+func (g *gated) await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// On an empty log the running pods are recorded before the first address is given out, though the subnets are put in force by
+// the same look. Pools that reserve in advance come after them.
+func TestGateOpensAfterAdoption(t *testing.T) {
+	pool := "kind: Pool\nmetadata: {name: p}\nsize: 2\npreAllocateIP: true\n---\n"
+	g := newGated(t, configMap(gateSubnets)+runs("old-a", "10.1.0.2", false)+runs("old-b", "10.1.0.3", true)+pool, nil)
+	g.await(t, "the pool", func() bool { return g.replica.View().Share(ipam.Owner{Pool: "p"}).Held == 2 })
+	g.mustBind(t, "new", "10.1.0.6")
+	if a, b := g.ownerOf("10.1.0.2"), g.ownerOf("10.1.0.3"); a != "old-a" || b != "old-b" {
+		t.Errorf("10.1.0.2 is held for %q, 10.1.0.3 for %q", a, b)
+	}
+	if view := g.replica.View(); view.Origin().Adopted != view.Position().Head.Generation {
+		t.Error("the log does not say that the running pods were adopted")
+	}
+}
+
+// Subnets that were refused at first, and are put in force later, find the running pods all the same.
+func TestSubnetsThatComeLater(t *testing.T) {
+	pods := runs("old-a", "10.1.0.2", false) + runs("old-b", "10.1.0.3", true)
+	g := newGated(t, configMap(`[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.1~10.1.0.9"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]`)+pods, nil)
+	g.await(t, "the refusal", func() bool { return g.told.has("FloatingIPConfigRefused") })
+	g.put(t, configMap(gateSubnets)+pods)
+	g.await(t, "the subnets", func() bool { return g.replica.View().Config().Seq > 0 })
+	g.mustBind(t, "new", "10.1.0.4")
+	if a, b := g.ownerOf("10.1.0.2"), g.ownerOf("10.1.0.3"); a != "old-a" || b != "old-b" {
+		t.Errorf("10.1.0.2 is held for %q, 10.1.0.3 for %q", a, b)
+	}
+}
+
+// Once the running pods are adopted, the log knows of every bind: an annotation alone proves nothing any more, and its pod hears
+// of it. A kubelet is believed.
+func TestAnnotationsAreBelievedOnce(t *testing.T) {
+	g := newGated(t, configMap(gateSubnets), func(c *reconciler.Config) { c.Interval = 20 * time.Millisecond })
+	g.mustBind(t, "first", "10.1.0.2")
+	g.put(t, configMap(gateSubnets)+runs("first", "10.1.0.2", true)+runs("liar", "10.1.0.5", false)+runs("seen", "10.1.0.6", true))
+	g.await(t, "the adoption", func() bool { return g.ownerOf("10.1.0.6") == "seen" })
+	g.await(t, "the event", func() bool { return g.told.has("ns1/liar FloatingIPUnproven") })
+	if owner := g.ownerOf("10.1.0.5"); owner != "" {
+		t.Errorf("10.1.0.5 is held for %q", owner)
+	}
+}
+
+// unwilling refuses all that a cloud provider can.
+type unwilling struct{}
+
+func (unwilling) Unassign(context.Context, *projections.Address) error {
+	return errors.New("the provider refuses")
+}
+func (unwilling) Repair(context.Context) error { return errors.New("the provider refuses") }
+
+// What has nothing to do with running pods does not keep the gate closed: here a cloud provider that takes nothing back.
+func TestGateOpensWhateverElseFails(t *testing.T) {
+	g := newGated(t, configMap(gateSubnets)+runs("old-a", "10.1.0.2", true), func(c *reconciler.Config) { c.Unassigner = unwilling{} })
+	g.mustBind(t, "gone-0", "10.1.0.3")
+	// Its pod is not there, and its address cannot be unassigned, look after look.
+	g.mustBind(t, "new", "10.1.0.4")
+}
+
+// flaky is a replica that cannot record running pods for a while.
+type flaky struct {
+	*allocator.Replica
+	fails atomic.Bool
+}
+
+func (f *flaky) Do(ctx context.Context, cause string, command allocator.Command) (allocator.Result, error) {
+	if _, adopts := command.(allocator.Adopt); adopts && f.fails.Load() {
+		return allocator.Result{}, errors.New("etcd says no")
+	}
+	return f.Replica.Do(ctx, cause, command)
+}
+
+// A gate that stays closed says why: to who waits, in an event, and in a metric.
+func TestGateSaysWhyItIsClosed(t *testing.T) {
+	var faults atomic.Int32
+	replica := &flaky{}
+	replica.fails.Store(true)
+	g := newGated(t, configMap(gateSubnets)+runs("old-a", "10.1.0.2", true), func(c *reconciler.Config) {
+		replica.Replica = c.Replica.(*allocator.Replica)
+		c.Replica = replica
+		c.Fault = func(kind string) {
+			if kind == "gate" {
+				faults.Add(1)
+			}
+		}
+	})
+	g.await(t, "the event", func() bool { return g.told.has("FloatingIPsWithheld") && faults.Load() == 1 })
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := g.bind(ctx, "new"); err == nil || !strings.Contains(err.Error(), "etcd says no") {
+		t.Errorf("who waits hears %v", err)
+	}
+	if open, reason := g.r.Gate().State(); open || !strings.Contains(reason, "etcd says no") {
+		t.Errorf("open is %t, as %q", open, reason)
+	}
+	if err := g.r.Gate().Admit(t.Context(), allocator.EndPod{}); err != nil {
+		t.Errorf("what gives nothing out has to wait: %v", err)
+	}
+	replica.fails.Store(false)
+	g.mustBind(t, "new", "10.1.0.3")
+}
