@@ -42,7 +42,7 @@ type batch struct {
 	events  []eventlog.Data
 	bytes   int
 	calls   []*call
-	results []Result
+	results []answer
 	db      *projections.DB // the state after the batch, once it is launched
 }
 
@@ -145,6 +145,10 @@ func (l *leader) decide(c *call) (fits bool, err error) {
 	b := l.opened()
 	env := l.replica.Env()
 	decided, result, err := Decide(&b.txn.View, c.command, env)
+	if saysDone(err) {
+		b.calls, b.results = append(b.calls, c), append(b.results, answer{err: err})
+		return true, nil
+	}
 	if err != nil {
 		c.reply(Result{}, err) // an error promises nothing, so it need not wait until what it was decided on is durable
 		return true, nil
@@ -168,9 +172,12 @@ func (l *leader) decide(c *call) (fits bool, err error) {
 	l.cursor = cursor
 	result.Seq = cursor.Head.Seq
 	b.records, b.events, b.bytes = append(b.records, records...), append(b.events, decided...), b.bytes+size
-	b.calls, b.results = append(b.calls, c), append(b.results, result)
+	b.calls, b.results = append(b.calls, c), append(b.results, answer{result: result})
 	return true, nil
 }
+
+// saysDone reports whether an error tells that what was asked for is so already: whoever hears it relies on that, as on a result.
+func saysDone(err error) bool { return errors.Is(err, ErrNoPool) }
 
 func (l *leader) opened() *batch {
 	if l.open == nil {
@@ -234,7 +241,7 @@ func (b *batch) answer(err error) {
 		if err != nil {
 			c.reply(Result{}, err)
 		} else {
-			c.reply(b.results[i], nil)
+			c.answer <- b.results[i]
 		}
 	}
 }

@@ -251,7 +251,8 @@ func TestRefusalsAreCheap(t *testing.T) {
 	s := (&stand{log: asked.Log, replica: r, ended: make(chan error, 1)}).lead(t, eventlog.Fence{}).configured(t)
 	before := asked.times.Load()
 	for range 20 {
-		if _, err := s.replica.Do(t.Context(), "test", DeletePool{Pool: "none"}); !errors.Is(err, ErrNoPool) {
+		var unknown *UnknownAddressError
+		if _, err := s.replica.Do(t.Context(), "test", Reserve{Address: netip.MustParseAddr("192.0.2.1")}); !errors.As(err, &unknown) {
 			t.Fatal(err)
 		}
 	}
@@ -260,6 +261,10 @@ func TestRefusalsAreCheap(t *testing.T) {
 	}
 	if n := asked.times.Load() - before; n != 1 {
 		t.Fatalf("the log was asked %d times, want once, for the bind", n)
+	}
+	// That there is nothing to delete is relied upon, as a deletion is.
+	if _, err := s.replica.Do(t.Context(), "test", DeletePool{Pool: "none"}); !errors.Is(err, ErrNoPool) || asked.times.Load()-before != 2 {
+		t.Fatalf("%v, after the log was asked %d times", err, asked.times.Load()-before)
 	}
 }
 

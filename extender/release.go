@@ -108,12 +108,21 @@ func (rest *REST) releaseAll(ctx context.Context, asked ReleaseBody, addrs []net
 func (rest *REST) releaseOne(ctx context.Context, cause string, rows reader, named OwnerFields, addr netip.Addr, force bool) error {
 	held := rows.view.Address(addr)
 	if held == nil {
-		return nil // free already
+		// It looks free. The log is asked all the same: what is acknowledged must be so, and another may lead by now.
+		_, err := rest.Replica.Do(ctx, cause, allocator.Release{Address: addr})
+		var holder *allocator.HolderError
+		if !errors.As(err, &holder) {
+			return err
+		}
+		if rows = rest.reader(); rows.view.Address(addr) == nil {
+			return err // it was given to somebody just now, and not even the news of that is here
+		}
+		return rest.releaseOne(ctx, cause, rows, named, addr, force)
 	}
 	if !named.names(held.Owner) {
 		return &allocator.HolderError{Address: addr, Holder: held.Owner}
 	}
-	if status, releasable := rows.status(held.Owner); !releasable && !(force && status == statusUnknown && !rows.cluster.KnowsPods()) {
+	if status, releasable := rows.status(held); !releasable && !(force && status == statusUnknown && !rows.cluster.KnowsPods()) {
 		return notReleasable(held.Owner, status, rows.cluster.KnowsPods())
 	}
 	if rest.Assigner != nil {

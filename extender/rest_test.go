@@ -1,6 +1,7 @@
 package extender_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"galaxy/allocator"
+	"galaxy/eventlog"
 	"galaxy/extender"
 	"galaxy/ipam"
 )
@@ -316,5 +318,47 @@ func TestPools(t *testing.T) {
 	}
 	if code := b.get("/v1/pool/p1", &f); code != 404 {
 		t.Errorf("get after: %d", code)
+	}
+}
+
+// What is acknowledged was agreed by the log, also where nothing is to be done by what a replica knows: another has led meanwhile.
+// Its answers are about what the log says, not about its old view.
+func TestAnswersOfAnOldLeader(t *testing.T) {
+	b := populated(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	other, err := allocator.NewReplica(t.Context(), allocator.Config{Log: b.log, Actor: "other", Now: time.Now}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = other.Lead(ctx, eventlog.Fence{})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+	for !other.Leading() {
+		time.Sleep(time.Millisecond)
+	}
+	free := addr("10.173.13.15")
+	for _, command := range []allocator.Command{
+		allocator.Reserve{Address: free, Owner: ipam.Owner{Pool: "theirs"}}, allocator.SizePool{Pool: "theirs", Size: 3},
+	} {
+		if _, err := other.Do(t.Context(), "test", command); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b.replica.View().Address(free) != nil {
+		t.Fatal("the bed has heard of it already")
+	}
+	var answer extender.ReleaseAnswer
+	code := ask(t, http.MethodPost, b.rest.URL+"/v1/ip", `{"ips":[{"ip":"10.173.13.15","poolName":"theirs"}]}`, &answer)
+	if code == http.StatusOK && b.replica.View().Released(free) == nil {
+		t.Errorf("acknowledged without an event: %+v", answer)
+	}
+	if code := ask(t, http.MethodDelete, b.rest.URL+"/v1/pool/theirs", "", nil); code != http.StatusOK {
+		t.Errorf("a pool that is there is deleted with %d", code)
 	}
 }

@@ -68,7 +68,7 @@ func (r reader) held(a *projections.Address) AddressRow {
 		Policy: uint16(a.Policy), AppType: a.Owner.Kind, UpdateTime: a.Time(),
 		State: a.State(), Node: a.Node, PodUID: a.PodUID, Subnet: r.subnet(a.Addr), Seq: a.Seq,
 	}
-	row.Status, row.Releasable = r.status(a.Owner)
+	row.Status, row.Releasable = r.status(a)
 	return row
 }
 
@@ -80,8 +80,10 @@ func (r reader) subnet(addr netip.Addr) string {
 }
 
 // status says what has become of the pod that an address is held for, and whether an administrator may release it: not
-// while the pod is there, and not while nobody knows.
-func (r reader) status(owner ipam.Owner) (status string, releasable bool) {
+// while the pod is there, and not while nobody knows. One that drains and that no pod uses is of no use to the pod of its name, which
+// may wait for another.
+func (r reader) status(a *projections.Address) (status string, releasable bool) {
+	owner := a.Owner
 	switch {
 	case owner.IsZero():
 		return "", false
@@ -94,7 +96,7 @@ func (r reader) status(owner ipam.Owner) (status string, releasable bool) {
 	if pod == nil {
 		return statusDeleted, true
 	}
-	return phaseOf(pod), false
+	return phaseOf(pod), a.Draining && a.Node == "" && a.PodUID == ""
 }
 
 func phaseOf(pod *kube.Pod) string {
