@@ -88,8 +88,14 @@ func (r *Replica) Env() Env {
 // Leading reports whether this replica decides.
 func (r *Replica) Leading() bool { return r.leading.Load() }
 
-// Ready reports whether the view had caught up with the head of the log when this replica last followed or led.
-func (r *Replica) Ready() bool { return r.current.Load() }
+// Unready says why this replica serves nobody well: its view had not caught up with the head of the log when it last followed or
+// led. "" when it does.
+func (r *Replica) Unready() string {
+	if r.current.Load() {
+		return ""
+	}
+	return "this replica has not caught up with the head of the log"
+}
 
 func (r *Replica) publish() {
 	r.view.Store(r.db.View())

@@ -109,6 +109,9 @@ func (c *Changes) add(data eventlog.Data) {
 		c.pool(d.Pool)
 	case *eventlog.SubnetsConfigured:
 		c.Config = true
+	case *eventlog.FormerObjectsResolved:
+		*c = Changes{All: true}
+	case *eventlog.FormerObjectsFound, *eventlog.RunningPodsAdopted: // about no address
 	default:
 		if addr, _ := eventlog.About(data); addr.IsValid() {
 			if c.Addresses == nil {

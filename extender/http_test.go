@@ -142,7 +142,7 @@ type broken struct{ extender.Replica }
 
 func (broken) View() *projections.View { panic("no view today") }
 func (broken) Env() allocator.Env      { return allocator.Env{} }
-func (broken) Ready() bool             { return false }
+func (broken) Unready() string         { return "the test says so" }
 
 func TestPanic(t *testing.T) {
 	core, lines := observer.New(zap.DebugLevel)

@@ -26,6 +26,7 @@ type StateAnswer struct {
 	Time       time.Time     `json:"time" doc:"Of that event"`
 	Leading    bool          `json:"leading"`
 	Ready      bool          `json:"ready"`
+	Waits      string        `json:"waits,omitempty" doc:"Why whoever asks this replica is not served"`
 	Digest     string        `json:"digest,omitempty" doc:"Of the whole state; equal on all replicas at one seq"`
 	Source     string        `json:"source" doc:"Where the configuration of subnets came from"`
 	Subnets    []SubnetUsage `json:"subnets"`
@@ -94,7 +95,7 @@ func (rest *REST) state(digest bool) StateAnswer {
 	position := view.Position()
 	answer := StateAnswer{
 		Generation: position.Head.Generation, Seq: position.Head.Seq, Hash: position.Head.Hash.String(), Time: position.Time,
-		Leading: rest.Replica.Leading(), Ready: rest.Replica.Ready(), Source: view.Config().Source, Subnets: []SubnetUsage{},
+		Leading: rest.Replica.Leading(), Ready: rest.Replica.Unready() == "", Waits: rest.Replica.Unready(), Source: view.Config().Source, Subnets: []SubnetUsage{},
 	}
 	if digest {
 		answer.Digest = view.Digest()

@@ -129,14 +129,14 @@ func (s *Scheduler) Handler() http.Handler {
 }
 
 // addHealth serves what probes ask. /healthy is the contract's; it and /healthz say that the process is alive, /readyz that
-// it has caught up with the log.
+// whoever asks is served; else it says why not.
 func addHealth(mux *http.ServeMux, replica Replica) {
 	alive := func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) }
 	mux.HandleFunc("GET /healthy", alive)
 	mux.HandleFunc("GET /healthz", alive)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if !replica.Ready() {
-			http.Error(w, "not ready: this replica has not caught up with the head of the log", http.StatusServiceUnavailable)
+		if why := replica.Unready(); why != "" {
+			http.Error(w, "not ready: "+why, http.StatusServiceUnavailable)
 			return
 		}
 		alive(w, r)

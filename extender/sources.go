@@ -19,8 +19,9 @@ type Replica interface {
 	Env() allocator.Env
 	// Leading reports whether this replica decides.
 	Leading() bool
-	// Ready reports whether the view has caught up with the log.
-	Ready() bool
+	// Unready says why whoever asks would not be served: the view has not caught up with the log, or addresses are held back.
+	// "" when all is well.
+	Unready() string
 }
 
 // Cluster is what the cluster looked like at one moment; *objects.Set is one. It must not change once it is handed out.

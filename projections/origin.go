@@ -15,7 +15,7 @@ type Origin struct {
 	Objects  int                    // how many there were
 	Outcome  eventlog.FormerOutcome // "" while a person has to say
 	Left     int                    // of the objects, how many were not taken over
-	Resolved uint64                 // the event that said so
+	Resolved int64                  // when that was said, in Unix seconds; 0 while it was not
 }
 
 // Awaits reports whether somebody has yet to say what becomes of a former system's objects. Until then nothing is given out.
@@ -36,7 +36,7 @@ func (t *Txn) foldOrigin(e eventlog.Event) (known bool, err error) {
 		}
 		next.Source, next.Objects = d.Source, d.Objects
 	case *eventlog.FormerObjectsResolved:
-		next.Source, next.Outcome, next.Objects, next.Left, next.Resolved = d.Source, d.Outcome, d.Objects, d.Left, e.Seq
+		next.Source, next.Outcome, next.Objects, next.Left, next.Resolved = d.Source, d.Outcome, d.Objects, d.Left, e.Time.Unix()
 	default:
 		return false, nil
 	}

@@ -105,7 +105,7 @@ type savedOrigin struct {
 	Objects  int                    `json:"objects,omitzero"`
 	Outcome  eventlog.FormerOutcome `json:"outcome,omitzero"`
 	Left     int                    `json:"left,omitzero"`
-	Resolved uint64                 `json:"resolved,omitzero"`
+	Resolved int64                  `json:"resolved,omitzero"`
 }
 
 // Save writes the state as a snapshot.

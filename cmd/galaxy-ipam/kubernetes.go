@@ -54,6 +54,7 @@ func (p *program) governors() []func(context.Context) error {
 	if p.cluster == nil {
 		return all
 	}
+	all = append(all, p.former.Run)
 	if p.options.publishCapacity && p.cloud == nil { // a cloud provider knows how many addresses a node can take
 		capacity := &reconciler.Capacity{Replica: p.replica, Source: p.cluster, Publish: p.cluster.PublishCapacity, Log: p.logger}
 		all = append(all, capacity.Run)
@@ -68,15 +69,32 @@ type gated struct {
 	program *program
 }
 
-func (g gated) Ready() bool {
+func (g gated) Unready() string {
 	if cluster := g.program.cluster; cluster != nil {
 		select {
 		case <-cluster.Synced():
 		default:
-			return false
+			return "the objects of the cluster have not been read yet"
 		}
 	}
-	return g.Replica.Ready()
+	if why := g.Replica.Unready(); why != "" {
+		return why
+	}
+	return g.withheld()
+}
+
+// withheld says why no address is given out; "" while they are. A replica that follows passes decisions on, and knows from the log
+// what the leader waits for.
+func (g gated) withheld() string {
+	p := g.program
+	if origin := g.View().Origin(); origin.Awaits() {
+		return (&allocator.FormerError{Source: origin.Source, Objects: origin.Objects}).Error()
+	}
+	if p.reconciler != nil && g.Leading() {
+		_, reason := p.reconciler.Gate().State()
+		return reason
+	}
+	return ""
 }
 
 func (g gated) Do(ctx context.Context, cause string, command allocator.Command) (allocator.Result, error) {

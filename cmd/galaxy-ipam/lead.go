@@ -132,6 +132,9 @@ func (p *program) govern(ctx context.Context, t *term) error {
 		return p.nodes.Lead(governing, t.fence)
 	})
 	group.Go(func() error {
+		if !p.lookForFormer(governing) {
+			return nil
+		}
 		p.configure(governing)
 		if p.reconciler == nil {
 			return nil

@@ -30,7 +30,7 @@ func (p *program) mirror(ctx context.Context) error {
 	}
 	m := mirror.New(mirror.Config{
 		Replica: p.replica, Client: client, Log: p.logger, Report: p.cluster.Report, Fault: p.metrics.Reconcile,
-		Busy: p.scheduling.Binding,
+		Busy: p.scheduling.Binding, PoolNamespaces: p.options.poolNamespaces,
 	})
 	p.metrics.WatchMirror(m.Lag)
 	return m.Run(ctx)

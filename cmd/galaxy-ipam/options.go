@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"galaxy/cmd/internal/etcdclient"
 	"galaxy/eventlog/etcdlog/embedded"
 	"galaxy/extender"
+	"galaxy/migrations/galaxy"
 )
 
 // options are the flags: those of the contract (its section 1.5), and our own.
@@ -45,6 +47,8 @@ type options struct {
 	publishCapacity bool
 	authorizeWrites bool
 	mirrorQPS       float32
+	poolNamespaces  []string
+	formerObjects   string
 	tls             extender.TLSFiles
 
 	reuseDelay    time.Duration
@@ -125,6 +129,8 @@ func (o *options) add(flags *pflag.FlagSet) {
 	o.api.Add(flags)
 	flags.Float32Var(&o.kubeQPS, "kube-api-qps", 1000, "requests a second to the API server")
 	flags.Float32Var(&o.mirrorQPS, "mirror-qps", 25, "FloatingIP and Pool objects written a second: they only show the log, and must not slow the scheduling of pods down")
+	flags.StringSliceVar(&o.poolNamespaces, "pool-namespaces", []string{"kube-system"}, "namespaces in which Pool objects count: whoever may create them there takes addresses from all; a pool of one name in two of them is that of kube-system, then of the oldest")
+	flags.StringVar(&o.formerObjects, "former-objects", string(galaxy.Wait), "what becomes of FloatingIP objects that a former system has left, on a log that knows nothing of them: wait until galaxyctl migrate says it, import them, or discard them")
 	flags.StringVar(&o.advertise, "advertise-address", "", "address at which the other replicas reach this one; default $POD_IP, else --bind, else the first address of this host")
 	flags.BoolVar(&o.publishCapacity, "publish-capacity", true, "show on Node objects how many pods with addresses may run there; not when a cloud provider does that")
 
@@ -204,6 +210,8 @@ func (o *options) check() error {
 		return usage("TLS needs both --tls-cert and --tls-key")
 	case o.claimTTL < 2*time.Second || o.claimTTL > time.Hour:
 		return usage("--claim-ttl %s: want 2s to 1h", o.claimTTL)
+	case !slices.Contains(galaxy.Choices(), galaxy.Choice(o.formerObjects)):
+		return usage("--former-objects %q: want wait, import or discard", o.formerObjects)
 	case o.poolShare < 1 || o.poolShare > 100:
 		return usage("--preallocate-share %d: want 1 to 100", o.poolShare)
 	case o.kubeQPS <= 0 || o.mirrorQPS <= 0:

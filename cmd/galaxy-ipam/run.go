@@ -23,6 +23,7 @@ import (
 	"galaxy/extender"
 	"galaxy/kube/live"
 	"galaxy/kube/objects"
+	"galaxy/migrations/galaxy"
 	"galaxy/reconciler"
 )
 
@@ -49,6 +50,7 @@ type program struct {
 	server     *extender.Server
 	scheduling *extender.Scheduler    // behind the scheduler's port
 	reconciler *reconciler.Reconciler // nil without a cluster or --objects
+	former     *galaxy.Resolver       // nil without a cluster
 	address    string                 // of the scheduler's port, for other replicas
 	restAddr   string                 // of the REST port
 }
@@ -208,6 +210,13 @@ func (p *program) wire(ctx context.Context) (err error) {
 		reconcile.Source = p.store
 		p.reconciler = reconciler.New(reconcile)
 	}
+	if p.reconciler != nil {
+		p.metrics.WatchGate(func() bool {
+			open, _ := p.reconciler.Gate().State()
+			return open && p.replica.Leading()
+		})
+	}
+	p.former = p.newFormer()
 	return p.listen()
 }
 

@@ -5,19 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"galaxy/allocator"
 	"galaxy/cmd/internal/apiserver"
-	"galaxy/eventlog"
-	"galaxy/eventlog/etcdlog"
-	"galaxy/kube/live"
-	"galaxy/reconciler"
 	"galaxy/reconciler/mirror"
 )
 
@@ -66,43 +59,23 @@ var errDiffers = errors.New("the log and the cluster differ")
 func (c *comparison) run(cmd *cobra.Command) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
 	defer cancel()
-	config, err := c.api.Config()
-	if errors.Is(err, apiserver.ErrNone) {
-		return misuse("%v", err)
-	}
+	b, err := c.g.beside(ctx, &c.api, c.repair)
 	if err != nil {
 		return err
 	}
-	config.QPS, config.Burst = 100, 200
-	clients, err := live.NewClients(config)
-	if err != nil {
-		return err
-	}
-	client, err := c.g.etcd.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer client.Close() //nolint:errcheck // what was written is acknowledged
-	log, err := etcdlog.Open(ctx, client, c.g.etcd.Options())
-	if err != nil {
-		return c.g.etcd.Explain(err)
-	}
-	r, end, err := c.prepare(ctx, clients, log)
-	if err != nil {
-		return err
-	}
-	defer end()
+	defer b.end()
+	b.reconciler.KnowKinds(ctx)
 	var rows []checked
-	for _, d := range r.Check() {
-		rows = append(rows, c.mend(d.What, d.Mend, func() error { return r.Mend(ctx, d) }))
+	for _, d := range b.reconciler.Check() {
+		rows = append(rows, c.mend(d.What, d.Mend, func() error { return b.reconciler.Mend(ctx, d) }))
 	}
 	// Objects come after: what was mended in the log is already shown there.
-	shown, err := mirror.Check(ctx, clients.Dynamic, r.Replica.View())
+	shown, err := mirror.Check(ctx, b.clients.Dynamic, b.replica.View())
 	if err != nil && !apierrors.IsNotFound(err) { // a cluster need not have the custom resources
 		return err
 	}
 	for _, d := range shown {
-		rows = append(rows, c.mend(d.What, d.Mend, func() error { return d.Repair(ctx, clients.Dynamic) }))
+		rows = append(rows, c.mend(d.What, d.Mend, func() error { return d.Repair(ctx, b.clients.Dynamic) }))
 	}
 	open := 0
 	for _, row := range rows {
@@ -131,50 +104,6 @@ func (c *comparison) mend(what, how string, mend func() error) checked {
 		row.Done = true
 	}
 	return row
-}
-
-// prepare reads the log and the cluster. A check that repairs decides for itself; the log sees to it that no two do at once.
-func (c *comparison) prepare(ctx context.Context, clients live.Clients, log *etcdlog.Log) (*reconciler.Reconciler, func(), error) {
-	rules := reconciler.DefaultRules()
-	quiet := zap.NewNop()
-	cluster := live.New(live.Config{Clients: clients, Log: quiet, ConfigNamespace: rules.ConfigNamespace, ConfigName: rules.ConfigName, Actor: "galaxyctl"})
-	host, err := os.Hostname()
-	if err != nil {
-		return nil, nil, err
-	}
-	replica, err := allocator.NewReplica(ctx, allocator.Config{
-		Log: log, Actor: fmt.Sprintf("galaxyctl_%s_%d", host, os.Getpid()), Now: time.Now, Rules: allocator.Rules{ReuseDelay: allocator.DefaultReuseDelay},
-	}, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	running, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{}, 2)
-	go func() {
-		_ = cluster.Run(running) // it ends with running
-		ended <- struct{}{}
-	}()
-	go func() {
-		if c.repair {
-			_ = replica.Lead(running, eventlog.Fence{}) // its end is the end of running, or is told by what it refuses
-		}
-		ended <- struct{}{}
-	}()
-	end := func() {
-		cancel()
-		<-ended
-		<-ended
-	}
-	r := reconciler.New(reconciler.Config{Replica: replica, Source: cluster, Cluster: cluster, Rules: rules, Log: quiet})
-	if err := cluster.WaitForSync(ctx); err != nil {
-		end()
-		return nil, nil, fmt.Errorf("read the cluster: %w", err)
-	}
-	for c.repair && !replica.Leading() && ctx.Err() == nil {
-		time.Sleep(10 * time.Millisecond)
-	}
-	r.KnowKinds(ctx)
-	return r, end, nil
 }
 
 func printChecked(out io.Writer, f format, rows []checked, open int) error {

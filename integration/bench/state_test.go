@@ -110,7 +110,7 @@ func (f frozen) Do(context.Context, string, allocator.Command) (allocator.Result
 func (f frozen) View() *projections.View { return f.view }
 func (f frozen) Env() allocator.Env      { return allocator.Env{Now: time.Now(), MaxEvents: 100} }
 func (f frozen) Leading() bool           { return false }
-func (f frozen) Ready() bool             { return true }
+func (f frozen) Unready() string         { return "" }
 
 // thousand is a cluster of a thousand nodes without pods or workloads.
 type thousand struct{ byName map[string]*kube.Node }

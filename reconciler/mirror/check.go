@@ -35,13 +35,19 @@ func Check(ctx context.Context, client dynamic.Interface, view *projections.View
 			return nil, fmt.Errorf("FloatingIP %s: %w", list.Items[i].GetName(), err)
 		}
 		have[object.Name] = object
-		addr, ok := AddressOf(object.Name)
-		if ok && view.Address(addr) == nil && !IsReservation(object) {
+		addr, ok := api.AddressOf(object.Name)
+		switch {
+		case !ok || view.Address(addr) != nil || object.IsReservation():
+		case view.Origin().Outcome == "":
+			found = append(found, Difference{What: "FloatingIP " + object.Name + " holds the address for " + object.Spec.Key + ", and the log knows nothing of it: see galaxyctl migrate galaxy --dry-run"})
+		case mayRemove(object, view.Origin()):
 			found = append(found, Difference{What: "FloatingIP " + object.Name + " is there, and nobody holds the address", Mend: "delete the object", have: object})
+		default:
+			found = append(found, Difference{What: "FloatingIP " + object.Name + " is there, galaxy-ipam has not made it, and nobody holds the address"})
 		}
 	}
 	for a := range view.Addresses(netip.Addr{}) {
-		object := have[NameOf(a.Addr)]
+		object := have[api.NameOf(a.Addr)]
 		switch {
 		case object == nil:
 			found = append(found, Difference{What: fmt.Sprintf("%s is held for %s, and has no FloatingIP object", a.Addr, a.Owner.Describe()), Mend: "make the object", want: a})

@@ -7,7 +7,9 @@ import (
 	"net/netip"
 
 	"galaxy/allocator"
+	"galaxy/eventlog"
 	"galaxy/ipam"
+	"galaxy/kube"
 	api "galaxy/kube/galaxyv1alpha1"
 	"galaxy/projections"
 )
@@ -16,6 +18,7 @@ import (
 const (
 	eventRefused = "ReservationRefused"
 	eventIgnored = "PoolIgnored"
+	eventForeign = "FloatingIPIgnored"
 )
 
 // floatingIP makes the object of an address show what the log says, or does what an administrator asks for with it.
@@ -24,9 +27,9 @@ func (m *Mirror) floatingIP(ctx context.Context, name string) error {
 	for _, o := range m.ips.get(key{name: name}) {
 		have = o
 	}
-	addr, ok := AddressOf(name)
+	addr, ok := api.AddressOf(name)
 	if !ok {
-		if have != nil && IsReservation(have) {
+		if have != nil && have.IsReservation() {
 			m.report("FloatingIP", have, eventRefused, fmt.Sprintf("the name %q is no IP address", name))
 		}
 		return nil
@@ -36,22 +39,33 @@ func (m *Mirror) floatingIP(ctx context.Context, name string) error {
 	case a == nil && have == nil:
 		m.ips.settle(key{name: name})
 		return nil
-	case a == nil && IsReservation(have):
+	case a == nil && have.IsReservation():
 		return m.reserve(ctx, addr, have)
-	case a == nil:
+	case a == nil && mayRemove(have, m.Replica.View().Origin()):
 		return m.ips.remove(ctx, have)
+	case a == nil:
+		m.report("FloatingIP", have, eventForeign, "nobody holds the address, and galaxy-ipam has not made this object, so it is left alone; "+
+			"to reserve the address, add the label "+kube.LabelReserved+"; to be rid of the object, delete it")
+		return nil
 	case a.Labelled && m.ips.wasWithdrawn(key{name: name}):
 		return m.giveBack(ctx, a)
 	case have == nil:
 		return m.ips.create(ctx, Want(a))
 	case !Shows(have, a):
-		if IsReservation(have) && !a.Labelled {
+		if have.IsReservation() && !a.Labelled {
 			m.report("FloatingIP", have, eventRefused, fmt.Sprintf("%s is held for %s; its label was taken off", addr, a.Owner.Describe()))
 		}
 		return m.ips.update(ctx, mend(have, a))
 	default:
 		return nil
 	}
+}
+
+// mayRemove reports whether an object that shows a free address may be deleted: one that galaxy-ipam has made, or one of a former
+// system that somebody has discarded.
+func mayRemove(have *api.FloatingIP, origin *projections.Origin) bool {
+	return have.ShowsEvent() ||
+		origin.Outcome == eventlog.FormerDiscarded && have.CreationTimestamp.Unix() <= origin.Resolved
 }
 
 // reserve does what an administrator asks for with a labelled object.
@@ -71,11 +85,11 @@ func (m *Mirror) reserve(ctx context.Context, addr netip.Addr, f *api.FloatingIP
 
 // giveBack ends a reservation whose object, or whose label, was taken away.
 func (m *Mirror) giveBack(ctx context.Context, a *projections.Address) error {
-	_, err := m.Replica.Do(ctx, "FloatingIP "+NameOf(a.Addr), allocator.Release{
+	_, err := m.Replica.Do(ctx, "FloatingIP "+api.NameOf(a.Addr), allocator.Release{
 		Address: a.Addr, Owner: a.Owner, Labelled: true, Reason: "its label was taken away",
 	})
 	if err == nil {
-		m.ips.settle(key{name: NameOf(a.Addr)})
+		m.ips.settle(key{name: api.NameOf(a.Addr)})
 	}
 	return err
 }

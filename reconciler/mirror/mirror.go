@@ -37,6 +37,8 @@ type Config struct {
 	Busy    func() bool                                                           // pods are being bound, so that what can wait should; may be nil
 	Resync  time.Duration                                                         // between comparisons of everything; DefaultResync if 0
 	Workers int                                                                   // DefaultWorkers if 0
+	// PoolNamespaces are those in which Pool objects count; only kube-system if nil.
+	PoolNamespaces []string
 }
 
 // Defaults of Config.
@@ -74,6 +76,9 @@ func New(config Config) *Mirror {
 	if config.Workers == 0 {
 		config.Workers = DefaultWorkers
 	}
+	if config.PoolNamespaces == nil {
+		config.PoolNamespaces = []string{poolNamespace}
+	}
 	if config.Fault == nil {
 		config.Fault = func(string) {}
 	}
@@ -85,7 +90,7 @@ func New(config Config) *Mirror {
 	}
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[key](50*time.Millisecond, time.Minute)
 	m := &Mirror{Config: config, queue: workqueue.NewTypedRateLimitingQueue(limiter), told: map[string]string{}, deleted: map[string]bool{}}
-	m.ips = newStore(config.Client, api.FloatingIPs, toFloatingIP, func(f *api.FloatingIP) key { return key{name: f.Name} }, IsReservation, m.queue.Add)
+	m.ips = newStore(config.Client, api.FloatingIPs, toFloatingIP, func(f *api.FloatingIP) key { return key{name: f.Name} }, (*api.FloatingIP).IsReservation, m.queue.Add)
 	m.pools = newStore(config.Client, api.Pools, toPool, func(p *api.Pool) key { return key{pool: true, name: p.Name} }, func(*api.Pool) bool { return true }, m.queue.Add)
 	return m
 }
@@ -151,7 +156,7 @@ func (m *Mirror) enqueue(changes allocator.Changes) {
 	}
 	if changes.All || changes.Config {
 		for a := range view.Addresses(netip.Addr{}) {
-			m.queue.Add(key{name: NameOf(a.Addr)})
+			m.queue.Add(key{name: api.NameOf(a.Addr)})
 		}
 		for _, k := range m.ips.keys() {
 			m.queue.Add(k)
@@ -164,7 +169,7 @@ func (m *Mirror) enqueue(changes allocator.Changes) {
 		}
 	}
 	for addr := range changes.Addresses {
-		m.queue.Add(key{name: NameOf(addr)})
+		m.queue.Add(key{name: api.NameOf(addr)})
 		if a := view.Address(addr); a != nil && a.Owner.Pool != "" {
 			m.queue.AddAfter(key{pool: true, name: a.Owner.Pool}, poolPause)
 		}
@@ -220,8 +225,8 @@ func (m *Mirror) giveWay(ctx context.Context) {
 }
 
 func (m *Mirror) compare(ctx context.Context, k key) {
-	if !m.Replica.Leading() || ctx.Err() != nil {
-		m.queue.Forget(k)
+	if !m.Replica.Leading() || ctx.Err() != nil || m.Replica.View().Origin().Outcome == "" {
+		m.queue.Forget(k) // the lead, and the outcome, have everything compared anew
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)

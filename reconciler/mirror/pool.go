@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -47,7 +48,15 @@ func (m *Mirror) pool(ctx context.Context, name string) error {
 }
 
 // chosen is the object that counts of several of one name.
-func (m *Mirror) chosen(all []*api.Pool) *api.Pool {
+func (m *Mirror) chosen(there []*api.Pool) *api.Pool {
+	var all []*api.Pool
+	for _, pool := range there {
+		if slices.Contains(m.PoolNamespaces, pool.Namespace) {
+			all = append(all, pool)
+			continue
+		}
+		m.report("Pool", pool, eventIgnored, fmt.Sprintf("pools count in the namespaces %s: this one has no effect; see --pool-namespaces", strings.Join(m.PoolNamespaces, ", ")))
+	}
 	if len(all) == 0 {
 		return nil
 	}

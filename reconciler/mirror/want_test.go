@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"galaxy/ipam"
+	api "galaxy/kube/galaxyv1alpha1"
 	"galaxy/projections"
 	"galaxy/reconciler/mirror"
 )
@@ -14,12 +15,12 @@ import (
 func TestNames(t *testing.T) {
 	for _, text := range []string{"10.0.0.1", "255.255.255.255", "fd00::1", "::", "fd00:1:2:3:4:5:6:7"} {
 		addr := netip.MustParseAddr(text)
-		if got, ok := mirror.AddressOf(mirror.NameOf(addr)); !ok || got != addr {
-			t.Errorf("%s is named %s, which is %s, %v", addr, mirror.NameOf(addr), got, ok)
+		if got, ok := api.AddressOf(api.NameOf(addr)); !ok || got != addr {
+			t.Errorf("%s is named %s, which is %s, %v", addr, api.NameOf(addr), got, ok)
 		}
 	}
 	for _, name := range []string{"", "web-0", "10.0.0", "10.0.0.1.", "a-b-c-d-e-f-g-h", "1-2-3"} {
-		if addr, ok := mirror.AddressOf(name); ok {
+		if addr, ok := api.AddressOf(name); ok {
 			t.Errorf("%q is taken for %s", name, addr)
 		}
 	}

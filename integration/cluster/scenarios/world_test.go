@@ -56,6 +56,10 @@ type settings struct {
 	subnets  string
 	// each changes how the replicas run, before they are started.
 	each func(w *world, replicas []*bed.IPAMOptions)
+	// before is what happened before galaxy-ipam was started for the first time; it makes the nodes itself.
+	before func(w *world)
+	// waits says that galaxy-ipam does not become ready by itself.
+	waits bool
 }
 
 // newWorld starts a cluster with as many galaxy-ipam, each with the rights that deploy/ gives it and no others.
@@ -87,8 +91,15 @@ func newWorld(t testing.TB, s settings) *world {
 	for _, o := range replicas {
 		w.ipams = append(w.ipams, w.NewIPAM(*o))
 	}
+	if s.before != nil {
+		s.before(w)
+		s.nodes = [3]int{}
+	}
 	for _, ipam := range w.ipams {
 		ipam.Launch()
+	}
+	if s.waits {
+		return w
 	}
 	for _, ipam := range w.ipams {
 		ipam.WaitReady()
