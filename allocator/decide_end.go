@@ -67,7 +67,7 @@ func outgrown(owner ipam.Owner, w Workload, held int) string {
 	case !w.Exists:
 		return ReasonAppGone
 	case owner.IsSet():
-		if w.Replicas == 0 || held > w.most() {
+		if w.Replicas == 0 || held > w.keeps() {
 			return ReasonScaledDownSet
 		}
 	default:

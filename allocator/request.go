@@ -23,17 +23,21 @@ type Workload struct {
 	Scales   bool // it has a number of replicas
 	Replicas int
 	Start    int // number of the first pod, where the workload numbers them (StatefulSet spec.ordinals.start)
-	// Surge is how many addresses more than Replicas the set of a Deployment may have: what a rollout needs that may take no old
-	// pod away before a new one runs (maxUnavailable 0). Otherwise 0: new pods wait for the addresses of old ones, and the
-	// set stays what it is.
+	// Spare is how many addresses more than Replicas the set of a Deployment may hold at all times: what its rollouts need that may
+	// take no old pod away before a new one runs (maxUnavailable 0). Otherwise 0: new pods wait for the addresses of old ones.
+	Spare int
+	// Surge is how many pods more than Replicas may have addresses now: Spare while the Deployment rolls out, else 0. So the set
+	// grows by rollouts alone, once, and what they swap out stays as the spare of the next one.
 	Surge int
 	// Unknown says that the cluster could not be asked, so that nothing may be concluded from the other fields.
 	Unknown bool
 }
 
-// most is how many addresses a workload that keeps a set of them may hold: Replicas + Surge, during a rollout and after it. What a
-// rollout has swapped out stays as the spare of the next one, so that the set does not change.
+// most is how many pods of a workload that keeps a set of addresses may have one now.
 func (w Workload) most() int { return w.Replicas + w.Surge }
+
+// keeps is how many addresses the set of a workload may hold.
+func (w Workload) keeps() int { return w.Replicas + max(w.Spare, w.Surge) }
 
 // Rules are the operator's choices.
 type Rules struct {

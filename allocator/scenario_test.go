@@ -23,7 +23,7 @@ import (
 //
 //	config [force]                 the input is floatingip-config
 //	node name=n ip=a               a node of the cluster
-//	workload app=web [kind= ns= replicas= surge= start= gone noscale unknown]   what the cluster says of a workload
+//	workload app=web [kind= ns= replicas= surge= spare= start= gone noscale unknown]   what the cluster says of a workload
 //	filter pod=p app=web [kind= ns= uid= policy= pool= ranges=] nodes=a,b
 //	bind … node=a    end …    changed app=web    pool name= size= [preallocate]    unpool name=
 //	expire pod= …    adopt pod= … node= ip=    assigned ip= node=    unassigned ip= node=
@@ -359,6 +359,7 @@ func workload(args map[string]string) Workload {
 	w.Replicas, _ = strconv.Atoi(args["replicas"])
 	w.Start, _ = strconv.Atoi(args["start"])
 	w.Surge, _ = strconv.Atoi(args["surge"])
+	w.Spare, _ = strconv.Atoi(args["spare"])
 	_, w.Unknown = args["unknown"]
 	return w
 }

@@ -77,6 +77,7 @@ type Reconciler struct {
 	suspects  map[netip.Addr]uint64
 	led       bool
 	next      time.Time // of the next full look
+	resolved  int64     // when a former system's objects were resolved, as of the last look
 	failures  int       // plans in a row that did not succeed as a whole
 	reported  string    // the last fault in the objects, so that each is reported once
 	configTo  string    // what was last shown on the ConfigMap
@@ -142,8 +143,9 @@ func (r *Reconciler) wake(ctx context.Context, now time.Time, changed bool) {
 	if r.Cluster != nil && !r.Source.Set().KnowsPods() {
 		return // nothing is known of the cluster yet
 	}
-	full := !r.led || !now.Before(r.next)
-	r.led = true
+	resolved := r.Replica.View().Origin().Resolved // what a former system kept is known from then on
+	full := !r.led || !now.Before(r.next) || resolved != r.resolved
+	r.led, r.resolved = true, resolved
 	if full || changed {
 		r.reconcile(ctx, now, full)
 	}

@@ -65,7 +65,7 @@ func surplus(view *projections.View, app ipam.Owner, w allocator.Workload) bool 
 		if !kept(a) {
 			continue
 		}
-		if !w.Exists || app.IsSet() && held > w.Replicas+w.Surge {
+		if !w.Exists || app.IsSet() && held > w.Replicas+w.Spare {
 			return true
 		}
 		number, numbered := a.Owner.Ordinal()

@@ -34,8 +34,3 @@ func (p *program) newFormer() *galaxy.Resolver {
 		},
 	}
 }
-
-// lookForFormer finds out whether a former system has left objects, before anything else is decided. False: ctx has ended.
-func (p *program) lookForFormer(ctx context.Context) bool {
-	return p.former == nil || p.former.Look(ctx) == nil
-}

@@ -54,7 +54,6 @@ func (p *program) governors() []func(context.Context) error {
 	if p.cluster == nil {
 		return all
 	}
-	all = append(all, p.former.Run)
 	if p.options.publishCapacity && p.cloud == nil { // a cloud provider knows how many addresses a node can take
 		capacity := &reconciler.Capacity{Replica: p.replica, Source: p.cluster, Publish: p.cluster.PublishCapacity, Log: p.logger}
 		all = append(all, capacity.Run)

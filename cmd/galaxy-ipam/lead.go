@@ -132,8 +132,11 @@ func (p *program) govern(ctx context.Context, t *term) error {
 		return p.nodes.Lead(governing, t.fence)
 	})
 	group.Go(func() error {
-		if !p.lookForFormer(governing) {
-			return nil
+		if p.former != nil {
+			if p.former.Look(governing) != nil {
+				return nil // governing has ended
+			}
+			group.Go(func() error { return p.former.Run(governing) })
 		}
 		p.configure(governing)
 		if p.reconciler == nil {

@@ -85,9 +85,17 @@ func nodeOf(n *corev1.Node) *kube.Node {
 func deploymentOf(d *appsv1.Deployment) allocator.Workload {
 	w := allocator.Workload{Exists: true, Scales: true, Replicas: replicas(d.Spec.Replicas)}
 	if d.Annotations[kube.AnnotationRollout] != kube.RolloutStrict {
-		w.Surge = surge(d, w.Replicas)
+		w.Spare = surge(d, w.Replicas)
+	}
+	if rollsOut(d) {
+		w.Surge = w.Spare
 	}
 	return w
+}
+
+// rollsOut reports whether pods of an older form of the Deployment are there, or about to be.
+func rollsOut(d *appsv1.Deployment) bool {
+	return d.Status.ObservedGeneration < d.Generation || d.Status.Replicas > d.Status.UpdatedReplicas
 }
 
 // surge is how many pods more than its replicas a Deployment must have while it rolls out: its maxSurge where it may take no old

@@ -55,13 +55,14 @@ func TestDeploymentOf(t *testing.T) {
 		d := &appsv1.Deployment{
 			ObjectMeta: metav1.ObjectMeta{Generation: 2},
 			Spec:       appsv1.DeploymentSpec{Replicas: &three, Strategy: appsv1.DeploymentStrategy{RollingUpdate: &appsv1.RollingUpdateDeployment{MaxSurge: &percent, MaxUnavailable: &percent}}},
+			Status:     appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 3, UpdatedReplicas: 1},
 		}
 		edit(d)
 		return d
 	}
 	for name, c := range map[string]struct {
 		edit  func(*appsv1.Deployment)
-		surge int
+		spare int
 	}{
 		"none may be away":    {func(*appsv1.Deployment) {}, 1},
 		"one may be away":     {func(d *appsv1.Deployment) { d.Spec.Strategy.RollingUpdate.MaxUnavailable = &one }, 0},
@@ -80,9 +81,14 @@ func TestDeploymentOf(t *testing.T) {
 		}, 0},
 	} {
 		d := deployment(c.edit)
-		want := allocator.Workload{Exists: true, Scales: true, Replicas: int(*d.Spec.Replicas), Surge: c.surge}
+		want := allocator.Workload{Exists: true, Scales: true, Replicas: int(*d.Spec.Replicas), Spare: c.spare, Surge: c.spare}
 		if got := deploymentOf(d); got != want {
 			t.Errorf("%s: %+v, want %+v", name, got, want)
+		}
+		// Once it has rolled out, pods that are made again wait for their addresses; the spare is kept.
+		d.Status.UpdatedReplicas, want.Surge = 3, 0
+		if got := deploymentOf(d); got != want {
+			t.Errorf("%s, rolled out: %+v, want %+v", name, got, want)
 		}
 	}
 }

@@ -127,12 +127,18 @@ func (r *Resolver) Run(ctx context.Context) error {
 var errNotYet = errors.New("the subnets are not in force yet, or the running pods not recorded")
 
 func (r *Resolver) resolve(ctx context.Context) error {
-	if r.Choice == Wait {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, resolverPatient)
 	defer cancel()
 	view := r.Replica.View()
+	if r.Choice == Wait {
+		// A leader reads the log only when another was faster. To ask again for what is so makes it look whether somebody has
+		// said it meanwhile; then this is refused.
+		_, err := r.Replica.Do(ctx, cause, allocator.FindFormer{Source: view.Origin().Source, Objects: view.Origin().Objects})
+		if errors.Is(err, allocator.ErrUnsupported) || errors.Is(err, allocator.ErrNotLeader) {
+			return nil
+		}
+		return err
+	}
 	if r.Choice == DiscardUnasked {
 		return Discard(ctx, r.Replica, view.Origin().Objects)
 	}

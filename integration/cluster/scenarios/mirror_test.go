@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -68,7 +70,7 @@ func example(t testing.TB, name string) string {
 
 // The log is shown as objects; what somebody edits or deletes is put back; reservations and pools are taken from objects.
 func TestMirror(t *testing.T) {
-	w := newWorld(t, settings{nodes: [3]int{3, 0, 0}})
+	w := newWorld(t, settings{nodes: [3]int{3, 0, 0}, args: []string{"--pool-namespaces", "kube-system,default"}})
 	w.Create(bed.NewDeployment("default", "web", 5, bed.WithAddress()), bed.NewStatefulSet("default", "db", 2, bed.WithAddress(), immutable()))
 	w.running("default", "web", 5)
 	w.running("default", "db", 2)
@@ -211,6 +213,18 @@ func (w *world) poolObjects() {
 		w.t.Fatalf("make a pool: %d %s", status, answer)
 	}
 	pool("by-rest", "kube-system", "size 1, in force 1, held 0")
+	w.namespace("tenant")
+	w.Apply("apiVersion: galaxy.k8s.io/v1alpha1\nkind: Pool\nmetadata: {name: greedy, namespace: tenant}\nsize: 1000000\npreAllocateIP: true\n")
+	w.WaitFor("a pool of a tenant is refused", 20*time.Second, func(ctx context.Context) error {
+		events, err := w.events(ctx)
+		if err == nil && !slices.ContainsFunc(events, func(e corev1.Event) bool { return e.Reason == "PoolIgnored" && e.InvolvedObject.Name == "greedy" }) {
+			err = errors.New("nobody says so")
+		}
+		return err
+	})
+	if status, answer := w.rest("GET", "/v1/pool/greedy", ""); status != 404 {
+		w.t.Errorf("the pool of a tenant counts: %d %s", status, answer)
+	}
 	if err := w.Dynamic.Resource(pools).Namespace("default").Delete(w.t.Context(), "example-pool", metav1.DeleteOptions{}); err != nil {
 		w.t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -52,7 +53,7 @@ func (f *former) keep(key string, policy int, node, uid, ip string, labels map[s
 // bind puts a pod on a node with an address, as 1.0.8 did it; with an object, if it has a key.
 func (f *former) bind(p *corev1.Pod, prefix string, policy int) {
 	f.t.Helper()
-	node := fmt.Sprintf("n0-%04d", f.next%3)
+	node := fmt.Sprintf("n0-%d", f.next%3)
 	ip := ""
 	if prefix != "" {
 		ip = f.keep(prefix+p.Name, policy, node, string(p.UID), "", nil)
@@ -171,7 +172,9 @@ func (w *world) neverTwice() {
 		for event := range watch.ResultChan() {
 			p, ok := event.Object.(*corev1.Pod)
 			if !ok {
-				w.t.Errorf("the watch of pods ended: %v", event.Object)
+				if ctx.Err() == nil {
+					w.t.Errorf("the watch of pods ended: %v", event.Object)
+				}
 				return
 			}
 			for _, uids := range shown {
@@ -202,22 +205,14 @@ func (w *world) migrate(args ...string) (string, error) {
 }
 
 // readyz is what a replica says of itself.
-func (w *world) readyz() (status int, text string) {
-	w.t.Helper()
+func (w *world) readyz() (status int, text string, err error) {
 	response, err := http.Get(w.api() + "/readyz") //nolint:noctx // a page of a local program
 	if err != nil {
-		w.t.Fatal(err)
+		return 0, "", err
 	}
 	defer response.Body.Close() //nolint:errcheck // it was read
-	var b strings.Builder
-	buf := make([]byte, 4096)
-	for {
-		n, err := response.Body.Read(buf)
-		b.Write(buf[:n])
-		if err != nil {
-			return response.StatusCode, b.String()
-		}
-	}
+	page, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(page), err
 }
 
 // The whole switch from the reference: nothing is given out and no object touched before somebody says so; then all is as it was,
@@ -236,7 +231,10 @@ func TestSwitch(t *testing.T) {
 		t.Fatalf("there are %d objects", len(f.objects))
 	}
 	f.WaitFor("it says what it waits for", 30*time.Second, func(ctx context.Context) error {
-		status, text := f.readyz()
+		status, text, err := f.readyz()
+		if err != nil {
+			return err
+		}
 		if status != http.StatusServiceUnavailable || !strings.Contains(text, "galaxyctl migrate galaxy --dry-run") {
 			return fmt.Errorf("/readyz: %d %s", status, text)
 		}
@@ -330,11 +328,14 @@ func (f *former) afterSwitch(t *testing.T) {
 			}
 		}
 	}
-	for _, ip := range kept("dp_shop_zero_") {
-		if after[ip] != nil {
-			t.Errorf("%s is kept for a Deployment with no replicas", ip)
+	f.WaitFor("nothing is kept for a Deployment with no replicas", 20*time.Second, func(context.Context) error {
+		for _, ip := range kept("dp_shop_zero_") {
+			if f.specs()[ip] != nil {
+				return fmt.Errorf("%s is", ip)
+			}
 		}
-	}
+		return nil
+	})
 	for name, want := range map[string]string{"blue": "held 4", "pre": "held 3"} {
 		o, err := f.Dynamic.Resource(pools).Namespace("kube-system").Get(t.Context(), name, metav1.GetOptions{})
 		if err != nil {
