@@ -3,7 +3,6 @@ package allocator
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"galaxy/eventlog"
 	"galaxy/ipam"
@@ -28,14 +27,6 @@ type Detach struct {
 	ContainerID string
 	IfName      string
 	Reason      string
-}
-
-// Collect gives back what containers have that are gone: those that are not in Alive, and whose addresses are older than the
-// moment when Alive was asked for.
-type Collect struct {
-	Alive  map[projections.Attachment]bool // with an empty IfName: all interfaces of the container
-	Before time.Time
-	Reason string
 }
 
 // Reasons of events on the stream of a node.
@@ -85,20 +76,6 @@ func (c Detach) decide(d *decision) error {
 		return fmt.Errorf("%w: no container is named", ErrUnsupported)
 	}
 	for a := range d.view.Attached(c.ContainerID, c.IfName) {
-		if d.full() {
-			return nil
-		}
-		d.release(a, c.Reason)
-	}
-	return nil
-}
-
-func (c Collect) decide(d *decision) error {
-	for a := range d.view.Containers() {
-		attached := *a.Attachment
-		if c.Alive[attached] || c.Alive[projections.Attachment{ContainerID: attached.ContainerID}] || !a.Time().Before(c.Before) {
-			continue
-		}
 		if d.full() {
 			return nil
 		}

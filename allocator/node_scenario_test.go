@@ -5,13 +5,11 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/datadriven"
 
 	"galaxy/eventlog"
 	"galaxy/ipam"
-	"galaxy/projections"
 )
 
 func nodeEventText(data eventlog.Data) string {
@@ -83,31 +81,9 @@ func (w *world) playNodes(t *testing.T, d *datadriven.TestData, args map[string]
 		return w.answer(Attach{Owner: o, PodUID: "u-" + args["pod"], Node: "n1", ContainerID: args["container"], IfName: name}), true
 	case "detach":
 		return w.answer(Detach{ContainerID: args["container"], IfName: args["if"], Reason: ReasonDetached}), true
-	case "collect":
-		return w.answer(w.collect(t, args)), true
 	default:
 		return "", false
 	}
-}
-
-func (w *world) collect(t *testing.T, args map[string]string) Collect {
-	older, err := time.ParseDuration(cmpOr(args["older"], "0s"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := Collect{Alive: map[projections.Attachment]bool{}, Before: w.now.Add(-older), Reason: ReasonContainerGone}
-	for attached := range strings.SplitSeq(args["alive"], ",") {
-		container, name, _ := strings.Cut(attached, "/")
-		c.Alive[projections.Attachment{ContainerID: container, IfName: name}] = true
-	}
-	return c
-}
-
-func cmpOr(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
 }
 
 func (w *world) nodesText() string {

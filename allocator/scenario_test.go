@@ -35,7 +35,7 @@ import (
 //
 //	overlay                        the input is a list of overlay networks
 //	join node= ip= [machine=]      lose node=    leave node=    nodes
-//	subnets node-subnet…           attach container= pod= [if=]    detach container= [if=]    collect alive=a,b/eth0 [older=0s]
+//	subnets node-subnet…           attach container= pod= [if=]    detach container= [if=]
 func TestScenarios(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		w := newWorld()

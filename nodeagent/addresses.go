@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -19,7 +18,7 @@ import (
 	"galaxy/ipam"
 	"galaxy/nodeagent/wire"
 	"galaxy/plugins"
-	"galaxy/projections"
+	"galaxy/plugins/pair"
 )
 
 // Addresses gives the addresses of a node's subnets to containers. Every ADD and DEL is an event in the node's own stream, in a
@@ -132,22 +131,13 @@ func (a *Addresses) Check(_ context.Context, args *skel.CmdArgs) error {
 	return plugins.Errorf(plugins.ErrChanged, "the log of node %s has no address for %s of container %s", a.Node, args.IfName, args.ContainerID)
 }
 
-// Collect gives back what containers have that are not among valid, a list that was asked for at a moment. As with Release, the
-// context has the evidence (plugins.WithEvidence).
-func (a *Addresses) Collect(ctx context.Context, valid []types.GCAttachment, asked time.Time) error {
-	alive := map[projections.Attachment]bool{}
-	for _, v := range valid {
-		alive[projections.Attachment{ContainerID: v.ContainerID, IfName: v.IfName}] = true
+// Lost undoes what an interface of a container has of which no state is left, or with no interface what all of its interfaces have:
+// its links first, so that nobody gets an address that still leads here.
+func (a *Addresses) Lost(ctx context.Context, containerID, ifName string) error {
+	if err := pair.RemoveLost(containerID, ifName); err != nil {
+		return err
 	}
-	// A container that is there keeps all of its interfaces: a runtime names only those that it has asked for itself.
-	for _, v := range valid {
-		alive[projections.Attachment{ContainerID: v.ContainerID}] = true
-	}
-	result, err := a.do(ctx, plugins.Evidence(ctx), allocator.Collect{Alive: alive, Before: asked, Reason: allocator.ReasonContainerGone})
-	if len(result.Released) > 0 {
-		a.Log.Info("gave back the addresses of containers that are gone", zap.Stringers("addresses", result.Released))
-	}
-	return err
+	return a.Del(ctx, &skel.CmdArgs{ContainerID: containerID, IfName: ifName})
 }
 
 // Held are the containers that have addresses.

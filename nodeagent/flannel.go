@@ -23,11 +23,13 @@ func subnetEnv(networks []ipam.OverlayNetwork, subnets []netip.Prefix, mtu int) 
 			if s.Addr().Is4() != is4 {
 				continue
 			}
+			network := s // also where the configuration no longer has its network, so that the file always has both
 			for _, n := range networks {
 				if n.CIDR.Overlaps(s) {
-					fmt.Fprintf(&out, "%sNETWORK=%s\n", prefix, n.CIDR)
+					network = n.CIDR
 				}
 			}
+			fmt.Fprintf(&out, "%sNETWORK=%s\n", prefix, network)
 			fmt.Fprintf(&out, "%sSUBNET=%s\n", prefix, netip.PrefixFrom(s.Addr().Next(), s.Bits()))
 			break
 		}

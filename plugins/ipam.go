@@ -10,7 +10,6 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
-	"github.com/containernetworking/cni/pkg/version"
 )
 
 // AddIPAM takes addresses for an interface. A caller that fails later, also one that fails here, gives them back with DelIPAM.
@@ -117,7 +116,7 @@ func environment(command string, args *skel.CmdArgs) *invoke.Args {
 func find(host Host, plugin string, args *skel.CmdArgs) (string, invoke.Exec, error) {
 	exec := host.Exec
 	if exec == nil {
-		exec = &invoke.DefaultExec{RawExec: &invoke.RawExec{}, PluginDecoder: version.PluginDecoder{}}
+		exec = &programs{}
 	}
 	path, err := exec.FindInPath(plugin, filepath.SplitList(args.Path))
 	if err != nil {

@@ -12,57 +12,100 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/net/netutil"
 
 	"galaxy/nodeagent/wire"
 )
 
-// drainFor bounds how long requests in hand may take at the end.
-const drainFor = 10 * time.Second
+// Limits of the socket; wire.Handler bounds how long a question may take to come.
+const (
+	drainFor       = 10 * time.Second // for requests in hand at the end
+	headerTimeout  = 10 * time.Second
+	idleTimeout    = time.Minute
+	mostQuestions  = 512 // connections at a time; others wait
+	lookForSocket  = 500 * time.Millisecond
+	maxHeaderBytes = 16 << 10
+)
 
 // listen answers galaxy-sdn on the socket, and galaxyctl about the state of the node, until ctx ends.
 func (p *program) listen(ctx context.Context) error {
-	listener, err := listenAt(p.options.socket)
-	if err != nil {
-		return fmt.Errorf("--socket: %w", err)
-	}
 	mux := http.NewServeMux()
 	mux.Handle(wire.Path, wire.Handler(p.answer))
 	mux.HandleFunc("GET /v1/status", p.status)
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
-	p.logger.Info("listening", zap.String("socket", p.options.socket))
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-	}
-	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
-	defer cancel()
-	if err := server.Shutdown(draining); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	if err := serveAt(ctx, p.options.socket, mux, p.logger); err != nil {
 		return err
 	}
 	p.server.Wait()
 	return nil
 }
 
+// serveAt serves at a socket until ctx ends. One whose file was removed or replaced, so that nobody reaches it, is made again.
+func serveAt(ctx context.Context, socket string, handler http.Handler, log *zap.Logger) error {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes}
+	ended := make(chan error, 1)
+	open := func() (made os.FileInfo, err error) {
+		listener, made, err := listenAt(socket)
+		if err != nil {
+			return nil, fmt.Errorf("--socket: %w", err)
+		}
+		log.Info("listening", zap.String("socket", socket))
+		go func() { ended <- server.Serve(netutil.LimitListener(listener, mostQuestions)) }()
+		return made, nil
+	}
+	made, err := open()
+	if err != nil {
+		return err
+	}
+	look := time.NewTicker(lookForSocket)
+	defer look.Stop()
+	for ctx.Err() == nil {
+		select {
+		case err := <-ended:
+			return err
+		case <-ctx.Done():
+		case <-look.C:
+			if there, err := os.Lstat(socket); err == nil && os.SameFile(there, made) {
+				continue
+			}
+			log.Warn("the socket was removed or replaced; it is made again", zap.String("socket", socket))
+			if made, err = open(); err != nil {
+				return err
+			}
+		}
+	}
+	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
+	defer cancel()
+	if err := server.Shutdown(draining); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
 // listenAt makes the socket, mode 0600, instead of one that an earlier life has left.
-func listenAt(path string) (net.Listener, error) {
+func listenAt(path string) (net.Listener, os.FileInfo, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		_ = conn.Close() // it was only to see who is there
-		return nil, fmt.Errorf("another agent listens at %s: stop it first", path)
+		return nil, nil, fmt.Errorf("another agent listens at %s: stop it first", path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+		return nil, nil, err
 	}
-	listener, err := net.Listen("unix", path)
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return listener, os.Chmod(path, 0o600)
+	listener.SetUnlinkOnClose(false) // by then the path may be another's
+	made, err := os.Lstat(path)
+	if err == nil {
+		err = os.Chmod(path, 0o600)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, listener.Close())
+	}
+	return listener, made, nil
 }
 
 func (p *program) answer(ctx context.Context, request wire.Request) ([]byte, error) {

@@ -28,11 +28,14 @@ const (
 	statusKey   = "k8s.v1.cni.cncf.io/network-status"
 )
 
+// keyIPInfos is what galaxy-ipam writes into the args annotation, and the CNI argument that underlay plugins read (contract section 2.2).
+const keyIPInfos = "ipinfos"
+
 // noPods is a node without Kubernetes: a pod is what the runtime says, and gets the default networks.
 type noPods struct{}
 
-func (noPods) Get(_ context.Context, _, _, uid string) (cni.Pod, error) {
-	return cni.Pod{UID: uid}, nil
+func (noPods) Get(_ context.Context, namespace, _, uid string) (cni.Pod, error) {
+	return cni.Pod{UID: uid, Pod: netconf.Pod{Namespace: namespace}}, nil
 }
 
 func (noPods) Show(context.Context, string, string, string, []cni.NetworkStatus) error { return nil }
@@ -123,7 +126,7 @@ func same(pod *corev1.Pod, uid string) bool { return uid == "" || pod.UID == api
 // podOf is what of a pod its networks depend on. A pod that asks for a floating address and has none was not bound by us.
 func podOf(p *corev1.Pod) (cni.Pod, error) {
 	pod := cni.Pod{UID: string(p.UID), Pod: netconf.Pod{
-		Networks: p.Annotations[networksKey], FloatIP: floats(p), Masquerade: p.Annotations[kube.AnnotationMasquerade],
+		Namespace: p.Namespace, Networks: p.Annotations[networksKey], FloatIP: floats(p), Masquerade: p.Annotations[kube.AnnotationMasquerade],
 	}}
 	if !pod.FloatIP {
 		return pod, nil
@@ -131,19 +134,16 @@ func podOf(p *corev1.Pod) (cni.Pod, error) {
 	var args struct {
 		Common map[string]json.RawMessage `json:"common"`
 	}
-	if err := json.Unmarshal([]byte(p.Annotations[kube.AnnotationArgs]), &args); err != nil || args.Common["ipinfos"] == nil {
+	if err := json.Unmarshal([]byte(p.Annotations[kube.AnnotationArgs]), &args); err != nil || args.Common[keyIPInfos] == nil {
 		return cni.Pod{}, errors.New("pod " + p.Namespace + "/" + p.Name + " requests " + kube.ResourceIP +
 			" and was given no address: it was bound by a scheduler that does not ask galaxy-ipam; see that its extender is not ignorable, and delete the pod")
 	}
-	for key, value := range args.Common {
-		if containsSeparator(key) || containsSeparator(string(value)) {
-			return cni.Pod{}, fmt.Errorf("pod %s/%s: annotation %s: %q holds a semicolon, which would begin another argument", p.Namespace, p.Name, kube.AnnotationArgs, key)
-		}
-		if pod.Args != "" {
-			pod.Args += ";"
-		}
-		pod.Args += key + "=" + string(value)
+	// Nothing else of the annotation is passed on: its author may write any key, and what comes behind the runtime's arguments wins.
+	infos := string(args.Common[keyIPInfos])
+	if containsSeparator(infos) {
+		return cni.Pod{}, fmt.Errorf("pod %s/%s: annotation %s: %q holds a semicolon, which would begin another argument", p.Namespace, p.Name, kube.AnnotationArgs, keyIPInfos)
 	}
+	pod.Args = keyIPInfos + "=" + infos
 	return pod, nil
 }
 

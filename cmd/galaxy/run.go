@@ -113,7 +113,7 @@ func (p *program) wire(local *journal.Journal) error {
 	})
 	p.server = cni.NewServer(cni.Config{
 		Builtin: builtin.Plugins(), Host: plugins.Host{IPAM: p.agent.Addresses, Log: p.logger}, Dir: p.options.cniDir, Notes: wire.Notes{Dir: p.options.notesDir}, Pods: p.pods,
-		Networks: p.networks.newest, Lookup: p.lookup, Path: p.options.cniPaths, Collect: p.agent.Addresses.Collect,
+		Networks: p.networks.newest, Lookup: p.lookup, Path: p.options.cniPaths, Lost: p.agent.Addresses.Lost,
 		Held: p.agent.Addresses.Held, Release: p.agent.Addresses.Release, ExemptChanged: p.exempt,
 		Settle: p.agent.Await, Defaults: p.defaults, Ready: p.agent.Ready, Log: p.logger,
 	})

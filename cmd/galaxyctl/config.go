@@ -16,7 +16,10 @@ import (
 )
 
 func newConfig(g *globals) *cobra.Command {
-	cmd := group(&cobra.Command{Use: "config", Short: "Check the configuration of subnets"})
+	cmd := group(&cobra.Command{
+		Use: "config", Short: "Check the configuration of subnets", Long: "Check a floatingip-config before it is applied, or before switching from a former system.",
+		Example: "  galaxyctl config check floatingip-config.yaml",
+	})
 	key := "floatingips"
 	check := &cobra.Command{
 		Use:   "check FILE",
@@ -28,7 +31,7 @@ TKEStack's Galaxy took some of what is refused here: a gateway, network or broad
 overlap, unknown fields. So check the file before switching from it.
 
 Exit code 0: it would be put in force. 1: it would be refused.`,
-		Example: `  kubectl -n kube-system get configmap floatingip-config -o yaml | galaxyctl config check -`,
+		Example: "  galaxyctl config check floatingip-config.yaml\n  galaxyctl config check -",
 		Args:    takes("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text, err := readConfig(cmd.InOrStdin(), args[0], key)

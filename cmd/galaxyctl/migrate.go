@@ -24,6 +24,7 @@ func newMigrate(g *globals) *cobra.Command {
 		Short: "Take over what a former system has left",
 		Long: `Take over what a former system has left, so that pods keep their addresses. While galaxy-ipam finds objects of a former
 system and a log that knows nothing of them, it gives nothing out and touches none of them: it waits for one of these.`,
+		Example: "  galaxyctl migrate galaxy --dry-run --kubeconfig ~/.kube/config",
 	})
 	cmd.AddCommand(newMigrateGalaxy(g))
 	return cmd
@@ -53,11 +54,10 @@ kube-system/floatingip-config; they are put in force if they are not yet.
   --discard   says that the objects mean nothing any more: addresses that no running pod has become free, and galaxy-ipam
               deletes the objects
 
-The log must be reached by the same --etcd-* flags as for galaxy-ipam, which may run meanwhile.
+Before it, "kubectl get floatingips,pools -A -o yaml > saved.yaml" keeps the way back. The log must be reached by the same --etcd-* flags as for galaxy-ipam, which may run meanwhile.
 
 Exit code 0: all was taken over, or would be. 1: something is left, or failed.`,
-		Example: `  kubectl get floatingips,pools -A -o yaml > saved.yaml     # the way back
-  galaxyctl migrate galaxy --dry-run --kubeconfig ~/.kube/config
+		Example: `  galaxyctl migrate galaxy --dry-run --kubeconfig ~/.kube/config
   galaxyctl migrate galaxy --apply --kubeconfig ~/.kube/config
   galaxyctl migrate galaxy --apply --kubeconfig ~/.kube/config --from saved.yaml`,
 		Args: takes(),

@@ -26,12 +26,12 @@ func newNode(g *globals) *cobra.Command {
 	group := group(&cobra.Command{
 		Use:   "node",
 		Short: "List the nodes of the overlay, and compare a node's routes with the log",
-		Long:  `"list" reads the log and the leases in etcd. "routes" and "diff" ask the agent of the node on which they are run, over its socket.`,
+		Long:  `"list" reads the log and the leases in etcd. The others ask the agent of the node on which they are run, over its socket.`,
 		Example: `  galaxyctl node list
   galaxyctl node routes
   galaxyctl node diff`,
 	})
-	group.AddCommand(newNodeList(g), newNodeRoutes(g), newNodeDiff(g))
+	group.AddCommand(newNodeList(g), newNodeRoutes(g), newNodeDiff(g), newNodeAlive())
 	return group
 }
 
@@ -166,23 +166,53 @@ func (s localStatus) faults() []string {
 	return found
 }
 
+// newNodeAlive is for the liveness probe: a node that is not as it should be is no reason to kill its agent, one that does not answer is.
+func newNodeAlive() *cobra.Command {
+	var socket string
+	cmd := &cobra.Command{
+		Use:     "alive",
+		Short:   "Tell whether this node's agent answers, whatever it says",
+		Long:    `Ask this node's agent over its socket. The exit code is 1 if nobody answers; whether all is well, "diff" tells.`,
+		Example: "  galaxyctl node alive",
+		Args:    takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			response, err := request(cmd.Context(), socket)
+			if err != nil {
+				return err
+			}
+			return response.Body.Close()
+		},
+	}
+	cmd.Flags().StringVar(&socket, "socket", wire.Socket, "where the agent listens")
+	return cmd
+}
+
 func askAgent(ctx context.Context, socket string) (s localStatus, err error) {
-	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent/v1/status", nil)
+	response, err := request(ctx, socket)
 	if err != nil {
 		return s, err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return s, fmt.Errorf("no agent answers at %s: %w; run this on the node, as root, or name its socket with --socket", socket, err)
 	}
 	defer response.Body.Close() //nolint:errcheck // it is read to its end
 	if response.StatusCode != http.StatusOK {
 		return s, fmt.Errorf("the agent at %s says %s", socket, response.Status)
 	}
 	return s, json.NewDecoder(response.Body).Decode(&s)
+}
+
+// request asks the agent for its status.
+func request(ctx context.Context, socket string) (*http.Response, error) {
+	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent/v1/status", nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("no agent answers at %s: %w; run this on the node, as root, or name its socket with --socket", socket, err)
+	}
+	return response, nil
 }
 
 func newNodeRoutes(g *globals) *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -29,32 +30,49 @@ func (s *Server) gc(ctx context.Context, args skel.CmdArgs) error {
 	if err := json.Unmarshal(conf.Valid, &valid); err != nil {
 		return types.NewError(types.ErrDecodingFailure, "cni.dev/valid-attachments is no list of attachments", err.Error())
 	}
-	return s.Sweep(ctx, valid, time.Now(), args.Path)
+	return s.sweep(ctx, callOf(args).Network, valid, time.Now(), args.Path)
 }
 
-// Sweep undoes what was made for containers that are not among valid, a list that was asked for at a moment: what was made after
-// it is spared. Path is where plugins are looked for, beside the server's own.
-func (s *Server) Sweep(ctx context.Context, valid []types.GCAttachment, asked time.Time, path string) error {
-	ctx = plugins.WithEvidence(ctx, "the runtime's list does not have it")
-	alive := map[string]bool{}
-	for _, v := range valid {
-		alive[v.ContainerID] = true
+// sweep undoes what was made for a network of the runtime and is not among its valid attachments, a list that was asked for at a
+// moment: what was made after it is spared, and so is all of which it is not known for which network it was made. Path is where
+// plugins are looked for, beside the server's own.
+func (s *Server) sweep(ctx context.Context, network string, valid []types.GCAttachment, asked time.Time, path string) error {
+	if network == "" {
+		return types.NewError(types.ErrInvalidNetworkConfig, "GC needs the name of the network", "without it nobody would be spared")
 	}
-	known, err := s.state.containers(asked)
+	ctx = plugins.WithEvidence(ctx, "the runtime's list of network "+network+" does not have it")
+	containers, err := s.state.containers(asked)
 	if err != nil {
 		return err
 	}
 	var failed []error
-	for _, id := range known {
-		if alive[id] {
-			continue
-		}
-		s.Log.Info("undoing the networks of a container that is gone", zap.String("container", id))
-		if err := s.del(ctx, skel.CmdArgs{ContainerID: id, Path: path}); err != nil {
+	for _, id := range containers {
+		if err := s.sweepOne(ctx, id, network, valid, path); err != nil {
 			failed = append(failed, fmt.Errorf("container %s: %w", id, err))
 		}
 	}
-	return errors.Join(append(failed, s.Collect(ctx, valid, asked))...)
+	return errors.Join(failed...)
+}
+
+func (s *Server) sweepOne(ctx context.Context, id, network string, valid []types.GCAttachment, path string) error {
+	defer s.locks.lock(id)()
+	all, _, err := s.state.load(id)
+	if err != nil {
+		return err
+	}
+	var gone, kept []Attachment
+	for _, a := range all {
+		if a.Of.Network == network && !slices.Contains(valid, types.GCAttachment{ContainerID: id, IfName: a.Of.IfName}) {
+			gone = append(gone, a)
+		} else {
+			kept = append(kept, a)
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	s.Log.Info("undoing the networks of an attachment that is gone", zap.String("container", id), zap.String("network", network), zap.Int("interfaces", len(gone)))
+	return s.delAll(ctx, skel.CmdArgs{ContainerID: id, Path: path}, kept, gone)
 }
 
 // status says whether an ADD would find everything in its place.

@@ -57,21 +57,26 @@ func (s *Server) undoNoted(ctx context.Context, containerID string) error {
 	if s.Notes.Dir == "" {
 		return nil
 	}
-	request, found, err := s.Notes.Read(containerID)
-	if err != nil || !found {
-		return err
-	}
-	args, _, err := request.Args()
+	requests, err := s.Notes.Read(containerID)
 	if err != nil {
 		return err
 	}
-	if args.ContainerID != containerID || request.Command() != "DEL" {
-		return types.NewError(types.ErrInternal, "the note of container "+containerID+" is of another, or no DEL; remove it from "+s.Notes.Dir, "")
+	for _, request := range requests {
+		args, _, err := request.Args()
+		if err != nil {
+			return err
+		}
+		if args.ContainerID != containerID || request.Command() != "DEL" {
+			return types.NewError(types.ErrInternal, "the note of container "+containerID+" is of another, or no DEL; remove it from "+s.Notes.Dir, "")
+		}
+		args.Path = s.path(args.Path)
+		if err := s.undo(ctx, *args); err != nil {
+			return err
+		}
+		if err := s.Notes.Drop(containerID, ""); err != nil { // of a release that kept one for all interfaces
+			return err
+		}
+		s.Log.Info("undid the networks of a container whose DEL was put off", zap.String("container", containerID), zap.String("interface", args.IfName))
 	}
-	args.Path = s.path(args.Path)
-	if err := s.undo(ctx, *args); err != nil {
-		return err
-	}
-	s.Log.Info("undid the networks of a container that was deleted while no agent was there", zap.String("container", containerID))
 	return nil
 }

@@ -90,7 +90,7 @@ func TestBadNotes(t *testing.T) {
 	s.taken()
 	s.leave(t, "c1")
 	s.leave(t, "c2")
-	if err := os.Rename(filepath.Join(s.Notes.Dir, "c2"), filepath.Join(s.Notes.Dir, "c0")); err != nil {
+	if err := os.Rename(filepath.Join(s.Notes.Dir, "c2@eth0"), filepath.Join(s.Notes.Dir, "c0@eth0")); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(s.Notes.Dir, "b"), []byte("{"), 0o600); err != nil {

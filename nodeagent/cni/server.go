@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
+	"syscall"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -48,7 +48,7 @@ type NetworkStatus struct {
 	DNS       types.DNS `json:"dns"`
 }
 
-// Config is what a Server needs. All fields but Notes, Lookup, Collect, Held, Release, ExemptChanged, Settle, Defaults and Ready are required.
+// Config is what a Server needs. All fields but Notes, Lookup, Lost, Held, Release, ExemptChanged, Settle, Defaults and Ready are required.
 type Config struct {
 	Builtin map[string]plugins.Plugin
 	Host    plugins.Host
@@ -62,9 +62,9 @@ type Config struct {
 	Lookup func(name string) (*netconf.Network, error)
 	// Path are folders with plugins' binaries, looked at after those of CNI_PATH.
 	Path []string
-	// Collect gives back what is held for containers that are not among the attachments of the runtime, a list that was asked for
-	// at a moment.
-	Collect func(ctx context.Context, valid []types.GCAttachment, asked time.Time) error
+	// Lost undoes what an interface of a container has of which no state is left, or with no interface what all of its interfaces
+	// have: by the log, and by what stands at the links of the host.
+	Lost func(ctx context.Context, containerID, ifName string) error
 	// Held are the containers that have addresses, and Release gives back those of one that is gone; for Garbage.
 	Held    func() []string
 	Release func(ctx context.Context, containerID string) error
@@ -101,8 +101,8 @@ func NewServer(c Config) *Server {
 	if c.Settle == nil {
 		c.Settle = func(context.Context) {}
 	}
-	if c.Collect == nil {
-		c.Collect = func(context.Context, []types.GCAttachment, time.Time) error { return nil }
+	if c.Lost == nil {
+		c.Lost = func(context.Context, string, string) error { return nil }
 	}
 	if c.Held == nil {
 		c.Held = func() []string { return nil }
@@ -135,13 +135,16 @@ func (s *Server) Answer(ctx context.Context, request wire.Request) ([]byte, erro
 		return nil, err
 	}
 	args.Path = s.path(args.Path)
+	if len(args.ContainerID) > wire.MaxContainerID && request.Command() == "DEL" {
+		return nil, nil // no ADD has ever taken it
+	}
 	switch request.Command() {
 	case "ADD":
 		result, err := s.add(ctx, *args, pod)
 		s.Settle(ctx)
 		return result, err
 	case "DEL":
-		err := s.del(ctx, *args)
+		err := s.postponed(request, s.del(ctx, *args))
 		s.Settle(ctx)
 		return nil, err
 	case "CHECK":
@@ -203,30 +206,34 @@ func (s *Server) add(ctx context.Context, args skel.CmdArgs, of wire.PodArgs) ([
 // be undone whatever happens.
 func (s *Server) attach(ctx context.Context, args skel.CmdArgs, pod Pod, wanted []netconf.Wanted) ([]Attachment, error) {
 	s.later.wait(args.ContainerID)
-	if err := s.undoEarlier(ctx, args); err != nil {
+	call := callOf(args)
+	others, err := s.undoEarlier(ctx, args, call)
+	if err != nil {
 		return nil, err
 	}
 	attachments := make([]Attachment, len(wanted))
 	for i, w := range wanted {
-		attachments[i] = Attachment{Network: *w.Network, IfName: w.IfName, Args: joinArgs(wishes(w), pod.Args), Exempt: w.Exempt}
+		attachments[i] = Attachment{Of: call, Network: *w.Network, IfName: w.IfName, Args: joinArgs(wishes(w), pod.Args), Exempt: w.Exempt}
 	}
-	if err := s.state.save(args.ContainerID, attachments); err != nil {
+	if err := s.state.save(args.ContainerID, slices.Concat(others, attachments)); err != nil {
 		return nil, err
 	}
 	for i := range attachments {
 		result, err := s.run.add(ctx, attachments[i], args)
 		if err != nil {
-			s.undoFailed(ctx, args, attachments[:i+1])
+			s.undoFailed(ctx, args, others, attachments[:i+1])
 			return nil, err
 		}
 		attachments[i].Result = result
 	}
-	if err := s.state.save(args.ContainerID, attachments); err != nil {
+	all := slices.Concat(others, attachments)
+	if err := s.state.save(args.ContainerID, all); err != nil {
+		s.undoFailed(ctx, args, others, attachments)
 		return nil, err
 	}
-	if s.exempt.set(args.ContainerID, exemptOf(attachments)) {
+	if s.exempt.set(args.ContainerID, exemptOf(all)) {
 		if err := s.ExemptChanged(ctx); err != nil {
-			s.undoFailed(ctx, args, attachments)
+			s.undoFailed(ctx, args, others, attachments)
 			return nil, fmt.Errorf("keep the addresses of container %s from being masqueraded: %w", args.ContainerID, err)
 		}
 	}
@@ -234,25 +241,42 @@ func (s *Server) attach(ctx context.Context, args skel.CmdArgs, pod Pod, wanted 
 }
 
 // undoFailed undoes what a failed ADD has made.
-func (s *Server) undoFailed(ctx context.Context, args skel.CmdArgs, made []Attachment) {
-	if err := s.delAll(context.WithoutCancel(ctx), args, made); err != nil {
+func (s *Server) undoFailed(ctx context.Context, args skel.CmdArgs, others, made []Attachment) {
+	if err := s.delAll(context.WithoutCancel(ctx), args, others, made); err != nil {
 		s.Log.Warn("a failed ADD has left something, which DEL will undo", zap.String("container", args.ContainerID), zap.Error(err))
 	}
 }
 
-// undoEarlier undoes what an ADD of the same container has left that was cut off half-way.
-func (s *Server) undoEarlier(ctx context.Context, args skel.CmdArgs) error {
-	earlier, known, err := s.state.load(args.ContainerID)
+// undoEarlier undoes what the same call has left that was cut off half-way. It returns what other calls have made for the container.
+func (s *Server) undoEarlier(ctx context.Context, args skel.CmdArgs, call Call) (others []Attachment, err error) {
+	all, known, err := s.known(args.ContainerID)
 	if err != nil || !known {
-		return err
+		return nil, err
 	}
+	earlier, others := Call{IfName: call.IfName}.split(all)
 	for _, a := range earlier {
 		if a.Result == nil {
 			continue
 		}
-		return types.NewError(plugins.ErrExists, fmt.Sprintf("container %s has its networks already; DEL comes before another ADD", args.ContainerID), "")
+		return nil, types.NewError(plugins.ErrExists, fmt.Sprintf("container %s has its interface %s already; DEL comes before another ADD", args.ContainerID, call.IfName), "")
 	}
-	return s.delAll(ctx, args, earlier)
+	return others, s.delAll(ctx, args, others, earlier)
+}
+
+// known loads the state of a container. A damaged file is set aside: what it was about is found by other means.
+func (s *Server) known(containerID string) (all []Attachment, known bool, err error) {
+	all, known, err = s.state.load(containerID)
+	var damaged *DamagedError
+	if !errors.As(err, &damaged) {
+		return all, known, err
+	}
+	aside, failed := s.state.setAside(containerID)
+	if failed != nil {
+		return nil, false, errors.Join(err, failed)
+	}
+	s.Log.Error("the state of a container is damaged: it is set aside, and what it has is undone by the log and the notes at the links", zap.String("container", containerID),
+		zap.String("file", aside), zap.Error(damaged.Why))
+	return nil, false, nil
 }
 
 // wishes are the parts of a pod's network selection that a plugin is told through CNI_ARGS.
@@ -275,38 +299,48 @@ func (s *Server) del(ctx context.Context, args skel.CmdArgs) error {
 
 // undo is del for whoever has the container's lock.
 func (s *Server) undo(ctx context.Context, args skel.CmdArgs) error {
-	all, known, err := s.state.load(args.ContainerID)
+	all, known, err := s.known(args.ContainerID)
 	if err != nil {
 		return err
 	}
+	covered, others := callOf(args).split(all)
 	if known {
-		if err := s.delAll(ctx, args, all); err != nil {
+		if err := s.delAll(ctx, args, others, covered); err != nil {
+			return err
+		}
+	}
+	// What the state does not name may be there all the same, but for what belongs to another call.
+	if len(covered) == 0 && !holds(others, args.IfName) {
+		if err := s.Lost(ctx, args.ContainerID, args.IfName); err != nil {
 			return err
 		}
 	}
 	if s.Notes.Dir == "" {
 		return nil
 	}
-	return s.Notes.Drop(args.ContainerID)
+	return s.Notes.Drop(args.ContainerID, args.IfName)
 }
 
-// delAll undoes networks, the last first. Those that fail stay in the state, for the next DEL.
-func (s *Server) delAll(ctx context.Context, args skel.CmdArgs, all []Attachment) error {
+// holds reports whether an interface is among some attachments; "" is any.
+func holds(all []Attachment, ifName string) bool {
+	return slices.ContainsFunc(all, func(a Attachment) bool { return ifName == "" || a.IfName == ifName })
+}
+
+// delAll undoes networks, the last first. Those that fail stay in the state, with those of other calls, for the next DEL.
+func (s *Server) delAll(ctx context.Context, args skel.CmdArgs, others, all []Attachment) error {
 	var failed []error
 	var left []Attachment
 	for _, a := range slices.Backward(all) {
-		if err := s.run.del(ctx, a, args); err != nil {
+		if err := s.delOne(ctx, a, args); err != nil {
 			failed = append(failed, err)
 			left = append([]Attachment{a}, left...)
 		}
 	}
-	if len(left) > 0 {
-		return errors.Join(append(failed, s.state.save(args.ContainerID, left))...)
+	left = slices.Concat(others, left)
+	if err := s.state.save(args.ContainerID, left); err != nil || len(failed) > 0 {
+		return errors.Join(append(failed, err)...)
 	}
-	if err := s.state.remove(args.ContainerID); err != nil {
-		return err
-	}
-	if s.exempt.set(args.ContainerID, nil) {
+	if s.exempt.set(args.ContainerID, exemptOf(left)) {
 		if err := s.ExemptChanged(ctx); err != nil { // it is compared again before long
 			s.Log.Warn("an address that is free again is still not masqueraded", zap.String("container", args.ContainerID), zap.Error(err))
 		}
@@ -314,16 +348,54 @@ func (s *Server) delAll(ctx context.Context, args skel.CmdArgs, all []Attachment
 	return nil
 }
 
+// delOne undoes a network. A configuration that a plugin cannot read must not keep a pod: what the ADD was refused for never ran, and
+// what has run before the configuration was spoilt is undone by the log and the notes at the links.
+func (s *Server) delOne(ctx context.Context, a Attachment, args skel.CmdArgs) error {
+	err := s.run.del(ctx, a, args)
+	var known *types.Error
+	unreadable := errors.As(err, &known) && (known.Code == types.ErrDecodingFailure || known.Code == types.ErrInvalidNetworkConfig)
+	if err == nil || !unreadable || a.Result != nil && !s.ours(a) {
+		return err
+	}
+	s.Log.Warn("a network cannot be undone by its configuration: it is undone by the log and the notes at the links", zap.String("container", args.ContainerID),
+		zap.String("interface", a.IfName), zap.Error(err))
+	return s.Lost(ctx, args.ContainerID, a.IfName)
+}
+
+// ours reports whether all plugins of a network run in this process.
+func (s *Server) ours(a Attachment) bool {
+	return !slices.ContainsFunc(a.Network.Plugins, func(p netconf.Plugin) bool {
+		_, builtin := s.Builtin[p.Type]
+		return !builtin
+	})
+}
+
+// postponed answers a DEL that cannot be done now, as the node's addresses are not known yet or the disk is full: a note keeps it for
+// later, and the runtime need not wait.
+func (s *Server) postponed(request wire.Request, err error) error {
+	var known *types.Error
+	later := errors.As(err, &known) && known.Code == types.ErrTryAgainLater || errors.Is(err, syscall.ENOSPC)
+	if !later || s.Notes.Dir == "" {
+		return err
+	}
+	if failed := s.Notes.Leave(request); failed != nil {
+		return errors.Join(err, failed)
+	}
+	s.Log.Warn("a DEL cannot be done yet; a note keeps it for later", zap.String("container", request.Env["CNI_CONTAINERID"]), zap.Error(err))
+	return nil
+}
+
 func (s *Server) check(ctx context.Context, args skel.CmdArgs) error {
 	defer s.locks.lock(args.ContainerID)()
-	all, known, err := s.state.load(args.ContainerID)
+	all, _, err := s.state.load(args.ContainerID)
 	if err != nil {
 		return err
 	}
-	if !known {
-		return types.NewError(types.ErrUnknownContainer, fmt.Sprintf("no networks were made for container %s", args.ContainerID), "")
+	covered, _ := callOf(args).split(all)
+	if len(covered) == 0 {
+		return types.NewError(types.ErrUnknownContainer, fmt.Sprintf("no network was made for %s of container %s", args.IfName, args.ContainerID), "")
 	}
-	for _, a := range all {
+	for _, a := range covered {
 		if err := s.run.check(ctx, a, args); err != nil {
 			return err
 		}

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -34,7 +33,7 @@ type stage struct {
 	shown  []NetworkStatus
 	config *netconf.Config
 	ready  error
-	swept  [][]types.GCAttachment
+	lost   []string
 }
 
 func (s *stage) note(command, plugin string, args *skel.CmdArgs) error {
@@ -109,9 +108,9 @@ func newStage(t *testing.T) *stage {
 	s.Server = NewServer(Config{
 		Builtin: builtin, Host: plugins.Host{Log: zap.NewNop()}, Dir: filepath.Join(t.TempDir(), "state"), Pods: s, Log: zap.NewNop(),
 		Networks: func() *netconf.Config { return s.config }, Ready: func() error { return s.ready },
-		Collect: func(_ context.Context, valid []types.GCAttachment, _ time.Time) error {
-			s.swept = append(s.swept, valid)
-			return nil
+		Lost: func(_ context.Context, containerID, ifName string) error {
+			s.lost = append(s.lost, containerID+"/"+ifName)
+			return s.broken["lost"]
 		},
 	})
 	return s
@@ -119,9 +118,14 @@ func newStage(t *testing.T) *stage {
 
 // ask sends a request as galaxy-sdn does.
 func (s *stage) ask(command, container, pod, version string) (string, error) {
-	env := []string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + container, "CNI_NETNS=/var/run/netns/x", "CNI_IFNAME=eth0", "CNI_PATH=/nowhere",
+	return s.askFor(command, container, "eth0", "galaxy-sdn", pod, version)
+}
+
+// askFor is ask for an interface of a network of the runtime's.
+func (s *stage) askFor(command, container, ifName, network, pod, version string) (string, error) {
+	env := []string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + container, "CNI_NETNS=/var/run/netns/x", "CNI_IFNAME=" + ifName, "CNI_PATH=/nowhere",
 		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=ns;K8S_POD_NAME=" + pod}
-	text, err := s.Answer(context.Background(), wire.Request{Env: wire.Environ(env), Config: fmt.Appendf(nil, `{"cniVersion":%q,"name":"galaxy-sdn","type":"galaxy-sdn"}`, version)})
+	text, err := s.Answer(context.Background(), wire.Request{Env: wire.Environ(env), Config: fmt.Appendf(nil, `{"cniVersion":%q,"name":%q,"type":"galaxy-sdn"}`, version, network)})
 	return string(text), err
 }
 
@@ -200,7 +204,7 @@ func TestSeveralNetworks(t *testing.T) {
 // An ADD that was cut off, by the end of the agent for example, is undone by the next one.
 func TestAddAfterCut(t *testing.T) {
 	s := newStage(t)
-	if err := s.state.save("c1", []Attachment{{Network: *s.config.Network("three"), IfName: "eth0"}}); err != nil {
+	if err := s.state.save("c1", []Attachment{{Of: Call{Network: "galaxy-sdn", IfName: "eth0"}, Network: *s.config.Network("three"), IfName: "eth0"}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.ask("ADD", "c1", "web", "1.0.0"); err != nil || s.taken() != "DEL c eth0, ADD a eth0" {
@@ -220,22 +224,21 @@ func TestCollectAndStatus(t *testing.T) {
 		_, err := s.Answer(t.Context(), wire.Request{Env: map[string]string{"CNI_COMMAND": "GC", "CNI_PATH": "/x"}, Config: []byte(conf)})
 		return err
 	}
-	if err := gc(`{"cniVersion":"1.1.0","cni.dev/valid-attachments":[{"containerID":"c2","ifname":"eth0"}]}`); err != nil || s.taken() != "DEL a eth0, DEL a eth0" {
+	if err := gc(`{"cniVersion":"1.1.0","name":"galaxy-sdn","cni.dev/valid-attachments":[{"containerID":"c2","ifname":"eth0"}]}`); err != nil || s.taken() != "DEL a eth0, DEL a eth0" {
 		t.Error(err)
 	}
-	if len(s.swept) != 1 || !slices.Equal(s.swept[0], []types.GCAttachment{{ContainerID: "c2", IfName: "eth0"}}) {
-		t.Errorf("swept %v", s.swept)
+	for what, conf := range map[string]string{
+		"without a list": `{"cniVersion":"1.1.0","name":"galaxy-sdn"}`, "no list": `{"cniVersion":"1.1.0","name":"galaxy-sdn","cni.dev/valid-attachments":{}}`,
+		"without a name": `{"cniVersion":"1.1.0","cni.dev/valid-attachments":[]}`,
+	} {
+		if err := gc(conf); err == nil || s.taken() != "" {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
-	if err := gc(`{"cniVersion":"1.1.0"}`); err == nil || len(s.swept) != 1 {
-		t.Errorf("without a list: %v", err)
-	}
-	if err := gc(`{"cniVersion":"1.1.0","cni.dev/valid-attachments":{}}`); err == nil || len(s.swept) != 1 {
-		t.Errorf("with something that is no list: %v", err)
-	}
-	if err := s.Sweep(t.Context(), nil, time.Now().Add(-time.Minute), ""); err != nil || s.taken() != "" {
+	if err := s.sweep(t.Context(), "galaxy-sdn", nil, time.Now().Add(-time.Minute), ""); err != nil || s.taken() != "" {
 		t.Errorf("what is younger than the list is undone: %v", err)
 	}
-	if err := gc(`{"cniVersion":"1.1.0","cni.dev/valid-attachments":null}`); err != nil || s.taken() != "DEL a eth0" {
+	if err := gc(`{"cniVersion":"1.1.0","name":"galaxy-sdn","cni.dev/valid-attachments":null}`); err != nil || s.taken() != "DEL a eth0" {
 		t.Errorf("a library that knows of none: %v", err)
 	}
 	if _, err := s.ask("STATUS", "c", "web", "1.1.0"); err != nil {

@@ -7,15 +7,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"galaxy/nodeagent/netconf"
+	"galaxy/nodeagent/wire"
 )
 
 // Attachment is one interface of a container: what was asked for, and what came of it.
 type Attachment struct {
+	// Of is the call of the runtime that made it.
+	Of      Call
 	Network netconf.Network
 	IfName  string
 	// Args are added to CNI_ARGS, as k=v;k=v.
@@ -40,6 +44,7 @@ type saved struct {
 	Network     *savedNetwork    `json:",omitempty"` // of ours
 	Exempt      bool             `json:",omitempty"`
 	Result      *types100.Result `json:",omitempty"`
+	Of          *Call            `json:",omitempty"`
 }
 
 type savedNetwork struct {
@@ -50,32 +55,54 @@ type savedNetwork struct {
 
 func (s states) path(containerID string) string { return filepath.Join(s.dir, containerID) }
 
-// save writes the file of a container in one step.
+// save writes the file of a container in one step, and to the disk; with nothing to keep it removes it.
 func (s states) save(containerID string, all []Attachment) error {
+	if len(all) == 0 {
+		return s.remove(containerID)
+	}
 	text, err := encodeState(all)
+	if err == nil {
+		err = os.MkdirAll(s.dir, 0o700)
+	}
+	if err == nil {
+		err = wire.Replace(s.path(containerID), text)
+	}
 	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return fmt.Errorf("state of container %s: %w", containerID, err)
-	}
-	temporary := filepath.Join(s.dir, "."+containerID)
-	if err := os.WriteFile(temporary, text, 0o600); err != nil {
-		return fmt.Errorf("state of container %s: %w", containerID, err)
-	}
-	if err := os.Rename(temporary, s.path(containerID)); err != nil {
 		return fmt.Errorf("state of container %s: %w", containerID, err)
 	}
 	return nil
 }
 
+// damagedPrefix begins the names of files that could not be read, and were set aside.
+const damagedPrefix = ".damaged-"
+
 // tidy removes what an agent was writing when it was killed. Nothing was made of it yet.
 func (s states) tidy() error {
 	left, err := filepath.Glob(filepath.Join(s.dir, ".*"))
 	for _, file := range left {
-		err = errors.Join(err, os.Remove(file))
+		if !strings.HasPrefix(filepath.Base(file), damagedPrefix) {
+			err = errors.Join(err, os.Remove(file))
+		}
 	}
 	return err
+}
+
+// DamagedError is a file that is no list of networks, as one that was cut by a crash of the machine.
+type DamagedError struct {
+	File string
+	Why  error
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("%s is no list of networks: %v", e.File, e.Why)
+}
+
+func (e *DamagedError) Unwrap() error { return e.Why }
+
+// setAside keeps a damaged file under another name, for people, so that it is in nobody's way.
+func (s states) setAside(containerID string) (string, error) {
+	aside := filepath.Join(s.dir, damagedPrefix+containerID)
+	return aside, os.Rename(s.path(containerID), aside)
 }
 
 // load reads the file of a container; known is false if there is none.
@@ -84,11 +111,11 @@ func (s states) load(containerID string) (all []Attachment, known bool, err erro
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}
-	if err == nil {
-		all, err = decodeState(text)
-	}
 	if err != nil {
-		return nil, true, fmt.Errorf("state of container %s in %s: %w", containerID, s.dir, err)
+		return nil, true, fmt.Errorf("state of container %s: %w", containerID, err)
+	}
+	if all, err = decodeState(text); err != nil {
+		return nil, true, &DamagedError{File: s.path(containerID), Why: err}
 	}
 	return all, true, nil
 }
@@ -134,7 +161,7 @@ func encodeState(all []Attachment) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		out[i] = saved{NetworkType: a.Network.Plugins[0].Type, Args: args, IfName: a.IfName, Network: network, Exempt: a.Exempt, Result: a.Result}
+		out[i] = saved{NetworkType: a.Network.Plugins[0].Type, Args: args, IfName: a.IfName, Network: network, Exempt: a.Exempt, Result: a.Result, Of: &a.Of}
 	}
 	return json.Marshal(out)
 }
@@ -142,7 +169,7 @@ func encodeState(all []Attachment) ([]byte, error) {
 func decodeState(text []byte) ([]Attachment, error) {
 	var in []saved
 	if err := json.Unmarshal(text, &in); err != nil {
-		return nil, fmt.Errorf("it is no list of networks: %w; what it was for must be undone by hand, and the file removed", err)
+		return nil, err
 	}
 	all := make([]Attachment, len(in))
 	for i, s := range in {
@@ -151,6 +178,11 @@ func decodeState(text []byte) ([]Attachment, error) {
 			return nil, fmt.Errorf("network %d: %w", i+1, err)
 		}
 		all[i] = Attachment{Network: *network, IfName: s.IfName, Exempt: s.Exempt, Result: s.Result}
+		if s.Of != nil {
+			all[i].Of = *s.Of
+		} else {
+			all[i].Of.IfName = in[0].IfName // the first network's interface has the name that the runtime gave
+		}
 		// The reference keeps an object of arguments that its DEL does not need.
 		_ = json.Unmarshal(s.Args, &all[i].Args)
 	}

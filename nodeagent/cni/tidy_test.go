@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"galaxy/nodeagent/netconf"
 	"os"
 	"path/filepath"
 	"testing"
@@ -9,7 +10,7 @@ import (
 // What an agent was writing when it was killed is removed, and nothing else is.
 func TestTidy(t *testing.T) {
 	s := states{t.TempDir()}
-	if err := s.save("whole", nil); err != nil {
+	if err := s.save("whole", []Attachment{{Network: *netconf.DefaultConfig().Networks[0], IfName: "eth0"}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(s.dir, ".half"), []byte(`{"`), 0o600); err != nil {

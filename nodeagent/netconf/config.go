@@ -27,6 +27,8 @@ type Network struct {
 	// Exempt is a network with the key "masquerade": false, which is ours and no plugin's: what its pods send to outside addresses
 	// keeps the pod's own.
 	Exempt bool
+	// Namespaces are those whose pods may have the network, by the key "namespaces"; nil for all.
+	Namespaces []string
 }
 
 // Plugin is one configuration of a network. It is never changed: each call gets a copy.
@@ -83,7 +85,7 @@ func (c *Config) Network(name string) *Network {
 }
 
 // ParseNetwork reads one network: a CNI network configuration, or a configuration list with "plugins". A single
-// configuration without a name has its type for one, as in the contract. The keys "kubeconfig" and "masquerade" are left out of
+// configuration without a name has its type for one, as in the contract. The keys "kubeconfig", "masquerade" and "namespaces" are left out of
 // what plugins see.
 func ParseNetwork(text []byte) (*Network, error) {
 	conf := map[string]json.RawMessage{}
@@ -99,6 +101,10 @@ func ParseNetwork(text []byte) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
+	namespaces, err := takeNamespaces(conf)
+	if err != nil {
+		return nil, err
+	}
 	list, isList := conf["plugins"]
 	if !isList {
 		p, err := parsePlugin(conf)
@@ -108,12 +114,12 @@ func ParseNetwork(text []byte) (*Network, error) {
 		if name == "" {
 			name = p.Type
 		}
-		return &Network{Name: name, Plugins: []Plugin{p}, Exempt: exempt}, nil
+		return &Network{Name: name, Plugins: []Plugin{p}, Exempt: exempt, Namespaces: namespaces}, nil
 	}
 	if name == "" {
 		return nil, errors.New(`a list needs a "name"`)
 	}
-	n := &Network{Name: name, Exempt: exempt}
+	n := &Network{Name: name, Exempt: exempt, Namespaces: namespaces}
 	if n.CNIVersion, err = stringIn(conf, "cniVersion"); err != nil {
 		return nil, err
 	}
@@ -143,6 +149,19 @@ func takeExempt(conf map[string]json.RawMessage) (bool, error) {
 		return false, fmt.Errorf(`"masquerade" must be true or false, and is %s`, raw)
 	}
 	return !masquerade, nil
+}
+
+// takeNamespaces takes the key "namespaces" out of a configuration.
+func takeNamespaces(conf map[string]json.RawMessage) (all []string, err error) {
+	raw, given := conf["namespaces"]
+	if !given {
+		return nil, nil
+	}
+	delete(conf, "namespaces")
+	if err := json.Unmarshal(raw, &all); err != nil || len(all) == 0 {
+		return nil, fmt.Errorf(`"namespaces" must be a list of at least one namespace whose pods may have the network, and is %s`, raw)
+	}
+	return all, nil
 }
 
 func parsePlugin(conf map[string]json.RawMessage) (Plugin, error) {

@@ -208,3 +208,33 @@ func TestConfigurationsAreCopied(t *testing.T) {
 		t.Errorf("%v:\n%s\n%s", err, first, second)
 	}
 }
+
+// What a pod may ask for is bounded, and a network may say for whose pods it is.
+func TestWhatPodsMayAskFor(t *testing.T) {
+	config, err := ParseConfig([]byte(`{"NetworkConf":[{"name":"open","type":"a"},{"name":"ours","type":"a","namespaces":["infra","db"]}],"DefaultNetworks":["open"]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := func(string) (*Network, error) { return nil, nil }
+	for _, c := range []struct {
+		namespace, networks, want string
+	}{
+		{"db", "open,ours", ""},
+		{"shop", "open", ""},
+		{"shop", "open,ours", `network "ours" is not for pods of namespace "shop"`},
+		{"", "ours", "is not for pods"},
+		{"db", strings.Repeat("open,", MaxNetworks-1) + "open", ""},
+		{"db", strings.Repeat("open,", MaxNetworks) + "open", "17 networks; a pod may have 16"},
+	} {
+		_, err := config.Resolve(Pod{Namespace: c.namespace, Networks: c.networks}, "eth0", none)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%.40s in %q: %v, want %q", c.networks, c.namespace, err, c.want)
+		}
+	}
+	if _, seen := config.Network("ours").Plugins[0].Conf["namespaces"]; seen {
+		t.Error("the plugin sees a key that is ours")
+	}
+	if _, err := ParseNetwork([]byte(`{"name":"x","type":"a","namespaces":[]}`)); err == nil {
+		t.Error("a network for nobody is taken")
+	}
+}

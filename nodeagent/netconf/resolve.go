@@ -9,8 +9,9 @@ import (
 
 // Pod is what of a pod decides which networks it gets.
 type Pod struct {
-	Networks string // the annotation k8s.v1.cni.cncf.io/networks
-	FloatIP  bool   // one of its containers requests a floating address
+	Namespace string
+	Networks  string // the annotation k8s.v1.cni.cncf.io/networks
+	FloatIP   bool   // one of its containers requests a floating address
 	// Masquerade is the annotation k8s.v1.cni.galaxy.io/masquerade: true, false, or empty for what the network says.
 	Masquerade string
 }
@@ -42,6 +43,9 @@ func (c *Config) Resolve(pod Pod, ifName string, lookup func(name string) (*Netw
 		network, err := c.find(s.Name, lookup)
 		if err != nil {
 			return nil, err
+		}
+		if network.Namespaces != nil && !slices.Contains(network.Namespaces, pod.Namespace) {
+			return nil, fmt.Errorf("network %q is not for pods of namespace %q: its \"namespaces\" are %v", s.Name, pod.Namespace, network.Namespaces)
 		}
 		wanted[i] = Wanted{Network: network, IfName: s.IfName, MAC: s.MAC.String(), Exempt: network.Exempt}
 		if exempt != nil {

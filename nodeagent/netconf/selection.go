@@ -19,6 +19,9 @@ type Selection struct {
 	IPs       []netip.Prefix
 }
 
+// MaxNetworks is how many networks a pod may ask for: each costs its node interfaces, addresses and time.
+const MaxNetworks = 16
+
 // maxIfName is the longest name of an interface (IFNAMSIZ without the zero at its end, linux/if.h).
 const maxIfName = 15
 
@@ -34,6 +37,9 @@ func ParseSelections(annotation string) ([]Selection, error) {
 	all, err := parse(annotation)
 	if err != nil {
 		return nil, fmt.Errorf("annotation k8s.v1.cni.cncf.io/networks: %w", err)
+	}
+	if len(all) > MaxNetworks {
+		return nil, fmt.Errorf("annotation k8s.v1.cni.cncf.io/networks: %d networks; a pod may have %d", len(all), MaxNetworks)
 	}
 	taken := map[string]bool{}
 	for i, s := range all {

@@ -1,19 +1,22 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 // NotesDir is where galaxy-sdn leaves notes for the agent. It outlives a reboot, as what the notes are about does.
 const NotesDir = "/var/lib/cni/galaxy-deleted"
 
-// Notes are DELs that nobody took, as the agent was not there: a file for each container, with the request. A runtime that is told
+// Notes are DELs that nobody took, as the agent was not there, or could not write: a file for each interface of a container, with the
+// request. A runtime that is told
 // of success forgets the container, so that a node can be drained while its agent is down; the agent does what the notes say when
 // it is back.
 type Notes struct{ Dir string }
@@ -26,7 +29,7 @@ func (n Notes) Leave(req Request) error {
 		err = os.MkdirAll(n.Dir, 0o700)
 	}
 	if err == nil {
-		err = n.write(container, text)
+		err = Replace(n.path(container, req.Env["CNI_IFNAME"]), text)
 	}
 	if err != nil {
 		return fmt.Errorf("leave a note of container %s for the agent: %w", container, err)
@@ -34,39 +37,17 @@ func (n Notes) Leave(req Request) error {
 	return nil
 }
 
-func (n Notes) write(container string, text []byte) (err error) {
-	f, err := os.CreateTemp(n.Dir, ".new-*")
-	if err != nil {
-		return err
+// path is the file of an interface. A note of an earlier release has the container's id for a name, and is of all it had.
+func (n Notes) path(container, ifName string) string {
+	name := container
+	if ifName != "" {
+		name += noteSeparator + ifName
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), n.path(container)); err != nil {
-		return err
-	}
-	return syncDir(n.Dir)
+	return filepath.Join(n.Dir, name)
 }
 
-// syncDir makes a rename last.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-func (n Notes) path(container string) string { return filepath.Join(n.Dir, container) }
+// noteSeparator is in no container's id.
+const noteSeparator = "@"
 
 // Containers are those of which there are notes.
 func (n Notes) Containers() ([]string, error) {
@@ -76,32 +57,43 @@ func (n Notes) Containers() ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if e.Type().IsRegular() && !strings.HasPrefix(e.Name(), ".") {
-			names = append(names, e.Name())
+		if !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		if container, _, _ := strings.Cut(e.Name(), noteSeparator); !slices.Contains(names, container) {
+			names = append(names, container)
 		}
 	}
 	return names, nil
 }
 
-// Read gives the request in the note of a container; found is false if there is none.
-func (n Notes) Read(container string) (req Request, found bool, err error) {
-	f, err := os.Open(n.path(container))
-	if errors.Is(err, fs.ErrNotExist) {
-		return Request{}, false, nil
-	}
+// Read gives the requests in the notes of a container.
+func (n Notes) Read(container string) ([]Request, error) {
+	files, err := filepath.Glob(n.path(container, "") + noteSeparator + "*")
 	if err != nil {
-		return Request{}, false, fmt.Errorf("note of container %s: %w", container, err)
+		return nil, fmt.Errorf("notes of container %s: %w", container, err)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
-	if req, err = Decode(f); err != nil {
-		return Request{}, true, fmt.Errorf("note of container %s in %s: %w", container, n.Dir, err)
+	var all []Request
+	for _, file := range append(files, n.path(container, "")) {
+		text, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("note of container %s: %w", container, err)
+		}
+		req, err := Decode(bytes.NewReader(text))
+		if err != nil {
+			return nil, fmt.Errorf("note of container %s in %s: %w", container, file, err)
+		}
+		all = append(all, req)
 	}
-	return req, true, nil
+	return all, nil
 }
 
-// Drop removes the note of a container; one that is not there is no matter.
-func (n Notes) Drop(container string) error {
-	if err := os.Remove(n.path(container)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// Drop removes the note of an interface, or with ifName "" those of the container as a whole; one that is not there is no matter.
+func (n Notes) Drop(container, ifName string) error {
+	if err := os.Remove(n.path(container, ifName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("note of container %s: %w", container, err)
 	}
 	return nil

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"os"
 	"strconv"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/types/create"
@@ -19,11 +21,20 @@ func Handler(answer func(ctx context.Context, req Request) ([]byte, error)) http
 			http.Error(w, "the agent answers only "+Path, http.StatusNotFound)
 			return
 		}
+		// The question must come soon; the answer may take as long as plugins do.
+		deadline := http.NewResponseController(w)
+		_ = deadline.SetReadDeadline(time.Now().Add(questionTimeout)) // where it cannot be set there is no slow client
 		req, err := Decode(r.Body)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			w.Header().Set("Connection", "close")
+			http.Error(w, "the question did not come in time", http.StatusRequestTimeout)
+			return
+		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
+		_ = deadline.SetReadDeadline(time.Time{})
 		result, err := answer(r.Context(), req)
 		if err != nil {
 			writeError(w, req, err)
@@ -32,6 +43,9 @@ func Handler(answer func(ctx context.Context, req Request) ([]byte, error)) http
 		write(w, http.StatusOK, result)
 	})
 }
+
+// questionTimeout is how long a question, of some kilobytes, may take to come.
+var questionTimeout = 10 * time.Second
 
 func write(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/json")

@@ -109,6 +109,9 @@ func (r Request) Args() (*skel.CmdArgs, PodArgs, error) {
 	return args, pod, nil
 }
 
+// MaxContainerID is how long a container's id may be, so that it can be a part of the name of a file. Runtimes' ids have 64 characters.
+const MaxContainerID = 200
+
 // required are the variables that an operation can not do without.
 var required = map[string][]string{
 	"ADD": {"CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"}, "CHECK": {"CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"},
@@ -120,6 +123,9 @@ func validate(command string, args *skel.CmdArgs, pod PodArgs) error {
 	if args.ContainerID != "" {
 		if err := utils.ValidateContainerID(args.ContainerID); err != nil {
 			return err
+		}
+		if command == "ADD" && len(args.ContainerID) > MaxContainerID {
+			return invalid(fmt.Sprintf("CNI_CONTAINERID has %d characters, at most %d can be the name of a file", len(args.ContainerID), MaxContainerID))
 		}
 	}
 	if args.IfName != "" {

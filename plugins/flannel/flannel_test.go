@@ -140,7 +140,7 @@ func TestAddFails(t *testing.T) {
 		code           uint
 		want           string
 	}{
-		"no subnet":        {"FLANNEL_NETWORK=10.0.0.0/8\n", veth, types.ErrInvalidNetworkConfig, "want FLANNEL_NETWORK and FLANNEL_SUBNET"},
+		"no subnet":        {"FLANNEL_NETWORK=10.0.0.0/8\n", veth, types.ErrInvalidNetworkConfig, "want FLANNEL_SUBNET or FLANNEL_IPV6_SUBNET"},
 		"bad subnet":       {"FLANNEL_SUBNET=10.0.0.1\n", veth, types.ErrInvalidNetworkConfig, "FLANNEL_SUBNET=10.0.0.1: netip.ParsePrefix"},
 		"bad mtu":          {"FLANNEL_MTU=7\n", veth, types.ErrInvalidNetworkConfig, "want an MTU from 68"},
 		"delegate's name":  {node4, `,"delegate":{"name":"x"}`, types.ErrInvalidNetworkConfig, "the delegate may not have a name"},

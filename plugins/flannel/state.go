@@ -11,6 +11,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"golang.org/x/sys/unix"
 
+	"galaxy/nodeagent/wire"
 	"galaxy/plugins"
 )
 
@@ -53,8 +54,8 @@ func (s state) read() (notes, error) {
 	if err != nil {
 		return n, plugins.Errorf(types.ErrIOFailure, "read what the delegate was told: %w", err)
 	}
-	if err := json.Unmarshal(text, &n); err != nil {
-		return n, plugins.Errorf(types.ErrIOFailure, "%s does not hold what the delegate was told; delete it if the container is gone: %w", s.path(), err)
+	if json.Unmarshal(text, &n) != nil {
+		return notes{}, nil // cut by a crash: it tells nothing, as if it were not there, and must not keep a container
 	}
 	if n.Interfaces == nil {
 		n.reference = text
@@ -110,17 +111,7 @@ func (s state) change(f func(n *notes)) (err error) {
 	if err != nil {
 		return plugins.Errorf(types.ErrInternal, "encode what the delegate was told: %w", err)
 	}
-	return s.replace(text)
-}
-
-// replace writes the file in one step: a reader sees the old one or the new one.
-func (s state) replace(text []byte) error {
-	temporary := filepath.Join(s.dir, "."+s.container+".new")
-	err := os.WriteFile(temporary, text, 0o600)
-	if err == nil {
-		err = os.Rename(temporary, s.path())
-	}
-	if err != nil {
+	if err := wire.Replace(s.path(), text); err != nil {
 		return plugins.Errorf(types.ErrIOFailure, "note what the delegate was told: %w", err)
 	}
 	return nil

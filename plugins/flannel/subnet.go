@@ -50,8 +50,11 @@ func parseSubnet(text string) (subnet, error) {
 			return subnet{}, fmt.Errorf("%s=%s: %w", name, value, err)
 		}
 	}
-	if len(s.networks) == 0 || len(s.own) == 0 {
-		return subnet{}, errors.New("want FLANNEL_NETWORK and FLANNEL_SUBNET, or the same with FLANNEL_IPV6_")
+	if len(s.own) == 0 {
+		return subnet{}, errors.New("want FLANNEL_SUBNET or FLANNEL_IPV6_SUBNET")
+	}
+	if len(s.networks) == 0 { // the node's subnet is of a network that is taken out of the configuration; its pods are there still
+		s.networks = s.own
 	}
 	return s, nil
 }

@@ -65,9 +65,9 @@ func TestNoAgent(t *testing.T) {
 	if err := c.relay.Funcs(t.Context()).Del(c.args); err != nil {
 		t.Fatal(err)
 	}
-	req, found, err := c.notes.Read("box")
-	if err != nil || !found || req.Command() != "DEL" || req.Env["CNI_ARGS"] == "" || string(req.Config) != string(c.args.StdinData) {
-		t.Errorf("the note is %+v, %t, %v", req, found, err)
+	requests, err := c.notes.Read("box")
+	if err != nil || len(requests) != 1 || requests[0].Command() != "DEL" || requests[0].Env["CNI_ARGS"] == "" || string(requests[0].Config) != string(c.args.StdinData) {
+		t.Errorf("the notes are %+v, %v", requests, err)
 	}
 	for command, run := range map[string]func(skel.CNIFuncs) error{
 		"ADD": func(f skel.CNIFuncs) error { return f.Add(c.args) }, "CHECK": func(f skel.CNIFuncs) error { return f.Check(c.args) },

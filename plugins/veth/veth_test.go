@@ -313,6 +313,26 @@ func TestDelFindsForeignNames(t *testing.T) {
 	b.nothing()
 }
 
+// A name proves nothing: a DEL whose path leads to another pod's namespace by now, and an ADD that finds the name taken, leave alone what
+// is there.
+func TestDelLeavesWhatIsNotItsOwn(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, "10.1.0.2/24")
+	n, result := b.pod("live")
+	b.must(b.del(args("gone", n, "eth0")))
+	if _, err := b.add(args("other", n, "eth0")); err == nil {
+		t.Error("a taken name is taken twice")
+	}
+	b.must(b.del(args("other", n, "eth0")))
+	b.must(b.check(args("live", n, "eth0"), result))
+	b.must(b.host.Do(func() error { return pair.RemoveLost("liv", "") }))
+	b.must(b.check(args("live", n, "eth0"), result))
+	b.must(b.host.Do(func() error { return pair.RemoveLost("live", "") }))
+	if err := b.check(args("live", n, "eth0"), result); err == nil {
+		t.Error("what is noted at a link is not found")
+	}
+}
+
 func TestFailedAddLeavesNothing(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, "10.1.0.2/24")
