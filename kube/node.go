@@ -18,6 +18,8 @@ type Node struct {
 
 	// OutOfService says that somebody has put the taint node.kubernetes.io/out-of-service on it: nothing runs there any more.
 	OutOfService bool
+	// Ready says that its kubelet reports, and takes pods.
+	Ready bool
 	// Capacity is how much of ResourceIP the node says that it has, in decimal digits; "" if it says nothing.
 	Capacity string
 }

@@ -30,6 +30,8 @@ type Nodes struct {
 	Keep    time.Duration // how long a lost node keeps its subnets; DefaultKeep if 0
 	// Deleted says that the cluster has had a node and has it no more; nil where nobody can say so.
 	Deleted func(name string) bool
+	// Ready says that the cluster hears a node's kubelet; nil where nobody can say so.
+	Ready func(name string) bool
 	// Report shows on a node what is wrong with it. May be nil, as Fault.
 	Report func(node, reason, message string)
 	Fault  func(kind string)
@@ -40,23 +42,25 @@ type Nodes struct {
 	alive   map[string]ipam.Announcement
 	bad     map[string]string // announcements that are not understood, so that each is told once
 	waiting []string
-	doubts  time.Time // since when many nodes look lost at once
-	term    time.Time // when this replica was first seen to lead; zero while it does not
+	silent  map[string]silence // agents whose leases have ended
+	told    map[string]string  // what was said of silent nodes last
+	doubted int                // of the nodes, how many are silent and not believed to be lost
+	term    time.Time          // when this replica was first seen to lead; zero while it does not
 }
 
 // Bounds of Nodes.
 const (
 	// DefaultKeep is long enough for a reboot, a repair, and a night.
 	DefaultKeep = 24 * time.Hour
-	// doubtFor is how long many losses at once are not believed: agents that etcd could not hear take that long to be back.
-	doubtFor = 30 * time.Second
 	// settleFor is how long a new leader believes in no loss: where etcd was away, and with it the leader before, the agents
 	// need a while to come back to it as well.
 	settleFor = lease.DefaultTTL
 
 	nodesEvery   = 5 * time.Second
+	silenceLook  = 200 * time.Millisecond // while a silence is too short to be believed
 	nodesAtOnce  = 64
 	eventNoSpace = "OverlayExhausted"
+	eventSilent  = "GalaxyAgentSilent"
 )
 
 // Run reconciles on every change of the leases and now and then, until ctx ends.
@@ -128,6 +132,28 @@ func (n *Nodes) note(changes []lease.Change) {
 	}
 }
 
+// listen keeps since when each agent is silent that the log takes for alive.
+func (n *Nodes) listen(now time.Time) {
+	if n.silent == nil {
+		n.silent, n.told = map[string]silence{}, map[string]string{}
+	}
+	for node := range n.Replica.View().Nodes() {
+		a, announced := n.alive[node.Name]
+		s, before := n.silent[node.Name]
+		switch {
+		case announced:
+			s.lease = a.Lease()
+			s.since = time.Time{}
+			n.silent[node.Name] = s
+		case !before:
+			n.silent[node.Name] = silence{since: now, lease: ipam.DefaultLease}
+		case s.since.IsZero():
+			s.since = now
+			n.silent[node.Name] = s
+		}
+	}
+}
+
 // reconcile does what is to be done now. The channel asks for another look.
 func (n *Nodes) reconcile(ctx context.Context) <-chan time.Time {
 	if !n.Replica.Leading() {
@@ -137,13 +163,17 @@ func (n *Nodes) reconcile(ctx context.Context) <-chan time.Time {
 	if n.term.IsZero() {
 		n.term = n.Now()
 	}
+	n.listen(n.Now())
 	plan := decideNodes(nodesSeen{
 		view: n.Replica.View(), alive: n.alive, now: n.Now(), keep: n.Keep, deleted: n.Deleted, overlay: n.Overlay, source: n.Source,
-		settling: n.Now().Sub(n.term) < settleFor, hold: n.doubting(), most: manyLosses,
+		settling: n.Now().Sub(n.term) < settleFor, silent: n.silent, ready: n.Ready,
 	})
-	n.doubt(plan.held)
+	n.showLosses(plan.losses)
 	n.showWaiting(plan.waiting)
 	if len(plan.first)+len(plan.commands) == 0 {
+		if plan.losses.soon {
+			return time.After(silenceLook)
+		}
 		return nil
 	}
 	err := n.do(ctx, plan.first, 1)
@@ -175,18 +205,40 @@ func (n *Nodes) do(ctx context.Context, commands []allocator.Command, atOnce int
 	return group.Wait()
 }
 
-// doubting reports whether many losses at once are not to be believed yet.
-func (n *Nodes) doubting() bool { return n.doubts.IsZero() || n.Now().Sub(n.doubts) < doubtFor }
-
-func (n *Nodes) doubt(held int) {
-	switch {
-	case held == 0:
-		n.doubts = time.Time{}
-	case n.doubts.IsZero():
-		n.doubts = n.Now()
-		n.fault("nodesLost")
-		n.Log.Warn("many nodes have lost their leases at once; they are taken for lost only if that lasts", zap.Int("nodes", held), zap.Duration("for", doubtFor))
+// showLosses tells of nodes that are silent and not taken for lost, and why, each once; and when many are.
+func (n *Nodes) showLosses(found nodeLosses) {
+	now := map[string]string{}
+	for _, name := range found.ready {
+		now[name] = "the galaxy agent of this node is silent, and its kubelet is heard: its routes stay as they are, and it gets no new ones; see to the DaemonSet's pod"
 	}
+	for _, name := range found.doubted {
+		now[name] = "the galaxy agent of this node is silent, as are many others: something between them and etcd is likelier than the loss of all, so their routes stay for " + massDoubt.String()
+	}
+	if len(found.doubted) > 0 && n.doubted == 0 {
+		n.fault("nodesLost")
+		n.Log.Warn("many nodes have lost their leases; they are not taken for lost unless that lasts", zap.Int("nodes", len(found.doubted)),
+			zap.Strings("taken back", found.back), zap.Duration("for", massDoubt))
+	}
+	n.mu.Lock()
+	n.doubted = len(found.doubted) + len(found.ready)
+	n.mu.Unlock()
+	for name, message := range now {
+		if n.told[name] == message {
+			continue
+		}
+		n.Log.Warn(message, zap.String("node", name))
+		if n.Report != nil {
+			n.Report(name, eventSilent, message)
+		}
+	}
+	n.told = now
+}
+
+// Silent is how many nodes are silent and not taken for lost, for metrics.
+func (n *Nodes) Silent() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.doubted
 }
 
 // showWaiting tells of nodes that find no subnet, each once.

@@ -22,13 +22,13 @@ type nodesSeen struct {
 	view     *projections.View
 	alive    map[string]ipam.Announcement // by name; whose lease lasts
 	now      time.Time
-	keep     time.Duration               // how long a lost node keeps its subnets
-	deleted  func(name string) bool      // the cluster says that the node is gone for good; nil: nobody says so
-	overlay  []ipam.OverlayNetwork       // to be in force; nil: as it is
-	source   string                      // of overlay
-	settling bool                        // a leader that is new believes in no loss
-	hold     bool                        // do not believe in many losses at once yet
-	most     func(alive int) (limit int) // how many losses at once are many
+	keep     time.Duration          // how long a lost node keeps its subnets
+	deleted  func(name string) bool // the cluster says that the node is gone for good; nil: nobody says so
+	overlay  []ipam.OverlayNetwork  // to be in force; nil: as it is
+	source   string                 // of overlay
+	settling bool                   // a leader that is new believes in no loss
+	silent   map[string]silence     // agents whose leases have ended
+	ready    func(name string) bool // the cluster hears the node's kubelet; nil: nobody says so
 }
 
 // nodesPlan is what is to be done.
@@ -36,7 +36,7 @@ type nodesPlan struct {
 	first    []allocator.Command // in order, before the others
 	commands []allocator.Command // of different nodes, in any order
 	waiting  []string            // nodes that have no subnet, as none is left
-	held     int                 // losses that are not believed yet
+	losses   nodeLosses
 }
 
 // decideNodes turns the difference between leases and the log into commands.
@@ -57,22 +57,16 @@ func decideNodes(s nodesSeen) nodesPlan {
 			plan.waiting = append(plan.waiting, name)
 		}
 	}
-	plan.losses(s)
+	plan.ended(s)
 	return plan
 }
 
-func (plan *nodesPlan) losses(s nodesSeen) {
-	var lost []allocator.Command
-	alive := 0
+// ended is what becomes of nodes whose leases have ended.
+func (plan *nodesPlan) ended(s nodesSeen) {
 	for n := range s.view.Nodes() {
 		_, announced := s.alive[n.Name]
 		switch {
-		case n.Alive() && announced:
-			alive++
-		case n.Alive():
-			alive++
-			lost = append(lost, allocator.LoseNode{Node: n.Name, Reason: ReasonLeaseEnded})
-		case announced: // it joins again
+		case n.Alive() || announced:
 		case s.deleted != nil && s.deleted(n.Name):
 			plan.commands = append(plan.commands, allocator.ReleaseNode{Node: n.Name, Reason: ReasonNodeDeleted})
 		case s.now.Sub(n.LostAt()) > s.keep:
@@ -82,16 +76,19 @@ func (plan *nodesPlan) losses(s nodesSeen) {
 	if s.settling {
 		return
 	}
-	if s.hold && len(lost) > s.most(alive) {
-		plan.held = len(lost)
-		return
+	announced := func(name string) bool {
+		_, there := s.alive[name]
+		return there
 	}
-	plan.commands = append(plan.commands, lost...)
+	plan.losses = lossesOf(s.view, announced, s.silent, s.ready, s.now, manyLosses)
+	for _, name := range plan.losses.lost {
+		plan.commands = append(plan.commands, allocator.LoseNode{Node: name, Reason: ReasonLeaseEnded})
+	}
+	for _, name := range plan.losses.back {
+		n := s.view.Node(name)
+		plan.commands = append(plan.commands, allocator.JoinNode{Node: name, Addresses: n.Addresses, Machine: n.Machine})
+	}
 }
-
-// manyLosses is beyond how many losses at once it is likelier that something is wrong with etcd or the network than with so many
-// nodes.
-func manyLosses(alive int) int { return max(2, alive/2) }
 
 // families says for which address families something is so.
 type families struct{ ip4, ip6 bool }

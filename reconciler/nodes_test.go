@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -85,6 +86,7 @@ func (b *nodesBed) await(t *testing.T, want string) {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
+		b.pass(100 * time.Millisecond) // the silence of an agent has to last
 	}
 	t.Fatalf("the nodes are %q, want %q", b.states(), want)
 }
@@ -175,46 +177,143 @@ func TestNodesFollowLeases(t *testing.T) {
 	b.await(t, "a 10.0.0.0/24 lost")
 }
 
-// Most leases ending at once is more likely a fault of etcd than of the nodes: it is believed only when it lasts.
-func TestManyLossesAreDoubted(t *testing.T) {
-	b := newNodesBed(t)
+// silentBed is a leader with nodes that have joined, on a clock that a test moves.
+type silentBed struct {
+	*nodesBed
+	n *Nodes
+}
+
+func newSilentBed(t *testing.T, nodes int) *silentBed {
+	t.Helper()
+	b := &silentBed{nodesBed: newNodesBed(t)}
 	for !b.replica.Leading() {
 		time.Sleep(time.Millisecond)
 	}
-	n := &Nodes{Replica: b.replica, Overlay: overlayOf(t, `[{"cidr":"10.0.0.0/16"}]`), Now: b.clock, Log: zap.NewNop(), Keep: time.Hour}
-	n.alive, n.bad = map[string]ipam.Announcement{}, map[string]string{}
-	for i := range 10 {
-		name := fmt.Sprintf("n%d", i)
-		n.alive[name] = ipam.Announcement{Node: name, Machine: name, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+	b.n = &Nodes{Replica: b.replica, Overlay: overlayOf(t, `[{"cidr":"10.0.0.0/16"}]`), Now: b.clock, Log: zap.NewNop(), Keep: time.Hour}
+	b.n.alive, b.n.bad = map[string]ipam.Announcement{}, map[string]string{}
+	for i := range nodes {
+		b.announce(i)
 	}
-	look := func() (alive int) {
-		for range 3 { // what follows from the step before
-			n.reconcile(t.Context())
-		}
-		for node := range b.replica.View().Nodes() {
-			if node.Alive() {
-				alive++
-			}
-		}
-		return alive
-	}
-	if alive := look(); alive != 10 {
-		t.Fatalf("%d of 10 nodes have joined", alive)
+	if alive := b.alive(t); alive != nodes {
+		t.Fatalf("%d of %d nodes have joined", alive, nodes)
 	}
 	b.pass(settleFor)
+	return b
+}
+
+func (b *silentBed) announce(i int) {
+	name := fmt.Sprintf("n%d", i)
+	b.n.alive[name] = ipam.Announcement{Node: name, Machine: name, TTL: 30, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+}
+
+func (b *silentBed) silence(i int) { delete(b.n.alive, fmt.Sprintf("n%d", i)) }
+
+// alive is how many nodes the log takes for alive, once what is to be decided now is.
+func (b *silentBed) alive(t *testing.T) (alive int) {
+	t.Helper()
+	for range 3 { // what follows from the step before
+		b.n.reconcile(t.Context())
+	}
+	for node := range b.replica.View().Nodes() {
+		if node.Alive() {
+			alive++
+		}
+	}
+	return alive
+}
+
+// The loss of some nodes, up to half, is believed a third of a lease after it: others that the same fault has silenced are silent by
+// then, too.
+func TestSomeLossesAreBelieved(t *testing.T) {
+	b := newSilentBed(t, 10)
 	for i := range 5 {
-		delete(n.alive, fmt.Sprintf("n%d", i))
+		b.silence(i)
 	}
-	if alive := look(); alive != 5 {
-		t.Errorf("half of the nodes are gone, and %d are alive", alive)
+	if alive := b.alive(t); alive != 10 {
+		t.Errorf("at once %d are alive", alive)
 	}
-	n.alive = map[string]ipam.Announcement{}
-	if alive := look(); alive != 5 {
-		t.Errorf("all nodes look lost at once, and %d are still taken for alive", alive)
+	b.pass(10 * time.Second)
+	if alive := b.alive(t); alive != 5 {
+		t.Errorf("half of the nodes are silent, and %d are alive", alive)
 	}
-	b.pass(doubtFor + time.Second)
-	if alive := look(); alive != 0 {
-		t.Errorf("all nodes have been lost for long, and %d are taken for alive", alive)
+	b.announce(0)
+	if alive := b.alive(t); alive != 6 {
+		t.Errorf("one is back, and %d are alive", alive)
+	}
+}
+
+// Leases that end one after the other are one loss: none is believed, and those that were believed before the others followed are
+// taken back. What lasts is believed in the end.
+func TestManyLossesAreDoubted(t *testing.T) {
+	b := newSilentBed(t, 7)
+	for i := 1; i < 7; i++ {
+		b.silence(i)
+		if alive := b.alive(t); alive != 7 {
+			t.Fatalf("after %d leases have ended, %d nodes are alive", i, alive)
+		}
+		b.pass(500 * time.Millisecond)
+	}
+	b.pass(time.Minute)
+	if alive := b.alive(t); alive != 7 || b.n.Silent() != 6 {
+		t.Errorf("%d are alive, %d are known to be silent", alive, b.n.Silent())
+	}
+	b.pass(massDoubt)
+	if alive := b.alive(t); alive != 1 {
+		t.Errorf("after %s %d are alive", massDoubt, alive)
+	}
+	// A slow fault: the first three are believed before the fourth shows that something else is wrong.
+	b = newSilentBed(t, 7)
+	for i := 1; i <= 3; i++ {
+		b.silence(i)
+		b.alive(t)
+		b.pass(11 * time.Second)
+	}
+	if alive := b.alive(t); alive != 4 {
+		t.Errorf("three are silent, and %d are alive", alive)
+	}
+	b.silence(4)
+	if alive := b.alive(t); alive != 7 {
+		t.Errorf("many are silent, and of those that were believed lost %d are alive", alive)
+	}
+}
+
+// A node whose kubelet is heard runs its pods, however silent its agent is.
+func TestReadyNodesAreNotLost(t *testing.T) {
+	b := newSilentBed(t, 4)
+	ready := true
+	var told []string
+	b.n.Ready = func(name string) bool { return ready && name == "n1" }
+	b.n.Report = func(node, reason, _ string) { told = append(told, node+" "+reason) }
+	b.silence(1)
+	b.silence(2)
+	b.alive(t)
+	b.pass(time.Hour)
+	if alive := b.alive(t); alive != 3 || !slices.Equal(told, []string{"n1 " + eventSilent}) {
+		t.Errorf("%d are alive, told was %v", alive, told)
+	}
+	ready = false
+	if alive := b.alive(t); alive != 2 {
+		t.Errorf("its kubelet is silent, too, and %d are alive", alive)
+	}
+}
+
+// At no moment are more nodes lost than may be, whatever ends and comes back, but for what is silent for long.
+func TestLossLaw(t *testing.T) {
+	for seed := range uint64(12) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		b := newSilentBed(t, 6)
+		for range 15 {
+			if i := random.IntN(6); random.IntN(2) == 0 {
+				b.silence(i)
+			} else {
+				b.announce(i)
+			}
+			b.alive(t)
+			b.pass(time.Duration([]int{0, 1, 5, 11}[random.IntN(4)]) * time.Second)
+			if alive := b.alive(t); 6-alive > manyLosses(6) {
+				t.Fatalf("seed %d: %d of 6 are alive", seed, alive)
+			}
+		}
 	}
 }
 

@@ -29,13 +29,19 @@ func (p *program) wireNodes(ctx context.Context) (err error) {
 		Fault: p.metrics.Reconcile, Now: time.Now, Log: p.logger,
 	}
 	if p.cluster != nil {
-		p.nodeLeases.Deleted = p.nodeDeleted
+		p.nodeLeases.Deleted, p.nodeLeases.Ready = p.nodeDeleted, p.nodeReady
 		p.nodeLeases.Report = func(node, reason, message string) {
 			p.cluster.Report(corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: node}, true, reason, message)
 		}
 	}
-	p.metrics.WatchNodes(p.nodes, p.nodeLeases.Waiting)
+	p.metrics.WatchNodes(p.nodes, p.nodeLeases.Waiting, p.nodeLeases.Silent)
 	return nil
+}
+
+// nodeReady reports whether the cluster hears a node's kubelet.
+func (p *program) nodeReady(name string) bool {
+	node := p.cluster.Set().Node(name)
+	return node != nil && node.Ready
 }
 
 // nodeDeleted reports whether the cluster, as far as it is known at all, has no such node.

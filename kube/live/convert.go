@@ -76,6 +76,9 @@ func nodeOf(n *corev1.Node) *kube.Node {
 	for _, taint := range n.Spec.Taints {
 		node.OutOfService = node.OutOfService || taint.Key == kube.TaintOutOfService
 	}
+	for _, c := range n.Status.Conditions {
+		node.Ready = node.Ready || c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	}
 	if quantity, said := n.Status.Capacity[kube.ResourceIP]; said {
 		node.Capacity = strconv.FormatInt(quantity.Value(), 10) // the API server turns 1000 into 1k
 	}
