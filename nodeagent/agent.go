@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -26,6 +27,7 @@ import (
 type Config struct {
 	Node    string
 	Machine string // a word that no other machine has; see ipam.Announcement
+	Boot    string // the kernel's boot id; "" where it is not known
 	// HostAddresses are where other nodes reach this one. They may change.
 	HostAddresses func() []netip.Addr
 	Prefix        string // of the keys in etcd
@@ -41,9 +43,14 @@ type Config struct {
 	// Settled is told of the networks, the node's subnets and the MTU for pods whenever they change, and makes what depends on them
 	// follow. When it fails it is told again before long. May be nil.
 	Settled func(ctx context.Context, networks []ipam.OverlayNetwork, nodes Nodes, subnets []netip.Prefix, mtu int) error
+	// Outside signals that somebody has changed what Settled writes. May be nil.
+	Outside <-chan struct{}
 	Now     func() time.Time
 	Log     *zap.Logger
 }
+
+// outsidePause is how long more changes are waited for.
+const outsidePause = 100 * time.Millisecond
 
 // Defaults of Config.
 const (
@@ -65,6 +72,7 @@ type Agent struct {
 	mu        sync.Mutex
 	announced *lease.Announcement
 	trouble   map[string]string // what is wrong, by part
+	blocked   map[string]error  // of that, what pods cannot do without
 	settled   uint64            // event of the stream nodes that Settled has followed
 	nodes     *allocator.Replica
 	changed   chan struct{} // what is announced has changed
@@ -78,7 +86,10 @@ func New(c Config) *Agent {
 	if c.Grace == 0 {
 		c.Grace = DefaultGrace
 	}
-	a := &Agent{Config: c, trouble: map[string]string{}, changed: make(chan struct{}, 1)}
+	if c.Routes.Tick == 0 {
+		c.Routes.Tick = DefaultTick
+	}
+	a := &Agent{Config: c, trouble: map[string]string{}, blocked: map[string]error{}, changed: make(chan struct{}, 1)}
 	a.Addresses = &Addresses{Node: c.Node, Leave: a.mayGive, Log: c.Log}
 	c.Routes.Changed = func(Status) { a.wake() }
 	return a
@@ -267,7 +278,7 @@ func (a *Agent) settle(ctx context.Context, replica *allocator.Replica) error {
 			}
 		}
 		a.note("subnets", err)
-		wait := DefaultTick
+		wait := a.Routes.Tick
 		if a.Settled != nil {
 			err := a.Settled(ctx, view.Overlay().Networks, replica, subnets, a.Routes.Status().MTU)
 			if a.note("outgoing", err) && err != nil && ctx.Err() == nil {
@@ -284,6 +295,8 @@ func (a *Agent) settle(ctx context.Context, replica *allocator.Replica) error {
 			return nil
 		case <-changes.C:
 			changes.Take()
+		case <-a.Outside:
+			_ = pause(ctx, outsidePause) // one change is often many
 		case <-time.After(wait):
 		}
 	}
@@ -334,9 +347,15 @@ func (a *Agent) Ready() error {
 		return fmt.Errorf("node %s does not know its addresses yet: it has none in its file, and %s", a.Node, a.withoutEtcd())
 	case len(a.Addresses.Subnets()) == 0:
 		return fmt.Errorf("node %s has no subnet of the overlay yet; see galaxyctl node list", a.Node)
-	default:
-		return a.mayGive()
 	}
+	status := a.Routes.Status()
+	switch {
+	case status.MTU == 0:
+		return fmt.Errorf("node %s does not know the other nodes and its links yet, so that pods would get a wrong MTU and no routes", a.Node)
+	case status.Overlap != "":
+		return fmt.Errorf("node %s: %s", a.Node, status.Overlap)
+	}
+	return errors.Join(a.blocks(), a.mayGive())
 }
 
 // withoutEtcd says why nothing is known from etcd.
@@ -347,6 +366,28 @@ func (a *Agent) withoutEtcd() string {
 		return why
 	}
 	return "etcd has not answered yet"
+}
+
+// Block remembers what is wrong with a part that pods cannot do without; nil for all is well. Until then the node takes no pods.
+func (a *Agent) Block(part string, err error) (news bool) {
+	a.mu.Lock()
+	if err == nil {
+		delete(a.blocked, part)
+	} else {
+		a.blocked[part] = err
+	}
+	a.mu.Unlock()
+	return a.note(part, err)
+}
+
+// blocks is one of the parts that keep the node from taking pods.
+func (a *Agent) blocks() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, part := range slices.Sorted(maps.Keys(a.blocked)) {
+		return fmt.Errorf("node %s: %w", a.Node, a.blocked[part])
+	}
+	return nil
 }
 
 // note remembers what is wrong with a part, and announces it; news is whether that is another thing than before.
@@ -376,7 +417,7 @@ func (a *Agent) wake() {
 func (a *Agent) announcement() ([]byte, error) {
 	status := a.Routes.Status()
 	said := ipam.Announcement{
-		Node: a.Node, Machine: a.Machine, Addresses: a.HostAddresses(), Backend: a.Backend,
+		Node: a.Node, Machine: a.Machine, Boot: a.Boot, TTL: a.TTL.Seconds(), Addresses: a.HostAddresses(), Backend: a.Backend,
 		Position: status.Position, Writes: status.Writes, Differs: len(status.Differs), Problems: slices.Concat(status.Problems, status.Differs),
 	}
 	a.mu.Lock()

@@ -70,11 +70,19 @@ func (a *Agent) keepLease(ctx context.Context) error {
 // others says that another machine has the node's name.
 func (a *Agent) others(value []byte) error {
 	holder, err := ipam.ParseAnnouncement(value)
-	if err != nil || holder.Machine == a.Machine {
-		return nil // what nobody understands helps nobody
+	if err != nil {
+		return nil //nolint:nilerr // what nobody understands helps nobody
 	}
-	return fmt.Errorf("the machine %s at %v has the name of node %s; two nodes cannot share one: rename one of them (--hostname-override), or stop the other agent",
-		holder.Machine, holder.Addresses, a.Node)
+	if holder.Machine != a.Machine {
+		return fmt.Errorf("the machine %s at %v has the name of node %s; two nodes cannot share one: rename one of them (--hostname-override), or stop the other agent",
+			holder.Machine, holder.Addresses, a.Node)
+	}
+	// After a reboot the key of the life before ends with its lease; that of a clone does not.
+	if holder.Boot != "" && a.Boot != "" && holder.Boot != a.Boot {
+		return fmt.Errorf("another machine with the machine id of this one (%s), at %v, has the name of node %s: two that were made from one image need ids of their own "+
+			"(rm /etc/machine-id && systemd-machine-id-setup, or --machine-id) and names of their own", holder.Machine, holder.Addresses, a.Node)
+	}
+	return nil
 }
 
 // fence ties what is written to etcd to the node's key: another machine that has the name by then stops this one.

@@ -58,7 +58,8 @@ type Status struct {
 	Writes   int      `json:"writes"`  // to the kernel since the start
 	Differs  []string `json:"differs"` // what could not be written
 	Problems []string `json:"problems"`
-	MTU      int      `json:"mtu"` // that pods should have
+	MTU      int      `json:"mtu"`               // that pods should have
+	Overlap  string   `json:"overlap,omitempty"` // why the overlay cannot be: its addresses are others' already
 	Took     string   `json:"took"`
 }
 
@@ -67,6 +68,9 @@ const DefaultTick = 30 * time.Second
 
 // retryWait is how soon something is tried again that failed; it doubles up to Tick.
 const retryWait = 500 * time.Millisecond
+
+// burstPause is how long more changes are waited for before everything is compared again.
+const burstPause = 50 * time.Millisecond
 
 // Run converges until ctx ends.
 func (r *Routes) Run(ctx context.Context) error {
@@ -79,13 +83,13 @@ func (r *Routes) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch the kernel: %w", err)
 	}
-	pause := retryWait
+	retry := retryWait
 	for {
 		wait := r.Tick
 		if err := r.Converge(ctx); err != nil && ctx.Err() == nil {
-			wait, pause = pause, min(2*pause, r.Tick)
+			wait, retry = retry, min(2*retry, r.Tick)
 		} else {
-			pause = retryWait
+			retry = retryWait
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -98,6 +102,9 @@ func (r *Routes) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		timer.Stop()
+		if pause(ctx, burstPause) != nil { // what changes a link changes it more than once
+			return nil
+		}
 	}
 }
 
@@ -110,6 +117,13 @@ func (r *Routes) Converge(ctx context.Context) error {
 	}
 	status := Status{
 		Position: c.position, Routes: len(c.want.Routes), Tunnels: len(c.want.Tunnels), Writes: r.Status().Writes, MTU: podMTU(c.self, r.Config),
+		Overlap: overlap(r.Nodes.View().Overlay().Networks, c.self),
+	}
+	if status.Overlap != "" {
+		status.Problems = append(status.Problems, status.Overlap)
+	}
+	if tight := tightMTU(c.self, r.Config); tight != "" {
+		status.Problems = append(status.Problems, tight)
 	}
 	for _, p := range c.problems {
 		status.Problems = append(status.Problems, p.String())
@@ -194,27 +208,60 @@ func nodesOf(view *projections.View, name string, addresses []netip.Addr, local 
 	return self, peers
 }
 
-// podMTU is what the interfaces of pods should have, so that their packets fit through a tunnel if there may be one.
-func podMTU(self kernel.Node, c kernel.Config) int {
-	mtu := 0
+// overlap says which network of the overlay has addresses that this node's own networks have: pods would get those of nodes.
+func overlap(networks []ipam.OverlayNetwork, self kernel.Node) string {
+	for _, n := range networks {
+		for _, own := range self.Networks {
+			if slices.Contains(self.Addresses, own.Address) && n.CIDR.Overlaps(own.Prefix) {
+				return fmt.Sprintf("the network %s of the overlay overlaps %s, in which this node and its neighbours are: pods would get their addresses; give the overlay another network", n.CIDR, own.Prefix)
+			}
+		}
+	}
+	return ""
+}
+
+// leastIPv6 is the least MTU of a link that carries IPv6 (RFC 8200, section 5).
+const leastIPv6 = 1280
+
+// linkMTU is the least MTU of the links by which other nodes reach this one, and what a tunnel takes of it; 0 while none is known.
+func linkMTU(self kernel.Node) (mtu, header int, six bool) {
 	for _, n := range self.Networks {
 		if slices.Contains(self.Addresses, n.Address) && (mtu == 0 || n.MTU < mtu) {
 			mtu = n.MTU
 		}
 	}
+	header = 20 // IPv4 in IPv4, RFC 2003
+	if six = slices.ContainsFunc(self.Subnets, func(s netip.Prefix) bool { return s.Addr().Is6() }); six {
+		header = 40 // IPv6 in IPv6, RFC 2473
+	}
+	return mtu, header, six
+}
+
+// podMTU is what the interfaces of pods should have, so that their packets fit through a tunnel if there may be one; but never less
+// than IPv6 needs, where pods have that.
+func podMTU(self kernel.Node, c kernel.Config) int {
+	mtu, header, six := linkMTU(self)
 	switch {
 	case mtu == 0:
 		return 0
-	case c.Backend == kernel.HostGW:
-		return mtu
-	case c.MTU > 0:
-		return c.MTU
+	case c.MTU > 0 && c.Backend != kernel.HostGW:
+		mtu = c.MTU
+	case c.Backend != kernel.HostGW:
+		mtu -= header
 	}
-	header := 20 // IPv4 in IPv4, RFC 2003
-	if slices.ContainsFunc(self.Subnets, func(s netip.Prefix) bool { return s.Addr().Is6() }) {
-		header = 40 // IPv6 in IPv6, RFC 2473
+	if six {
+		mtu = max(mtu, leastIPv6)
 	}
-	return mtu - header
+	return mtu
+}
+
+// tightMTU says that packets of pods do not fit through a tunnel of this node's link in one piece.
+func tightMTU(self kernel.Node, c kernel.Config) string {
+	mtu, header, six := linkMTU(self)
+	if !six || mtu == 0 || c.Backend == kernel.HostGW || mtu-header >= leastIPv6 {
+		return ""
+	}
+	return fmt.Sprintf("the link's MTU of %d leaves %d inside of a tunnel, and IPv6 needs %d: packets of pods that size go through tunnels in pieces, or not at all; raise the link's MTU", mtu, mtu-header, leastIPv6)
 }
 
 func (r *Routes) failed(err error) error {

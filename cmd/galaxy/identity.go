@@ -35,6 +35,15 @@ func machineID(given, stateDir string) (string, error) {
 	return id, nil
 }
 
+// bootID is the kernel's word for this boot of this machine; "" where it has none.
+func bootID() string {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
 // Addresses of documentation (RFC 5737, RFC 3849): nothing is sent there, but the kernel says from where it would.
 var somewhere = map[string]string{"udp4": "192.0.2.1:9", "udp6": "[2001:db8::1]:9"}
 

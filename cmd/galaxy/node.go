@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netns"
@@ -18,24 +20,48 @@ import (
 // settingsEvery is how often the kernel's settings are compared, as other programs change them.
 const settingsEvery = time.Minute
 
-// keepSettings keeps the kernel's settings (contract section 12), and says what was another.
+// keepSettings keeps the kernel's settings (contract section 12), and says what was another. Those of IPv6 are nobody's business before
+// the overlay has IPv6.
 func (p *program) keepSettings(ctx context.Context) error {
-	want := kernel.NodeSettings{Forward: p.options.ipForward, BridgeNF: p.options.bridgeNF, IPv6: true}.Settings()
-	keeper := kernel.KeepSettings(netns.None(), "", want)
 	told := ""
 	for {
-		report, err := keeper.Keep()
-		for _, c := range report.Changed {
-			p.logger.Info("changed a setting of the kernel", zap.String("setting", c.Path), zap.String("from", c.From), zap.String("to", c.To))
-		}
+		err := p.keepSettingsOnce()
 		if err != nil && err.Error() != told {
 			told = err.Error()
 			p.logger.Warn("a setting of the kernel is not as it should be", zap.Error(err))
 		}
+		p.agent.Block("settings", err)
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-p.overlayChanged:
 		case <-time.After(settingsEvery):
+		}
+	}
+}
+
+func (p *program) keepSettingsOnce() error {
+	want := kernel.NodeSettings{Forward: p.options.ipForward, BridgeNF: p.options.bridgeNF, IPv6: p.overlay6.Load()}
+	if want.IPv6 {
+		var err error
+		if want.Advertised, err = kernel.AdvertisedLinks(netns.None()); err != nil {
+			return err // else the host would lose what it has learned
+		}
+	}
+	report, err := kernel.KeepSettings(netns.None(), "", want.Settings()).Keep()
+	for _, c := range report.Changed {
+		p.logger.Info("changed a setting of the kernel", zap.String("setting", c.Path), zap.String("from", c.From), zap.String("to", c.To))
+	}
+	return err
+}
+
+// noteOverlay notes whether the overlay has IPv6.
+func (p *program) noteOverlay(networks []ipam.OverlayNetwork) {
+	six := slices.ContainsFunc(networks, func(n ipam.OverlayNetwork) bool { return n.CIDR.Addr().Is6() })
+	if p.overlay6.Swap(six) != six {
+		select {
+		case p.overlayChanged <- struct{}{}:
+		default:
 		}
 	}
 }
@@ -43,9 +69,13 @@ func (p *program) keepSettings(ctx context.Context) error {
 // settled makes what depends on the networks and the nodes follow them: the subnet file, and what is masqueraded.
 func (p *program) settled(ctx context.Context, networks []ipam.OverlayNetwork, nodes nodeagent.Nodes, subnets []netip.Prefix, mtu int) error {
 	var failed error
+	p.noteOverlay(networks)
+	if err := p.forward(ctx, networks, nodes); err != nil {
+		failed = err
+	}
 	if p.options.subnetFile != "" && len(subnets) > 0 {
 		if err := nodeagent.WriteSubnetFile(p.options.subnetFile, networks, subnets, mtu); err != nil {
-			failed = fmt.Errorf("the subnet file is not written: %w", err)
+			failed = errors.Join(failed, fmt.Errorf("the subnet file is not written: %w", err))
 		}
 	}
 	if p.outgoing == nil || len(networks) == 0 {
@@ -71,6 +101,33 @@ func (p *program) settled(ctx context.Context, networks []ipam.OverlayNetwork, n
 		p.logger.Info("changed what is masqueraded", zap.Bool("rebuilt", report.Rebuilt), zap.Int("added", report.Added), zap.Int("removed", report.Removed))
 	}
 	return failed
+}
+
+// forward lets packets of pods through the host's firewall. One that it cannot get past keeps the node from taking pods.
+func (p *program) forward(ctx context.Context, networks []ipam.OverlayNetwork, nodes nodeagent.Nodes) error {
+	if !p.options.ipForward || p.outgoing == nil {
+		return nil
+	}
+	var overlays []netip.Prefix
+	for _, n := range networks {
+		overlays = append(overlays, n.CIDR)
+	}
+	if self := nodes.View().Node(p.options.hostname); self != nil {
+		overlays = append(overlays, self.Subnets...) // also those that the configuration no longer has
+	}
+	report, err := p.forwarding.Set(ctx, kernel.Widest(overlays))
+	if report.Added+report.Removed > 0 {
+		p.logger.Info("changed which packets of pods the host's firewall lets through", zap.Int("added", report.Added), zap.Int("removed", report.Removed))
+	}
+	if err == nil && len(report.Blocked) > 0 {
+		blocked := fmt.Errorf("the chain %s of the host's firewall drops what it does not accept, packets of pods among it: accept what comes from and goes to the overlay there", strings.Join(report.Blocked, ", "))
+		if p.agent.Block("forwarding", blocked) {
+			p.logger.Error("packets of pods are dropped", zap.Error(blocked))
+		}
+		return nil
+	}
+	p.agent.Block("forwarding", err)
+	return err
 }
 
 // exempt makes what is masqueraded follow the pods of this node.

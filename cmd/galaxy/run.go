@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netns"
@@ -32,21 +33,25 @@ import (
 
 // program is the agent, wired.
 type program struct {
-	options  *options
-	logger   *zap.Logger
-	client   *clientv3.Client
-	kernel   *kernel.Kernel
-	networks *networks
-	pods     cni.Pods
-	agent    *nodeagent.Agent
-	server   *cni.Server
-	outgoing *kernel.Masquerader // nil without masquerading
+	options    *options
+	logger     *zap.Logger
+	client     *clientv3.Client
+	kernel     *kernel.Kernel
+	networks   *networks
+	pods       cni.Pods
+	agent      *nodeagent.Agent
+	server     *cni.Server
+	outgoing   *kernel.Masquerader // nil without masquerading
+	forwarding *kernel.Forwarding  // for who has nft
 	// masquerading is held while outgoing is compared and written.
 	masquerading sync.Mutex
+
+	overlay6       atomic.Bool   // the overlay has IPv6
+	overlayChanged chan struct{} // overlay6 is another
 }
 
 func run(ctx context.Context, o *options) (err error) {
-	p := &program{options: o}
+	p := &program{options: o, overlayChanged: make(chan struct{}, 1)}
 	if p.logger, err = newLogger(o); err != nil {
 		return err
 	}
@@ -70,7 +75,7 @@ func run(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, local.Close()) }()
-	if err := p.wire(local); err != nil {
+	if err := p.wire(ctx, local); err != nil {
 		return err
 	}
 	return p.serve(ctx)
@@ -96,14 +101,14 @@ func (p *program) connect(ctx context.Context) (err error) {
 	return err
 }
 
-func (p *program) wire(local *journal.Journal) error {
+func (p *program) wire(ctx context.Context, local *journal.Journal) error {
 	machine, err := machineID(p.options.machine, p.options.stateDir)
 	if err != nil {
 		return err
 	}
 	addresses := func() []netip.Addr { return ownAddresses(p.options.addresses) }
 	p.agent = nodeagent.New(nodeagent.Config{
-		Node: p.options.hostname, Machine: machine, HostAddresses: addresses, Prefix: p.options.etcd.Prefix,
+		Node: p.options.hostname, Machine: machine, Boot: bootID(), HostAddresses: addresses, Prefix: p.options.etcd.Prefix,
 		Client: p.client, Open: p.openLog, Local: local, TTL: p.options.ttl, Grace: p.options.grace, Backend: p.options.backend,
 		Rules: allocator.Rules{ReuseDelay: p.options.reuseDelay}, Settled: p.settled, Now: time.Now, Log: p.logger,
 		Routes: &nodeagent.Routes{
@@ -120,6 +125,10 @@ func (p *program) wire(local *journal.Journal) error {
 	if p.options.masquerade {
 		if p.outgoing, err = kernel.OpenMasquerader(netns.None()); err != nil {
 			return fmt.Errorf("masquerading: %w; install nftables, or say --masquerade=false", err)
+		}
+		p.forwarding = kernel.OpenForwarding(netns.None())
+		if p.agent.Outside, err = kernel.WatchNFTables(ctx, netns.None()); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -56,7 +56,7 @@ func ruleMark(rule string) string {
 func (m Masquerade) elements() map[string][]string {
 	all := map[string][]string{}
 	add := func(name string, prefixes []netip.Prefix) {
-		for _, p := range widest(prefixes) {
+		for _, p := range Widest(prefixes) {
 			if p.Addr().Is4() {
 				all[name+"4"] = append(all[name+"4"], p.String())
 			} else {
@@ -74,8 +74,8 @@ func (m Masquerade) elements() map[string][]string {
 	return all
 }
 
-// widest are the prefixes that no other one covers, in order: a set refuses intervals that overlap.
-func widest(prefixes []netip.Prefix) []netip.Prefix {
+// Widest are the prefixes that no other one covers, in order: a set refuses intervals that overlap.
+func Widest(prefixes []netip.Prefix) []netip.Prefix {
 	sorted := make([]netip.Prefix, 0, len(prefixes))
 	for _, p := range prefixes {
 		if p.IsValid() {

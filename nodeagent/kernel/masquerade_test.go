@@ -215,7 +215,7 @@ func TestWidestCoversTheSame(t *testing.T) {
 		all := rapid.SliceOf(rapid.Custom(func(t *rapid.T) netip.Prefix {
 			return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, rapid.Byte().Draw(t, "host")}), rapid.IntRange(24, 32).Draw(t, "bits"))
 		})).Draw(t, "prefixes")
-		kept := widest(all)
+		kept := Widest(all)
 		for i := range 256 {
 			a := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
 			in := func(p netip.Prefix) bool { return p.Contains(a) }

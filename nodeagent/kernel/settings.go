@@ -30,10 +30,11 @@ func (c SettingChange) String() string { return fmt.Sprintf("%s: %s -> %s", c.Pa
 
 // NodeSettings says what the settings of a node depend on.
 type NodeSettings struct {
-	Forward  bool     // packets of pods are forwarded; false forbids it
-	BridgeNF bool     // packets between ports of a bridge pass the rules for IP; false spares them that
-	IPv6     bool     // the same for IPv6
-	AnyPath  []string // links on which packets may come by another way than answers leave, "all" being all of them
+	Forward    bool     // packets of pods are forwarded; false forbids it
+	BridgeNF   bool     // packets between ports of a bridge pass the rules for IP; false spares them that
+	IPv6       bool     // the same for IPv6
+	Advertised []string // links whose routes come from router advertisements, which are heard as before; see AdvertisedLinks
+	AnyPath    []string // links on which packets may come by another way than answers leave, "all" being all of them
 }
 
 // Settings are the settings of a node.
@@ -42,11 +43,18 @@ func (n NodeSettings) Settings() []Setting {
 	settings := []Setting{
 		{"net/bridge/bridge-nf-call-iptables", value[n.BridgeNF]},
 		{"net/ipv4/ip_forward", value[n.Forward]},
+		{"net/ipv4/conf/default/forwarding", value[n.Forward]}, // of links that are made later, as those of pods
 	}
 	if n.IPv6 {
+		settings = append(settings, Setting{"net/bridge/bridge-nf-call-ip6tables", value[n.BridgeNF]})
+		if n.Forward {
+			for _, link := range n.Advertised { // before the host forwards, which would drop what it has learned
+				settings = append(settings, Setting{"net/ipv6/conf/" + link + "/accept_ra", "2"})
+			}
+		}
 		settings = append(settings,
-			Setting{"net/bridge/bridge-nf-call-ip6tables", value[n.BridgeNF]},
-			Setting{"net/ipv6/conf/all/forwarding", value[n.Forward]})
+			Setting{"net/ipv6/conf/all/forwarding", value[n.Forward]},
+			Setting{"net/ipv6/conf/default/forwarding", value[n.Forward]})
 	}
 	for _, link := range n.AnyPath {
 		settings = append(settings, Setting{"net/ipv4/conf/" + link + "/rp_filter", "0"})

@@ -33,7 +33,7 @@ func TestSettingsAreKept(t *testing.T) {
 	if !slices.Equal(report.Changed, []SettingChange{{"net/ipv4/ip_forward", "0", "1"}}) {
 		t.Errorf("changed %v", report.Changed)
 	}
-	if !slices.Equal(report.Missing, []string{"net/bridge/bridge-nf-call-iptables", "net/ipv4/conf/galaxy.ipip/rp_filter"}) {
+	if !slices.Equal(report.Missing, []string{"net/bridge/bridge-nf-call-iptables", "net/ipv4/conf/default/forwarding", "net/ipv4/conf/galaxy.ipip/rp_filter"}) {
 		t.Errorf("missing %v", report.Missing)
 	}
 	if got, _ := os.ReadFile(forward); strings.TrimSpace(string(got)) != "1" {

@@ -1,0 +1,139 @@
+package overlay
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// nft runs a script in a namespace.
+func (n *namespace) nft(script string) string {
+	n.t.Helper()
+	cmd := exec.Command("nft", "--file", "-")
+	cmd.Stdin = strings.NewReader(script + "\n")
+	var out []byte
+	n.in(func() (err error) {
+		if out, err = cmd.CombinedOutput(); err != nil {
+			err = fmt.Errorf("nft: %w: %s", err, out)
+		}
+		return err
+	})
+	return string(out)
+}
+
+// says waits until a node takes no pods for a reason, or with "" until it does.
+func (n *node) says(reason string) {
+	n.t.Helper()
+	eventually(n.t, fmt.Sprintf("%s says %q", n.name, reason), 30*time.Second, func() error {
+		s, err := n.status()
+		if err == nil && (reason == "" && s.Ready != "" || !strings.Contains(s.Ready, reason)) {
+			err = fmt.Errorf("it says %q", s.Ready)
+		}
+		return err
+	})
+}
+
+// A firewall of the host's that drops what it does not accept: pods get past iptables' chain, by rules of ours that go when they are not
+// needed; of a chain that is another's the node says that it takes no pods. What somebody flushes is back at once, whatever --resync is.
+func TestHostFirewall(t *testing.T) {
+	l := newLab(t, 0)
+	n := l.addNode("n0", 0, "--resync", "10m")
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Fatal("there is no nft: make packages installs it")
+	}
+	n.says("")
+	eye, a := n.addPod("eye"), n.addPod("a")
+	a.echo()
+	eye.reach(a.addresses[0])
+	const iptables = "add table %[1]s filter\nadd chain %[1]s filter FORWARD { type filter hook forward priority 0; policy %[2]s; }\n"
+	n.nft(fmt.Sprintf(iptables, "ip", "drop") + fmt.Sprintf(iptables, "ip6", "drop") + "add rule ip filter FORWARD ip saddr 192.0.2.1 accept comment \"another's\"\n")
+	for _, addr := range a.addresses {
+		eye.reach(addr)
+	}
+	if rules := n.nft("list chain ip filter FORWARD"); strings.Count(rules, `comment "galaxy: pods"`) != 2 || !strings.Contains(rules, "another's") {
+		t.Errorf("the rules are\n%s", rules)
+	}
+	n.nft(fmt.Sprintf(iptables, "ip", "accept"))
+	eventually(t, "our rules go", 30*time.Second, func() error {
+		if rules := n.nft("list chain ip filter FORWARD"); strings.Contains(rules, "galaxy") || !strings.Contains(rules, "another's") {
+			return fmt.Errorf("the rules are\n%s", rules)
+		}
+		return nil
+	})
+	n.nft("add table inet fw\nadd chain inet fw forward { type filter hook forward priority 0; policy drop; }\n")
+	n.says("inet fw forward")
+	if _, err := n.tryPod("late"); err == nil || !strings.Contains(err.Error(), "inet fw forward") {
+		t.Errorf("a pod that would have no network: %v", err)
+	}
+	n.nft("delete table inet fw")
+	n.says("")
+	n.nft("flush ruleset")
+	eventually(t, "masquerading is back", 30*time.Second, func() error {
+		if tables := n.nft("list tables"); !strings.Contains(tables, "inet galaxy") {
+			return fmt.Errorf("tables: %s", tables)
+		}
+		return nil
+	})
+}
+
+func (n *namespace) setting(path string) string {
+	n.t.Helper()
+	var out []byte
+	n.in(func() (err error) {
+		out, err = exec.Command("cat", "/proc/sys/"+path).Output()
+		return err
+	})
+	return strings.TrimSpace(string(out))
+}
+
+// Nothing of IPv6 is set for an overlay without it; with it, a host goes on hearing the routers that it has its routes from.
+func TestHostsIPv6(t *testing.T) {
+	l := newLabOf(t, 0, `{"overlay":{"networks":[{"cidr":"10.244.0.0/16","nodePrefix":24}]}}`)
+	n := l.addNode("n0", 0)
+	n.says("")
+	if got := n.setting("net/ipv6/conf/all/forwarding"); got != "0" {
+		t.Errorf("an overlay of IPv4 alone has the host forward IPv6: %s", got)
+	}
+	l = newLab(t, 0)
+	n = l.bareNode(near, "n1", 1)
+	n.sysctl("net/ipv6/conf/eth0/accept_ra", "1")
+	n.ip("-6", "route", "add", "2001:db8:7::/64", "via", bare(near.address6(1, 64)), "proto", "ra")
+	n.agent.start()
+	n.says("")
+	eventually(t, "the host forwards", 30*time.Second, func() error {
+		if forwards, hears := n.setting("net/ipv6/conf/all/forwarding"), n.setting("net/ipv6/conf/eth0/accept_ra"); forwards != "1" || hears != "2" {
+			return fmt.Errorf("forwarding is %s, accept_ra %s", forwards, hears)
+		}
+		return nil
+	})
+}
+
+// An overlay that has the addresses of the nodes' own network is not put to use, and the node says so.
+func TestOverlayOverNodes(t *testing.T) {
+	l := newLabOf(t, 0, `{"overlay":{"networks":[{"cidr":"10.99.0.0/24","nodePrefix":28}]}}`)
+	n := l.addNode("n0", 0)
+	n.says("overlaps 10.99.0.0/24")
+	if _, err := n.tryPod("p"); err == nil || !strings.Contains(err.Error(), "overlaps") {
+		t.Errorf("a pod gets an address of the nodes' network: %v", err)
+	}
+	if out, err := l.galaxyctl("node", "list"); err != nil || !strings.Contains(out, "overlaps") {
+		t.Errorf("node list: %v\n%s", err, out)
+	}
+}
+
+// A link that is just large enough for IPv6 leaves nothing for a tunnel: pods get what IPv6 needs, and the node says what that means.
+func TestTightLink(t *testing.T) {
+	l := newLab(t, 0)
+	n := l.bareNode(near, "n0", 0)
+	n.ip("link", "set", "eth0", "mtu", "1280")
+	n.agent.start()
+	n.says("")
+	if p := n.addPod("p"); len(p.addresses) != 2 {
+		t.Errorf("the pod has %v", p.addresses)
+	}
+	if s, err := n.status(); err != nil || !strings.Contains(strings.Join(s.Announced.Problems, " "), "MTU of 1280") {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
