@@ -49,6 +49,9 @@ func (r *Replica) Subscribe() *Subscription {
 	return s
 }
 
+// Still is the Subscription to a state that never changes.
+func Still() *Subscription { return &Subscription{feed: &feed{}} }
+
 // Take returns what has changed since the last time. The view asked for afterwards has it all.
 func (s *Subscription) Take() Changes {
 	s.mu.Lock()

@@ -35,6 +35,7 @@ type Config struct {
 	// Open opens the log in etcd. It fails while etcd cannot be reached.
 	Open    func(ctx context.Context) (eventlog.Log, error)
 	Local   *journal.Journal // the node's stream in a file of this machine
+	Kept    journal.Kept     // where this machine keeps what it knows of the nodes; "" for nowhere
 	Routes  *Routes
 	TTL     time.Duration // of the node's lease; DefaultTTL if 0
 	Grace   time.Duration // how long addresses are given without etcd; DefaultGrace if 0
@@ -74,7 +75,7 @@ type Agent struct {
 	trouble   map[string]string // what is wrong, by part
 	blocked   map[string]error  // of that, what pods cannot do without
 	settled   uint64            // event of the stream nodes that Settled has followed
-	nodes     *allocator.Replica
+	nodes     Nodes             // nil while nothing is known of them
 	changed   chan struct{} // what is announced has changed
 }
 
@@ -102,13 +103,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	ready := make(chan eventlog.Log, 1) // the log in etcd, once it is open
 	group.Go(func() error { return a.open(ctx, ready) })
 	group.Go(func() error {
-		log, err := a.begin(ctx, ready)
+		log, endKept, err := a.begin(ctx, ready)
 		if log == nil || err != nil {
 			return err
 		}
 		group.Go(func() error { return a.keepLease(ctx) })
 		group.Go(func() error { return a.saveSnapshots(ctx) })
-		group.Go(func() error { return a.follow(ctx, log) })
+		group.Go(func() error { return a.follow(ctx, log, endKept) })
 		return a.Local.Forward(ctx, log, a.fence)
 	})
 	return group.Wait()
@@ -132,15 +133,15 @@ func (a *Agent) open(ctx context.Context, ready chan<- eventlog.Log) error {
 }
 
 // begin gets to know the node's own stream and starts to write it. With nothing in the file, what etcd has must be known first;
-// otherwise the file is enough, if etcd does not answer soon.
-func (a *Agent) begin(ctx context.Context, ready <-chan eventlog.Log) (eventlog.Log, error) {
+// otherwise the file is enough, if etcd does not answer soon, and what was kept of the other nodes is followed until endKept is called.
+func (a *Agent) begin(ctx context.Context, ready <-chan eventlog.Log) (log eventlog.Log, endKept func(), err error) {
+	endKept = func() {}
 	head, err := a.Local.Log().Head(ctx, eventlog.StreamOfNode(a.Node))
 	if err != nil {
-		return nil, err
+		return nil, endKept, err
 	}
 	patience := time.NewTimer(firstReach)
 	defer patience.Stop()
-	var log eventlog.Log
 	if head.Seq == 0 {
 		patience.Stop()
 	}
@@ -150,22 +151,26 @@ func (a *Agent) begin(ctx context.Context, ready <-chan eventlog.Log) (eventlog.
 		case <-patience.C:
 			a.Log.Warn("etcd does not answer; addresses are given from what this machine knows, and told to etcd later", zap.Uint64("event", head.Seq))
 			if err := a.lead(ctx); err != nil {
-				return nil, err
+				return nil, endKept, err
+			}
+			if endKept, err = a.followKept(ctx); err != nil {
+				a.Log.Warn("what this machine has kept of the nodes cannot be used; routes to them wait for etcd", zap.Error(err))
+				a.note("kept", err)
 			}
 		case <-ctx.Done():
-			return nil, nil
+			return nil, endKept, nil
 		}
 	}
 	a.note("etcd", nil)
 	if err := a.agree(ctx, log); err != nil || ctx.Err() != nil {
-		return nil, err
+		return nil, endKept, err
 	}
 	if a.Addresses.replica() == nil {
 		if err := a.lead(ctx); err != nil {
-			return nil, err
+			return nil, endKept, err
 		}
 	}
-	return log, nil
+	return log, endKept, nil
 }
 
 // agree makes file and etcd agree, for as long as that takes.
@@ -220,15 +225,14 @@ func (a *Agent) own(ctx context.Context) (*allocator.Replica, error) {
 }
 
 // follow makes routes and addresses follow the stream nodes, until ctx ends.
-func (a *Agent) follow(ctx context.Context, log eventlog.Log) error {
+func (a *Agent) follow(ctx context.Context, log eventlog.Log, endKept func()) error {
 	replica, err := a.load(ctx, log)
+	endKept()
 	if replica == nil || err != nil {
 		return err
 	}
-	a.Routes.Nodes = replica
-	a.mu.Lock()
-	a.nodes = replica
-	a.mu.Unlock()
+	a.note("nodes", nil)
+	a.see(replica, false)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		for ctx.Err() == nil {
@@ -243,6 +247,7 @@ func (a *Agent) follow(ctx context.Context, log eventlog.Log) error {
 	})
 	group.Go(func() error { return a.Routes.Run(ctx) })
 	group.Go(func() error { return a.settle(ctx, replica) })
+	group.Go(func() error { return a.keepNodes(ctx, replica) })
 	return group.Wait()
 }
 
@@ -262,17 +267,17 @@ func (a *Agent) load(ctx context.Context, log eventlog.Log) (*allocator.Replica,
 }
 
 // settle puts the node's subnets in force as they change.
-func (a *Agent) settle(ctx context.Context, replica *allocator.Replica) error {
-	changes := replica.Subscribe()
+func (a *Agent) settle(ctx context.Context, nodes Nodes) error {
+	changes := nodes.Subscribe()
 	defer changes.Close()
 	for {
-		view := replica.View()
+		view := nodes.View()
 		var subnets []netip.Prefix
 		if n := view.Node(a.Node); n != nil {
 			subnets = n.Subnets
 		}
 		var err error
-		if sorted := slices.SortedFunc(slices.Values(subnets), comparePrefix); !slices.Equal(sorted, a.Addresses.Subnets()) && len(subnets) > 0 {
+		if sorted := slices.SortedFunc(slices.Values(subnets), comparePrefix); !slices.Equal(sorted, a.Addresses.Subnets()) && len(subnets) > 0 && !isKept(nodes) {
 			if err = a.Addresses.Use(ctx, subnets); err == nil {
 				a.Log.Info("the node has its subnets", zap.Stringers("subnets", subnets))
 			}
@@ -280,7 +285,7 @@ func (a *Agent) settle(ctx context.Context, replica *allocator.Replica) error {
 		a.note("subnets", err)
 		wait := a.Routes.Tick
 		if a.Settled != nil {
-			err := a.Settled(ctx, view.Overlay().Networks, replica, subnets, a.Routes.Status().MTU)
+			err := a.Settled(ctx, view.Overlay().Networks, nodes, subnets, a.Routes.Status().MTU)
 			if a.note("outgoing", err) && err != nil && ctx.Err() == nil {
 				a.Log.Warn("not all that depends on the nodes follows them; trying again", zap.Error(err))
 			}
@@ -307,6 +312,12 @@ func (a *Agent) follows(view *projections.View) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.settled = view.Position().Head.Seq
+}
+
+// isKept is true for what this machine has kept: which subnets are the node's its own stream knows better.
+func isKept(nodes Nodes) bool {
+	_, kept := nodes.(keptNodes)
+	return kept
 }
 
 // settleRetry is how soon Settled is told again that has failed.

@@ -45,7 +45,8 @@ type Routes struct {
 	// Changed is told of every look that has found or left something. May be nil.
 	Changed func(Status)
 
-	mu       sync.Mutex
+	mu       sync.Mutex // also for Nodes and kept once the Agent runs
+	kept     bool       // Nodes is what this machine has kept: nothing that there is goes away because of it
 	status   Status
 	problems string // in the log, so that each is told once
 }
@@ -77,7 +78,8 @@ func (r *Routes) Run(ctx context.Context) error {
 	if r.Tick == 0 {
 		r.Tick = DefaultTick
 	}
-	changes := r.Nodes.Subscribe()
+	nodes, _ := r.from()
+	changes := nodes.Subscribe()
 	defer changes.Close()
 	kernelChanged, err := r.Kernel.Watch(ctx)
 	if err != nil {
@@ -108,6 +110,19 @@ func (r *Routes) Run(ctx context.Context) error {
 	}
 }
 
+// Follow says where the state of the stream nodes comes from, from now on, and whether that is what this machine has kept of it.
+func (r *Routes) Follow(nodes Nodes, kept bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Nodes, r.kept = nodes, kept
+}
+
+func (r *Routes) from() (nodes Nodes, kept bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.Nodes, r.kept
+}
+
 // Converge compares once, and writes what differs. An error is something that may be right at the next attempt.
 func (r *Routes) Converge(ctx context.Context) error {
 	start := time.Now()
@@ -117,7 +132,7 @@ func (r *Routes) Converge(ctx context.Context) error {
 	}
 	status := Status{
 		Position: c.position, Routes: len(c.want.Routes), Tunnels: len(c.want.Tunnels), Writes: r.Status().Writes, MTU: podMTU(c.self, r.Config),
-		Overlap: overlap(r.Nodes.View().Overlay().Networks, c.self),
+		Overlap: overlap(c.networks, c.self),
 	}
 	if status.Overlap != "" {
 		status.Problems = append(status.Problems, status.Overlap)
@@ -139,6 +154,7 @@ func (r *Routes) Converge(ctx context.Context) error {
 // comparison is what one look has found.
 type comparison struct {
 	position uint64
+	networks []ipam.OverlayNetwork
 	self     kernel.Node
 	want     kernel.State
 	problems []kernel.Problem
@@ -146,8 +162,9 @@ type comparison struct {
 }
 
 func (r *Routes) compare(ctx context.Context) (c comparison, err error) {
-	view := r.Nodes.View()
-	c.position = view.Position().Head.Seq
+	nodes, kept := r.from()
+	view := nodes.View()
+	c.position, c.networks = view.Position().Head.Seq, view.Overlay().Networks
 	local, err := r.Kernel.LocalNetworks(ctx)
 	if err != nil {
 		return c, fmt.Errorf("read the addresses of this node: %w", err)
@@ -162,6 +179,9 @@ func (r *Routes) compare(ctx context.Context) (c comparison, err error) {
 	have, err := r.Kernel.Read(ctx)
 	if err != nil {
 		return c, fmt.Errorf("read the routes of this node: %w", err)
+	}
+	if kept {
+		c.want.Spare(have) // a node may have joined since
 	}
 	c.diff = kernel.Diff(c.want, have)
 	return c, nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"galaxy/allocator"
 	"galaxy/cmd/internal/apiserver"
@@ -234,8 +235,8 @@ func (o *options) nameNode() error {
 		}
 	}
 	o.hostname = strings.ToLower(strings.TrimSpace(name))
-	if o.hostname == "" || strings.ContainsAny(o.hostname, "/ \t\n") {
-		return usage("%q is no name for a node: give --hostname-override", name)
+	if faults := validation.IsDNS1123Subdomain(o.hostname); len(faults) > 0 {
+		return usage("%q is no name for a node, as Kubernetes has it (%s): give --hostname-override", name, strings.Join(faults, "; "))
 	}
 	return nil
 }

@@ -56,6 +56,8 @@ func TestMisuse(t *testing.T) {
 		{"--resync=1ms", "--resync 1ms: want 100ms or more"},
 		{"--log-format=xml", `--log-format "xml": want json or console`},
 		{"--hostname-override=a/b", `"a/b" is no name for a node`},
+		{"--hostname-override=ä", `"ä" is no name for a node`},
+		{"--hostname-override=" + strings.Repeat("a", 300), "must be no more than 253"},
 	} {
 		_, err := parsed(strings.Fields(c.args)...)
 		if err == nil || !strings.Contains(err.Error(), c.want) {

@@ -109,7 +109,7 @@ func (p *program) wire(ctx context.Context, local *journal.Journal) error {
 	addresses := func() []netip.Addr { return ownAddresses(p.options.addresses) }
 	p.agent = nodeagent.New(nodeagent.Config{
 		Node: p.options.hostname, Machine: machine, Boot: bootID(), HostAddresses: addresses, Prefix: p.options.etcd.Prefix,
-		Client: p.client, Open: p.openLog, Local: local, TTL: p.options.ttl, Grace: p.options.grace, Backend: p.options.backend,
+		Client: p.client, Open: p.openLog, Local: local, Kept: journal.Kept(filepath.Join(p.options.stateDir, "nodes")), TTL: p.options.ttl, Grace: p.options.grace, Backend: p.options.backend,
 		Rules: allocator.Rules{ReuseDelay: p.options.reuseDelay}, Settled: p.settled, Now: time.Now, Log: p.logger,
 		Routes: &nodeagent.Routes{
 			Node: p.options.hostname, Addresses: addresses, Kernel: p.kernel, Tick: p.options.tick, Log: p.logger,

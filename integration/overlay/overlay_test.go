@@ -1,9 +1,11 @@
 package overlay
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -235,6 +237,55 @@ func TestEtcdIsAway(t *testing.T) {
 	if err != nil || strings.Count(out, "AddressAllocated") != 8 || strings.Count(out, "AddressReleased") != 2 {
 		t.Errorf("the stream of n0: %v\n%s", err, out)
 	}
+	l.verified()
+}
+
+// A node that starts while etcd is away, with a kernel that has nothing, is as good as before: what it knew of the other nodes is in
+// force again, new pods get the MTU that others have, and what they send out of the overlay is masqueraded.
+func TestStartWithoutEtcd(t *testing.T) {
+	l := newLab(t, 2)
+	l.converged(1, l.nodes...)
+	n := l.nodes[0]
+	far := l.nodes[1].addPod("far")
+	far.echo()
+	kept := filepath.Join(n.state, "lib", "nodes")
+	eventually(t, "the node keeps what it knows", 10*time.Second, func() error {
+		_, err := os.Stat(kept)
+		return err
+	})
+	time.Sleep(2 * time.Second) // and the last change of it
+	l.ipam.kill()
+	n.agent.kill()
+	n.ip("route", "flush", "proto", "71")
+	n.ip("-6", "route", "flush", "proto", "71")
+	n.ip("route", "add", "10.244.77.0/24", "via", control, "proto", "71") // of a node that may have joined since
+	if _, err := exec.LookPath("nft"); err == nil {
+		n.nft("flush ruleset")
+	}
+	n.agent.start()
+	eventually(t, "the agent takes pods without etcd", 20*time.Second, func() error {
+		s, err := n.status()
+		if err == nil && s.Ready != "" {
+			err = errors.New(s.Ready)
+		}
+		return err
+	})
+	p := n.addPod("p")
+	p.reach(far.addresses[0])
+	p.reach(far.addresses[1])
+	if link := p.ip("-o", "link", "show", "eth0"); !strings.Contains(link, "mtu 1460 ") {
+		t.Errorf("the pod's link: %s", link)
+	}
+	if routes := n.ip("route", "show", "proto", "71"); !strings.Contains(routes, "10.244.77.0/24") {
+		t.Errorf("a route was taken on the word of what may be old:\n%s", routes)
+	}
+	if _, err := exec.LookPath("nft"); err == nil {
+		if rules := n.nft("list ruleset"); !strings.Contains(rules, "masquerade") {
+			t.Errorf("what pods send out is not masqueraded:\n%s", rules)
+		}
+	}
+	l.ipam.start()
+	l.converged(1, n)
 	l.verified()
 }
 

@@ -49,8 +49,17 @@ type Journal struct {
 	newCopy chan struct{} // closed, and made anew, whenever copied changes
 }
 
-// Open opens the file of a node, and makes it if it is not there.
+// Open opens the file of a node, and makes it if it is not there. One that is damaged is moved away, and a new one is made: what etcd
+// has is taken into it by Begin, and nothing is given out before.
 func Open(path, node string, log *zap.Logger) (*Journal, error) {
+	if err := checkFile(path); errors.Is(err, errDamaged) {
+		aside, failed := setAside(path, time.Now())
+		if failed != nil {
+			return nil, fmt.Errorf("file of the node's addresses %s: %w; move it away: the agent then takes the node's addresses from etcd", path, errors.Join(err, failed))
+		}
+		log.Error("the file of the node's addresses is damaged: it is moved away, and the node's addresses are taken from etcd; what etcd had not heard of is lost",
+			zap.String("file", path), zap.String("moved to", aside), zap.Error(err))
+	}
 	f, err := openFile(path, eventlog.StreamOfNode(node))
 	if err != nil {
 		return nil, err
@@ -64,6 +73,10 @@ func Open(path, node string, log *zap.Logger) (*Journal, error) {
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("file of the node's addresses %s: %w", path, err), f.db.Close())
+	}
+	if now := time.Now(); j.reached.After(now) { // the clock was ahead then, and would let the node give addresses for as long
+		j.reached = now
+		j.note(now)
 	}
 	return j, nil
 }

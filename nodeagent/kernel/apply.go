@@ -125,12 +125,10 @@ func (a *applying) batch(ctx context.Context, changes Changes) (refused []Failur
 	sent := make(Changes, 0, len(changes))
 	indexes := make([]int, 0, len(changes))
 	for _, c := range changes {
-		index := 0
-		if c.Op != DeleteRoute {
-			if index, err = a.link(c.Route.Link); err != nil {
-				refused = append(refused, Failure{Change: c, Err: err})
-				continue
-			}
+		index, err := a.link(c.Route.Link)
+		if err != nil && c.Op != DeleteRoute {
+			refused = append(refused, Failure{Change: c, Err: err})
+			continue
 		}
 		sent, indexes = append(sent, c), append(indexes, index)
 	}
@@ -138,7 +136,7 @@ func (a *applying) batch(ctx context.Context, changes Changes) (refused []Failur
 		a.report.Writes++
 		switch c := sent[i]; c.Op {
 		case DeleteRoute:
-			return appendDelete(b, c.Route)
+			return appendDelete(b, c.Route, indexes[i])
 		case ReplaceRoute:
 			return appendWrite(b, c.Route, indexes[i], unix.NLM_F_REPLACE)
 		default:

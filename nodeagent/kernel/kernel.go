@@ -69,7 +69,8 @@ func (k *Kernel) Read(ctx context.Context) (State, error) {
 			if r.Link, err = k.linkName(r.link, names); err != nil {
 				return State{}, err
 			}
-			if r.Metric != 0 {
+			// Of two with one destination the kernel uses the first; the other is nobody's.
+			if _, second := s.Routes[r.Dst]; second || r.Metric != 0 {
 				s.Strays = append(s.Strays, r.Route)
 			} else {
 				s.Routes[r.Dst] = r.Route

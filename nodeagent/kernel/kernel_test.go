@@ -322,6 +322,36 @@ func TestStraysAreMended(t *testing.T) {
 	converge(t, k, parseState(t, "route 10.1.0.0/24 via 10.0.0.2 dev eth0\nroute 10.2.0.0/24 via 10.0.0.2 dev eth0\nroute fd01::/64 via fd00::2 dev eth0\n"))
 }
 
+// Of two routes to one destination the kernel uses the first: a second of ours, appended by hand or left by a replace that was
+// undone, is removed, and then there is nothing left to do.
+func TestSecondRouteIsRemoved(t *testing.T) {
+	t.Parallel()
+	a, b := newHost(t), newHost(t)
+	wire(a, "eth0", b, "eth0")
+	a.address("eth0", "10.0.0.1/24")
+	eth0 := a.link("eth0").Attrs().Index
+	dst := toNetlink(netip.MustParsePrefix("10.1.0.0/24")).IPNet
+	for _, via := range []string{"10.0.0.2", "10.0.0.3"} {
+		check(t, a.nl.RouteAppend(&netlink.Route{LinkIndex: eth0, Dst: dst, Gw: net.ParseIP(via), Protocol: Protocol}))
+	}
+	k := a.open()
+	have, err := k.Read(t.Context())
+	check(t, err)
+	if len(have.Strays) != 1 {
+		t.Fatalf("the second route is not seen:\n%s", have)
+	}
+	want := parseState(t, "route 10.1.0.0/24 via 10.0.0.2 dev eth0\n")
+	converge(t, k, want)
+	routes, err := a.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: dst}, netlink.RT_FILTER_DST)
+	check(t, err)
+	if len(routes) != 1 || !routes[0].Gw.Equal(net.ParseIP("10.0.0.2")) {
+		t.Errorf("routes left: %v", routes)
+	}
+	if have, err = k.Read(t.Context()); err != nil || len(Diff(want, have)) != 0 {
+		t.Errorf("still differs: %v %v", Diff(want, have), err)
+	}
+}
+
 // One change that fails stops none of the others, and says what to do.
 func TestFailuresAreTold(t *testing.T) {
 	t.Parallel()

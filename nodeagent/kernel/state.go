@@ -75,6 +75,20 @@ type Problem struct {
 
 func (p Problem) String() string { return "node " + p.Node + ": " + p.Text }
 
+// Spare wants all that there is beside what is wanted, so that nothing goes away.
+func (s *State) Spare(have State) {
+	s.Routes, s.Tunnels = spare(s.Routes, have.Routes), spare(s.Tunnels, have.Tunnels)
+}
+
+func spare[K comparable, V any](wanted, there map[K]V) map[K]V {
+	all := maps.Clone(there)
+	if all == nil {
+		all = map[K]V{}
+	}
+	maps.Copy(all, wanted)
+	return all
+}
+
 func (r Route) String() string {
 	var b strings.Builder
 	b.WriteString(r.Dst.String())

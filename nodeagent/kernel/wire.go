@@ -104,14 +104,21 @@ func appendWrite(b []byte, r Route, link int, flags uint16) []byte {
 	return end(b, at)
 }
 
-// appendDelete appends the message that deletes a route. It names our protocol: the kernel leaves any other route alone.
-func appendDelete(b []byte, r Route) []byte {
+// appendDelete appends the message that deletes a route. It names our protocol, so that the kernel leaves any other route alone, and the
+// way, where it is known (link, from 1), as there may be a second route for the destination.
+func appendDelete(b []byte, r Route, link int) []byte {
 	at := len(b)
 	b = begin(b, unix.RTM_DELROUTE, 0, unix.RtMsg{
 		Family: familyNumber(r.Dst.Addr()), Dst_len: uint8(r.Dst.Bits()), Table: unix.RT_TABLE_MAIN,
 		Protocol: Protocol, Scope: unix.RT_SCOPE_NOWHERE,
 	})
 	b = appendAddr(b, unix.RTA_DST, r.Dst.Addr())
+	if r.Via.IsValid() {
+		b = appendAddr(b, unix.RTA_GATEWAY, r.Via)
+	}
+	if link > 0 {
+		b = appendNumber(b, unix.RTA_OIF, link)
+	}
 	b = appendNumber(b, unix.RTA_PRIORITY, r.metric())
 	return end(b, at)
 }
