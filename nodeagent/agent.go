@@ -76,7 +76,7 @@ type Agent struct {
 	blocked   map[string]error  // of that, what pods cannot do without
 	settled   uint64            // event of the stream nodes that Settled has followed
 	nodes     Nodes             // nil while nothing is known of them
-	changed   chan struct{} // what is announced has changed
+	changed   chan struct{}     // what is announced has changed
 }
 
 // New makes an Agent.
@@ -401,6 +401,11 @@ func (a *Agent) blocks() error {
 	return nil
 }
 
+// NotePods remembers what the host has lost of its pods' interfaces for good; nil for nothing.
+func (a *Agent) NotePods(err error) (news bool) { return a.note(podsPart, err) }
+
+const podsPart = "pods"
+
 // note remembers what is wrong with a part, and announces it; news is whether that is another thing than before.
 func (a *Agent) note(part string, err error) (news bool) {
 	a.mu.Lock()
@@ -502,11 +507,14 @@ func (a *Agent) Status(ctx context.Context) (NodeStatus, error) {
 		s.Ready = err.Error()
 	}
 	a.mu.Lock()
-	known := a.nodes != nil
+	known, pods := a.nodes != nil, a.trouble[podsPart]
 	s.Settled = a.settled
 	a.mu.Unlock()
 	if known {
 		s.Wanted, s.Differs, err = a.Routes.Compare(ctx)
+	}
+	if pods != "" {
+		s.Differs = append(s.Differs, pods)
 	}
 	return s, err
 }

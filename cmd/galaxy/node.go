@@ -55,6 +55,34 @@ func (p *program) keepSettingsOnce() error {
 	return err
 }
 
+// mendPause bounds how often the interfaces of all pods are looked at because of what changes on the host.
+const mendPause = time.Second
+
+// keepPods makes again what this host loses of its pods' interfaces, and says what it cannot.
+func (p *program) keepPods(ctx context.Context) error {
+	changed, err := p.kernel.WatchPods(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		err := p.server.Mend(ctx)
+		if p.agent.NotePods(err) && err != nil && ctx.Err() == nil {
+			p.logger.Warn("not all that the host has lost of its pods' interfaces can be made again", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-time.After(p.options.tick):
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(mendPause):
+		}
+	}
+}
+
 // noteOverlay notes whether the overlay has IPv6.
 func (p *program) noteOverlay(networks []ipam.OverlayNetwork) {
 	six := slices.ContainsFunc(networks, func(n ipam.OverlayNetwork) bool { return n.CIDR.Addr().Is6() })

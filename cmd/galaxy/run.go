@@ -168,6 +168,7 @@ func (p *program) serve(ctx context.Context) error {
 	group.Go(func() error { return p.listen(ctx) })
 	group.Go(func() error { return p.server.CatchUp(ctx) })
 	group.Go(func() error { return p.keepSettings(ctx) })
+	group.Go(func() error { return p.keepPods(ctx) })
 	group.Go(func() error { return p.collectGarbage(ctx) })
 	err := group.Wait()
 	if err == nil {

@@ -3,6 +3,7 @@ package overlay
 import (
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -136,4 +137,57 @@ func TestTightLink(t *testing.T) {
 	if s, err := n.status(); err != nil || !strings.Contains(strings.Join(s.Announced.Problems, " "), "MTU of 1280") {
 		t.Errorf("%+v, %v", s, err)
 	}
+}
+
+// What the host has of a pod's interface is looked after as routes to nodes are: what somebody flushes or sets down is there again, and
+// where another has taken the place, the node says so and leaves it alone.
+func TestPodsInterfacesAreMended(t *testing.T) {
+	l := newLab(t, 0)
+	n := l.addNode("n0", 0, "--resync", "10m")
+	n.says("")
+	eye, f := n.addPod("eye"), n.addPod("f")
+	f.echo()
+	reached := func(what string) {
+		t.Helper()
+		for _, addr := range f.addresses {
+			eventually(t, what, 10*time.Second, func() error { _, err := eye.ping(addr); return err })
+		}
+	}
+	reached("at first")
+	four, six := f.addresses[0].String(), f.addresses[1].String()
+	way := strings.Fields(n.ip("route", "get", four))
+	link := way[slices.Index(way, "dev")+1]
+	n.ip("route", "del", four)
+	n.ip("-6", "route", "del", six)
+	reached("after its routes were deleted")
+	n.ip("link", "set", link, "down")
+	n.ip("link", "set", link, "up")
+	reached("after its link was down")
+	n.ip("link", "set", link, "down")
+	reached("after its link was left down")
+	n.ip("-6", "address", "flush", "dev", link)
+	reached("after its gateway's address was flushed")
+
+	n.ip("route", "replace", "blackhole", four)
+	eventually(t, "the node says what is in the way", 10*time.Second, func() error {
+		out, err := l.galaxyctl("node", "diff", "--socket", n.socket)
+		if err == nil || !strings.Contains(out, four) {
+			return fmt.Errorf("node diff: %w\n%s", err, out)
+		}
+		return nil
+	})
+	if routes := n.ip("route", "show", "type", "blackhole"); !strings.Contains(routes, four) {
+		t.Errorf("another's route was taken:\n%s", routes)
+	}
+	n.ip("route", "del", "blackhole", four)
+	reached("after the other route was deleted")
+	eventually(t, "nothing differs", 10*time.Second, func() error {
+		out, err := l.galaxyctl("node", "diff", "--socket", n.socket)
+		if err != nil {
+			err = fmt.Errorf("node diff: %w\n%s", err, out)
+		}
+		return err
+	})
+	f.remove()
+	l.verified()
 }

@@ -19,7 +19,25 @@ func watched() []int {
 // Watch sends a signal when a link, an address or a route of ours has changed, by another hand than this Kernel's. Signals
 // that nobody has taken yet are one. When the kernel had more to tell than the socket could hold, that is a signal too. The
 // channel is closed when ctx ends.
-func (k *Kernel) Watch(ctx context.Context) (<-chan struct{}, error) {
+func (k *Kernel) Watch(ctx context.Context) (<-chan struct{}, error) { return k.watch(ctx, k.concerns) }
+
+// WatchPods is Watch for what the host has of its pods' interfaces: it sends a signal when a link has changed, or when an address or a
+// route to a single address has gone. Making and deleting pods does that, too.
+func (k *Kernel) WatchPods(ctx context.Context) (<-chan struct{}, error) {
+	return k.watch(ctx, func(h header, body []byte) bool {
+		switch h.kind {
+		case unix.RTM_DELROUTE:
+			r, err := parseRoute(body)
+			return err != nil || r.table == unix.RT_TABLE_MAIN && r.Dst.IsSingleIP()
+		case unix.RTM_NEWLINK, unix.RTM_DELADDR:
+			return true
+		}
+		return false
+	})
+}
+
+// watch sends a signal when something has changed that concerns somebody.
+func (k *Kernel) watch(ctx context.Context, concerns func(h header, body []byte) bool) (<-chan struct{}, error) {
 	c, err := dial(k.ns, watched()...)
 	if err != nil {
 		return nil, err
@@ -29,7 +47,7 @@ func (k *Kernel) Watch(ctx context.Context) (<-chan struct{}, error) {
 		defer close(signals)
 		for ctx.Err() == nil {
 			if c != nil {
-				k.follow(ctx, c, signals)
+				follow(ctx, c, signals, concerns)
 			}
 			// What was missed between two sockets is made up for by the signal.
 			if c, err = dial(k.ns, watched()...); err != nil {
@@ -47,7 +65,7 @@ func (k *Kernel) Watch(ctx context.Context) (<-chan struct{}, error) {
 }
 
 // follow signals until ctx or the socket ends.
-func (k *Kernel) follow(ctx context.Context, c *conn, signals chan<- struct{}) {
+func follow(ctx context.Context, c *conn, signals chan<- struct{}, concerns func(h header, body []byte) bool) {
 	defer c.close()
 	stop := context.AfterFunc(ctx, c.close)
 	defer stop()
@@ -57,7 +75,7 @@ func (k *Kernel) follow(ctx context.Context, c *conn, signals chan<- struct{}) {
 			return
 		}
 		changed := false
-		err = messages(c.in[:n], func(h header, body []byte) { changed = changed || k.concerns(h, body) })
+		err = messages(c.in[:n], func(h header, body []byte) { changed = changed || concerns(h, body) })
 		if changed || err != nil {
 			signal(signals)
 		}

@@ -140,7 +140,7 @@ func TestWatchAfterAnOverflow(t *testing.T) {
 	converge(t, other, parseState(t, text)) // nobody reads meanwhile
 	signals := make(chan struct{}, 1)
 	ended := make(chan struct{})
-	go func() { k.follow(t.Context(), c, signals); close(ended) }()
+	go func() { follow(t.Context(), c, signals, k.concerns); close(ended) }()
 	select {
 	case <-ended:
 	case <-time.After(2 * time.Second):

@@ -54,7 +54,7 @@ func Plugin(delegates ...plugins.Plugin) plugins.Plugin {
 	return plugins.Plugin{
 		Name:  Name,
 		About: "galaxy-flannel has another plugin join a pod to the subnet that flannel gave to this node",
-		Add:   f.add, Del: f.del, Check: f.check, GC: f.collect, Status: f.status,
+		Add:   f.add, Del: f.del, Check: f.check, GC: f.collect, Status: f.status, Mend: f.mend,
 	}
 }
 
@@ -134,6 +134,15 @@ func (f flannel) del(ctx context.Context, host plugins.Host, args *skel.CmdArgs)
 }
 
 func (f flannel) check(ctx context.Context, host plugins.Host, args *skel.CmdArgs) error {
+	return f.again(ctx, host, "CHECK", args)
+}
+
+func (f flannel) mend(ctx context.Context, host plugins.Host, args *skel.CmdArgs) error {
+	return f.again(ctx, host, "MEND", args)
+}
+
+// again tells the delegate what it was told for ADD, with the result of that.
+func (f flannel) again(ctx context.Context, host plugins.Host, command string, args *skel.CmdArgs) error {
 	conf, err := parse(args)
 	if err != nil {
 		return err
@@ -158,7 +167,7 @@ func (f flannel) check(ctx context.Context, host plugins.Host, args *skel.CmdArg
 	if delegate, err = json.Marshal(fields); err != nil {
 		return plugins.Errorf(types.ErrInternal, "encode what the delegate is told: %w", err)
 	}
-	return f.run(ctx, host, "CHECK", with(args, delegate))
+	return f.run(ctx, host, command, with(args, delegate))
 }
 
 // collect deletes what is kept for this network and belongs to no valid attachment.
@@ -212,6 +221,11 @@ func (f flannel) run(ctx context.Context, host plugins.Host, command string, arg
 	}
 	d, ours := f.ours[kind]
 	switch {
+	case command == "MEND":
+		if !ours || d.Mend == nil {
+			return nil
+		}
+		return d.Mend(ctx, host, args)
 	case !ours:
 		return plugins.Exec(ctx, host, command, kind, args)
 	case command == "CHECK":

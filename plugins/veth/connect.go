@@ -145,18 +145,24 @@ func connectHost(n *pair.Namespaces, p pair.Pair, addrs []netip.Addr, src netip.
 		if familyOf(a) == v6 && !six {
 			six = true
 			gateway := &netlink.Addr{IPNet: plugins.IPNet(netip.PrefixFrom(v6.gateway(), 64)), Scope: unix.RT_SCOPE_LINK}
-			if err := n.AddAddress(n.Host, p.HostIndex, p.HostName, gateway); err != nil {
+			if err := n.AddAddress(n.Host, p.HostIndex, p.HostName, gateway); err != nil && !errors.Is(err, unix.EEXIST) {
 				return fmt.Errorf("give the host's end %s: %w", v6.gateway(), err)
 			}
 		}
 		if src.IsValid() && familyOf(src) == familyOf(a) {
 			route.Src = src.AsSlice()
 		}
-		if err := n.Host.RouteAdd(&route); err != nil {
+		if err := n.Host.RouteAdd(&route); err != nil && !leadsThere(n.Host, &route) {
 			return explainRoute(n, route, a, src, err)
 		}
 	}
 	return nil
+}
+
+// leadsThere is true if a route for the one address of a route leads through its link already.
+func leadsThere(h *netlink.Handle, want *netlink.Route) bool {
+	found, err := h.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Dst: want.Dst, LinkIndex: want.LinkIndex}, netlink.RT_FILTER_DST|netlink.RT_FILTER_OIF)
+	return err == nil && len(found) > 0
 }
 
 // explainRoute says what the kernel's error means for somebody who has to mend it.
