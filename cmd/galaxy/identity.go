@@ -4,12 +4,15 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // machineID is a word that no other machine has, and that this one keeps.
@@ -35,6 +38,28 @@ func machineID(given, stateDir string) (string, error) {
 	return id, nil
 }
 
+// hostLock is a name of unix(7)'s abstract namespace, which belongs to a network namespace and ends with the process.
+const hostLock = "@galaxy/agent"
+
+// hostLockWait is how long the agent before this one may take to end.
+const hostLockWait = 5 * time.Second
+
+// holdHost makes this process the one agent of its network namespace: of two, each would undo what the other has made.
+func holdHost() (io.Closer, error) {
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: hostLock})
+	for waited := time.Duration(0); errors.Is(err, unix.EADDRINUSE) && waited < hostLockWait; waited += 100 * time.Millisecond {
+		time.Sleep(100 * time.Millisecond)
+		listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: hostLock})
+	}
+	if errors.Is(err, unix.EADDRINUSE) {
+		return nil, errors.New("another galaxy agent runs on this host: stop it first (ss -xlp | grep galaxy/agent shows it)")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("become the one agent of this host: %w", err)
+	}
+	return listener, nil
+}
+
 // bootID is the kernel's word for this boot of this machine; "" where it has none.
 func bootID() string {
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -42,37 +67,4 @@ func bootID() string {
 		return ""
 	}
 	return strings.TrimSpace(string(text))
-}
-
-// Addresses of documentation (RFC 5737, RFC 3849): nothing is sent there, but the kernel says from where it would.
-var somewhere = map[string]string{"udp4": "192.0.2.1:9", "udp6": "[2001:db8::1]:9"}
-
-// ownAddresses are where other nodes reach this one: as given, else those that the default routes leave from, else the first
-// that is no loopback, of each family.
-func ownAddresses(given []netip.Addr) []netip.Addr {
-	if len(given) > 0 {
-		return given
-	}
-	var found []netip.Addr
-	for _, network := range []string{"udp4", "udp6"} {
-		if conn, err := net.Dial(network, somewhere[network]); err == nil {
-			if at, ok := conn.LocalAddr().(*net.UDPAddr); ok {
-				found = append(found, at.AddrPort().Addr().Unmap())
-			}
-			_ = conn.Close() // nothing was sent
-		}
-	}
-	if len(found) > 0 {
-		return found
-	}
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
-	}
-	for _, a := range all {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().IsGlobalUnicast() {
-			return []netip.Addr{p.Addr().Unmap()}
-		}
-	}
-	return nil
 }

@@ -121,7 +121,7 @@ func (o *options) add(flags *pflag.FlagSet) {
 	o.api.Add(flags)
 	flags.BoolVar(&o.standalone, "standalone", false, "run without Kubernetes: every pod gets the default networks")
 
-	flags.StringSliceVar(&o.nodeIPs, "node-ip", nil, "addresses at which other nodes reach this one, the preferred one of each family first; default those of the links with a default route")
+	flags.StringSliceVar(&o.nodeIPs, "node-ip", nil, "addresses at which other nodes reach this one, the preferred one of each family first; default one of each family, of the links with a default route, which stays while this host has it")
 	flags.StringVar(&o.machine, "machine-id", "", "a word that no other machine has; default that of /etc/machine-id, else one that is made up and kept in --state-dir")
 	flags.StringVar(&o.backend, "backend", string(kernel.CrossSubnet), "how packets reach other nodes: host-gw (plain routes; all nodes share a link), ipip (tunnels), or cross-subnet (plain routes where they will do)")
 	flags.IntVar(&o.mtu, "mtu", 0, "MTU of tunnels and pods; 0 derives it from the node's link")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -70,6 +69,11 @@ func run(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	defer p.kernel.Close()
+	lock, err := holdHost()
+	if err != nil {
+		return err
+	}
+	defer lock.Close() //nolint:errcheck // it ends with the process at the latest
 	local, err := journal.Open(filepath.Join(o.stateDir, "node.db"), o.hostname, p.logger)
 	if err != nil {
 		return err
@@ -106,7 +110,7 @@ func (p *program) wire(ctx context.Context, local *journal.Journal) error {
 	if err != nil {
 		return err
 	}
-	addresses := func() []netip.Addr { return ownAddresses(p.options.addresses) }
+	addresses := openAnnounced(p.options.addresses, p.options.stateDir, p.kernel.HostAddresses, p.logger).addresses
 	p.agent = nodeagent.New(nodeagent.Config{
 		Node: p.options.hostname, Machine: machine, Boot: bootID(), HostAddresses: addresses, Prefix: p.options.etcd.Prefix,
 		Client: p.client, Open: p.openLog, Local: local, Kept: journal.Kept(filepath.Join(p.options.stateDir, "nodes")), TTL: p.options.ttl, Grace: p.options.grace, Backend: p.options.backend,

@@ -345,6 +345,26 @@ func TestGraceEnds(t *testing.T) {
 	p.remove()
 }
 
+// Of two agents on one host the second does not start, whatever its name and its folders are.
+func TestOneAgentOnAHost(t *testing.T) {
+	l := newLab(t, 1)
+	l.converged(0, l.nodes...)
+	second := &node{namespace: l.nodes[0].namespace, lab: l, state: filepath.Join(l.dir, "second")}
+	second.agent = &process{t: t, where: second.namespace, name: "second", path: l.nodes[0].agent.path, log: filepath.Join(l.dir, "second.log"), args: []string{
+		"--standalone", "--etcd-endpoints", etcdURL, "--hostname-override", "second", "--socket", filepath.Join(second.state, "s"), "--state-dir", second.state,
+	}}
+	second.agent.start()
+	select {
+	case <-second.agent.ended:
+	case <-time.After(10 * time.Second):
+		second.agent.kill()
+		t.Fatal("two agents run on one host")
+	}
+	if text, err := os.ReadFile(second.agent.log); err != nil || !strings.Contains(string(text), "another galaxy agent runs on this host") {
+		t.Errorf("it said: %v\n%s", err, text)
+	}
+}
+
 // Of two machines that have one name, the second waits, and says whose the name is.
 func TestOneName(t *testing.T) {
 	l := newLab(t, 2)

@@ -13,7 +13,6 @@ import (
 	"go.uber.org/zap"
 
 	"galaxy/eventlog"
-	"galaxy/ipam"
 )
 
 // filled is a file with events.
@@ -27,7 +26,7 @@ func filled(t *testing.T, events int) string {
 	var cursor eventlog.Cursor
 	for range events {
 		before := cursor.Head
-		_, r, err := cursor.Write(time.Now(), "n", "", &eventlog.AddressReleased{Owner: ipam.Owner{Pod: strings.Repeat("p", 200)}})
+		_, r, err := cursor.Write(time.Now(), "n", "", &eventlog.AddressReleased{Reason: strings.Repeat("p", 200)})
 		if err == nil {
 			_, err = j.Log().Append(t.Context(), "node-n", before, []eventlog.Record{r}, eventlog.Fence{})
 		}

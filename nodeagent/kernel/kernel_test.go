@@ -299,6 +299,29 @@ func TestForeignRoutesAreKept(t *testing.T) {
 	}
 }
 
+// The addresses of a host are told with what they are good for.
+func TestHostAddresses(t *testing.T) {
+	t.Parallel()
+	a, b := newHost(t), newHost(t)
+	wire(a, "eth0", b, "eth0")
+	a.address("eth0", "10.0.0.1/24", "10.0.0.2/24", "fd00::1/64")
+	passing := toNetlink(netip.MustParsePrefix("fd00::abcd/64"))
+	passing.PreferedLft, passing.ValidLft, passing.Flags = 0, 1000, unix.IFA_F_NODAD
+	check(t, a.nl.AddrAdd(a.link("eth0"), passing))
+	check(t, a.nl.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "docker0"}}))
+	a.up("docker0")
+	a.address("docker0", "172.17.0.1/16")
+	found, err := a.open().HostAddresses(t.Context())
+	check(t, err)
+	got := map[string]HostAddress{}
+	for _, h := range found {
+		got[h.Addr.String()] = h
+	}
+	if len(got) != 5 || !got["172.17.0.1"].Inner || got["10.0.0.1"].Inner || got["10.0.0.2"].Passing || got["fd00::1"].Passing || !got["fd00::abcd"].Passing {
+		t.Errorf("%+v", found)
+	}
+}
+
 // Routes with our number that we would not make are found and mended.
 func TestStraysAreMended(t *testing.T) {
 	t.Parallel()
