@@ -341,12 +341,16 @@ func (a *Agent) Await(ctx context.Context) {
 	_ = a.Local.Wait(ctx, seq) // what is in the file gets there later
 }
 
-// mayGive says why no more addresses are given: for so long nothing was heard of etcd that the node's subnets may be another's.
+// mayGive says why no more addresses are given: for so long nothing was heard of etcd that the node's subnets may be another's, or the
+// disk has no more room than is needed for what is given back.
 func (a *Agent) mayGive() error {
 	since := a.Now().Sub(a.Local.Reached())
 	if since > a.Grace {
 		return fmt.Errorf("node %s gives no more addresses: etcd was not reached for %s, and after %s another node may have its subnets; see to etcd, or to this node's way to it",
 			a.Node, since.Round(time.Second), a.Grace)
+	}
+	if err := a.Local.Room(); err != nil {
+		return fmt.Errorf("node %s gives no more addresses: %w", a.Node, err)
 	}
 	return nil
 }

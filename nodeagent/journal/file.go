@@ -21,8 +21,9 @@ import (
 
 // file is one stream of the log in a file. It has one writer, this process, so it needs no election: fences mean nothing to it.
 type file struct {
-	db     *bolt.DB
-	stream string
+	db      *bolt.DB
+	stream  string
+	reserve reserve
 
 	mu      sync.Mutex
 	changed chan struct{} // closed, and made anew, after every append
@@ -59,7 +60,7 @@ func openFile(path, stream string) (*file, error) {
 	case err != nil:
 		return nil, fmt.Errorf("file of the node's addresses %s: %w; if it is damaged, move it away: the agent then takes the node's addresses from etcd", path, err)
 	}
-	f := &file{db: db, stream: stream, changed: make(chan struct{})}
+	f := &file{db: db, stream: stream, reserve: reserve(path + ".reserve"), changed: make(chan struct{})}
 	if err := db.Update(f.prepare); err != nil {
 		return nil, errors.Join(fmt.Errorf("file of the node's addresses %s: %w", path, err), db.Close())
 	}
@@ -121,7 +122,7 @@ func (f *file) Append(ctx context.Context, stream string, after eventlog.Head, r
 		return eventlog.Head{}, err
 	}
 	head := after
-	err := f.db.Update(func(tx *bolt.Tx) error {
+	err := f.update(func(tx *bolt.Tx) error {
 		at, err := readHead(tx)
 		switch {
 		case err != nil:
