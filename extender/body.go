@@ -34,6 +34,7 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 func borrowBuffer() *bytes.Buffer { return buffers.Get().(*bytes.Buffer) }
 
 func giveBack(b *bytes.Buffer) {
+	inHand.giveBack(b)
 	if b.Cap() <= keptBuffer {
 		b.Reset()
 		buffers.Put(b)
@@ -51,12 +52,14 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, into *bytes.B
 		return tooLarge(limit)
 	}
 	// The length that a client promises is only believed as far as it costs little.
-	into.Grow(int(min(max(r.ContentLength, 0), 1<<20)) + bytes.MinRead)
-	_, err := into.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
+	into.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead)
+	_, err := into.ReadFrom(&metered{from: http.MaxBytesReader(w, r.Body, limit), hold: &inHand, into: into})
 	var large *http.MaxBytesError
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, errFull):
+		return refuse(http.StatusServiceUnavailable, "%v; try again", err)
 	case errors.As(err, &large):
 		return tooLarge(limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):

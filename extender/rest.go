@@ -17,7 +17,7 @@ import (
 	"galaxy/projections"
 )
 
-// RESTConfig is what the REST port needs. All but Cluster, Forward and Authorize are required.
+// RESTConfig is what the REST port needs. Replica, Metrics, Log, Events and Version are required.
 type RESTConfig struct {
 	Replica Replica
 	Cluster func() Cluster // the newest cluster; nil when there is none
@@ -25,6 +25,9 @@ type RESTConfig struct {
 	Log     *zap.Logger
 	Events  eventlog.Log
 	Version string // of this program, for the OpenAPI document
+
+	Identity string          // of this replica, for people
+	Waits    func() []string // what waits for a person; may be nil
 
 	Assigner  Assigner   // the cloud provider; nil for none
 	Forward   *Forwarder // nil: a replica that does not lead refuses what has to be decided
@@ -71,6 +74,7 @@ func (rest *REST) Handler() http.Handler {
 	rest.registerAddresses(api)
 	rest.registerPools(api)
 	rest.registerLog(api)
+	rest.registerStatus(api)
 	addHealth(mux, rest.Replica)
 	mux.Handle("GET /metrics", rest.Metrics.Handler())
 	document, err := json.Marshal(api.OpenAPI())

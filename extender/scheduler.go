@@ -37,8 +37,8 @@ const (
 
 // How many pods and whole nodes that filter has seen are remembered for bind, which is told names only.
 const (
-	rememberPods  = 1 << 16
-	rememberNodes = 1 << 16
+	rememberPods  = 1 << 13 // of at most kube.MaxArgs each, beside names
+	rememberNodes = 1 << 14
 )
 
 // Scheduler answers kube-scheduler.

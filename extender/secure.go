@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -252,10 +253,11 @@ func readPool(what, name string) (*x509.CertPool, error) {
 }
 
 // ListenTLS is Listen with TLS. When the configuration verifies the certificates of clients, see TLSFiles.ClientCA, requests
-// without one are refused, but for health checks: the probes of a kubelet have none.
-func (s *Server) ListenTLS(address string, handler http.Handler, config *tls.Config) (net.Addr, error) {
+// without one are refused, but for health checks: the probes of a kubelet have none. With names, a certificate must bear one of them as
+// its common name or as a DNS name.
+func (s *Server) ListenTLS(address string, handler http.Handler, config *tls.Config, names ...string) (net.Addr, error) {
 	if config.ClientAuth == tls.VerifyClientCertIfGiven {
-		handler = needCertificate(handler)
+		handler = needCertificate(handler, names)
 	}
 	at, err := s.Listen(address, handler)
 	if err != nil {
@@ -269,12 +271,25 @@ func (s *Server) ListenTLS(address string, handler http.Handler, config *tls.Con
 // healthPaths are what anybody may ask.
 var healthPaths = map[string]bool{"/healthz": true, "/readyz": true, "/healthy": true}
 
-func needCertificate(next http.Handler) http.Handler {
+func needCertificate(next http.Handler, names []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !(healthPaths[r.URL.Path] && !writes(r)) && (r.TLS == nil || len(r.TLS.VerifiedChains) == 0) {
+		switch {
+		case healthPaths[r.URL.Path] && !writes(r):
+		case r.TLS == nil || len(r.TLS.VerifiedChains) == 0:
 			writeFailure(w, failure(http.StatusUnauthorized, "this port needs a client certificate, signed by one whom this replica trusts"))
+			return
+		case len(names) > 0 && !bears(r.TLS.VerifiedChains[0][0], names):
+			writeFailure(w, failure(http.StatusForbidden, "the client certificate of %q bears none of the names that --tls-client-names lets in", r.TLS.VerifiedChains[0][0].Subject.CommonName))
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
+
+// bears is true for a certificate with one of some names.
+func bears(cert *x509.Certificate, names []string) bool {
+	return slices.Contains(names, cert.Subject.CommonName) || slices.ContainsFunc(cert.DNSNames, func(n string) bool { return slices.Contains(names, n) })
+}
+
+// Name is what the certificate of this replica is called, as other replicas usually share it.
+func (c *Certificates) Name() string { return firstName(c.current.Load().cert.Leaf) }

@@ -134,10 +134,10 @@ func load(t *testing.T, files extender.TLSFiles, log *zap.Logger) *extender.Cert
 }
 
 // serveTLS serves a handler until the test ends.
-func serveTLS(t *testing.T, config *tls.Config, handler http.Handler) string {
+func serveTLS(t *testing.T, config *tls.Config, handler http.Handler, names ...string) string {
 	t.Helper()
 	s := extender.NewServer(zap.NewNop())
-	at, err := s.ListenTLS("127.0.0.1:0", handler, config)
+	at, err := s.ListenTLS("127.0.0.1:0", handler, config, names...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,6 +183,8 @@ func TestTLSClients(t *testing.T) {
 	// Without GetClientCertificate a client would not offer a certificate that the server does not ask for.
 	strange := sign(t, foreign, "client").pair()
 	bad := &tls.Config{RootCAs: ca.pool(), ServerName: service, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &strange[0], nil }}
+	named := serveTLS(t, load(t, newSecret(t, ca).files(), zap.NewNop()).Server(), hello, "scheduler")
+	scheduler := &tls.Config{RootCAs: ca.pool(), ServerName: service, Certificates: sign(t, ca, "scheduler").pair()}
 	for _, c := range []struct {
 		what         string
 		config       *tls.Config
@@ -202,6 +204,9 @@ func TestTLSClients(t *testing.T) {
 		{"a probe", none, at, "GET", "/readyz", 200},
 		{"a probe", none, at, "GET", "/healthy", 200},
 		{"a probe", none, at, "HEAD", "/readyz", 200},
+		{"who is named", scheduler, named, "POST", "/v1/bind", 200},
+		{"signed, and not named", good, named, "POST", "/v1/bind", 403},
+		{"a probe where names are wanted", none, named, "GET", "/readyz", 200},
 		{"a foreign certificate", bad, at, "GET", "/v1/ip", 0},
 		{"a foreign certificate", bad, at, "GET", "/healthz", 0},
 		{"no certificate, none needed", none, anybody, "GET", "/v1/ip", 200},

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"galaxy/allocator"
 	"galaxy/kube"
 )
 
@@ -88,5 +89,22 @@ func TestDecodeErrors(t *testing.T) {
 		if _, err := kube.DecodePod([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40s: error %v, want one with %q", text, err, want)
 		}
+	}
+}
+
+// An annotation of ours that is longer than it may be is not kept, and its pod is refused with the reason.
+func TestLongArgs(t *testing.T) {
+	long := strings.Repeat("x", kube.MaxArgs+1)
+	pod, err := kube.DecodePod([]byte(`{"metadata":{"name":"p","annotations":{"k8s.v1.cni.galaxy.io/args":"` + long + `"}},"spec":{"containers":[]}}`))
+	if err != nil || pod.Args != "" {
+		t.Fatalf("%d bytes are kept: %v", len(pod.Args), err)
+	}
+	if _, err := kube.Request(pod, allocator.Workload{}); err == nil || !strings.Contains(err.Error(), "16385 bytes, and at most 16384") {
+		t.Errorf("its request: %v", err)
+	}
+	built := &kube.Pod{Namespace: "default", Name: "p"}
+	built.SetArgs(long[1:])
+	if len(built.Args) != kube.MaxArgs {
+		t.Errorf("%d bytes are kept of as many as may be", len(built.Args))
 	}
 }

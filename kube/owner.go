@@ -58,7 +58,7 @@ func Request(pod *Pod, workload allocator.Workload) (allocator.Pod, error) {
 	if err != nil {
 		return allocator.Pod{}, err
 	}
-	args, err := ipam.ParsePodArgs(pod.Args)
+	args, err := pod.ParseArgs()
 	if err != nil {
 		return allocator.Pod{}, fmt.Errorf("pod %s: %w", pod, err)
 	}

@@ -28,6 +28,8 @@ type Pod struct {
 	HostNetwork  bool         // its addresses are those of its node
 	Deleting     bool         // it has a deletion timestamp
 	Wants        bool         // a regular container requests an address
+
+	oversized int // length of an annotation that is longer than MaxArgs, and was not kept as Args; else 0
 }
 
 // OwnerRef names the object that owns a pod.
@@ -35,6 +37,9 @@ type OwnerRef struct {
 	APIVersion, Kind, Name string
 	Controller             bool
 }
+
+// MaxArgs bounds the annotation with a pod's wishes and addresses, in bytes: 16 addresses need less than a tenth of it.
+const MaxArgs = 16 << 10
 
 // ErrPodGone means that a pod is not there any more, or that another of its name is.
 var ErrPodGone = errors.New("the pod is gone")
@@ -44,6 +49,23 @@ type BoundError struct{ Pod, Node string }
 
 func (e *BoundError) Error() string {
 	return "pod " + e.Pod + " is bound to node " + e.Node + " already"
+}
+
+// SetArgs takes what the annotation says.
+func (p *Pod) SetArgs(text string) {
+	if len(text) > MaxArgs {
+		p.oversized = len(text) // whoever writes it would have us remember it
+		return
+	}
+	p.Args = text
+}
+
+// ParseArgs reads Args.
+func (p *Pod) ParseArgs() (ipam.PodArgs, error) {
+	if length := max(p.oversized, len(p.Args)); length > MaxArgs {
+		return ipam.PodArgs{}, fmt.Errorf("annotation %s has %d bytes, and at most %d are read", AnnotationArgs, length, MaxArgs)
+	}
+	return ipam.ParsePodArgs(p.Args)
 }
 
 // Finished reports whether the pod has ended and never runs again.
@@ -159,7 +181,10 @@ func (p *Pod) readAnnotations(dec *jsontext.Decoder) error {
 		case AnnotationPool:
 			return stream.Text(dec, &p.Pool)
 		case AnnotationArgs:
-			return stream.Text(dec, &p.Args)
+			var text string
+			err := stream.Text(dec, &text)
+			p.SetArgs(text)
+			return err
 		}
 		return stream.Skip(dec)
 	})

@@ -15,10 +15,6 @@ type Shown struct {
 	ByKubelet bool
 }
 
-// maxArgs is how long an args annotation may be for what it says of addresses to be read, in bytes: the contract's form of
-// ipam.MaxRequestedIPs addresses takes a third of it.
-const maxArgs = 16 << 10
-
 // Shows are the addresses that the pod shows: those of its status, and those that its args annotation says it was given, as far
 // as it may ask for them: one, or with ranges one of each element. A pod that is on no node or has finished shows none, nor
 // does one on its host's network. Status comes first.
@@ -39,10 +35,10 @@ func (p *Pod) Shows() []Shown {
 }
 
 func (p *Pod) annotated() []netip.Addr {
-	if !p.Wants || p.Args == "" || len(p.Args) > maxArgs {
+	if !p.Wants || p.Args == "" {
 		return nil
 	}
-	args, err := ipam.ParsePodArgs(p.Args)
+	args, err := p.ParseArgs()
 	if err != nil {
 		return nil
 	}

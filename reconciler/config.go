@@ -35,6 +35,7 @@ func (p *Plan) configure(in Input, rules Rules) {
 		return
 	}
 	if current := in.View.Config(); current.Seq != 0 && slices.EqualFunc(current.Subnets, subnets, sameSubnet) {
+		p.InForce = current.Seq
 		return
 	}
 	p.add(source, allocator.Configure{Source: source, Subnets: subnets, Force: rules.ForceConfig})

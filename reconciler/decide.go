@@ -73,6 +73,7 @@ type Plan struct {
 
 	Configured bool       // the ConfigMap was looked at
 	BadConfig  error      // why its subnets are not put in force
+	InForce    uint64     // event since which the subnets that it has are in force; 0 if they are about to be, or are refused
 	Conflicts  []Conflict // running pods with addresses that the log holds for others
 }
 

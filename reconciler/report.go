@@ -23,8 +23,11 @@ func (r *Reconciler) report(plan Plan) {
 	if plan.Fault != nil {
 		text = plan.Fault.Error()
 	}
-	if plan.BadConfig != nil {
+	switch {
+	case plan.BadConfig != nil:
 		r.configEvent(plan.BadConfig)
+	case plan.InForce != 0 && r.configTo != "": // what was refused has been taken back
+		r.configEvent(nil)
 	}
 	if text != "" && text != r.reported {
 		r.Fault("object")
@@ -69,7 +72,7 @@ func (r *Reconciler) showConfig(step Step, err error) {
 
 // configEvent shows an event when it says something else than the last one did.
 func (r *Reconciler) configEvent(err error) {
-	text := "the subnets are in force"
+	text := fmt.Sprintf("the subnets are in force, since event %d", r.Replica.View().Config().Seq)
 	if err != nil {
 		text = err.Error()
 	}

@@ -69,6 +69,9 @@ type gated struct {
 }
 
 func (g gated) Unready() string {
+	if why := g.program.etcd.trouble(); why != "" {
+		return why
+	}
 	if cluster := g.program.cluster; cluster != nil {
 		select {
 		case <-cluster.Synced():
@@ -94,6 +97,15 @@ func (g gated) withheld() string {
 		return reason
 	}
 	return ""
+}
+
+// waits are what a person has to do before all goes on.
+func (p *program) waits() []string {
+	var all []string
+	if origin := p.replica.View().Origin(); origin.Awaits() {
+		all = append(all, (&allocator.FormerError{Source: origin.Source, Objects: origin.Objects}).Error())
+	}
+	return all
 }
 
 func (g gated) Do(ctx context.Context, cause string, command allocator.Command) (allocator.Result, error) {

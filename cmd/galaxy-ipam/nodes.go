@@ -5,8 +5,6 @@ import (
 	"iter"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"galaxy/allocator"
 	"galaxy/eventlog"
 	"galaxy/lease"
@@ -31,7 +29,7 @@ func (p *program) wireNodes(ctx context.Context) (err error) {
 	if p.cluster != nil {
 		p.nodeLeases.Deleted, p.nodeLeases.Ready = p.nodeDeleted, p.nodeReady
 		p.nodeLeases.Report = func(node, reason, message string) {
-			p.cluster.Report(corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: node}, true, reason, message)
+			p.cluster.ReportNode(node, true, reason, message)
 		}
 	}
 	p.metrics.WatchNodes(p.nodes, p.nodeLeases.Waiting, p.nodeLeases.Silent)

@@ -57,6 +57,8 @@ type options struct {
 	forceConfig   bool
 	snapshotEvery uint64
 
+	clientNames []string
+
 	verbosity int
 	logFormat string
 	version   bool
@@ -138,6 +140,7 @@ func (o *options) add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.tls.Cert, "tls-cert", "", "file with the certificate of both ports; without it they speak plain HTTP")
 	flags.StringVar(&o.tls.Key, "tls-key", "", "file with the key of that certificate")
 	flags.StringVar(&o.tls.ClientCA, "tls-client-ca", "", "file with the certificates of those who sign clients: then both ports want a client certificate, but for health checks")
+	flags.StringSliceVar(&o.clientNames, "tls-client-names", nil, "with --tls-client-ca: the names (common name or DNS name) of whom a client certificate may be, as system:kube-scheduler; the name of this replica's own certificate is let in, too; default all that are signed")
 	flags.StringVar(&o.tls.PeerCA, "tls-peer-ca", "", "file with the certificates of those who sign the other replicas; default --tls-client-ca, else whom the system trusts")
 
 	flags.BoolVar(&o.standalone, "standalone", false, "run without Kubernetes")
@@ -208,6 +211,8 @@ func (o *options) check() error {
 		return usage("--embedded-etcd-members needs --embedded-etcd DIR")
 	case o.tls.Cert == "" && o.tls != extender.TLSFiles{}, o.tls.Cert != "" && o.tls.Key == "":
 		return usage("TLS needs both --tls-cert and --tls-key")
+	case len(o.clientNames) > 0 && o.tls.ClientCA == "":
+		return usage("--tls-client-names needs --tls-client-ca")
 	case o.claimTTL < 2*time.Second || o.claimTTL > time.Hour:
 		return usage("--claim-ttl %s: want 2s to 1h", o.claimTTL)
 	case !slices.Contains(galaxy.Choices(), galaxy.Choice(o.formerObjects)):

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -31,6 +32,7 @@ func (p *program) listen() error {
 	}
 	api := extender.RESTConfig{
 		Replica: replica, Cluster: p.objects(), Forward: forward, Metrics: p.metrics, Log: p.logger, Events: p.log, Version: build.Version(),
+		Identity: p.identity, Waits: p.waits,
 	}
 	if p.cluster != nil {
 		scheduling.Binder, scheduling.Lookup = p.cluster, p.cluster.Pod
@@ -79,7 +81,11 @@ func (p *program) openPort(port int, handler http.Handler, secure *extender.Cert
 	if secure == nil {
 		return p.server.Listen(at, handler)
 	}
-	return p.server.ListenTLS(at, handler, secure.Server())
+	names := p.options.clientNames
+	if len(names) > 0 {
+		names = append(slices.Clone(names), secure.Name())
+	}
+	return p.server.ListenTLS(at, handler, secure.Server(), names...)
 }
 
 // forwarder passes decisions to the leader; nil where there is no election.
@@ -96,6 +102,9 @@ func (p *program) forwarder(replica extender.Replica, secure *extender.Certifica
 
 // leader reads who leads.
 func (p *program) leader(ctx context.Context) (extender.Peer, error) {
+	if why := p.etcd.trouble(); why != "" {
+		return extender.Peer{}, errors.New(why) // whoever led may not any more
+	}
 	holder, err := lease.Leader(ctx, p.client, lease.LeaderKey(p.options.etcd.Prefix))
 	return extender.Peer{Scheduler: holder.Address, REST: holder.REST}, err
 }

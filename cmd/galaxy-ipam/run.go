@@ -47,6 +47,7 @@ type program struct {
 	replica    *allocator.Replica // of the stream ipam
 	nodes      *allocator.Replica // of the stream nodes
 	nodeLeases *reconciler.Nodes
+	etcd       reach
 	server     *extender.Server
 	scheduling *extender.Scheduler    // behind the scheduler's port
 	reconciler *reconciler.Reconciler // nil without a cluster or --objects
@@ -56,7 +57,7 @@ type program struct {
 }
 
 func run(ctx context.Context, o *options) (err error) {
-	p := &program{options: o}
+	p := &program{options: o, etcd: reach{now: time.Now, last: time.Now()}}
 	if p.settings, err = readSettings(o.config); err != nil {
 		return err
 	}
@@ -266,6 +267,7 @@ func (p *program) serve(ctx context.Context) error {
 		return p.server.Run(ctx)
 	})
 	group.Go(func() error { return p.lead(leading) })
+	group.Go(func() error { return p.keepReach(ctx) })
 	group.Go(func() error { return p.audit(ctx) })
 	if p.cluster != nil {
 		group.Go(func() error { return p.mirror(ctx) })

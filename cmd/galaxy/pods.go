@@ -172,6 +172,6 @@ func (p *nodePods) Show(ctx context.Context, namespace, name, uid string, networ
 	}
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
-	_, err = p.client.CoreV1().Pods(namespace).Patch(ctx, name, apitypes.MergePatchType, patch, metav1.PatchOptions{})
+	_, err = p.client.CoreV1().Pods(namespace).Patch(ctx, name, apitypes.MergePatchType, patch, metav1.PatchOptions{}, "status")
 	return err
 }

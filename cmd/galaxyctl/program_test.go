@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -81,11 +83,16 @@ func TestCompletion(t *testing.T) {
 }
 
 func TestMisuse(t *testing.T) {
+	token := filepath.Join(t.TempDir(), "token") // would cross the network unencrypted
+	if err := os.WriteFile(token, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, line := range []string{
 		"nonsense", "log nonsense", "log show --nonsense", "log show -o xml", "log show more", "log backup", "log restore", "log restore --abort file",
 		"log tail --from-now --lines 3", "log state --at soon", "log show --etcd-timeout 0s", "log show --etcd-endpoints ftp://here:1",
 		"log show --etcd-endpoints here", "log show --etcd-cert cert", "log show --etcd-ca ca", "ip get", "ip get here", "ip list --server here",
 		"ip list --size 0", "ip reserve 10.0.0.1", "ip release", "ip release 10.0.0.1 nothing", "pool set blue", "pool get", "pool set blue --size -1",
+		"pool list --server http://192.0.2.1:9041 --token-file " + token, "pool list --server http://galaxy.example:9041 --token-file " + token,
 	} {
 		if code, out, errs := call(t, strings.Fields(line)...); code != exitMisuse || !strings.Contains(errs, "--help") {
 			t.Errorf("galaxyctl %s: exit %d, want %d\n%s%s", line, code, exitMisuse, out, errs)

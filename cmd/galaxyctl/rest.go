@@ -46,14 +46,21 @@ func (g *globals) dial() (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if token != "" && u.Scheme == "http" && !g.rest.insecure && !loopback(u.Hostname()) {
+		return nil, misuse("--server %q: a token would cross the network unencrypted: use https (--server-ca), or say --insecure", g.server)
+	}
 	return &server{strings.TrimSuffix(g.server, "/"), token, &http.Client{Transport: transport, Timeout: answerTimeout}}, nil
 }
 
 // identity is who asks galaxy-ipam, and whom it takes for galaxy-ipam.
-type identity struct{ tokenFile, ca, cert, key string }
+type identity struct {
+	tokenFile, ca, cert, key string
+	insecure                 bool
+}
 
 func (i *identity) add(flags *pflag.FlagSet) {
 	flags.StringVar(&i.tokenFile, "token-file", "", "file with a bearer token of the cluster, which galaxy-ipam wants for all that changes something; \"-\" reads it from standard input")
+	flags.BoolVar(&i.insecure, "insecure", false, "send the token although --server is http and another host")
 	flags.StringVar(&i.ca, "server-ca", "", "file with the certificates that galaxy-ipam's is checked against")
 	flags.StringVar(&i.cert, "server-client-cert", "", "file with the client certificate for galaxy-ipam")
 	flags.StringVar(&i.key, "server-client-key", "", "file with the key of that certificate")
@@ -95,6 +102,15 @@ func (i *identity) tls() (*tls.Config, error) {
 	return config, nil
 }
 
+// loopback is true for names of this host that no packet leaves it for.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// maxAnswer bounds an answer of galaxy-ipam, in bytes.
+const maxAnswer = 256 << 20
+
 // refused is an answer of galaxy-ipam that says no.
 type refused struct {
 	status  int
@@ -114,7 +130,7 @@ func (s *server) ask(ctx context.Context, method, path string, query url.Values,
 		return 0, s.explain(ctx, err)
 	}
 	defer response.Body.Close() //nolint:errcheck // it was only read from
-	text, err := io.ReadAll(response.Body)
+	text, err := io.ReadAll(http.MaxBytesReader(nil, response.Body, maxAnswer))
 	if err != nil {
 		return 0, fmt.Errorf("the answer of galaxy-ipam at %s broke off: %w", s.base, err)
 	}

@@ -67,11 +67,12 @@ func newRoot(g *globals) *cobra.Command {
 		Short: "Read Galaxy's log, and ask for addresses and pools",
 		Long: `galaxyctl reads Galaxy's log in etcd and asks galaxy-ipam for addresses and pools.
 
-The commands under "log" need only etcd: they work while galaxy-ipam is down. The commands under "ip" and "pool" talk
-to galaxy-ipam. Tables are for people; -o json and -o yaml are for programs.
+The commands under "log" need only etcd: they work while galaxy-ipam is down. "status" and the commands under "ip" and "pool"
+talk to galaxy-ipam. Tables are for people; -o json and -o yaml are for programs.
 
 Exit codes: 0 all is well, 1 what was asked for failed or was found to be wrong, 2 the command line is wrong.`,
-		Example: `  galaxyctl ip list --namespace default
+		Example: `  galaxyctl status
+  galaxyctl ip list --namespace default
   galaxyctl ip history 10.0.0.2
   galaxyctl log show --address 10.0.0.2
   galaxyctl log verify`,
@@ -86,7 +87,7 @@ Exit codes: 0 all is well, 1 what was asked for failed or was found to be wrong,
 	flags.StringVar(&g.server, "server", "http://127.0.0.1:9041", "URL of galaxy-ipam's REST port")
 	g.rest.add(flags)
 	enumFlag(root, flags, (*string)(&g.output), "output", "o", "how to print", formatTable, formatJSON, formatYAML)
-	root.AddCommand(newLog(g), newIP(g), newPool(g), newCheck(g), newMigrate(g), newConfig(g), newNode(g), newEtcdAuth(g), newVersion(g))
+	root.AddCommand(newLog(g), newIP(g), newPool(g), newStatus(g), newCheck(g), newMigrate(g), newConfig(g), newNode(g), newEtcdAuth(g), newVersion(g))
 	return root
 }
 

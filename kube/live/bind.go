@@ -21,7 +21,7 @@ const bindRetry = 500 * time.Millisecond
 // Bind tells the API server that a pod runs on a node, with its addresses in the args annotation. It holds for the very pod
 // of that uid only. A binding whose answer was lost is found out about, not repeated blindly.
 func (c *Cluster) Bind(ctx context.Context, pod *kube.Pod, node string, infos []ipam.IPInfo) error {
-	args, err := ipam.ParsePodArgs(pod.Args)
+	args, err := pod.ParseArgs()
 	if err != nil {
 		return fmt.Errorf("pod %s: %w", pod, err)
 	}

@@ -39,9 +39,10 @@ func slim[O metav1.Object, T any](convert func(O) T) func(any) (any, error) {
 func PodOf(p *corev1.Pod) *kube.Pod {
 	pod := &kube.Pod{
 		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID),
-		ReleasePolicy: p.Annotations[kube.AnnotationReleasePolicy], Pool: p.Annotations[kube.AnnotationPool], Args: p.Annotations[kube.AnnotationArgs],
+		ReleasePolicy: p.Annotations[kube.AnnotationReleasePolicy], Pool: p.Annotations[kube.AnnotationPool],
 		TemplateHash: p.Labels[kube.LabelTemplateHash], Node: p.Spec.NodeName, Phase: string(p.Status.Phase), HostNetwork: p.Spec.HostNetwork, Deleting: p.DeletionTimestamp != nil,
 	}
+	pod.SetArgs(p.Annotations[kube.AnnotationArgs])
 	pod.AddIP(p.Status.PodIP)
 	for _, ip := range p.Status.PodIPs {
 		pod.AddIP(ip.IP)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -73,6 +74,8 @@ type Cluster struct {
 	pending []func(*objects.Edit) // what the informers say, in their order
 	wake    chan struct{}
 	synced  chan struct{}
+
+	configUID atomic.Value // types.UID of the ConfigMap with the subnets
 }
 
 // New makes a Cluster.

@@ -87,7 +87,14 @@ func newEvents(config Config) (record.EventBroadcaster, record.EventRecorder) {
 
 // ReportConfig shows on the ConfigMap with the subnets what became of it: reason in one word, and a sentence.
 func (c *Cluster) ReportConfig(warning bool, reason, message string) {
-	c.Report(corev1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: c.ConfigNamespace, Name: c.ConfigName}, warning, reason, message)
+	uid, _ := c.configUID.Load().(types.UID) // kubectl describe finds events by it
+	c.Report(corev1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: c.ConfigNamespace, Name: c.ConfigName, UID: uid}, warning, reason, message)
+}
+
+// ReportNode shows an event on a node. As those of a kubelet, it names the node where others name a uid: kubectl describe node looks for
+// both.
+func (c *Cluster) ReportNode(name string, warning bool, reason, message string) {
+	c.Report(corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: name, UID: types.UID(name)}, warning, reason, message)
 }
 
 // ReportPod shows an event on a pod.

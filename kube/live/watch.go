@@ -138,6 +138,7 @@ func (c *Cluster) followConfig(ctx context.Context) (cache.InformerSynced, error
 		}))
 	informer := factory.Core().V1().ConfigMaps().Informer()
 	synced, err := follow(informer, slim(func(m *corev1.ConfigMap) map[string]string {
+		c.configUID.Store(m.UID)
 		if m.Data == nil {
 			return map[string]string{}
 		}

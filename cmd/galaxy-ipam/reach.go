@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"galaxy/eventlog"
+)
+
+// How often etcd is asked whether it answers, how long it may take, and after how long without an answer that is said.
+const (
+	reachEvery   = 2 * time.Second
+	reachTimeout = 3 * time.Second
+	reachPatient = 8 * time.Second
+)
+
+// reach is whether etcd answers reads of its newest state. Without it nothing is decided, and no replica knows that it is behind.
+type reach struct {
+	now func() time.Time
+
+	mu   sync.Mutex
+	last time.Time // when it has answered
+	why  error     // of the newest attempt; nil if that was answered
+}
+
+// note takes the outcome of an attempt, and reports whether Trouble has another answer now.
+func (r *reach) note(err error) (news bool) {
+	before := r.trouble() != ""
+	r.mu.Lock()
+	if r.why = err; err == nil {
+		r.last = r.now()
+	}
+	r.mu.Unlock()
+	return before != (r.trouble() != "")
+}
+
+// trouble says since when etcd has not answered, and why; "" while it does, or is not missed yet.
+func (r *reach) trouble() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	away := r.now().Sub(r.last)
+	if r.why == nil || away < reachPatient {
+		return ""
+	}
+	return fmt.Sprintf("etcd has not answered for %s: %v", away.Round(time.Second), r.why)
+}
+
+// keepReach asks etcd again and again until ctx ends.
+func (p *program) keepReach(ctx context.Context) error {
+	for ctx.Err() == nil {
+		asking, cancel := context.WithTimeout(ctx, reachTimeout)
+		_, err := p.log.Head(asking, eventlog.StreamIPAM)
+		cancel()
+		if p.etcd.note(err) && ctx.Err() == nil {
+			if err != nil {
+				p.logger.Error("etcd does not answer: nothing is decided until it does", zap.Error(err))
+			} else {
+				p.logger.Info("etcd answers again")
+			}
+		}
+		p.metrics.Waits("etcd", p.etcd.trouble() != "")
+		pause(ctx, reachEvery)
+	}
+	return nil
+}
