@@ -209,13 +209,8 @@ const maxReason = 1024
 // checkNames keeps what no Kubernetes object can be called out of the log.
 func checkNames(names ...string) error {
 	for _, name := range names {
-		if len(name) > maxNameLength {
-			return badRequest("the name %.32q... has %d characters; at most %d", name, len(name), maxNameLength)
-		}
-		for _, r := range name {
-			if r < ' ' || r == 0x7f {
-				return badRequest("the name %q has a control character", name)
-			}
+		if err := ipam.CheckName(name); err != nil {
+			return badRequest("%v", err)
 		}
 	}
 	return nil

@@ -172,7 +172,7 @@ func (s *Scheduler) podOf(ctx context.Context, cluster Cluster, b binding) (*kub
 	case b.uid != "" && pod.UID != b.uid:
 		return nil, fmt.Errorf("pod %s/%s has the uid %s, and the one to bind has %s", b.namespace, b.name, pod.UID, b.uid)
 	case !pod.Wants:
-		return nil, fmt.Errorf("pod %s/%s does not request %s, so galaxy-ipam does not bind it", b.namespace, b.name, kube.ResourceIP)
+		return nil, fmt.Errorf("pod %s/%s does not request %s in a regular container (init containers do not count), so galaxy-ipam does not bind it", b.namespace, b.name, kube.ResourceIP)
 	case pod.Finished():
 		return nil, errors.New("pod " + pod.String() + " has finished")
 	}

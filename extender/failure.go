@@ -15,7 +15,7 @@ import (
 // Failure is the answer to a request that was refused or failed.
 type Failure struct {
 	Code    int    `json:"code" doc:"The HTTP status"`
-	Message string `json:"message" doc:"One sentence after the kind of failure: bad request, not found, server error"`
+	Message string `json:"message" doc:"One sentence after the kind of failure: bad request, not allowed, not found, server error"`
 }
 
 func (f *Failure) Error() string { return f.Message }
@@ -27,6 +27,8 @@ func (f *Failure) GetStatus() int { return f.Code }
 func failure(status int, format string, args ...any) *Failure {
 	prefix := "bad request: "
 	switch {
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		prefix = "not allowed: "
 	case status == http.StatusNotFound:
 		prefix = "not found: "
 	case status >= http.StatusInternalServerError:

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -204,7 +205,7 @@ func (f *Forwarder) carry(w http.ResponseWriter, r *http.Request, e errand, body
 				return
 			}
 		} else if !passedOn(r) {
-			f.Passed(r.URL.Path)
+			f.Passed(routeOf(r.URL.Path))
 			err := f.ask(w, r, e, body)
 			if err == nil {
 				return
@@ -237,6 +238,20 @@ func (f *Forwarder) serveHere(w http.ResponseWriter, r *http.Request, body []byt
 	}
 	answer.writeTo(w)
 	return true
+}
+
+// routeOf is a path with what it names left out, so that there are few of them.
+func routeOf(path string) string {
+	for _, at := range []struct{ under, as string }{{"/v1/ip/", "/v1/ip/{ip}"}, {"/v1/pool/", "/v1/pool/{name}"}} {
+		if rest, named := strings.CutPrefix(path, at.under); named {
+			_, more, _ := strings.Cut(rest, "/")
+			if more != "" {
+				return at.as + "/…"
+			}
+			return at.as
+		}
+	}
+	return path
 }
 
 // passedOn reports whether a request comes from another replica.

@@ -49,7 +49,6 @@ const (
 	maxReleased    = 10_000  // addresses in one release
 	maxSorted      = 200_000 // rows that are sorted other than by address
 	maxPoolSize    = allocator.MaxPoolSize
-	maxNameLength  = 253 // of a Kubernetes object
 	maxLogPage     = 1000
 	defaultLogPage = 100
 )

@@ -302,8 +302,8 @@ func TestPools(t *testing.T) {
 	}
 	for body, want := range map[string]string{
 		`{"size":4}`: "name is missing", `{"name":"p","size":-1}`: "out of range", `{"name":"p","size":1000001}`: "out of range",
-		`{"name":"p","size":1e99}`: "size", `{"name":"p","size":"4"}`: "size", `{"name":"a\u0000b"}`: "control",
-		`{"name":"` + strings.Repeat("x", 300) + `"}`: "300 characters",
+		`{"name":"p","size":1e99}`: "size", `{"name":"p","size":"4"}`: "size", `{"name":"a\u0000b"}`: "not printable",
+		`{"name":"` + strings.Repeat("x", 300) + `"}`: "300 bytes",
 	} {
 		if code, text := post(body); code != 400 || !strings.Contains(text, want) || !strings.Contains(text, `"message":"bad request: `) {
 			t.Errorf("%.60s: %d %s", body, code, text)

@@ -13,6 +13,9 @@ import (
 // counts as that Deployment: its name ends in the pod's template hash. A bare ReplicaSet counts as itself.
 func OwnerOf(pod *Pod) (ipam.Owner, error) {
 	o := ipam.Owner{Namespace: pod.Namespace, Pod: pod.Name, Pool: pod.Pool}
+	if err := ipam.CheckName(pod.Pool); err != nil {
+		return ipam.Owner{}, fmt.Errorf("pod %s: annotation %s: %w", pod, AnnotationPool, err)
+	}
 	ref := pod.Owner
 	if ref == (OwnerRef{}) {
 		return o, nil

@@ -99,9 +99,21 @@ func (g gated) withheld() string {
 	return ""
 }
 
+// noSubnets says that no pod gets a floating address, and what to do about it.
+func (p *program) noSubnets() string {
+	where := fmt.Sprintf(`"floatingips" in --config %s`, p.options.config)
+	if p.cluster != nil || p.store != nil {
+		where += fmt.Sprintf(", or the ConfigMap %s/%s with the key %s", p.settings.rules.ConfigNamespace, p.settings.rules.ConfigName, p.settings.rules.ConfigKey)
+	}
+	return "no subnets are in force, so that no pod gets a floating address: they come from " + where
+}
+
 // waits are what a person has to do before all goes on.
 func (p *program) waits() []string {
 	var all []string
+	if len(p.replica.View().Config().Subnets) == 0 && len(p.settings.overlay) == 0 {
+		all = append(all, p.noSubnets())
+	}
 	if origin := p.replica.View().Origin(); origin.Awaits() {
 		all = append(all, (&allocator.FormerError{Source: origin.Source, Objects: origin.Objects}).Error())
 	}

@@ -59,8 +59,17 @@ func (p *program) listen() error {
 	if err != nil {
 		return errors.Join(err, p.server.Close())
 	}
+	if p.options.tls.ClientCA == "" && !p.loopback() {
+		p.logger.Warn("whoever reaches the scheduler's port may bind pods: give --tls-client-ca, or keep the port to the control plane's network", zap.Stringer("scheduler", scheduler))
+	}
 	p.logger.Info("listening", zap.Stringer("scheduler", scheduler), zap.Stringer("rest", rest), zap.Bool("tls", secure != nil))
 	return nil
+}
+
+// loopback is true if only this host reaches the ports.
+func (p *program) loopback() bool {
+	ip := net.ParseIP(p.options.bind)
+	return p.options.bind == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // patience is how long a decision may wait for a leader: one that has died is waited for twice at most.

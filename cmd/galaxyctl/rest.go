@@ -181,6 +181,9 @@ func (s *server) refusal(status int, text []byte) error {
 	if json.Unmarshal(text, &said) != nil || said.Message == "" {
 		said.Message = fmt.Sprintf("status %d from %s: %.200s; is --server its REST port?", status, s.base, bytes.TrimSpace(text))
 	}
+	if status == http.StatusUnauthorized && s.token == "" {
+		said.Message += " (galaxyctl sends that of --token-file)"
+	}
 	return &refused{status, said.Message}
 }
 

@@ -2,7 +2,9 @@ package main
 
 import (
 	"io"
+	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -22,8 +24,11 @@ func newTable(out io.Writer, headings ...string) *table {
 // add puts in a row; an empty cell is shown as "-".
 func (t *table) add(cells ...string) {
 	for i, cell := range cells {
-		if cell == "" {
+		switch {
+		case cell == "":
 			cells[i] = "-"
+		case strings.ContainsFunc(cell, func(r rune) bool { return !unicode.IsPrint(r) }):
+			cells[i] = strconv.Quote(cell) // a terminal would obey it
 		}
 	}
 	t.rows = append(t.rows, cells)

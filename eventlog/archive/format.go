@@ -63,8 +63,11 @@ func (m Manifest) check() error {
 		if i > 0 && s.Name <= m.Streams[i-1].Name {
 			return fmt.Errorf("stream %q stands after stream %q", s.Name, m.Streams[i-1].Name)
 		}
-		if s.Name == "" || s.Seq == 0 || s.Hash.IsZero() {
-			return fmt.Errorf("stream %q has no name, no events or no hash", s.Name)
+		if err := eventlog.CheckStream(s.Name); err != nil {
+			return err
+		}
+		if s.Seq == 0 || s.Hash.IsZero() {
+			return fmt.Errorf("stream %q has no events or no hash", s.Name)
 		}
 		if events+s.Seq < events {
 			return fmt.Errorf("stream %q has %d events", s.Name, s.Seq)

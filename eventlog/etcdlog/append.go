@@ -42,7 +42,7 @@ func (l *Log) checkAppend(stream string, after eventlog.Head, records []eventlog
 	if l.options.ReadOnly {
 		return ErrReadOnly
 	}
-	if err := checkStream(stream); err != nil {
+	if err := eventlog.CheckStream(stream); err != nil {
 		return err
 	}
 	if len(records) == 0 {

@@ -18,7 +18,7 @@ import (
 func (l *Log) Follow(ctx context.Context, stream string, after eventlog.Head) iter.Seq2[[]eventlog.Record, error] {
 	return func(yield func([]eventlog.Record, error) bool) {
 		f := &following{log: l, stream: stream, events: l.keys.events(stream), at: after, yield: yield}
-		if err := checkStream(stream); err != nil {
+		if err := eventlog.CheckStream(stream); err != nil {
 			yield(nil, err)
 			return
 		}

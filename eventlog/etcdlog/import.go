@@ -101,7 +101,7 @@ func (i *Import) adopt(value []byte) error {
 
 // Append writes records of a stream, which must have no holes from event 1 on over all calls. It may be repeated.
 func (i *Import) Append(ctx context.Context, stream string, records []eventlog.Record) error {
-	if err := checkStream(stream); err != nil {
+	if err := eventlog.CheckStream(stream); err != nil {
 		return err
 	}
 	events := i.keys.events(stream)

@@ -65,7 +65,7 @@ func (l *Log) Streams(ctx context.Context) ([]string, error) {
 
 // Head reads the newest position of a stream, linearizably.
 func (l *Log) Head(ctx context.Context, stream string) (eventlog.Head, error) {
-	if err := checkStream(stream); err != nil {
+	if err := eventlog.CheckStream(stream); err != nil {
 		return eventlog.Head{}, err
 	}
 	answer, err := l.client.Txn(ctx).Then(l.getHead(stream)...).Commit()

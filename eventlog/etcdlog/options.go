@@ -3,7 +3,6 @@ package etcdlog
 import (
 	"fmt"
 	"regexp"
-	"strings"
 	"time"
 )
 
@@ -72,18 +71,6 @@ var prefixPattern = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`)
 func checkPrefix(prefix string) error {
 	if !prefixPattern.MatchString(prefix) {
 		return fmt.Errorf("prefix %q of the log: want one or more of /<letters, digits, '.', '_', '-'> and no slash at the end", prefix)
-	}
-	return nil
-}
-
-var streamPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
-
-// maxStreamName leaves room for "node-" before the name of a node, which has at most 253 bytes.
-const maxStreamName = 260
-
-func checkStream(stream string) error {
-	if len(stream) > maxStreamName || !streamPattern.MatchString(stream) {
-		return fmt.Errorf("stream %q: want at most %d of lower-case letters, digits, '.' and '-', and a letter or digit at both ends", strings.ToValidUTF8(stream, "?"), maxStreamName)
 	}
 	return nil
 }

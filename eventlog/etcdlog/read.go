@@ -44,7 +44,7 @@ type reading struct {
 
 // start reads the head, the generation and the first page in one round trip.
 func (l *Log) start(ctx context.Context, stream string, after uint64) (*reading, error) {
-	if err := checkStream(stream); err != nil {
+	if err := eventlog.CheckStream(stream); err != nil {
 		return nil, err
 	}
 	r := &reading{log: l, stream: stream, events: l.keys.events(stream), after: after}

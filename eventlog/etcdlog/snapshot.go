@@ -54,7 +54,7 @@ func (l *Log) SaveSnapshot(ctx context.Context, stream string, at eventlog.Head,
 	if l.options.ReadOnly {
 		return ErrReadOnly
 	}
-	if err := checkStream(stream); err != nil {
+	if err := eventlog.CheckStream(stream); err != nil {
 		return err
 	}
 	g, err := l.readGeneration(ctx)

@@ -18,7 +18,7 @@ import (
 // LoadSnapshot opens the newest snapshot. See eventlog.Log. When its reader fails, an older one may still be whole: ask
 // again with atMost one less than the sequence number of the damaged one.
 func (l *Log) LoadSnapshot(ctx context.Context, stream string, atMost uint64) (eventlog.Head, io.ReadCloser, error) {
-	if err := checkStream(stream); err != nil {
+	if err := eventlog.CheckStream(stream); err != nil {
 		return eventlog.Head{}, nil, err
 	}
 	g, err := l.readGeneration(ctx)

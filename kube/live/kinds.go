@@ -158,7 +158,7 @@ func (k *kinds) lookUp(kind string) ([]served, error) {
 func (k *kinds) watch(ctx context.Context, kind string, s served) {
 	informer := metadatainformer.NewFilteredMetadataInformer(k.cluster.Clients.Metadata, s.resource, metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
 	toScale := func(m *metav1.PartialObjectMetadata) scaled { return scaled{s, kind, m.Namespace, m.Name} }
-	synced, err := follow(informer, slim(toScale), func(_, now *entry[scaled]) {
+	synced, err := follow(k.cluster, informer, slim(toScale), func(_, now *entry[scaled]) {
 		if s.scales {
 			k.queue.Add(now.value)
 			return

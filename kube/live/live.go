@@ -76,6 +76,7 @@ type Cluster struct {
 	synced  chan struct{}
 
 	configUID atomic.Value // types.UID of the ConfigMap with the subnets
+	watchErr  atomic.Value // string: why objects could not be read, the last time
 }
 
 // New makes a Cluster.
@@ -170,6 +171,9 @@ func (c *Cluster) WaitForSync(ctx context.Context) error {
 	case <-c.synced:
 		return nil
 	case <-ctx.Done():
+		if why, _ := c.watchErr.Load().(string); why != "" {
+			return fmt.Errorf("%w: %s", errNotSynced, why)
+		}
 		return errNotSynced
 	}
 }

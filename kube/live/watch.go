@@ -22,10 +22,10 @@ func (c *Cluster) watch(ctx context.Context, factory informers.SharedInformerFac
 	apps := factory.Apps().V1()
 	watches := []func() (cache.InformerSynced, error){
 		func() (cache.InformerSynced, error) {
-			return follow(factory.Core().V1().Pods().Informer(), slim(PodOf), c.putPod, c.dropPod)
+			return follow(c, factory.Core().V1().Pods().Informer(), slim(PodOf), c.putPod, c.dropPod)
 		},
 		func() (cache.InformerSynced, error) {
-			return follow(factory.Core().V1().Nodes().Informer(), slim(nodeOf), c.putNode, c.dropNode)
+			return follow(c, factory.Core().V1().Nodes().Informer(), slim(nodeOf), c.putNode, c.dropNode)
 		},
 		func() (cache.InformerSynced, error) {
 			return c.followWorkloads(apps.Deployments().Informer(), slim(deploymentOf), ipam.KindDeployment)
@@ -53,8 +53,14 @@ func (c *Cluster) watch(ctx context.Context, factory informers.SharedInformerFac
 
 // follow hands on what an informer sees. An object that was gone when the informer came back from a lost connection is
 // dropped as any other.
-func follow[T any](informer cache.SharedIndexInformer, transform cache.TransformFunc, put func(old, now *entry[T]), drop func(*entry[T])) (cache.InformerSynced, error) {
+func follow[T any](c *Cluster, informer cache.SharedIndexInformer, transform cache.TransformFunc, put func(old, now *entry[T]), drop func(*entry[T])) (cache.InformerSynced, error) {
 	if err := informer.SetTransform(transform); err != nil {
+		return nil, err
+	}
+	if err := informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, r *cache.Reflector, err error) {
+		c.watchErr.Store(err.Error())
+		cache.DefaultWatchErrorHandler(ctx, r, err)
+	}); err != nil {
 		return nil, err
 	}
 	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
@@ -121,7 +127,7 @@ func (c *Cluster) followWorkloads(informer cache.SharedIndexInformer, transform 
 	owner := func(w *entry[allocator.Workload]) ipam.Owner {
 		return ipam.Owner{Kind: kind, Namespace: w.Namespace, App: w.Name}
 	}
-	return follow(informer, transform, func(old, now *entry[allocator.Workload]) {
+	return follow(c, informer, transform, func(old, now *entry[allocator.Workload]) {
 		if old == nil || old.value != now.value {
 			c.change(func(e *objects.Edit) { e.PutWorkload(owner(now), now.value) })
 		}
@@ -137,7 +143,7 @@ func (c *Cluster) followConfig(ctx context.Context) (cache.InformerSynced, error
 			o.FieldSelector = fields.OneTermEqualSelector("metadata.name", c.ConfigName).String()
 		}))
 	informer := factory.Core().V1().ConfigMaps().Informer()
-	synced, err := follow(informer, slim(func(m *corev1.ConfigMap) map[string]string {
+	synced, err := follow(c, informer, slim(func(m *corev1.ConfigMap) map[string]string {
 		c.configUID.Store(m.UID)
 		if m.Data == nil {
 			return map[string]string{}

@@ -37,6 +37,12 @@ func TestManifests(t *testing.T) {
 		t.Errorf("the PodDisruptionBudget: %v", err)
 	}
 
+	b.Apply(b.Kustomize("former")) // for who comes from a release whose Service had these
+	service, err := b.Client.CoreV1().Services("kube-system").Get(t.Context(), "galaxy-ipam", metav1.GetOptions{})
+	if err != nil || len(service.Spec.Ports) != 2 || service.Spec.Ports[0].NodePort != 32760 || service.Spec.Ports[1].NodePort != 32761 {
+		t.Errorf("deploy/former does not keep the NodePorts: %v %+v", err, service.Spec.Ports)
+	}
+
 	embedded := b.Kustomize("embedded")
 	if strings.Contains(embedded, "kind: Deployment") {
 		t.Error("deploy/embedded still has the Deployment of deploy/base")

@@ -199,16 +199,16 @@ func (w *world) poolObjects() {
 			return nil
 		})
 	}
-	w.Apply(example(w.t, "pool.yaml")) // as written, with no namespace
-	pool("example-pool", "default", "size 4, in force 4, held 0")
-	if _, err := w.Dynamic.Resource(pools).Namespace("default").Patch(w.t.Context(), "example-pool", types.MergePatchType, []byte(`{"size":6,"preAllocateIP":true}`), metav1.PatchOptions{}); err != nil {
+	w.Apply(example(w.t, "pool.yaml"))
+	pool("example-pool", "kube-system", "size 4, in force 4, held 0")
+	if _, err := w.Dynamic.Resource(pools).Namespace("kube-system").Patch(w.t.Context(), "example-pool", types.MergePatchType, []byte(`{"size":6,"preAllocateIP":true}`), metav1.PatchOptions{}); err != nil {
 		w.t.Fatal(err)
 	}
-	pool("example-pool", "default", "size 6, in force 6, held 6")
+	pool("example-pool", "kube-system", "size 6, in force 6, held 6")
 	if status, answer := w.rest("POST", "/v1/pool", `{"name":"example-pool","size":2}`); status != 200 {
 		w.t.Fatalf("size the pool: %d %s", status, answer)
 	}
-	pool("example-pool", "default", "size 2, in force 2, held 2")
+	pool("example-pool", "kube-system", "size 2, in force 2, held 2")
 	if status, answer := w.rest("POST", "/v1/pool", `{"name":"by-rest","size":1}`); status != 200 {
 		w.t.Fatalf("make a pool: %d %s", status, answer)
 	}
@@ -225,7 +225,7 @@ func (w *world) poolObjects() {
 	if status, answer := w.rest("GET", "/v1/pool/greedy", ""); status != 404 {
 		w.t.Errorf("the pool of a tenant counts: %d %s", status, answer)
 	}
-	if err := w.Dynamic.Resource(pools).Namespace("default").Delete(w.t.Context(), "example-pool", metav1.DeleteOptions{}); err != nil {
+	if err := w.Dynamic.Resource(pools).Namespace("kube-system").Delete(w.t.Context(), "example-pool", metav1.DeleteOptions{}); err != nil {
 		w.t.Fatal(err)
 	}
 	if status, answer := w.rest("DELETE", "/v1/pool/by-rest", ""); status != 200 {

@@ -27,6 +27,9 @@ func (c Call) Answer(text []byte, broken string) (result []byte, failure *terms.
 	if len(head) > maxHead {
 		return failed(terms.CutOff("what stands before its body is too large"))
 	}
+	if bytes.Count(head, []byte("\n")) != bytes.Count(head, []byte("\r\n")) { // others would see its end elsewhere (RFC 9112, section 2.2)
+		return failed(terms.CutOff("malformed HTTP response: a line ends without a carriage return"))
+	}
 	answer, wrong := parseHead(string(head))
 	switch {
 	case wrong != "":

@@ -68,6 +68,7 @@ func FuzzAnswer(f *testing.F) {
 	for _, text := range []string{
 		"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 500 Oh\r\n\r\n{\"code\":7,\"msg\":\"m\"}", "HTTP/1.0 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\n",
 		"HTTP/1.0 200 OK\r\nContent-Length: -1\r\n\r\n{}", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", "\r\n\r\n",
+		"HTTP/1.0 200 \n\r\n\r\n0",
 	} {
 		f.Add([]byte(text), "")
 		f.Add([]byte(text), "reset")
