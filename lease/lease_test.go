@@ -384,3 +384,25 @@ func TestNameIsOfOne(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A leader that is known to be dead is not waited for; one of another life is left alone.
+func TestEndFormer(t *testing.T) {
+	t.Parallel()
+	client, ctx := etcdtest.Start(t).Client(t), etcdtest.Context(t)
+	end := func(id string, want bool) {
+		t.Helper()
+		if ended, err := lease.EndFormer(ctx, client, key, id); err != nil || ended != want {
+			t.Errorf("end %s: %v %v, want %v", id, ended, err, want)
+		}
+	}
+	end("first", false) // nobody leads
+	first := elect(t, client, "first")
+	end("other", false)
+	end("first", true)
+	within(t, 10*time.Second, first.Lost(), "the former leader")
+	second := elect(t, client, "second")
+	end("first", false)
+	if err := second.Resign(ctx); err != nil {
+		t.Error(err)
+	}
+}

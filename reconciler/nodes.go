@@ -56,11 +56,12 @@ const (
 	// need a while to come back to it as well.
 	settleFor = lease.DefaultTTL
 
-	nodesEvery   = 5 * time.Second
-	silenceLook  = 200 * time.Millisecond // while a silence is too short to be believed
-	nodesAtOnce  = 64
-	eventNoSpace = "OverlayExhausted"
-	eventSilent  = "GalaxyAgentSilent"
+	nodesEvery        = 5 * time.Second
+	silenceLook       = 200 * time.Millisecond // while a silence is too short to be believed
+	nodesAtOnce       = 64
+	eventNoSpace      = "OverlayExhausted"
+	eventSilent       = "GalaxyAgentSilent"
+	eventAgentForeign = "GalaxyAgentNotUnderstood"
 )
 
 // Run reconciles on every change of the leases and now and then, until ctx ends.
@@ -116,7 +117,7 @@ func (n *Nodes) note(changes []lease.Change) {
 			delete(n.bad, name)
 			continue
 		}
-		a, err := ipam.ParseAnnouncement(c.Value)
+		a, err := n.parse(c.Value)
 		if err == nil && a.Node != name {
 			err = fmt.Errorf("the key of node %s says that it is of node %s", name, a.Node)
 		}
@@ -125,11 +126,24 @@ func (n *Nodes) note(changes []lease.Change) {
 				n.bad[name] = err.Error()
 				n.fault("node")
 				n.Log.Warn("an agent's announcement is not understood", zap.String("node", name), zap.Error(err))
+				if n.Report != nil {
+					n.Report(name, eventAgentForeign, err.Error())
+				}
 			}
 			continue
 		}
 		n.alive[name] = a
 	}
+}
+
+// maxAnnouncement is how long an agent's announcement may be, in bytes: many times what an agent says.
+const maxAnnouncement = 64 << 10
+
+func (n *Nodes) parse(value []byte) (ipam.Announcement, error) {
+	if len(value) > maxAnnouncement {
+		return ipam.Announcement{}, fmt.Errorf("it has %d bytes, and an agent says at most %d: whoever writes it fills etcd; take the node's user away (galaxyctl etcd-auth), and see who has its password", len(value), maxAnnouncement)
+	}
+	return ipam.ParseAnnouncement(value)
 }
 
 // listen keeps since when each agent is silent that the log takes for alive.

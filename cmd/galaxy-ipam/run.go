@@ -84,6 +84,9 @@ func run(ctx context.Context, o *options) (err error) {
 			err = errors.Join(err, p.provider.Close())
 		}
 	}()
+	if err := p.succeed(ctx); err != nil {
+		return err
+	}
 	if err := p.wire(ctx); err != nil {
 		return err
 	}

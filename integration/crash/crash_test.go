@@ -237,3 +237,15 @@ func TestTerminate(t *testing.T) {
 	p.terminate()
 	l.end().compare(t, p)
 }
+
+// TestNoWaitForTheDead: whoever opens the folder of an embedded etcd knows that the process before it has ended, and waits for no lease.
+func TestNoWaitForTheDead(t *testing.T) {
+	p := newProcess(t)
+	p.lease = "5m" // far longer than start waits
+	p.start()
+	for range 2 {
+		p.kill()
+		p.start()
+	}
+	p.terminate()
+}

@@ -2,6 +2,7 @@
 package crash
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ type process struct {
 	cmd         *exec.Cmd
 	log         *os.File
 	client      *http.Client
+	lease       string // how long a dead leader is waited for; 2s if ""
 }
 
 const cluster = `
@@ -98,7 +100,7 @@ func (p *process) start() {
 	p.t.Helper()
 	p.cmd = exec.Command(p.binary, "--standalone", "--embedded-etcd", p.path("etcd"), "--embedded-etcd-client-url", p.etcd,
 		"--objects", p.path("cluster.yaml"), "--bind", "127.0.0.1", "--port", p.ports[0], "--api-port", p.ports[1],
-		"--leader-elect-lease-duration", "2s", "--snapshot-every", "500")
+		"--leader-elect-lease-duration", cmp.Or(p.lease, "2s"), "--snapshot-every", "500")
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
