@@ -248,7 +248,7 @@ func TestOpenAPI(t *testing.T) {
 		"post /v1/ip": `{"ips":[{"ip":"10.0.80.2","podName":"x"}]}`, "put /v1/ip/{ip}": `{"poolName":"p"}`, "post /v1/pool": `{"name":"p","size":3,"preAllocateIP":true}`,
 	}
 	want := []string{"get /v1/ip", "post /v1/ip", "get /v1/ip/{ip}", "put /v1/ip/{ip}", "get /v1/ip/{ip}/history",
-		"post /v1/pool", "get /v1/pool", "get /v1/pool/{name}", "delete /v1/pool/{name}", "get /v1/log", "get /v1/state", "get /v1/status"}
+		"post /v1/pool", "get /v1/pool", "get /v1/pool/{name}", "delete /v1/pool/{name}", "get /v1/log", "get /v1/state"}
 	operations := 0
 	for _, methods := range document.Paths {
 		operations += len(methods)

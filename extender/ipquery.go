@@ -20,6 +20,7 @@ type listInput struct {
 	PodName   string `query:"podName"`
 	Namespace string `query:"namespace"`
 	AppType   string `query:"appType" doc:"Kind of the workload. Default statefulset, if there is an appName"`
+	State     string `query:"state" doc:"held, or one of bound, claimed, reserved and draining: only such addresses"`
 	Page      string `query:"page" doc:"From 0; default 0, at most 99999"`
 	Size      string `query:"size" doc:"Rows of a page; default 10, at most 9999"`
 	Sort      string `query:"sort" doc:"ip, namespace, podname or policy, then asc or desc; default ip asc"`
@@ -58,7 +59,14 @@ func numberOr(text string, least, otherwise uint64) uint64 {
 }
 
 func (in *listInput) empty() bool {
-	return in.Keyword == "" && in.PoolName == "" && in.AppName == "" && in.PodName == "" && in.Namespace == "" && in.AppType == ""
+	return in.Keyword == "" && in.PoolName == "" && in.AppName == "" && in.PodName == "" && in.Namespace == "" && in.AppType == "" && in.State == ""
+}
+
+// states are what State may be, beside "".
+var states = []string{"held", "bound", "claimed", "reserved", "draining"}
+
+func (in *listInput) hasState(a *projections.Address) bool {
+	return in.State == "" || in.State == "held" || a.State() == in.State
 }
 
 // matches reports whether an owner is asked for. Fields that are given must be equal: web-1 does not match web-10.
@@ -122,6 +130,9 @@ func (in *listInput) ordering() ordering {
 
 // list finds what is asked for, in order.
 func (in *listInput) list(view *projections.View) (listing, error) {
+	if in.State != "" && !slices.Contains(states, in.State) {
+		return nil, badRequest("state %q: want one of %s", in.State, strings.Join(states, ", "))
+	}
 	order := in.ordering()
 	if in.empty() {
 		all := newSpace(view, order.by == "" && order.descending)
@@ -140,7 +151,7 @@ func (in *listInput) list(view *projections.View) (listing, error) {
 	var list addrs
 	wanted := in.matches()
 	for a := range in.candidates(view) {
-		if wanted(a.Owner) {
+		if wanted(a.Owner) && in.hasState(a) {
 			list = append(list, a.Addr)
 		}
 	}

@@ -27,7 +27,7 @@ type RESTConfig struct {
 	Version string // of this program, for the OpenAPI document
 
 	Identity string          // of this replica, for people
-	Waits    func() []string // what waits for a person; may be nil
+	Todo     func() []string // what a person has to do before all goes on; may be nil
 
 	Assigner  Assigner   // the cloud provider; nil for none
 	Forward   *Forwarder // nil: a replica that does not lead refuses what has to be decided
@@ -73,7 +73,7 @@ func (rest *REST) Handler() http.Handler {
 	rest.registerAddresses(api)
 	rest.registerPools(api)
 	rest.registerLog(api)
-	rest.registerStatus(api)
+	rest.registerState(api)
 	addHealth(mux, rest.Replica)
 	mux.Handle("GET /metrics", rest.Metrics.Handler())
 	document, err := json.Marshal(api.OpenAPI())

@@ -108,8 +108,8 @@ func (p *program) noSubnets() string {
 	return "no subnets are in force, so that no pod gets a floating address: they come from " + where
 }
 
-// waits are what a person has to do before all goes on.
-func (p *program) waits() []string {
+// todo is what a person has to do before all goes on.
+func (p *program) todo() []string {
 	var all []string
 	if len(p.replica.View().Config().Subnets) == 0 && len(p.settings.overlay) == 0 {
 		all = append(all, p.noSubnets())

@@ -32,7 +32,7 @@ func (p *program) listen() error {
 	}
 	api := extender.RESTConfig{
 		Replica: replica, Cluster: p.objects(), Forward: forward, Metrics: p.metrics, Log: p.logger, Events: p.log, Version: build.Version(),
-		Identity: p.identity, Waits: p.waits,
+		Identity: p.identity, Todo: p.todo,
 	}
 	if p.cluster != nil {
 		scheduling.Binder, scheduling.Lookup = p.cluster, p.cluster.Pod

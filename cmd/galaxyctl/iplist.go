@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -24,7 +25,12 @@ type listOptions struct {
 	size    uint
 	sort    string
 	all     bool
+	state   string
+	free    bool
 }
+
+// states are those of held addresses, and held for all of them.
+var states = []string{"held", "bound", "claimed", "reserved", "draining"}
 
 // addressPage is a page of GET /v1/ip.
 type addressPage struct {
@@ -46,10 +52,11 @@ func newIPList(g *globals) *cobra.Command {
 	var o listOptions
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List addresses, held and free",
-		Long: `List addresses. Without a filter, free ones too; with one, only those held for owners in which every given field is equal.
---keyword looks for a part of the owner's text instead, and overrides the others.`,
+		Short: "List the addresses that are held",
+		Long: `List the addresses that are held for owners in which every given field is equal; --free lists free ones as well. --keyword looks for a
+part of the owner's text instead, and overrides the others.`,
 		Example: `  galaxyctl ip list
+  galaxyctl ip list --state draining
   galaxyctl ip list --namespace default --app web --type deployment
   galaxyctl ip list --keyword db- --sort "podname desc"
   galaxyctl ip list --all -o json | jq -r '.content[] | select(.state == "reserved") | .ip'`,
@@ -57,6 +64,12 @@ func newIPList(g *globals) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !slices.Contains(sortOrders, o.sort) {
 				return misuse("--sort %q: want ip, namespace, podname or policy, with asc or desc after it", o.sort)
+			}
+			if !slices.Contains(states, o.state) {
+				return misuse("--state %q: want %s", o.state, strings.Join(states, ", "))
+			}
+			if o.free && cmd.Flags().Changed("state") {
+				return misuse("--free excludes --state")
 			}
 			if o.all && (cmd.Flags().Changed("page") || cmd.Flags().Changed("size")) {
 				return misuse("--all excludes --page and --size")
@@ -82,12 +95,18 @@ func newIPList(g *globals) *cobra.Command {
 	flags.UintVar(&o.size, "size", 100, "rows of a page")
 	flags.StringVar(&o.sort, "sort", "ip", "ip, namespace, podname or policy, then asc or desc")
 	flags.BoolVar(&o.all, "all", false, "all pages")
+	flags.StringVar(&o.state, "state", "held", strings.Join(states, ", "))
+	flags.BoolVar(&o.free, "free", false, "free addresses, too")
+	complete(cmd, "state", states...)
 	complete(cmd, "sort", sortOrders...)
 	return cmd
 }
 
 func (o *listOptions) query(page, size uint) url.Values {
 	query := url.Values{}
+	if !o.free {
+		query.Set("state", o.state)
+	}
 	for name, value := range map[string]string{
 		"keyword": o.keyword, "poolName": o.pool, "appName": o.app, "podName": o.pod, "namespace": o.namespace, "appType": o.kind, "sort": o.sort,
 		"page": strconv.FormatUint(uint64(page), 10), "size": strconv.FormatUint(uint64(size), 10),

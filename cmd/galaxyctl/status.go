@@ -20,13 +20,13 @@ type replicaStatus struct {
 		REST      string `json:"rest"`
 	} `json:"leader"`
 	NoLeader   string         `json:"noLeader,omitempty"`
-	Unready    string         `json:"unready,omitempty"`
+	Waits      string         `json:"waits,omitempty"` // why whoever asks this replica is not served
 	Generation string         `json:"generation"`
-	Position   uint64         `json:"position"`
+	Seq        uint64         `json:"seq"`
 	Subnets    []subnetStatus `json:"subnets"`
 	Draining   int            `json:"draining"`
 	FullPools  []string       `json:"fullPools"`
-	Waits      []string       `json:"waits"`
+	Todo       []string       `json:"todo"`
 }
 
 type subnetStatus struct {
@@ -36,8 +36,10 @@ type subnetStatus struct {
 	Held    uint64 `json:"held"`
 	Cooling uint64 `json:"cooling"`
 	Free    uint64 `json:"free"`
-	Low     bool   `json:"low"`
 }
+
+// low is true for a subnet of which less than a tenth is free.
+func (s subnetStatus) low() bool { return s.Total > 0 && s.Free < (s.Total+9)/10 }
 
 // errNotWell is the exit code 1 of a status that was printed.
 var errNotWell = errors.New("not all is well: see above")
@@ -59,7 +61,7 @@ The exit code is 1 if the replica does not serve, nobody leads, or something wai
 				return err
 			}
 			var s replicaStatus
-			if _, err := server.ask(cmd.Context(), http.MethodGet, "/v1/status", nil, nil, &s); err != nil {
+			if _, err := server.ask(cmd.Context(), http.MethodGet, "/v1/state", nil, nil, &s); err != nil {
 				return err
 			}
 			if g.output != formatTable {
@@ -75,12 +77,12 @@ The exit code is 1 if the replica does not serve, nobody leads, or something wai
 	}
 }
 
-func (s replicaStatus) well() bool { return s.Unready == "" && s.NoLeader == "" && len(s.Waits) == 0 }
+func (s replicaStatus) well() bool { return s.Waits == "" && s.NoLeader == "" && len(s.Todo) == 0 }
 
 func (s replicaStatus) print(out io.Writer) error {
 	ready, leader := "yes", s.Leader.REST
-	if s.Unready != "" {
-		ready = "no: " + s.Unready
+	if s.Waits != "" {
+		ready = "no: " + s.Waits
 	}
 	switch {
 	case s.NoLeader != "":
@@ -88,7 +90,7 @@ func (s replicaStatus) print(out io.Writer) error {
 	case s.Leading:
 		leader = strings.TrimSpace(leader + " (this replica)")
 	}
-	err := pairs(out, "replica", s.Identity, "release", s.Version, "serves", ready, "leader", leader, "log", fmt.Sprintf("event %d of generation %s", s.Position, s.Generation))
+	err := pairs(out, "replica", s.Identity, "release", s.Version, "serves", ready, "leader", leader, "log", fmt.Sprintf("event %d of generation %s", s.Seq, s.Generation))
 	if err != nil {
 		return err
 	}
@@ -96,7 +98,7 @@ func (s replicaStatus) print(out io.Writer) error {
 		t := newTable(out, "SUBNET", "GATEWAY", "TOTAL", "HELD", "COOLING", "FREE", "NOTE")
 		for _, n := range s.Subnets {
 			note := ""
-			if n.Low {
+			if n.low() {
 				note = "nearly dry"
 			}
 			t.add(n.Subnet, n.Gateway, decimal(n.Total), decimal(n.Held), decimal(n.Cooling), decimal(n.Free), note)
@@ -112,7 +114,7 @@ func (s replicaStatus) print(out io.Writer) error {
 	if err := pairs(out, "draining", draining, "full pools", strings.Join(s.FullPools, ", ")); err != nil {
 		return err
 	}
-	for _, w := range s.Waits {
+	for _, w := range s.Todo {
 		if _, err := fmt.Fprintf(out, "waits for you: %s\n", w); err != nil {
 			return err
 		}
