@@ -315,9 +315,13 @@ func TestPodsDeletedWhileAgentIsDown(t *testing.T) {
 	})
 	stays.echo()
 	n.reach(stays.addresses[0])
-	if left, err := os.ReadDir(filepath.Join(n.state, "notes")); err != nil || len(left) > 0 {
-		t.Errorf("notes that are done are left: %v, %v", left, err)
-	}
+	eventually(t, "notes that are done go", 10*time.Second, func() error {
+		left, err := os.ReadDir(filepath.Join(n.state, "notes"))
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("left are %v", left)
+		}
+		return err
+	})
 	l.converged(0, n)
 	stays.remove()
 	l.verified()

@@ -36,7 +36,7 @@ func (s *Server) mendOne(ctx context.Context, id string) error {
 	}
 	var failed []error
 	for _, a := range all {
-		if a.Result != nil {
+		if a.Result != nil && !a.Ending {
 			failed = append(failed, s.run.mend(ctx, a, skel.CmdArgs{ContainerID: id}))
 		}
 	}

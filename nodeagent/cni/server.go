@@ -333,6 +333,7 @@ func (s *Server) delAll(ctx context.Context, args skel.CmdArgs, others, all []At
 	for _, a := range slices.Backward(all) {
 		if err := s.delOne(ctx, a, args); err != nil {
 			failed = append(failed, err)
+			a.Ending = true
 			left = append([]Attachment{a}, left...)
 		}
 	}

@@ -26,6 +26,8 @@ type Attachment struct {
 	Args string
 	// Exempt is an interface whose addresses are not masqueraded.
 	Exempt bool
+	// Ending is an interface whose DEL has begun, and has failed so far.
+	Ending bool
 	// Result is that of the last plugin; nil before ADD has succeeded.
 	Result *types100.Result
 }
@@ -43,6 +45,7 @@ type saved struct {
 	IfName      string
 	Network     *savedNetwork    `json:",omitempty"` // of ours
 	Exempt      bool             `json:",omitempty"`
+	Ending      bool             `json:",omitempty"`
 	Result      *types100.Result `json:",omitempty"`
 	Of          *Call            `json:",omitempty"`
 }
@@ -161,7 +164,7 @@ func encodeState(all []Attachment) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		out[i] = saved{NetworkType: a.Network.Plugins[0].Type, Args: args, IfName: a.IfName, Network: network, Exempt: a.Exempt, Result: a.Result, Of: &a.Of}
+		out[i] = saved{NetworkType: a.Network.Plugins[0].Type, Args: args, IfName: a.IfName, Network: network, Exempt: a.Exempt, Ending: a.Ending, Result: a.Result, Of: &a.Of}
 	}
 	return json.Marshal(out)
 }
@@ -177,7 +180,7 @@ func decodeState(text []byte) ([]Attachment, error) {
 		if err != nil {
 			return nil, fmt.Errorf("network %d: %w", i+1, err)
 		}
-		all[i] = Attachment{Network: *network, IfName: s.IfName, Exempt: s.Exempt, Result: s.Result}
+		all[i] = Attachment{Network: *network, IfName: s.IfName, Exempt: s.Exempt, Ending: s.Ending, Result: s.Result}
 		if s.Of != nil {
 			all[i].Of = *s.Of
 		} else {
