@@ -198,7 +198,7 @@ func historyEntry(e eventlog.Event) HistoryEntry {
 	var owner ipam.Owner
 	switch d := e.Data.(type) {
 	case *eventlog.AddressAllocated:
-		owner, entry.PodUID, entry.Node, entry.Policy = d.Owner, d.PodUID, d.Node, d.Policy.String()
+		owner, entry.PodUID, entry.Node, entry.Policy, entry.Reason = d.Owner, d.PodUID, d.Node, d.Policy.String(), d.Reason
 	case *eventlog.AddressBound:
 		owner, entry.PodUID, entry.Node, entry.Policy = d.Owner, d.PodUID, d.Node, d.Policy.String()
 	case *eventlog.AddressReserved:

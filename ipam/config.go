@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -30,14 +31,17 @@ func entryError(entry int, field, value, why string) error {
 // field and value. The subnets come back sorted by gateway, node networks masked and without repeats, ranges ascending
 // and merged where they touch.
 func ParseConfig(text []byte) ([]Subnet, error) {
-	raws, err := decodeConfig(text)
+	raws, faults, err := decodeConfig(text)
 	if err != nil {
 		return nil, err
 	}
 	subnets := make([]Subnet, len(raws))
-	faults := make([][]error, len(raws))
 	for i, raw := range raws {
-		subnets[i], faults[i] = raw.subnet(i)
+		if raw != nil {
+			var more []error
+			subnets[i], more = raw.subnet(i)
+			faults[i] = append(faults[i], more...)
+		}
 	}
 	all := slices.Concat(faults...)
 	for i := range subnets {
@@ -54,21 +58,63 @@ func ParseConfig(text []byte) ([]Subnet, error) {
 	return subnets, nil
 }
 
-func decodeConfig(text []byte) ([]rawSubnet, error) {
+// decodeConfig reads the entries. Faults of an entry are no error of its own: entries that can be read come with those of the others.
+func decodeConfig(text []byte) ([]*rawSubnet, [][]error, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	var raws []rawSubnet
-	if err := decoder.Decode(&raws); err != nil {
-		return nil, fmt.Errorf("floatingips: %w at byte %d; want a JSON array of "+
-			`{"nodeSubnets":["<CIDR>"],"subnet":"<CIDR>","gateway":"<IP>","vlan":<0-4094>,"ips":["<first>~<last>"]}`, err, decoder.InputOffset())
+	var entries []json.RawMessage
+	if err := decoder.Decode(&entries); err != nil {
+		at := decoder.InputOffset()
+		var syntax *json.SyntaxError
+		switch {
+		case errors.As(err, &syntax):
+			at = syntax.Offset
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			at = int64(len(text))
+		}
+		return nil, nil, fmt.Errorf("floatingips: %w at byte %d; want a JSON array of %s", err, at, entryForm)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("floatingips: something follows the array at byte %d", decoder.InputOffset())
+		return nil, nil, fmt.Errorf("floatingips: something follows the array at byte %d", decoder.InputOffset())
 	}
-	if raws == nil {
-		return nil, errors.New("floatingips: null; write [] for no addresses")
+	if entries == nil {
+		return nil, nil, errors.New("floatingips: null; write [] for no addresses")
 	}
-	return raws, nil
+	raws, faults := make([]*rawSubnet, len(entries)), make([][]error, len(entries))
+	for i, entry := range entries {
+		raws[i], faults[i] = decodeEntry(i, entry)
+	}
+	return raws, faults, nil
+}
+
+// entryForm shows what an entry looks like.
+const entryForm = `{"nodeSubnets":["<CIDR>"],"subnet":"<CIDR>","gateway":"<IP>","vlan":<0-4094>,"ips":["<first>~<last>"]}`
+
+// fields are the names of an entry's fields, as they are written.
+var fields = []string{"nodeSubnets", "routableSubnet", "ips", "subnet", "gateway", "vlan"}
+
+// decodeEntry reads one entry field by field, so that what is wrong with one hides nothing of the others. As encoding/json does, it takes
+// names in any case.
+// It is nil for what is no entry at all.
+func decodeEntry(entry int, text []byte) (raw *rawSubnet, faults []error) {
+	var written map[string]json.RawMessage
+	if err := json.Unmarshal(text, &written); err != nil || written == nil {
+		return nil, []error{fmt.Errorf("floatingips[%d]: %.60s is no entry; want %s", entry, text, entryForm)}
+	}
+	raw = &rawSubnet{}
+	into := map[string]any{
+		"nodeSubnets": &raw.NodeSubnets, "routableSubnet": &raw.RoutableSubnet, "ips": &raw.IPs, "subnet": &raw.Subnet, "gateway": &raw.Gateway, "vlan": &raw.VLAN,
+	}
+	for _, name := range slices.Sorted(maps.Keys(written)) {
+		known := slices.IndexFunc(fields, func(field string) bool { return strings.EqualFold(field, name) })
+		if known < 0 {
+			faults = append(faults, fmt.Errorf("floatingips[%d].%s: there is no such field; want %s", entry, name, strings.Join(fields, ", ")))
+			continue
+		}
+		if err := json.Unmarshal(written[name], into[fields[known]]); err != nil {
+			faults = append(faults, entryError(entry, fields[known], string(written[name]), "cannot be read: want it as in "+entryForm))
+		}
+	}
+	return raw, faults
 }
 
 // subnet validates one entry by itself.
