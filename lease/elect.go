@@ -29,6 +29,8 @@ type Candidate struct {
 	Address string        // where others reach the leader's port for the scheduler
 	REST    string        // and its port for REST
 	TTL     time.Duration // how long a leader that has died is waited for; 0: DefaultTTL
+	// Note is told of each attempt why it has failed; nil when it was answered, also if another leads. May be nil.
+	Note func(error)
 }
 
 // Leadership is won by Elect and lasts until Lost. Its key exists with this create revision for no one else, ever: a
@@ -52,6 +54,9 @@ type Leadership struct {
 func Elect(ctx context.Context, client *clientv3.Client, c Candidate) (*Leadership, error) {
 	for {
 		won, err := attempt(ctx, client, c)
+		if c.Note != nil && ctx.Err() == nil {
+			c.Note(err)
+		}
 		if won != nil {
 			return won, nil
 		}

@@ -406,3 +406,43 @@ func TestEndFormer(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Why nobody can be elected is told, and untold with the next answer.
+func TestElectionIsNoted(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t)
+	client, ctx := etcd.Client(t), etcdtest.Context(t)
+	full := clientv3.NewCtxClient(ctx)
+	full.KV, full.Watcher, full.Lease = client.KV, client.Watcher, noLeases{client.Lease}
+	told := make(chan error, 100)
+	c := candidate("first")
+	c.Note = func(err error) { told <- err }
+	trying, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = lease.Elect(trying, full, c)
+	}()
+	if err := within(t, 10*time.Second, told, "why nobody is elected"); !errors.Is(err, errNoSpace) {
+		t.Errorf("told is %v", err)
+	}
+	stop()
+	<-ended
+	if _, err := lease.Elect(ctx, client, c); err != nil {
+		t.Fatal(err)
+	}
+	for err := range told {
+		if err == nil {
+			return
+		}
+	}
+}
+
+var errNoSpace = errors.New("database space exceeded")
+
+// noLeases is an etcd that is full.
+type noLeases struct{ clientv3.Lease }
+
+func (noLeases) Grant(context.Context, int64) (*clientv3.LeaseGrantResponse, error) {
+	return nil, errNoSpace
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,7 +70,7 @@ type gated struct {
 }
 
 func (g gated) Unready() string {
-	if why := g.program.etcd.trouble(); why != "" {
+	if why := cmp.Or(g.program.etcd.trouble(), g.program.noElection()); why != "" {
 		return why
 	}
 	if cluster := g.program.cluster; cluster != nil {

@@ -71,7 +71,7 @@ func (p *program) elected(ctx context.Context) (*term, error) {
 	group.Go(func() (err error) {
 		defer won()
 		leadership, err = lease.Elect(waiting, p.client, lease.Candidate{
-			Key: lease.LeaderKey(p.options.etcd.Prefix), ID: p.identity, Address: p.address, REST: p.restAddr, TTL: p.options.leaseDuration,
+			Key: lease.LeaderKey(p.options.etcd.Prefix), ID: p.identity, Address: p.address, REST: p.restAddr, TTL: p.options.leaseDuration, Note: p.noteElection,
 		})
 		return err
 	})

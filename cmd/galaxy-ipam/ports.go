@@ -115,5 +115,8 @@ func (p *program) leader(ctx context.Context) (extender.Peer, error) {
 		return extender.Peer{}, errors.New(why) // whoever led may not any more
 	}
 	holder, err := lease.Leader(ctx, p.client, lease.LeaderKey(p.options.etcd.Prefix))
+	if why := p.noElection(); errors.Is(err, lease.ErrNoLeader) && why != "" {
+		err = fmt.Errorf("%w: %s", err, why)
+	}
 	return extender.Peer{Scheduler: holder.Address, REST: holder.REST}, err
 }

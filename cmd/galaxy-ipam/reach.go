@@ -49,6 +49,24 @@ func (r *reach) trouble() string {
 	return fmt.Sprintf("etcd has not answered for %s: %v", away.Round(time.Second), r.why)
 }
 
+// noteElection takes why this process could not stand for election; nil if it could.
+func (p *program) noteElection(err error) {
+	text := ""
+	if err != nil {
+		text = "this replica cannot stand for election: " + err.Error()
+	}
+	if before, _ := p.election.Swap(text).(string); before != text && text != "" {
+		p.logger.Error("cannot stand for election, trying again", zap.Error(err))
+	}
+	p.metrics.Waits("election", text != "")
+}
+
+// noElection says why this process cannot stand for election; "" if it can.
+func (p *program) noElection() string {
+	text, _ := p.election.Load().(string)
+	return text
+}
+
 // keepReach asks etcd again and again until ctx ends.
 func (p *program) keepReach(ctx context.Context) error {
 	for ctx.Err() == nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -48,6 +49,7 @@ type program struct {
 	nodes      *allocator.Replica // of the stream nodes
 	nodeLeases *reconciler.Nodes
 	etcd       reach
+	election   atomic.Value // string, see noElection
 	server     *extender.Server
 	scheduling *extender.Scheduler    // behind the scheduler's port
 	reconciler *reconciler.Reconciler // nil without a cluster or --objects
