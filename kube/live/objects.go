@@ -58,7 +58,7 @@ func (c *Cluster) annotate(ctx context.Context, namespace, name, uid, key, value
 	if err != nil {
 		return err
 	}
-	if _, err := c.Clients.Kube.CoreV1().Pods(namespace).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+	if _, err := c.Clients.Kube.CoreV1().Pods(namespace).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
 		return fmt.Errorf("annotate pod %s/%s: %w", namespace, name, err)
 	}
 	return nil

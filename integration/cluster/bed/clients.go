@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/discovery/cached/memory"
@@ -75,13 +76,25 @@ func (b *Bed) Kubeconfig(user string) string {
 // holder has the rights that RBAC gives to the account, and no others.
 func (b *Bed) ServiceAccountKubeconfig(namespace, name string) string {
 	b.t.Helper()
+	return b.tokenKubeconfig(namespace, name, namespace+"."+name, nil)
+}
+
+// PodKubeconfig is ServiceAccountKubeconfig with a token as a kubelet mounts it into a pod: it names the pod and its node.
+func (b *Bed) PodKubeconfig(name string, pod *corev1.Pod) string {
+	b.t.Helper()
+	return b.tokenKubeconfig(pod.Namespace, name, pod.Namespace+"."+name+"."+pod.Name,
+		&authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID})
+}
+
+func (b *Bed) tokenKubeconfig(namespace, name, file string, of *authenticationv1.BoundObjectReference) string {
+	b.t.Helper()
 	day := int64(24 * 60 * 60)
-	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &day}}
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &day, BoundObjectRef: of}}
 	answer, err := b.Client.CoreV1().ServiceAccounts(namespace).CreateToken(b.t.Context(), name, request, metav1.CreateOptions{})
 	if err != nil {
 		b.t.Fatalf("token of the service account %s/%s: %v", namespace, name, err)
 	}
-	path, err := b.writeKubeconfig(namespace+"."+name, answer.Status.Token, b.APIServerURL)
+	path, err := b.writeKubeconfig(file, answer.Status.Token, b.APIServerURL)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package scenarios
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"galaxy/integration/cluster/bed"
 	"galaxy/integration/cluster/binaries"
@@ -90,6 +92,46 @@ func TestAgentManifests(t *testing.T) {
 	}
 	if err := client.CoreV1().Pods("kube-system").DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}); !apierrors.IsForbidden(err) {
 		t.Errorf("the agent deletes pods: %v, want it forbidden", err)
+	}
+	agentsAnnotate(t, b)
+}
+
+// agentsAnnotate lets an agent annotate the pods of its own node, and nothing else.
+func agentsAnnotate(t *testing.T, b *bed.Bed) {
+	t.Helper()
+	pods, err := b.Client.CoreV1().Pods("kube-system").List(t.Context(), metav1.ListOptions{LabelSelector: "app=galaxy"})
+	if err != nil || len(pods.Items) < 2 {
+		t.Fatalf("agents: %v", err)
+	}
+	own, other := &pods.Items[0], &pods.Items[1]
+	agent, anybody := b.ClientFor(b.PodKubeconfig("galaxy", own)), b.ClientFor(b.ServiceAccountKubeconfig("kube-system", "galaxy"))
+	const annotate = `{"metadata":{"annotations":{"k8s.v1.cni.cncf.io/network-status":"[]"}}}`
+	b.WaitFor("the agent annotates a pod of its node", 20*time.Second, func(ctx context.Context) error {
+		// What admits it is known to the API server a moment after it was applied.
+		if _, err := anybody.CoreV1().Pods(own.Namespace).Patch(ctx, own.Name, types.MergePatchType, []byte(annotate), metav1.PatchOptions{}, "status"); err == nil {
+			return errors.New("a token that names no node annotates pods")
+		}
+		_, err := agent.CoreV1().Pods(own.Namespace).Patch(ctx, own.Name, types.MergePatchType, []byte(annotate), metav1.PatchOptions{}, "status")
+		return err
+	})
+	for _, c := range []struct {
+		what, patch, part string
+		pod               *corev1.Pod
+	}{
+		{"a pod of another node", annotate, "status", other},
+		{"the status of a pod", `{"status":{"phase":"Failed"}}`, "status", own},
+		{"a pod's labels and all", `{"metadata":{"labels":{"app":"other"}}}`, "", own},
+	} {
+		var parts []string
+		if c.part != "" {
+			parts = append(parts, c.part)
+		}
+		if _, err := agent.CoreV1().Pods(c.pod.Namespace).Patch(t.Context(), c.pod.Name, types.MergePatchType, []byte(c.patch), metav1.PatchOptions{}, parts...); err == nil {
+			t.Errorf("the agent writes %s", c.what)
+		}
+	}
+	if now, err := b.Client.CoreV1().Pods(own.Namespace).Get(t.Context(), own.Name, metav1.GetOptions{}); err != nil || now.Annotations["k8s.v1.cni.cncf.io/network-status"] != "[]" {
+		t.Errorf("the annotation is not there: %v", err)
 	}
 }
 
