@@ -252,3 +252,23 @@ func TestGateSaysWhyItIsClosed(t *testing.T) {
 	replica.fails.Store(false)
 	g.mustBind(t, "new", "10.1.0.3")
 }
+
+// The newest event on the ConfigMap is what holds: a text that was refused and taken back is said to be in force again, and each change
+// that is put in force is said, with the event of the log that did it.
+func TestEventsOnTheConfigMap(t *testing.T) {
+	g := newGated(t, configMap(gateSubnets), nil)
+	newest := func(want string) func() bool {
+		return func() bool {
+			g.told.mu.Lock()
+			defer g.told.mu.Unlock()
+			return len(g.told.events) > 0 && strings.Contains(g.told.events[len(g.told.events)-1], want)
+		}
+	}
+	g.await(t, "the first subnets", newest("FloatingIPConfigApplied: the subnets are in force, since event 1"))
+	g.put(t, configMap(strings.ReplaceAll(gateSubnets, "10.1.0.2~", "10.1.0.3~")))
+	g.await(t, "other subnets", newest("FloatingIPConfigApplied: the subnets are in force, since event "))
+	g.put(t, configMap(strings.ReplaceAll(gateSubnets, "10.1.0.2~", "10.1.0.300~")))
+	g.await(t, "a bad text", newest("FloatingIPConfigRefused"))
+	g.put(t, configMap(strings.ReplaceAll(gateSubnets, "10.1.0.2~", "10.1.0.3~")))
+	g.await(t, "the text before", newest("FloatingIPConfigApplied"))
+}

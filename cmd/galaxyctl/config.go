@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -103,6 +102,9 @@ func checkConfig(out io.Writer, f format, path string, text []byte) error {
 	for _, row := range rows {
 		table.add(row.Subnet, row.Gateway, fmt.Sprint(row.VLAN), fmt.Sprint(row.Addresses), strings.Join(row.NodeNetworks, " "))
 	}
-	_, said := fmt.Fprintf(out, "\n%s would be put in force: %d subnets\n", path, len(rows))
-	return errors.Join(table.flush(), said)
+	if err := table.flush(); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "\n%s would be put in force: %d subnets\n", path, len(rows))
+	return err
 }

@@ -226,3 +226,33 @@ func TestFlagNames(t *testing.T) {
 		})
 	}
 }
+
+// What would be refused is told before it is applied, all at once, whichever form the file has.
+func TestConfigCheck(t *testing.T) {
+	const good = `[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.2~10.1.0.9"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]`
+	const taken = `[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.1~10.1.0.9"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1","zone":"a"}]`
+	object := func(text string) string {
+		return "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: floatingip-config}\ndata:\n  floatingips: '" + text + "'\n"
+	}
+	for text, want := range map[string]struct {
+		code  int
+		parts []string
+	}{
+		good:           {exitOK, []string{"10.1.0.0/24", "would be put in force: 1 subnets"}},
+		object(good):   {exitOK, []string{"would be put in force: 1 subnets"}},
+		taken:          {exitFault, []string{"would be refused", "zone", "10.1.0.1"}},
+		object(taken):  {exitFault, []string{"would be refused", "zone", "10.1.0.1"}},
+		"kind: Secret": {exitFault, []string{`no key "floatingips"`}},
+	} {
+		file := filepath.Join(t.TempDir(), "config")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, out, errs := call(t, "config", "check", file)
+		for _, part := range want.parts {
+			if code != want.code || !strings.Contains(out+errs, part) {
+				t.Errorf("%s\nexit %d, want %d with %q:\n%s%s", text, code, want.code, part, out, errs)
+			}
+		}
+	}
+}

@@ -109,6 +109,8 @@ func newStage(t *testing.T) *stage {
 		Builtin: builtin, Host: plugins.Host{Log: zap.NewNop()}, Dir: filepath.Join(t.TempDir(), "state"), Pods: s, Log: zap.NewNop(),
 		Networks: func() *netconf.Config { return s.config }, Ready: func() error { return s.ready },
 		Lost: func(_ context.Context, containerID, ifName string) error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			s.lost = append(s.lost, containerID+"/"+ifName)
 			return s.broken["lost"]
 		},
