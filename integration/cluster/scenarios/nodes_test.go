@@ -138,9 +138,13 @@ func (w *world) waitEvent(reason, words string) {
 		if err != nil {
 			return err
 		}
+		config, err := w.Client.CoreV1().ConfigMaps("kube-system").Get(ctx, "floatingip-config", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
 		var seen []string
 		for _, e := range events.Items {
-			if e.InvolvedObject.Name == "floatingip-config" {
+			if e.InvolvedObject.Name == config.Name && e.InvolvedObject.UID == config.UID { // as kubectl describe finds them
 				seen = append(seen, e.Reason+": "+e.Message)
 				if e.Reason == reason && strings.Contains(e.Message, words) {
 					return nil
