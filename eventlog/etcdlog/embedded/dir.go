@@ -6,14 +6,18 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // lockName is a file of ours beside etcd's own. etcd would wait without end, and without a word, for a directory that
 // another process uses.
 const lockName = "galaxy.lock"
 
-// lockDir makes the directory if needed, and makes sure that it can be written to and that no other server uses it. The
-// lock lasts until the file is closed.
+// lockWait is how long the kernel may take to end a process that was killed.
+const lockWait = 3 * time.Second
+
+// lockDir makes the directory if needed, and makes sure that it can be written to and that no other server uses it, but for one that
+// is just ending. The lock lasts until the file is closed.
 func lockDir(dir string) (*os.File, error) {
 	if dir == "" {
 		return nil, errors.New("no directory is named")
@@ -25,7 +29,13 @@ func lockDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	for waited := time.Duration(0); ; waited += lockWait / 100 {
+		err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || waited >= lockWait {
+			break
+		}
+		time.Sleep(lockWait / 100)
+	}
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		err = errors.New("another etcd is running in it")
 	}

@@ -71,6 +71,26 @@ func TestManyOperations(t *testing.T) {
 	}
 }
 
+// A server whose folder another is just about to leave waits for it.
+func TestWaitsForTheOneBefore(t *testing.T) {
+	c := config(t)
+	before, err := embedded.Start(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		time.Sleep(300 * time.Millisecond)
+		before.Close()
+	}()
+	next := config(t)
+	next.Dir = c.Dir
+	after, err := embedded.Start(next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after.Close()
+}
+
 func TestRefusals(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
