@@ -11,7 +11,8 @@ import (
 	"galaxy/ipam"
 )
 
-// Authorizer says whether the bearer of a token may do something, and who that is. A user comes with a Forbidden error, too.
+// Authorizer says whether the bearer of a token may do something, and who that is. A resource that begins with "/" is a path of ours
+// that is no resource of the cluster. A user comes with a Forbidden error, too.
 // An error that is neither Unauthenticated nor Forbidden means that nobody could be asked.
 type Authorizer interface {
 	Authorize(ctx context.Context, token, verb, resource, name string) (user string, err error)
@@ -37,13 +38,25 @@ const (
 	resourcePools     = "pools"
 )
 
-// acts are the writes of the REST interface, by the pattern of their path.
+// acts are the requests of the REST interface, by the pattern of their path.
 var acts = map[string]act{
 	"POST /v1/ip":            {"delete", resourceAddresses}, // it releases
 	"PUT /v1/ip/{ip}":        {"create", resourceAddresses}, // it reserves
 	"POST /v1/pool":          {"update", resourcePools},
 	"DELETE /v1/pool/{name}": {"delete", resourcePools},
+
+	"GET /v1/ip":              {"list", resourceAddresses},
+	"GET /v1/ip/{ip}":         {"get", resourceAddresses},
+	"GET /v1/ip/{ip}/history": {"list", resourceAddresses}, // it names others that had the address
+	"GET /v1/log":             {"list", resourceAddresses},
+	"GET /v1/state":           {"list", resourceAddresses},
+	"GET /v1/pool":            {"list", resourcePools},
+	"GET /v1/pool/{name}":     {"get", resourcePools},
+	"GET /metrics":            {"get", "/metrics"}, // as for the cluster's own components
 }
+
+// public are the reads that anybody may make: they say nothing of the cluster.
+var public = map[string]bool{"GET /healthz": true, "GET /readyz": true, "GET /healthy": true, "GET /openapi.json": true}
 
 type userKey struct{}
 
@@ -55,22 +68,23 @@ func UserOf(ctx context.Context) string {
 
 // guarded is what a request that mux knows passes before mux gets it: may its sender do that, and does this replica decide it?
 func (rest *REST) guarded(mux *http.ServeMux) http.Handler {
-	return authorized(rest.Authorize, mux, rest.Forward.wrap(restErrand(), mux, writes))
+	return authorized(rest.Authorize, rest.AuthorizeReads, mux, rest.Forward.wrap(restErrand(), mux, writes))
 }
 
 func writes(r *http.Request) bool { return r.Method != http.MethodGet && r.Method != http.MethodHead }
 
-// authorized lets nobody write but whom the Authorizer allows it. Reads pass.
-func authorized(by Authorizer, mux *http.ServeMux, next http.Handler) http.Handler {
+// authorized lets nobody write but whom the Authorizer allows it, and if reads is true nobody read what is not public.
+func authorized(by Authorizer, reads bool, mux *http.ServeMux, next http.Handler) http.Handler {
 	if by == nil {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !writes(r) {
+		_, pattern := mux.Handler(r)
+		if !writes(r) && (!reads || public[pattern]) {
 			next.ServeHTTP(w, r)
 			return
 		}
-		ctx, refused := permit(by, mux, r)
+		ctx, refused := permit(by, pattern, r)
 		if refused != nil {
 			if refused.Code == http.StatusUnauthorized {
 				w.Header().Set("WWW-Authenticate", "Bearer")
@@ -83,15 +97,14 @@ func authorized(by Authorizer, mux *http.ServeMux, next http.Handler) http.Handl
 }
 
 // permit asks the Authorizer, and returns the request's context with the user in it.
-func permit(by Authorizer, mux *http.ServeMux, r *http.Request) (context.Context, *Failure) {
-	_, pattern := mux.Handler(r)
+func permit(by Authorizer, pattern string, r *http.Request) (context.Context, *Failure) {
 	a, known := acts[pattern]
 	if !known { // nothing may slip through for want of a line in the table
 		return nil, failure(http.StatusForbidden, "no rule says who may do %s", pattern)
 	}
 	token, ok := bearer(r)
 	if !ok {
-		return nil, failure(http.StatusUnauthorized, "to write, send the header Authorization: Bearer TOKEN, with a token of the cluster as %s gives it",
+		return nil, failure(http.StatusUnauthorized, "send the header Authorization: Bearer TOKEN, with a token of the cluster as %s gives it",
 			"kubectl create token")
 	}
 	user, err := by.Authorize(r.Context(), token, a.verb, a.resource, nameIn(pattern, r.URL))

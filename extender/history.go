@@ -75,7 +75,7 @@ func (rest *REST) history(ctx context.Context, text, limitText, newestText strin
 			return HistoryAnswer{}, badRequest("newest: %q is not the sequence number of an event that is written", newestText)
 		}
 	}
-	past := past{log: rest.Events, addr: addr, limit: int(limit), forgotten: view.Position().FirstForget}
+	past := past{log: rest.Events, turn: rest.past.take, addr: addr, limit: int(limit), forgotten: view.Position().FirstForget}
 	if err := past.walk(ctx, newest, view.Position().Head.Seq); err != nil {
 		return HistoryAnswer{}, err
 	}
@@ -96,6 +96,7 @@ func newestAbout(view *projections.View, addr netip.Addr) uint64 {
 // past gathers the events about one address, newest first.
 type past struct {
 	log       eventlog.Log
+	turn      func(context.Context) (giveBack func(), err error) // for reading the whole log
 	addr      netip.Addr
 	limit     int
 	forgotten uint64 // from this event on, a chain may end although there is more; 0: never
@@ -147,6 +148,11 @@ func (p *past) search(ctx context.Context, through uint64) error {
 	if through == 0 {
 		return nil
 	}
+	giveBack, err := p.turn(ctx)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
 	room := p.limit - len(p.found)
 	text := []byte(strconv.Quote(p.addr.String()))
 	var found []eventlog.Event // oldest first

@@ -26,6 +26,7 @@ type Metrics struct {
 	digests  prometheus.Counter
 	passed   *prometheus.CounterVec
 	waits    *prometheus.GaugeVec
+	expires  *prometheus.GaugeVec
 }
 
 // scheduleBuckets are the contract's 0.1*2^n seconds, n from 0 to 6, and finer ones below them: we answer in less than a
@@ -77,8 +78,8 @@ func NewMetrics(replica Replica) *Metrics {
 	m.passed = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "galaxy_forwarded_requests_total", Help: "Attempts to have the leader answer a request that has come to this replica, by path.",
 	}, []string{"path"})
-	m.waits = newWaits()
-	m.registry.MustRegister(m.waits)
+	m.waits, m.expires = newWaits(), newExpires()
+	m.registry.MustRegister(m.waits, m.expires)
 	m.registry.MustRegister(m.passed, m.schedule, m.append, m.batch, m.bytes, m.conflict, m.folded, m.replay, m.config, m.cloud, m.expired, m.digests,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, verb := range []string{"filter", "bind"} {

@@ -1,6 +1,8 @@
 package extender
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -29,4 +31,15 @@ func (m *Metrics) WatchGate(open func() bool) {
 		}
 		return 0
 	}))
+}
+
+// CertificateExpires says until when a certificate is good that this replica shows for some use.
+func (m *Metrics) CertificateExpires(use string, at time.Time) {
+	m.expires.WithLabelValues(use).Set(float64(at.Unix()))
+}
+
+func newExpires() *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "galaxy_certificate_expires_timestamp_seconds", Help: "Until when a certificate of this replica is good, in seconds since 1970.",
+	}, []string{"use"})
 }

@@ -32,12 +32,14 @@ type RESTConfig struct {
 	Assigner  Assigner   // the cloud provider; nil for none
 	Forward   *Forwarder // nil: a replica that does not lead refuses what has to be decided
 	Authorize Authorizer // nil: whoever reaches the port may write
+	// AuthorizeReads has the Authorizer asked for reads, too, but for health checks and the OpenAPI document.
+	AuthorizeReads bool
 }
 
 // REST serves the interface for people and tools (contract section 5.2).
 type REST struct {
 	RESTConfig
-	past chan struct{} // how many states of the past may be built at a time
+	past *shares // who reads the log's past
 }
 
 // Bounds of the REST interface.
@@ -45,7 +47,6 @@ const (
 	maxRESTBody    = 1 << 20
 	restTimeout    = 30 * time.Second
 	bodyTimeout    = 10 * time.Second
-	maxPastBuilds  = 2
 	maxReleased    = 10_000  // addresses in one release
 	maxSorted      = 200_000 // rows that are sorted other than by address
 	maxPoolSize    = allocator.MaxPoolSize
@@ -56,7 +57,7 @@ const (
 // NewREST makes a REST.
 func NewREST(config RESTConfig) *REST {
 	config.Replica = attributed{config.Forward.watched(config.Replica)}
-	return &REST{RESTConfig: config, past: make(chan struct{}, maxPastBuilds)}
+	return &REST{RESTConfig: config, past: newShares(maxPastReads)}
 }
 
 // Handler serves /v1, /openapi.json, /metrics and the health checks.
@@ -81,7 +82,7 @@ func (rest *REST) Handler() http.Handler {
 		panic(err) // the operations above are wrong, whatever the input
 	}
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, document) })
-	return recovered(rest.Log, unmatched(mux, rest.guarded(mux)))
+	return recovered(rest.Log, fromHost(unmatched(mux, rest.guarded(mux))))
 }
 
 // ownErrors gives errors that huma makes by itself, as for a body that is too large, the form of ours.
@@ -185,12 +186,11 @@ func newCause() string { return "rest-" + rand.Text() }
 
 // asOf is the state at a point of the past.
 func (rest *REST) asOf(ctx context.Context, until projections.Until) (*projections.View, error) {
-	select {
-	case rest.past <- struct{}{}:
-		defer func() { <-rest.past }()
-	case <-ctx.Done():
-		return nil, failure(http.StatusServiceUnavailable, "%d states of the past are being built already; try again", maxPastBuilds)
+	giveBack, err := rest.past.take(ctx)
+	if err != nil {
+		return nil, err
 	}
+	defer giveBack()
 	db, err := projections.Load(ctx, rest.Events, eventlog.StreamIPAM, until, nil)
 	if err != nil {
 		return nil, fmt.Errorf("build the state as of then: %w", err)

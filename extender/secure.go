@@ -252,12 +252,18 @@ func readPool(what, name string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// ListenTLS is Listen with TLS. When the configuration verifies the certificates of clients, see TLSFiles.ClientCA, requests
-// without one are refused, but for health checks: the probes of a kubelet have none. With names, a certificate must bear one of them as
-// its common name or as a DNS name.
-func (s *Server) ListenTLS(address string, handler http.Handler, config *tls.Config, names ...string) (net.Addr, error) {
-	if config.ClientAuth == tls.VerifyClientCertIfGiven {
-		handler = needCertificate(handler, names)
+// Clients are whom a port with TLS lets in, when its configuration verifies the certificates of clients: see TLSFiles.ClientCA. Health
+// checks are for anybody, as the probes of a kubelet have no certificate.
+type Clients struct {
+	Names []string // a certificate must bear one of them as its common name or as a DNS name; none: whoever is signed
+	// Without lets in who shows no certificate: the handler asks for tokens.
+	Without bool
+}
+
+// ListenTLS is Listen with TLS.
+func (s *Server) ListenTLS(address string, handler http.Handler, config *tls.Config, clients Clients) (net.Addr, error) {
+	if config.ClientAuth == tls.VerifyClientCertIfGiven && !clients.Without {
+		handler = needCertificate(handler, clients.Names)
 	}
 	at, err := s.Listen(address, handler)
 	if err != nil {

@@ -137,7 +137,7 @@ func load(t *testing.T, files extender.TLSFiles, log *zap.Logger) *extender.Cert
 func serveTLS(t *testing.T, config *tls.Config, handler http.Handler, names ...string) string {
 	t.Helper()
 	s := extender.NewServer(zap.NewNop())
-	at, err := s.ListenTLS("127.0.0.1:0", handler, config, names...)
+	at, err := s.ListenTLS("127.0.0.1:0", handler, config, extender.Clients{Names: names})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,7 +323,7 @@ func TestTLSFileErrors(t *testing.T) {
 			}
 		}
 	}
-	if _, err := extender.NewServer(zap.NewNop()).ListenTLS("nonsense", hello, load(t, s.files(), zap.NewNop()).Server()); err == nil {
+	if _, err := extender.NewServer(zap.NewNop()).ListenTLS("nonsense", hello, load(t, s.files(), zap.NewNop()).Server(), extender.Clients{}); err == nil {
 		t.Error("no port: no error")
 	}
 }

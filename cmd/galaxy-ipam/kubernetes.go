@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/go-logr/zapr"
 	"go.uber.org/zap"
@@ -118,7 +119,7 @@ func (p *program) todo() []string {
 	if origin := p.replica.View().Origin(); origin.Awaits() {
 		all = append(all, (&allocator.FormerError{Source: origin.Source, Objects: origin.Objects}).Error())
 	}
-	return all
+	return append(all, overdue(p.options.certificates(), time.Now())...)
 }
 
 func (g gated) Do(ctx context.Context, cause string, command allocator.Command) (allocator.Result, error) {

@@ -3,6 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -46,6 +49,8 @@ type options struct {
 	claimTTL        time.Duration
 	publishCapacity bool
 	authorizeWrites bool
+	authorizeReads  bool
+	insecurePorts   bool
 	mirrorQPS       float32
 	poolNamespaces  []string
 	formerObjects   string
@@ -112,7 +117,7 @@ func (o *options) add(flags *pflag.FlagSet) {
 		return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
 	})
 	flags.StringVar(&o.config, "config", defaultConfig, "JSON file with schedule_plugin settings; the default may be missing")
-	flags.StringVar(&o.bind, "bind", "0.0.0.0", "address to listen on")
+	flags.StringVar(&o.bind, "bind", "", "address to listen on; default all of this host's, with --standalone 127.0.0.1")
 	flags.IntVar(&o.port, "port", 9040, "port for kube-scheduler; 0 takes a free one")
 	flags.IntVar(&o.apiPort, "api-port", 9041, "port for REST, OpenAPI and metrics; 0 takes a free one")
 	flags.BoolVar(&o.leaderElect, "leader-elect", true, "decide only as the elected leader; without it, two processes on one etcd only cost each other work")
@@ -126,7 +131,7 @@ func (o *options) add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.embeddedPeerURL, "embedded-etcd-peer-url", "http://0.0.0.0:2380", "where this member listens for the others")
 	flags.StringVar(&o.embeddedTLS.Cert, "embedded-etcd-peer-cert", "", "file with this member's certificate, for https between members")
 	flags.StringVar(&o.embeddedTLS.Key, "embedded-etcd-peer-key", "", "file with the key of that certificate")
-	flags.StringVar(&o.embeddedTLS.CA, "embedded-etcd-peer-ca", "", "file with the certificates that those of other members are checked against")
+	flags.StringVar(&o.embeddedTLS.CA, "embedded-etcd-peer-ca", "", "file with the certificates that those of other members are checked against: of an authority of their own, as whoever has a certificate of it is a member")
 
 	o.api.Add(flags)
 	flags.Float32Var(&o.kubeQPS, "kube-api-qps", 1000, "requests a second to the API server")
@@ -137,9 +142,11 @@ func (o *options) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.publishCapacity, "publish-capacity", true, "show on Node objects how many pods with addresses may run there; not when a cloud provider does that")
 
 	flags.BoolVar(&o.authorizeWrites, "authorize-writes", true, "ask the API server whether the bearer of a REST request's token may write galaxy.k8s.io objects; not with --standalone")
+	flags.BoolVar(&o.authorizeReads, "authorize-reads", false, "the same for reads (get and list), but for health checks and /openapi.json; /metrics is asked about as a nonResourceURL. Then the REST port wants no client certificates")
+	flags.BoolVar(&o.insecurePorts, "insecure-ports", false, "listen beyond this host without --tls-client-ca: whoever reaches the ports may then bind pods, and tokens may be read on their way")
 	flags.StringVar(&o.tls.Cert, "tls-cert", "", "file with the certificate of both ports; without it they speak plain HTTP")
 	flags.StringVar(&o.tls.Key, "tls-key", "", "file with the key of that certificate")
-	flags.StringVar(&o.tls.ClientCA, "tls-client-ca", "", "file with the certificates of those who sign clients: then both ports want a client certificate, but for health checks")
+	flags.StringVar(&o.tls.ClientCA, "tls-client-ca", "", "file with the certificates of those who sign clients: then both ports want a client certificate, but for health checks; galaxyctl certs makes all of them")
 	flags.StringSliceVar(&o.clientNames, "tls-client-names", nil, "with --tls-client-ca: the names (common name or DNS name) of whom a client certificate may be, as system:kube-scheduler; the name of this replica's own certificate is let in, too; default all that are signed")
 	flags.StringVar(&o.tls.PeerCA, "tls-peer-ca", "", "file with the certificates of those who sign the other replicas; default --tls-client-ca, else whom the system trusts")
 
@@ -201,8 +208,56 @@ func exitCode(err error) int {
 	return 1
 }
 
-func (o *options) check() error {
+// loopback is true if only this host reaches the ports.
+func (o *options) loopback() bool { return isLoopback(o.bind) }
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// complete fills in what follows from other flags.
+func (o *options) complete() {
 	switch {
+	case o.bind != "":
+	case o.standalone:
+		o.bind = "127.0.0.1"
+	default:
+		o.bind = "0.0.0.0"
+	}
+}
+
+// plainMember is a member of the embedded etcd that others reach without TLS over a network; "" if there is none.
+func (o *options) plainMember() string {
+	for _, name := range slices.Sorted(maps.Keys(o.embeddedMembers)) {
+		u, err := url.Parse(o.embeddedMembers[name])
+		if err == nil && u.Scheme != "https" && !isLoopback(u.Hostname()) {
+			return name + "=" + o.embeddedMembers[name]
+		}
+	}
+	return ""
+}
+
+func (o *options) secureMembers() bool {
+	for _, text := range o.embeddedMembers {
+		if strings.HasPrefix(text, "https://") {
+			return true
+		}
+	}
+	return false
+}
+
+func (o *options) check() error {
+	o.complete()
+	switch member := o.plainMember(); {
+	case member != "" && !o.insecurePorts:
+		return usage("--embedded-etcd-members %s: whoever reaches it could write the log: name https URLs, with --embedded-etcd-peer-cert, -key and -ca (galaxyctl certs makes them), or say --insecure-ports", member)
+	case o.secureMembers() && (o.embeddedTLS.Cert == "" || o.embeddedTLS.Key == "" || o.embeddedTLS.CA == ""):
+		return usage("members with https URLs need --embedded-etcd-peer-cert, --embedded-etcd-peer-key and --embedded-etcd-peer-ca")
+	case o.tls.ClientCA == "" && !o.insecurePorts && !o.loopback():
+		return usage("whoever reaches the ports at %s could bind pods: give --tls-cert, --tls-key and --tls-client-ca (galaxyctl certs makes them), or listen with --bind 127.0.0.1, or say --insecure-ports", o.bind)
+	case o.authorizeReads && (o.standalone || !o.authorizeWrites):
+		return usage("--authorize-reads asks the API server: leave out --standalone and --authorize-writes=false")
 	case o.standalone && o.api.Given():
 		return usage("--standalone runs without Kubernetes: leave it out, or --kubeconfig and --master")
 	case !o.standalone && o.objects != "":

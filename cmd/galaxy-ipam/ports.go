@@ -37,7 +37,7 @@ func (p *program) listen() error {
 	if p.cluster != nil {
 		scheduling.Binder, scheduling.Lookup = p.cluster, p.cluster.Pod
 		if p.options.authorizeWrites {
-			api.Authorize = review.New(review.Config{Client: p.clients.Kube})
+			api.Authorize, api.AuthorizeReads = review.New(review.Config{Client: p.clients.Kube}), p.options.authorizeReads
 		}
 	}
 	if p.cloud != nil {
@@ -45,11 +45,11 @@ func (p *program) listen() error {
 	}
 	p.server = extender.NewServer(p.logger)
 	p.scheduling = extender.NewScheduler(scheduling)
-	scheduler, err := p.openPort(p.options.port, p.scheduling.Handler(), secure)
+	scheduler, err := p.openPort(p.options.port, p.scheduling.Handler(), secure, extender.Clients{})
 	if err != nil {
 		return fmt.Errorf("--port: %w", err)
 	}
-	rest, err := p.openPort(p.options.apiPort, extender.NewREST(api).Handler(), secure)
+	rest, err := p.openPort(p.options.apiPort, extender.NewREST(api).Handler(), secure, extender.Clients{Without: p.options.authorizeReads})
 	if err != nil {
 		return errors.Join(fmt.Errorf("--api-port: %w", err), p.server.Close())
 	}
@@ -59,17 +59,11 @@ func (p *program) listen() error {
 	if err != nil {
 		return errors.Join(err, p.server.Close())
 	}
-	if p.options.tls.ClientCA == "" && !p.loopback() {
-		p.logger.Warn("whoever reaches the scheduler's port may bind pods: give --tls-client-ca, or keep the port to the control plane's network", zap.Stringer("scheduler", scheduler))
+	if p.options.tls.ClientCA == "" && !p.options.loopback() {
+		p.logger.Warn("--insecure-ports: whoever reaches the scheduler's port may bind pods, and tokens may be read on their way", zap.Stringer("scheduler", scheduler))
 	}
 	p.logger.Info("listening", zap.Stringer("scheduler", scheduler), zap.Stringer("rest", rest), zap.Bool("tls", secure != nil))
 	return nil
-}
-
-// loopback is true if only this host reaches the ports.
-func (p *program) loopback() bool {
-	ip := net.ParseIP(p.options.bind)
-	return p.options.bind == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // patience is how long a decision may wait for a leader: one that has died is waited for twice at most.
@@ -85,16 +79,15 @@ func (p *program) certificates() (*extender.Certificates, error) {
 	return p.options.tls.Load(p.logger)
 }
 
-func (p *program) openPort(port int, handler http.Handler, secure *extender.Certificates) (net.Addr, error) {
+func (p *program) openPort(port int, handler http.Handler, secure *extender.Certificates, clients extender.Clients) (net.Addr, error) {
 	at := net.JoinHostPort(p.options.bind, strconv.Itoa(port))
 	if secure == nil {
 		return p.server.Listen(at, handler)
 	}
-	names := p.options.clientNames
-	if len(names) > 0 {
-		names = append(slices.Clone(names), secure.Name())
+	if len(p.options.clientNames) > 0 {
+		clients.Names = append(slices.Clone(p.options.clientNames), secure.Name())
 	}
-	return p.server.ListenTLS(at, handler, secure.Server(), names...)
+	return p.server.ListenTLS(at, handler, secure.Server(), clients)
 }
 
 // forwarder passes decisions to the leader; nil where there is no election.

@@ -274,6 +274,7 @@ func (p *program) serve(ctx context.Context) error {
 	group.Go(func() error { return p.lead(leading) })
 	group.Go(func() error { return p.keepReach(ctx) })
 	group.Go(func() error { return p.audit(ctx) })
+	group.Go(func() error { return p.keepExpiry(ctx) })
 	if p.cluster != nil {
 		group.Go(func() error { return p.mirror(ctx) })
 		group.Go(func() error { return p.cluster.Run(ctx) })

@@ -87,7 +87,7 @@ Exit codes: 0 all is well, 1 what was asked for failed or was found to be wrong,
 	flags.StringVar(&g.server, "server", "http://127.0.0.1:9041", "URL of galaxy-ipam's REST port")
 	g.rest.add(flags)
 	enumFlag(root, flags, (*string)(&g.output), "output", "o", "how to print", formatTable, formatJSON, formatYAML)
-	root.AddCommand(newLog(g), newIP(g), newPool(g), newStatus(g), newCheck(g), newMigrate(g), newConfig(g), newNode(g), newEtcdAuth(g), newVersion(g))
+	root.AddCommand(newLog(g), newIP(g), newPool(g), newStatus(g), newCheck(g), newMigrate(g), newConfig(g), newNode(g), newEtcdAuth(g), newCerts(g), newVersion(g))
 	return root
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -97,21 +98,29 @@ type ForbiddenError struct {
 }
 
 func (e *ForbiddenError) Error() string {
-	text := fmt.Sprintf("user %q may not %s %s.%s", e.User, e.Verb, e.Resource, Group)
+	rule := fmt.Sprintf("{apiGroups: [%q], resources: [%q], verbs: [%q]}", Group, e.Resource, e.Verb)
+	what := e.Resource + "." + Group
+	if isPath(e.Resource) {
+		rule, what = fmt.Sprintf("{nonResourceURLs: [%q], verbs: [%q]}", e.Resource, e.Verb), e.Resource
+	}
+	text := fmt.Sprintf("user %q may not %s %s", e.User, e.Verb, what)
 	if e.Name != "" {
 		text += fmt.Sprintf(" %q", e.Name)
 	}
 	if e.Reason != "" {
 		text += ", the API server says: " + e.Reason
 	}
-	return text + fmt.Sprintf(`; missing is a ClusterRole, bound to that user by a ClusterRoleBinding, with the rule {apiGroups: [%q], resources: [%q], verbs: [%q]}`,
-		Group, e.Resource, e.Verb)
+	return text + "; missing is a ClusterRole, bound to that user by a ClusterRoleBinding, with the rule " + rule
 }
+
+// isPath tells paths of ours from resources of the cluster.
+func isPath(resource string) bool { return strings.HasPrefix(resource, "/") }
 
 // Forbidden tells this error from others.
 func (*ForbiddenError) Forbidden() {}
 
-// Authorize says who the bearer of a token is, if that user may do something: an UnauthenticatedError, a ForbiddenError with
+// Authorize says who the bearer of a token is, if that user may do something with a resource of Group, or with a path that begins with
+// "/": an UnauthenticatedError, a ForbiddenError with
 // the user, or an error that means that the API server could not be asked.
 func (r *Reviewer) Authorize(ctx context.Context, token, verb, resource, name string) (string, error) {
 	k := keyOf(token, verb, resource, name)
@@ -176,8 +185,12 @@ func (r *Reviewer) may(ctx context.Context, user authenticationv1.UserInfo, verb
 	}
 	question := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 		User: user.Username, UID: user.UID, Groups: user.Groups, Extra: extra,
-		ResourceAttributes: &authorizationv1.ResourceAttributes{Group: Group, Resource: resource, Verb: verb, Name: name},
 	}}
+	if isPath(resource) {
+		question.Spec.NonResourceAttributes = &authorizationv1.NonResourceAttributes{Path: resource, Verb: verb}
+	} else {
+		question.Spec.ResourceAttributes = &authorizationv1.ResourceAttributes{Group: Group, Resource: resource, Verb: verb, Name: name}
+	}
 	answer, err := r.Client.AuthorizationV1().SubjectAccessReviews().Create(ctx, question, metav1.CreateOptions{})
 	switch {
 	case err != nil:

@@ -61,7 +61,11 @@ func newServer() *server {
 		}
 		asked := action.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview).DeepCopy()
 		s.asked = asked.Spec
-		asked.Status = s.allow(*asked.Spec.ResourceAttributes)
+		of := authorizationv1.ResourceAttributes{}
+		if asked.Spec.ResourceAttributes != nil {
+			of = *asked.Spec.ResourceAttributes
+		}
+		asked.Status = s.allow(of)
 		return true, asked, nil
 	})
 	return s
@@ -80,6 +84,23 @@ func TestAllowed(t *testing.T) {
 	}
 	if !reflect.DeepEqual(s.asked, want) {
 		t.Errorf("asked for %+v, want %+v", s.asked, want)
+	}
+}
+
+// A path is asked about as the cluster's own components ask about theirs.
+func TestPath(t *testing.T) {
+	s := newServer()
+	r := review.New(review.Config{Client: s})
+	if _, err := r.Authorize(t.Context(), "good", "get", "/metrics", ""); err != nil {
+		t.Fatal(err)
+	}
+	if s.asked.ResourceAttributes != nil || !reflect.DeepEqual(s.asked.NonResourceAttributes, &authorizationv1.NonResourceAttributes{Path: "/metrics", Verb: "get"}) {
+		t.Errorf("asked for %+v", s.asked)
+	}
+	s.allow = func(authorizationv1.ResourceAttributes) (no authorizationv1.SubjectAccessReviewStatus) { return no }
+	_, err := review.New(review.Config{Client: s}).Authorize(t.Context(), "good", "get", "/metrics", "")
+	if err == nil || !strings.Contains(err.Error(), `may not get /metrics; missing`) || !strings.Contains(err.Error(), `{nonResourceURLs: ["/metrics"], verbs: ["get"]}`) {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -54,7 +54,8 @@ type Config struct {
 	UnsafeNoFsync bool
 }
 
-// TLSFiles are a certificate, its key, and the authority that the certificates of others are checked against.
+// TLSFiles are a certificate, its key, and the authority that the certificates of others are checked against: one of their own, as
+// whoever has a certificate of it is a member.
 type TLSFiles struct{ Cert, Key, CA string }
 
 // Server is a running etcd.
@@ -109,10 +110,19 @@ func start(config Config) (*Server, error) {
 	case <-etcd.Server.StopNotify():
 		err = errors.New("it stopped while starting")
 	case <-timeout.C:
-		err = fmt.Errorf("not ready after %s", config.StartTimeout)
+		err = fmt.Errorf("not ready after %s%s", config.StartTimeout, config.missing())
 	}
+	etcd.Server.Stop() // Close would wait for a server that never became ready
 	etcd.Close()
 	return nil, fmt.Errorf("embedded etcd in %q: %w", config.Dir, err)
+}
+
+// missing says what a server that is one of several waits for.
+func (c Config) missing() string {
+	if len(c.Members) < 2 {
+		return ""
+	}
+	return fmt.Sprintf(": most of its members have to meet: %v; see whether they run, and whether their certificates are signed by one authority", c.Members)
 }
 
 // Endpoints is what a client connects to.
@@ -209,6 +219,9 @@ func (c Config) join(e *embed.Config) error {
 	if c.PeerTLS != (TLSFiles{}) {
 		e.PeerTLSInfo.CertFile, e.PeerTLSInfo.KeyFile, e.PeerTLSInfo.TrustedCAFile = c.PeerTLS.Cert, c.PeerTLS.Key, c.PeerTLS.CA
 		e.PeerTLSInfo.ClientCertAuth = true
+		// Whoever the authority has signed is a member. That an address belongs to a name of the certificate is no proof beside it, and
+		// fails for pods whose reverse names come late.
+		e.PeerTLSInfo.SkipClientSANVerify = true
 	}
 	return nil
 }

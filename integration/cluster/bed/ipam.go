@@ -2,6 +2,7 @@ package bed
 
 import (
 	"context"
+	"os"
 	"os/exec"
 	"strconv"
 )
@@ -74,12 +75,16 @@ func (b *Bed) NewIPAM(o IPAMOptions) *IPAM {
 	if err := takePorts(&port, &apiPort); err != nil {
 		b.t.Fatal(err)
 	}
-	scheme := "http://"
+	scheme, prober := "http://", b.prober
 	if o.TLS != nil {
-		scheme = "https://"
+		ca, err := os.ReadFile(o.TLS.CA)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		scheme, prober = "https://", newProber(ca)
 	}
 	api := scheme + local(apiPort)
-	ready := b.prober.ok(api+"/readyz", "")
+	ready := prober.ok(api+"/readyz", "")
 	p := b.newProcess(o.Name, galaxy(b.t, "galaxy-ipam"), ready, b.ipamArgs(o, port, apiPort)...)
 	p.orderly = true
 	b.Balancer.Add(o.Name, local(port), ready)

@@ -4,14 +4,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -21,8 +19,6 @@ import (
 // tokens of service accounts; all of elliptic curves, since an RSA key takes a second to find.
 type pki struct {
 	ca                     []byte // PEM
-	authority              *x509.Certificate
-	authorityKey           *ecdsa.PrivateKey
 	caFile                 string
 	certFile, keyFile      string
 	accountKey, accountPub string // files
@@ -62,7 +58,6 @@ func newPKI(dir string, more []net.IP) (*pki, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key of service accounts: %w", err)
 	}
-	p.authority, p.authorityKey = ca, keys[0]
 	p.ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER})
 	return p, p.write(serverDER, accountPub, keys)
 }
@@ -89,54 +84,3 @@ func (p *pki) write(serverDER, accountPub []byte, keys []*ecdsa.PrivateKey) erro
 
 // TLSFiles are files with a certificate, its key, and the certificate of its issuer.
 type TLSFiles struct{ Cert, Key, CA string }
-
-// Certificate issues a certificate of the cluster's authority, good for a server at 127.0.0.1 and for a client of that name.
-func (b *Bed) Certificate(name string) TLSFiles {
-	b.t.Helper()
-	files := TLSFiles{Cert: b.path(name + ".crt"), Key: b.path(name + ".pem"), CA: b.pki.caFile}
-	if err := b.pki.issue(name, files); err != nil {
-		b.t.Fatalf("certificate of %s: %v", name, err)
-	}
-	return files
-}
-
-func (p *pki) issue(name string, to TLSFiles) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
-	if err != nil {
-		return err
-	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, NotBefore: p.authority.NotBefore, NotAfter: p.authority.NotAfter,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{name},
-	}, p.authority, &key.PublicKey, p.authorityKey)
-	if err != nil {
-		return err
-	}
-	keyDER, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(to.Cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-		return err
-	}
-	return os.WriteFile(to.Key, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER}), 0o600)
-}
-
-// HTTPClient trusts the cluster's authority and shows a certificate.
-func (b *Bed) HTTPClient(files TLSFiles) *http.Client {
-	b.t.Helper()
-	pair, err := tls.LoadX509KeyPair(files.Cert, files.Key)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(b.pki.ca)
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
-		RootCAs: pool, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12,
-	}}}
-}

@@ -3,7 +3,6 @@ package bed
 import (
 	"fmt"
 	"os"
-	"strings"
 
 	"sigs.k8s.io/yaml"
 
@@ -19,8 +18,6 @@ type Extender struct {
 	URL string
 	// Accounted lets kube-scheduler count the resource itself, against what nodes have of it.
 	Accounted bool
-	// TLS has the scheduler speak TLS, and show a certificate that the bed issues to it.
-	TLS bool
 }
 
 // addScheduler adds the scheduler with its configuration.
@@ -58,14 +55,7 @@ func (b *Bed) schedulerConfig(kubeconfig string) map[string]any {
 		"podInitialBackoffSeconds": 1, "podMaxBackoffSeconds": 2,
 	}
 	if e := b.options.Extender; e != nil {
-		extender := e.config(b.Balancer.URL() + "/v1")
-		if e.TLS {
-			files := b.Certificate("scheduler-client")
-			extender["urlPrefix"] = strings.Replace(extender["urlPrefix"].(string), "http://", "https://", 1)
-			extender["enableHTTPS"] = true
-			extender["tlsConfig"] = map[string]any{"certFile": files.Cert, "keyFile": files.Key, "caFile": files.CA}
-		}
-		config["extenders"] = []any{extender}
+		config["extenders"] = []any{e.config(b.Balancer.URL() + "/v1")}
 	}
 	return config
 }

@@ -182,7 +182,10 @@ func (l *lab) withoutPods(folder string) string {
 	return strings.Join(kept, "\n---\n")
 }
 
-var etcdArgument = regexp.MustCompile(`(?m)^( *)- --etcd-endpoints=.*$`)
+var (
+	etcdArgument = regexp.MustCompile(`(?m)^( *)- --etcd-endpoints=.*$`)
+	etcdFile     = regexp.MustCompile(`(?m)^ *- --etcd-(ca|cert|key)=.*\n`) // the lab's etcd wants passwords instead
+)
 
 // agentManifests are deploy/agent with what a user edits: image, etcd, and credentials. Times are short.
 func (l *lab) agentManifests() string {
@@ -196,7 +199,7 @@ func (l *lab) agentManifests() string {
 	text = regexp.MustCompile(`GALAXY_ETCD_ENDPOINTS: .*`).ReplaceAllString(text, fmt.Sprintf("GALAXY_ETCD_ENDPOINTS: http://%s:%s", node.Control, at.Port()))
 	arguments := []string{"--etcd-endpoints=$$(GALAXY_ETCD_ENDPOINTS)", "--etcd-user=galaxy-node-$$(MY_NODE_NAME)", "--etcd-password-file=/etc/galaxy-etcd/password",
 		"--lease-ttl=3s", "--resync=5s", "--reuse-delay=1s", "--gc-interval=2s", "--gc-grace=30s"}
-	return etcdArgument.ReplaceAllString(text, "$1- "+strings.Join(arguments, "\n$1- "))
+	return etcdArgument.ReplaceAllString(etcdFile.ReplaceAllString(text, ""), "$1- "+strings.Join(arguments, "\n$1- "))
 }
 
 // waitAgent waits until the agent's pod is ready.

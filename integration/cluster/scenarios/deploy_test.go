@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +28,9 @@ func TestManifests(t *testing.T) {
 	t.Parallel()
 	b := bed.Start(t, bed.Options{})
 	b.MakeNodes(4, bed.NodeOptions{})
-	b.Apply(b.Kustomize("base"))
+	base := b.Kustomize("base")
+	checkFlags(t, "base", base)
+	b.Apply(base)
 	pods := b.WaitPodsRunning("kube-system", "app=galaxy-ipam", 3, time.Minute)
 	nodes := map[string]bool{}
 	for i := range pods {
@@ -39,13 +44,24 @@ func TestManifests(t *testing.T) {
 		t.Errorf("the PodDisruptionBudget: %v", err)
 	}
 
-	b.Apply(b.Kustomize("former")) // for who comes from a release whose Service had these
+	former := b.Kustomize("former")
+	if !strings.Contains(former, "--insecure-ports") || strings.Contains(former, "galaxy-tls") || strings.Contains(former, "scheme: HTTPS") {
+		t.Error("deploy/former has TLS, which the scheduler of a former release does not speak")
+	}
+	checkFlags(t, "former", former)
+	b.Apply(former) // for who comes from a release whose Service had these
 	service, err := b.Client.CoreV1().Services("kube-system").Get(t.Context(), "galaxy-ipam", metav1.GetOptions{})
 	if err != nil || len(service.Spec.Ports) != 2 || service.Spec.Ports[0].NodePort != 32760 || service.Spec.Ports[1].NodePort != 32761 {
 		t.Errorf("deploy/former does not keep the NodePorts: %v %+v", err, service.Spec.Ports)
 	}
 
 	embedded := b.Kustomize("embedded")
+	checkFlags(t, "embedded", embedded)
+	for _, secure := range []string{base, embedded} {
+		if strings.Contains(secure, "http://") || strings.Count(secure, "scheme: HTTPS") != 3 || strings.Contains(secure, "insecure") {
+			t.Error("deploy/base or deploy/embedded is not under TLS")
+		}
+	}
 	if strings.Contains(embedded, "kind: Deployment") {
 		t.Error("deploy/embedded still has the Deployment of deploy/base")
 	}
@@ -61,6 +77,26 @@ func TestManifests(t *testing.T) {
 		}
 		return membersMade(ctx, b, set)
 	})
+}
+
+var ipamArguments = regexp.MustCompile(`(?s)- args:\n(.*?)\n {8}\w`)
+
+// checkFlags has galaxy-ipam itself judge the flags that a manifest gives it: it gets as far as its config file, which is not there.
+func checkFlags(t *testing.T, folder, manifest string) {
+	t.Helper()
+	found := ipamArguments.FindStringSubmatch(manifest)
+	if found == nil {
+		t.Fatalf("deploy/%s: there are no args", folder)
+	}
+	var args []string
+	for line := range strings.Lines(found[1]) {
+		args = append(args, strings.TrimPrefix(strings.TrimSpace(line), "- "))
+	}
+	missing := filepath.Join(t.TempDir(), "none.json")
+	out, err := exec.Command(bed.Galaxy(t, "galaxy-ipam"), append(args, "--config", missing)...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), missing) {
+		t.Errorf("deploy/%s: %v: %s; flags %q", folder, err, out, args)
+	}
 }
 
 // The manifests of the agent put one on every node, whatever its taints, with the configuration under the names that are

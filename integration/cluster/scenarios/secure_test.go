@@ -1,44 +1,140 @@
 package scenarios
 
 import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"sigs.k8s.io/yaml"
+
 	"galaxy/integration/cluster/bed"
 )
 
-// selfContained lets the replicas form an etcd of their own, and gives them a certificate.
-func selfContained(t *testing.T) func(*world, []*bed.IPAMOptions) {
+// certificates is a folder that galaxyctl certs has made.
+type certificates string
+
+func newCertificates(t *testing.T) certificates {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "certs")
+	if out, err := exec.Command(bed.Galaxy(t, "galaxyctl"), "certs", "make", dir).CombinedOutput(); err != nil {
+		t.Fatalf("galaxyctl certs: %v: %s", err, out)
+	}
+	return certificates(dir)
+}
+
+func (c certificates) file(name string) string { return filepath.Join(string(c), name) }
+
+// mounted is the folder as the pods of deploy/ and the hosts of kube-scheduler have it.
+func (c certificates) mounted() *strings.Replacer {
+	return strings.NewReplacer(
+		"/etc/galaxy-tls/tls.", c.file("ipam."), "/etc/galaxy-tls/ca.crt", c.file("ca.crt"),
+		"/etc/galaxy-members/tls.", c.file("members."), "/etc/galaxy-members/ca.crt", c.file("members-ca.crt"),
+		"/etc/kubernetes/galaxy", string(c))
+}
+
+var secureArgument = regexp.MustCompile(`(?m)^ *- (--(?:tls-|authorize-|embedded-etcd-peer-(?:cert|key|ca)).*)$`)
+
+// shipped are the flags of deploy/embedded that keep strangers out.
+func (c certificates) shipped(w *world) (args []string) {
+	for _, found := range secureArgument.FindAllStringSubmatch(w.Kustomize("embedded"), -1) {
+		args = append(args, c.mounted().Replace(found[1]))
+	}
+	if len(args) != 8 {
+		w.t.Fatalf("deploy/embedded: %q", args)
+	}
+	return args
+}
+
+// scheduler has kube-scheduler ask as deploy/scheduler says.
+func (c certificates) scheduler(t *testing.T) func(map[string]any) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "deploy", "scheduler", "kube-scheduler-config.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shipped struct{ Extenders []map[string]any }
+	if err := yaml.Unmarshal([]byte(c.mounted().Replace(string(text))), &shipped); err != nil {
+		t.Fatal(err)
+	}
+	return func(config map[string]any) {
+		extender := config["extenders"].([]any)[0].(map[string]any)
+		extender["urlPrefix"] = strings.Replace(extender["urlPrefix"].(string), "http://", "https://", 1)
+		for _, key := range []string{"enableHTTPS", "tlsConfig"} {
+			extender[key] = shipped.Extenders[0][key]
+		}
+	}
+}
+
+// bearer is a client that trusts galaxy-ipam, and shows a token and no certificate.
+type bearer struct {
+	token string
+	http.RoundTripper
+}
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	if b.token != "" {
+		r.Header.Set("Authorization", "Bearer "+b.token)
+	}
+	return b.RoundTripper.RoundTrip(r)
+}
+
+func (c certificates) client(t *testing.T, token string, shows ...tls.Certificate) *http.Client {
+	t.Helper()
+	text, err := os.ReadFile(c.file("ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(text)
+	return &http.Client{Timeout: 10 * time.Second, Transport: bearer{token, &http.Transport{TLSClientConfig: &tls.Config{
+		RootCAs: pool, Certificates: shows, MinVersion: tls.VersionTLS12,
+	}}}}
+}
+
+// selfContained lets the replicas form an etcd of their own, with the flags of deploy/embedded.
+func (c certificates) selfContained(t *testing.T) func(*world, []*bed.IPAMOptions) {
 	return func(w *world, replicas []*bed.IPAMOptions) {
 		dir := t.TempDir()
 		var members, clients []string
 		for _, o := range replicas {
-			members = append(members, o.Name+"=http://"+w.FreeAddress())
+			members = append(members, o.Name+"=https://"+w.FreeAddress())
 			clients = append(clients, "http://"+w.FreeAddress())
 		}
-		files := w.Certificate("galaxy-ipam") // one for all, as they would have it from one Secret
 		for i, o := range replicas {
 			_, peer, _ := strings.Cut(members[i], "=")
-			o.TLS, o.Etcd = &files, bed.OwnEtcd
-			o.Args = append(o.Args,
+			o.TLS, o.Etcd = &bed.TLSFiles{Cert: c.file("ipam.crt"), Key: c.file("ipam.key"), CA: c.file("ca.crt")}, bed.OwnEtcd
+			o.Args = append(append(o.Args,
 				"--embedded-etcd", filepath.Join(dir, o.Name), "--embedded-etcd-name", o.Name, "--embedded-etcd-client-url", clients[i],
-				"--embedded-etcd-peer-url", peer, "--embedded-etcd-members", strings.Join(members, ","), "--tls-peer-ca", files.CA)
+				"--embedded-etcd-peer-url", peer, "--embedded-etcd-members", strings.Join(members, ",")), c.shipped(w)...)
 		}
 		w.etcd = []string{"--etcd-endpoints", strings.Join(clients, ",")}
-		w.http = w.HTTPClient(w.Certificate("administrator"))
+		w.http = c.client(t, w.RESTConfig.BearerToken)
 	}
 }
 
-// Three galaxy-ipam need no other etcd, and speak with nobody who shows no certificate: the scheduler shows its own, and each
-// replica its own to the others. One of them, the leader, is killed and comes back.
+// Three galaxy-ipam need no other etcd, and speak with nobody whom the certificates that galaxyctl makes do not name, with the flags
+// and the scheduler's configuration of deploy/. One of them, the leader, is killed and comes back.
 func TestSelfContained(t *testing.T) {
+	files := newCertificates(t)
 	w := newWorld(t, settings{
-		options: bed.Options{Extender: &bed.Extender{Accounted: true, TLS: true}}, nodes: [3]int{10, 10, 0}, replicas: 3, each: selfContained(t),
+		options: bed.Options{Extender: &bed.Extender{Accounted: true}, EditScheduler: files.scheduler(t)}, nodes: [3]int{10, 10, 0}, replicas: 3,
+		each: files.selfContained(t),
 	})
+	secrets, err := os.ReadFile(files.file("secrets.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Apply(string(secrets))
 	web := bed.NewDeployment("default", "web", 20, bed.WithAddress(), immutable())
 	w.Create(web)
 	w.running("default", "web", 20)
@@ -62,27 +158,74 @@ func TestSelfContained(t *testing.T) {
 	if passed == 0 {
 		t.Error("the scheduler is spread over three replicas, and none has passed a bind to the leader")
 	}
-	stranger := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: w.HTTPClient(w.Certificate("stranger")).Transport.(*http.Transport).TLSClientConfig.Clone()}}
-	stranger.Transport.(*http.Transport).TLSClientConfig.Certificates = nil
-	for _, url := range []string{first.API + "/v1/ip", first.URL + "/v1/filter"} {
-		if err := answers(stranger, url); err == nil {
-			t.Errorf("%s answers somebody who shows no certificate", url)
-		}
-	}
-	if err := answers(stranger, first.API+"/healthz"); err != nil {
-		t.Errorf("a health check shows no certificate: %v", err)
-	}
+	files.strangers(t, w, first)
 }
 
-// answers reports whether a server answers anything but a refusal.
-func answers(client *http.Client, url string) error {
-	response, err := client.Get(url)
-	if err != nil {
-		return err
+// strangers are kept out, and who is known may do what is theirs.
+func (c certificates) strangers(t *testing.T, w *world, ipam *bed.IPAM) {
+	w.Apply(manifests(t, "readers.yaml"))
+	for account, role := range map[string]string{"nobody": "", "viewer": "galaxy-viewer", "editor": "galaxy-editor"} {
+		w.Apply(fmt.Sprintf("apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: %s, namespace: default}", account))
+		if role != "" {
+			w.Apply(fmt.Sprintf("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: %s}\n"+
+				"roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: %s}\nsubjects: [{kind: ServiceAccount, name: %s, namespace: default}]", account, role, account))
+		}
 	}
-	defer response.Body.Close() //nolint:errcheck // only its status is of interest
-	if response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden {
-		return fmt.Errorf("%s says %s", url, response.Status)
+	pair := func(name string) tls.Certificate {
+		p, err := tls.LoadX509KeyPair(c.file(name+".crt"), c.file(name+".key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
 	}
-	return nil
+	none, scheduler, replica := c.client(t, ""), c.client(t, "", pair("scheduler")), c.client(t, "", pair("ipam"))
+	members := c.client(t, "", pair("members"))
+	nobody, viewer, editor := c.client(t, w.token("default", "nobody")), c.client(t, w.token("default", "viewer")), c.client(t, w.token("default", "editor"))
+	reserve, pods := `{"poolName":"p"}`, `{"Nodes":{"items":[]},"Pod":{"metadata":{"name":"a","namespace":"default","uid":"u"}}}`
+	for _, q := range []struct {
+		who               string
+		client            *http.Client
+		method, url, body string
+		status            int
+	}{
+		{"nobody", none, "POST", ipam.URL + "/v1/filter", pods, 401},
+		{"nobody", none, "POST", ipam.URL + "/v1/bind", "{}", 401},
+		{"the editor", editor, "POST", ipam.URL + "/v1/filter", pods, 401},
+		{"a member of etcd", members, "POST", ipam.URL + "/v1/filter", pods, 401},
+		{"the scheduler", scheduler, "POST", ipam.URL + "/v1/filter", pods, 200},
+		{"a replica", replica, "POST", ipam.URL + "/v1/filter", pods, 200},
+		{"nobody", none, "GET", ipam.URL + "/readyz", "", 200},
+		{"nobody", none, "GET", ipam.API + "/readyz", "", 200},
+		{"nobody", none, "GET", ipam.API + "/v1/ip", "", 401},
+		{"the scheduler", scheduler, "GET", ipam.API + "/v1/ip", "", 401},
+		{"who has no role", nobody, "GET", ipam.API + "/v1/ip", "", 403},
+		{"who has no role", nobody, "GET", ipam.API + "/metrics", "", 403},
+		{"the viewer", viewer, "GET", ipam.API + "/v1/ip", "", 200},
+		{"the viewer", viewer, "GET", ipam.API + "/v1/state", "", 200},
+		{"the viewer", viewer, "GET", ipam.API + "/metrics", "", 200},
+		{"the viewer", viewer, "PUT", ipam.API + "/v1/ip/10.20.7.250", reserve, 403},
+		{"the editor", editor, "PUT", ipam.API + "/v1/ip/10.20.7.250", reserve, 200},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), q.method, q.url, bytes.NewReader([]byte(q.body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		status, text := 0, ""
+		if response, err := q.client.Do(request); err == nil {
+			body, _ := io.ReadAll(response.Body)
+			response.Body.Close() //nolint:errcheck // it was read
+			status, text = response.StatusCode, string(body)
+		}
+		if status != q.status {
+			t.Errorf("%s, %s %s: %d %.200s, want %d", q.who, q.method, q.url, status, text, q.status)
+		}
+	}
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte(w.token("default", "viewer")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := w.Galaxyctl("status", "--server", ipam.API, "--server-ca", c.file("ca.crt"), "--token-file", token); err != nil {
+		t.Errorf("galaxyctl status: %v: %s", err, out)
+	}
 }
