@@ -27,6 +27,7 @@ type Metrics struct {
 	passed   *prometheus.CounterVec
 	waits    *prometheus.GaugeVec
 	expires  *prometheus.GaugeVec
+	etcd     *etcdGauges
 }
 
 // scheduleBuckets are the contract's 0.1*2^n seconds, n from 0 to 6, and finer ones below them: we answer in less than a
@@ -80,6 +81,7 @@ func NewMetrics(replica Replica) *Metrics {
 	}, []string{"path"})
 	m.waits, m.expires = newWaits(), newExpires()
 	m.registry.MustRegister(m.waits, m.expires)
+	m.etcd = newEtcdGauges(m.registry)
 	m.registry.MustRegister(m.passed, m.schedule, m.append, m.batch, m.bytes, m.conflict, m.folded, m.replay, m.config, m.cloud, m.expired, m.digests,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, verb := range []string{"filter", "bind"} {

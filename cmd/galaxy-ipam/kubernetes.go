@@ -71,7 +71,7 @@ type gated struct {
 }
 
 func (g gated) Unready() string {
-	if why := cmp.Or(g.program.etcd.trouble(), g.program.noElection()); why != "" {
+	if why := cmp.Or(g.program.full.refusing(), g.program.etcd.trouble(), g.program.noElection()); why != "" {
 		return why
 	}
 	if cluster := g.program.cluster; cluster != nil {
@@ -119,6 +119,7 @@ func (p *program) todo() []string {
 	if origin := p.replica.View().Origin(); origin.Awaits() {
 		all = append(all, (&allocator.FormerError{Source: origin.Source, Objects: origin.Objects}).Error())
 	}
+	all = append(all, p.full.todo()...)
 	return append(all, overdue(p.options.certificates(), time.Now())...)
 }
 

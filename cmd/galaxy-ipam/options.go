@@ -249,13 +249,7 @@ func (o *options) secureMembers() bool {
 
 func (o *options) check() error {
 	o.complete()
-	switch member := o.plainMember(); {
-	case member != "" && !o.insecurePorts:
-		return usage("--embedded-etcd-members %s: whoever reaches it could write the log: name https URLs, with --embedded-etcd-peer-cert, -key and -ca (galaxyctl certs makes them), or say --insecure-ports", member)
-	case o.secureMembers() && (o.embeddedTLS.Cert == "" || o.embeddedTLS.Key == "" || o.embeddedTLS.CA == ""):
-		return usage("members with https URLs need --embedded-etcd-peer-cert, --embedded-etcd-peer-key and --embedded-etcd-peer-ca")
-	case o.tls.ClientCA == "" && !o.insecurePorts && !o.loopback():
-		return usage("whoever reaches the ports at %s could bind pods: give --tls-cert, --tls-key and --tls-client-ca (galaxyctl certs makes them), or listen with --bind 127.0.0.1, or say --insecure-ports", o.bind)
+	switch {
 	case o.authorizeReads && (o.standalone || !o.authorizeWrites):
 		return usage("--authorize-reads asks the API server: leave out --standalone and --authorize-writes=false")
 	case o.standalone && o.api.Given():
@@ -282,6 +276,19 @@ func (o *options) check() error {
 		return usage("--leader-elect-lease-duration %s: want 2s to 10m", o.leaseDuration)
 	case o.logFormat != "json" && o.logFormat != "console":
 		return usage("--log-format %q: want json or console", o.logFormat)
+	case o.tls.ClientCA == "" && !o.insecurePorts && !o.loopback():
+		return usage("whoever reaches the ports at %s could bind pods: give --tls-cert, --tls-key and --tls-client-ca (galaxyctl certs makes them), or listen with --bind 127.0.0.1, or say --insecure-ports", o.bind)
+	}
+	return o.checkMembers()
+}
+
+// checkMembers is about the members of an embedded etcd.
+func (o *options) checkMembers() error {
+	switch member := o.plainMember(); {
+	case member != "" && !o.insecurePorts:
+		return usage("--embedded-etcd-members %s: whoever reaches it could write the log: name https URLs, with --embedded-etcd-peer-cert, -key and -ca (galaxyctl certs makes them), or say --insecure-ports", member)
+	case o.secureMembers() && (o.embeddedTLS.Cert == "" || o.embeddedTLS.Key == "" || o.embeddedTLS.CA == ""):
+		return usage("members with https URLs need --embedded-etcd-peer-cert, --embedded-etcd-peer-key and --embedded-etcd-peer-ca")
 	}
 	return nil
 }

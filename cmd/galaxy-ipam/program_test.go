@@ -183,7 +183,8 @@ func TestMisuse(t *testing.T) {
 		says string
 		code int
 	}{
-		"":                                   {"--standalone", 2},
+		"":                                   {"--insecure-ports", 2},
+		"--bind 127.0.0.1":                   {"--standalone", 2},
 		"--nonsense":                         {"unknown flag", 2},
 		"--standalone extra":                 {"unknown command", 1},
 		"--standalone --port 70000":          {"--port 70000", 2},
@@ -196,7 +197,7 @@ func TestMisuse(t *testing.T) {
 		"--standalone --kubeconfig x":                                     {"--kubeconfig", 2},
 		"--objects x":                                                     {"--standalone", 2},
 		"--standalone --claim-ttl 1ms":                                    {"--claim-ttl", 2},
-		"--kubeconfig /not/there":                                         {"/not/there", 1},
+		"--bind 127.0.0.1 --kubeconfig /not/there":                        {"/not/there", 1},
 		"--standalone --objects /no/such/file":                            {"--objects", 1},
 		"--standalone --embedded-etcd /proc/nope":                         {"--embedded-etcd /proc/nope", 1},
 		"--standalone --etcd-endpoints https://127.0.0.1:1 --etcd-cert x": {"go together", 2},
@@ -227,7 +228,7 @@ func TestContractFlags(t *testing.T) {
 		t.Fatalf("%v: %s", err, said.String())
 	}
 	for name, want := range map[string]string{
-		"config": "/etc/galaxy/galaxy-ipam.json", "bind": "0.0.0.0", "port": "9040", "api-port": "9041", "leader-elect": "true", "leader-elect-lease-duration": "15s",
+		"config": "/etc/galaxy/galaxy-ipam.json", "port": "9040", "api-port": "9041", "leader-elect": "true", "leader-elect-lease-duration": "15s",
 	} {
 		if f := newCommand().Flags().Lookup(name); f == nil || f.DefValue != want {
 			t.Errorf("--%s is %+v, want the default %s", name, f, want)

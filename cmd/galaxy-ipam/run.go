@@ -49,7 +49,9 @@ type program struct {
 	nodes      *allocator.Replica // of the stream nodes
 	nodeLeases *reconciler.Nodes
 	etcd       reach
-	election   atomic.Value // string, see noElection
+	full       fullness
+	embedded   *embedded.Server // nil without an etcd of this process
+	election   atomic.Value     // string, see noElection
 	server     *extender.Server
 	scheduling *extender.Scheduler    // behind the scheduler's port
 	reconciler *reconciler.Reconciler // nil without a cluster or --objects
@@ -115,7 +117,7 @@ func (p *program) startEtcd() (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("--embedded-etcd %s: %w", p.options.embeddedDir, err)
 	}
-	p.options.etcd.Endpoints = etcd.Endpoints()
+	p.options.etcd.Endpoints, p.embedded = etcd.Endpoints(), etcd
 	return func() {
 		heed.SetLevel(zap.FatalLevel) // it takes its own closed ports for errors
 		etcd.Close()
@@ -275,6 +277,10 @@ func (p *program) serve(ctx context.Context) error {
 	group.Go(func() error { return p.keepReach(ctx) })
 	group.Go(func() error { return p.audit(ctx) })
 	group.Go(func() error { return p.keepExpiry(ctx) })
+	group.Go(func() error { return p.keepSizes(ctx) })
+	if p.embedded != nil {
+		group.Go(func() error { return p.keepRoom(ctx) })
+	}
 	if p.cluster != nil {
 		group.Go(func() error { return p.mirror(ctx) })
 		group.Go(func() error { return p.cluster.Run(ctx) })

@@ -46,7 +46,8 @@ type Config struct {
 
 	MaxTxnOps       uint          // default DefaultMaxTxnOps
 	MaxRequestBytes uint          // default etcd's own, 1.5 MiB
-	QuotaBytes      int64         // of the database; default DefaultQuotaBytes
+	QuotaBytes      int64         // of the database; default two fifths of the disk, DefaultQuotaBytes at most
+	Reserve         uint64        // bytes that are kept free on the disk, see WatchRoom; default DefaultReserve
 	Compaction      time.Duration // how long old revisions are kept; default DefaultCompaction, negative: for ever
 	StartTimeout    time.Duration // default DefaultStartTimeout
 
@@ -64,6 +65,9 @@ type Server struct {
 	clientURL string
 	peerURL   string
 	lock      *os.File // on the directory, until it is closed
+	dir       string
+	quota     int64
+	reserve   uint64
 	once      sync.Once
 }
 
@@ -75,11 +79,14 @@ func Start(config Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded etcd: directory %q: %w", config.Dir, err)
 	}
+	if config.QuotaBytes == 0 {
+		config.QuotaBytes = quotaOf(config.Dir)
+	}
 	s, err := start(config)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	s.lock = lock
+	s.lock, s.dir, s.quota, s.reserve = lock, config.Dir, config.QuotaBytes, config.Reserve
 	return s, nil
 }
 
@@ -97,10 +104,13 @@ func start(config Config) (*Server, error) {
 	if err := config.join(settings); err != nil {
 		return nil, fmt.Errorf("embedded etcd: %w", err)
 	}
+	refuse := &refuser{}
+	settings.GRPCAdditionalServerOptions = append(settings.GRPCAdditionalServerOptions, refuse.option())
 	etcd, err := embed.StartEtcd(settings)
 	if err != nil {
 		return nil, fmt.Errorf("embedded etcd in %q: %w", config.Dir, err)
 	}
+	refuse.server.Store(etcd.Server)
 	timeout := time.NewTimer(config.StartTimeout)
 	defer timeout.Stop()
 	select {
@@ -155,8 +165,8 @@ func (c Config) complete() Config {
 	if c.MaxTxnOps == 0 {
 		c.MaxTxnOps = DefaultMaxTxnOps
 	}
-	if c.QuotaBytes == 0 {
-		c.QuotaBytes = DefaultQuotaBytes
+	if c.Reserve == 0 {
+		c.Reserve = DefaultReserve
 	}
 	if c.Compaction == 0 {
 		c.Compaction = DefaultCompaction
