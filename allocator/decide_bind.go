@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"galaxy/eventlog"
+	"galaxy/ipam"
 	"galaxy/projections"
 )
 
@@ -27,7 +28,12 @@ func (c Bind) decide(d *decision) error {
 		return c.ranges(d, held)
 	}
 	if len(held) > 0 {
-		return c.use(d, primary(held))
+		one := primary(held)
+		if err := c.use(d, one); err != nil {
+			return err
+		}
+		d.giveBack(unrequested(d.view, c.Pod, one.Addr))
+		return nil
 	}
 	return d.take(c.Pod, c.Node, []netip.Prefix{c.NodeNetwork})
 }
@@ -55,7 +61,26 @@ func (c Bind) ranges(d *decision, held []*projections.Address) error {
 			return err
 		}
 	}
+	d.giveBack(unrequested(d.view, c.Pod, netip.Addr{}))
 	return nil
+}
+
+func (d *decision) giveBack(kept []*projections.Address) {
+	for _, a := range kept {
+		d.release(a, ReasonNotRequested)
+	}
+}
+
+// unrequested are the addresses kept for a pod's name, beside the one that it uses, that it does not request any more: it asks for others
+// now, or for one, and nobody else could have them. One that is never to be released stays.
+func unrequested(view *projections.View, pod Pod, used netip.Addr) []*projections.Address {
+	var all []*projections.Address
+	for a := range view.Held(pod.Owner) {
+		if a.Addr != used && !inUse(a) && !a.Labelled && a.Policy != ipam.Never && !requested(pod, a.Addr) {
+			all = append(all, a)
+		}
+	}
+	return all
 }
 
 // use binds what the pod holds already.

@@ -25,7 +25,8 @@ const (
 	ReasonLabelled      = "reservedByLabel"
 	ReasonClaimEnded    = "claimedAndNotBound"
 	ReasonFoundRunning  = "foundRunning"
-	ReasonDrained       = "drained" // its subnet is gone, and its owner has got another
+	ReasonNotRequested  = "notRequested" // its pod asks for other addresses now
+	ReasonDrained       = "drained"      // its subnet is gone, and its owner has got another
 )
 
 // ending is what becomes of an address when its pod ends.

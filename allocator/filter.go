@@ -95,13 +95,13 @@ func heldBy(view *projections.View, pod Pod) []*projections.Address {
 	return held
 }
 
-// primary is the address that a pod without ranges uses, of those it holds: the one in use, else the lowest.
+// primary is the address that a pod without ranges uses, of those it holds: the one in use, else the one that it used last.
 func primary(held []*projections.Address) *projections.Address {
 	return slices.MinFunc(held, func(a, b *projections.Address) int {
 		if (a.Node == "") != (b.Node == "") {
 			return strings.Compare(b.Node, a.Node)
 		}
-		return a.Addr.Compare(b.Addr)
+		return cmp.Compare(b.Seq, a.Seq)
 	})
 }
 

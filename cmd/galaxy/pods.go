@@ -73,7 +73,7 @@ func slimPod(object any) (any, error) {
 		return object, nil
 	}
 	slim := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: p.UID, ResourceVersion: p.ResourceVersion, Annotations: map[string]string{}}}
-	for _, key := range []string{networksKey, kube.AnnotationArgs, kube.AnnotationMasquerade} {
+	for _, key := range []string{networksKey, kube.AnnotationArgs, kube.AnnotationMasquerade, staticHash} {
 		if value, ok := p.Annotations[key]; ok {
 			slim.Annotations[key] = value
 		}
@@ -121,7 +121,13 @@ func (p *nodePods) Get(ctx context.Context, namespace, name, uid string) (cni.Po
 	}
 }
 
-func same(pod *corev1.Pod, uid string) bool { return uid == "" || pod.UID == apitypes.UID(uid) }
+// staticHash is, on the mirror of a static pod, the uid that the kubelet itself knows the pod by and tells the runtime; the API server gives
+// the mirror another one. See k8s.io/kubernetes/pkg/kubelet/types, ConfigHashAnnotationKey.
+const staticHash = "kubernetes.io/config.hash"
+
+func same(pod *corev1.Pod, uid string) bool {
+	return uid == "" || pod.UID == apitypes.UID(uid) || pod.Annotations[staticHash] == uid
+}
 
 // podOf is what of a pod its networks depend on. A pod that asks for a floating address and has none was not bound by us.
 func podOf(p *corev1.Pod) (cni.Pod, error) {

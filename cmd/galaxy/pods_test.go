@@ -65,6 +65,26 @@ func TestPodOfAnotherUID(t *testing.T) {
 	}
 }
 
+// The kubelet knows a static pod by the hash of its file, and the API server gives its mirror another uid: the networks are the mirror's.
+func TestStaticPod(t *testing.T) {
+	const hash = "70a2d08f8ad8cd5dfc51ad71fefd1e78"
+	mirror := podNamed("static-n0", "u1", map[string]string{staticHash: hash, networksKey: "a"})
+	slim, err := slimPod(mirror)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kept := range []*corev1.Pod{mirror, slim.(*corev1.Pod)} {
+		pods := watchPods(t.Context(), fake.NewClientset(kept), "n0")
+		if p, err := pods.Get(t.Context(), "default", "static-n0", hash); err != nil || p.UID != "u1" || p.Networks != "a" {
+			t.Errorf("%+v, %v", p, err)
+		}
+	}
+	pods := watchPods(t.Context(), fake.NewClientset(mirror), "n0")
+	if _, err := pods.Get(t.Context(), "default", "static-n0", "70a2"); err == nil {
+		t.Error("another file's pod is taken for it")
+	}
+}
+
 // A pod with a floating address is told it by CNI_ARGS; one that was bound past galaxy-ipam is refused, as is one whose annotation
 // would smuggle in another argument.
 func TestArgsOfPods(t *testing.T) {

@@ -200,6 +200,11 @@ func (a *applying) explain(ctx context.Context, failures []Failure) error {
 				continue
 			}
 			f.Conflict = true
+			if other.protocol == unix.RTPROT_KERNEL {
+				f.Err = fmt.Errorf("an address of this node on %s covers it, as a subnet leaves it that the node had before; when no pod uses it any more, take it away (ip addr show dev %s): %w",
+					other.Link, other.Link, f.Err)
+				continue
+			}
 			f.Err = fmt.Errorf("another route for it, %s (protocol %d), is not ours and is kept; delete it, or take the subnet from the node: %w",
 				other.Route, other.protocol, f.Err)
 		case errors.Is(f.Err, unix.ENETDOWN), a.isDown(r.Link):

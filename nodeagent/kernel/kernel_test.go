@@ -255,6 +255,24 @@ func TestRoutesAreReadAsWritten(t *testing.T) {
 	}
 }
 
+// An address of a subnet that the node had before, and another has now, is in the way of the route there: it is named, and stays.
+func TestAddressOfAFormerSubnet(t *testing.T) {
+	t.Parallel()
+	a, b := newHost(t), newHost(t)
+	wire(a, "eth0", b, "eth0")
+	wire(a, "br7", b, "eth1")
+	a.address("eth0", "10.0.0.1/24")
+	a.address("br7", "10.1.0.1/24")
+	k := a.open()
+	have, err := k.Read(t.Context())
+	check(t, err)
+	report, err := k.Apply(t.Context(), Diff(parseState(t, "route 10.1.0.0/24 via 10.0.0.2 dev eth0\n"), have))
+	check(t, err)
+	if err := report.Err(); err == nil || !strings.Contains(err.Error(), "ip addr show dev br7") || !report.Failures[0].Conflict {
+		t.Errorf("the report says %v", err)
+	}
+}
+
 // Routes of others stay, whatever is wanted; where one is in the way, that is a conflict, and the rest is applied.
 func TestForeignRoutesAreKept(t *testing.T) {
 	t.Parallel()

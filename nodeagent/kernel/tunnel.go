@@ -119,7 +119,7 @@ func (k *Kernel) writeTunnel(ctx context.Context, c Change, writes *int) error {
 		case errors.Is(err, unix.EOPNOTSUPP):
 			return fmt.Errorf("%w: load the module %s (modprobe %s): %w", ErrNoTunnels, c.Tunnel.Mode, c.Tunnel.Mode, err)
 		case errors.Is(err, unix.EEXIST):
-			return fmt.Errorf("there is a device of that name that is no such tunnel; delete or rename it: %w", err)
+			return fmt.Errorf("%s: %w", k.inTheWay(ctx, c.Tunnel), err)
 		case err != nil:
 			return err
 		}
@@ -138,6 +138,35 @@ func (k *Kernel) writeTunnel(ctx context.Context, c Change, writes *int) error {
 		return write("delete it", func() error { return k.handle.LinkDel(link) })
 	}
 	return k.adjust(ctx, link, c.Tunnel, write)
+}
+
+// inTheWay says which device keeps the kernel from making a tunnel: one of its name, or another of the same kind with the same ends,
+// such as a former system has left.
+func (k *Kernel) inTheWay(ctx context.Context, want Tunnel) string {
+	if _, err := k.handle.LinkByName(want.Name); err == nil {
+		return "there is a device of that name that is no such tunnel; delete or rename it"
+	}
+	links, err := dump.Whole(ctx, k.handle.LinkList)
+	if err == nil {
+		for _, link := range links {
+			if sameEnds(link, want) {
+				name := link.Attrs().Name
+				return fmt.Sprintf("the device %s has the same ends, as a former network plugin leaves it: when nothing uses it any more, ip link del %s", name, name)
+			}
+		}
+	}
+	return "another tunnel has the same ends"
+}
+
+// sameEnds is true for a tunnel that the kernel does not make another one beside.
+func sameEnds(link netlink.Link, want Tunnel) bool {
+	switch l := link.(type) {
+	case *netlink.Iptun:
+		return want.Mode == IPIP && toAddr(l.Local) == want.Local && none(l.Remote)
+	case *netlink.Ip6tnl:
+		return want.Mode == IP6Tnl && toAddr(l.Local) == want.Local && none(l.Remote)
+	}
+	return false
 }
 
 // adjust changes what differs of a tunnel, in place.

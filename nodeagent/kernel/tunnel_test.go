@@ -191,6 +191,23 @@ func TestForeignDeviceWithOurName(t *testing.T) {
 	}
 }
 
+// A tunnel that a former network plugin has left with the same ends keeps the kernel from making ours: it is named, and left alone.
+func TestTunnelOfAFormerPlugin(t *testing.T) {
+	t.Parallel()
+	a, _ := routed(t)
+	needTunnels(t, a, IPIP)
+	check(t, a.nl.LinkAdd(&netlink.Iptun{LinkAttrs: netlink.LinkAttrs{Name: "flannel.ipip", MTU: 1480}, Local: netip.MustParseAddr("10.0.0.1").AsSlice()}))
+	k := a.open()
+	have, err := k.Read(t.Context())
+	check(t, err)
+	report, err := k.Apply(t.Context(), Diff(parseState(t, "tunnel galaxy.ipip ipip local 10.0.0.1 mtu 1480\n"), have))
+	check(t, err)
+	if report.Err() == nil || !strings.Contains(report.Err().Error(), "ip link del flannel.ipip") {
+		t.Errorf("the report says %v", report.Err())
+	}
+	a.link("flannel.ipip")
+}
+
 // Without the module the routes beside the tunnel are applied, and the report says what to load.
 func TestNoModuleIsTold(t *testing.T) {
 	t.Parallel()

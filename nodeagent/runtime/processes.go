@@ -14,15 +14,21 @@ import (
 type namespaceID struct{ device, inode uint64 }
 
 // Inhabited are those of some network namespaces, given by their paths, in which processes live. A path that leads nowhere has
-// none. It sees the processes of its own PID namespace, so the agent runs in the host's.
+// none, and one that leads to the namespace of this process is no pod's: it went by a process whose number another has now. It sees the
+// processes of its own PID namespace, so the agent runs in the host's.
 func Inhabited(paths []string) (map[string]bool, error) {
 	wanted := map[namespaceID][]string{}
+	own, err := namespaceAt("/proc/self/ns/net")
+	if err != nil {
+		return nil, fmt.Errorf("look at the network namespace of this process: %w", err)
+	}
 	for _, path := range paths {
 		id, err := namespaceAt(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			return nil, fmt.Errorf("look at a network namespace: %w", err)
+		case id == own:
 		default:
 			wanted[id] = append(wanted[id], path)
 		}

@@ -7,8 +7,10 @@ import (
 	"maps"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -121,14 +123,36 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+// sleeping is a process, in a network namespace of its own or in that of the test.
+func sleeping(t *testing.T, apart bool) (path string) {
+	t.Helper()
+	cmd := exec.Command("sleep", "600")
+	if apart {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	}
+	if err := cmd.Start(); err != nil {
+		if os.Getenv("CI") == "" && errors.Is(err, os.ErrPermission) {
+			t.Skipf("SKIPPED: a network namespace cannot be made: %v; run as root", err)
+		}
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid)
+}
+
+// Processes live in a pod's namespace; what leads to the host's own is no pod's any more.
 func TestInhabited(t *testing.T) {
+	pod, reused := sleeping(t, true), sleeping(t, false)
 	const mine, nowhere = "/proc/self/ns/net", "/var/run/netns/there-is-none"
 	file := filepath.Join(t.TempDir(), "left") // as a mount point is without its mount
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	inhabited, err := Inhabited([]string{mine, nowhere, file})
-	if want := map[string]bool{mine: true}; err != nil || !maps.Equal(inhabited, want) {
+	inhabited, err := Inhabited([]string{mine, nowhere, file, pod, reused})
+	if want := map[string]bool{pod: true}; err != nil || !maps.Equal(inhabited, want) {
 		t.Errorf("%v, %v", inhabited, err)
 	}
 }
