@@ -60,3 +60,10 @@ func (q quota) check() error {
 
 // mayGrow reports whether the share may hold one address more.
 func (q quota) mayGrow() bool { return !q.limited || q.held < q.limit }
+
+// Limited reports whether a limit, and not a want of addresses, keeps a pod from getting one: it waits until the share gives one back, or
+// may hold more.
+func Limited(view *projections.View, pod Pod) bool {
+	q := quotaOf(view, pod)
+	return q.check() != nil || !q.mayGrow() && q.reserved == 0 && len(heldBy(view, pod)) == 0
+}

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"galaxy/allocator"
 	"galaxy/kube"
 	"galaxy/kube/objects"
 	"galaxy/projections"
@@ -23,7 +24,8 @@ type Capacity struct {
 	Publish func(ctx context.Context, node, quantity string) error
 	Log     *zap.Logger
 
-	turns map[netip.Prefix]*turn
+	turns   map[netip.Prefix]*turn
+	limited map[string]bool // uids of pods without a node that a limit held back when they were looked at last
 }
 
 // turn is what has happened to a node network that pods may wait for: its quantity changes by one with each, so that the
@@ -74,6 +76,7 @@ func (c *Capacity) Run(ctx context.Context) error {
 			continue
 		}
 		written = time.Now()
+		c.lookAtLimits()
 		fault := ""
 		if err := c.publish(ctx); err != nil {
 			if fault = err.Error(); fault != last && ctx.Err() == nil {
@@ -103,6 +106,46 @@ func (c *Capacity) look() {
 		}
 		t.config, t.dry = config.Seq, dry
 	}
+}
+
+// maxLimited bounds how many pods that wait are looked at: when one of them is let through, all are tried again.
+const maxLimited = 1000
+
+// lookAtLimits notes which pods without a node a limit holds back. When one of them is held back no more, as an administrator has
+// released an address or a pool has grown, every network turns.
+func (c *Capacity) lookAtLimits() {
+	view, set, before := c.Replica.View(), c.Source.Set(), c.limited
+	c.limited = map[string]bool{}
+	freed := false
+	for pod := range set.Pods() {
+		if pod.Node != "" || !pod.Wants || pod.Deleting {
+			continue
+		}
+		switch asks, err := asked(pod, set); {
+		case err != nil: // filter says why
+		case allocator.Limited(view, asks):
+			c.limited[pod.UID] = true
+		case before[pod.UID]:
+			freed = true
+		}
+		if len(c.limited) == maxLimited {
+			break
+		}
+	}
+	if freed {
+		for _, t := range c.turns {
+			t.count++
+		}
+	}
+}
+
+// asked is what a pod asks for, with what is known of its workload.
+func asked(pod *kube.Pod, set *objects.Set) (allocator.Pod, error) {
+	asks, err := kube.Request(pod, allocator.Workload{})
+	if err == nil {
+		asks.Workload = set.Workload(asks.Owner)
+	}
+	return asks, err
 }
 
 // turned is 0 or 1, in turn.
