@@ -150,6 +150,9 @@ func (c Reserve) decide(d *decision) error {
 	if err := d.unseen(c.Address, "", false); err != nil {
 		return err
 	}
+	if pool := d.view.Pool(c.Owner.Pool); pool != nil && !c.Labelled && d.view.Share(ipam.Owner{Pool: pool.Name}).Held >= pool.Size {
+		return &PoolFullError{Pool: pool.Name, Size: pool.Size}
+	}
 	d.reserve(d.free(c.Address, subnet), c.Owner, c.Reason, c.Labelled)
 	d.grant(c.Address)
 	return nil

@@ -168,5 +168,15 @@ func (e *InUseError) Error() string {
 	if more := e.Count - len(owners); more > 0 {
 		owners = append(owners, fmt.Sprintf("and %d more", more))
 	}
-	return fmt.Sprintf("the configuration drops %d addresses that are held: %s; release them first, or force the change to drain them", e.Count, strings.Join(owners, ", "))
+	return fmt.Sprintf("the configuration drops %d addresses that are held: %s; release them first, or force the change to drain them (galaxy-ipam --force-config)", e.Count, strings.Join(owners, ", "))
+}
+
+// PoolFullError is a reservation for a pool that holds as many addresses as it may.
+type PoolFullError struct {
+	Pool string
+	Size int
+}
+
+func (e *PoolFullError) Error() string {
+	return fmt.Sprintf("pool %s holds the %d addresses that it may: size it first, or release one of them", e.Pool, e.Size)
 }

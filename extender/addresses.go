@@ -83,7 +83,7 @@ func (rest *REST) list(in *listInput) (AddressPage, error) {
 		return AddressPage{}, err
 	}
 	rows := rest.reader()
-	list, err := in.list(rows.view)
+	list, err := in.list(rows)
 	if err != nil {
 		return AddressPage{}, err
 	}

@@ -53,6 +53,7 @@ func failureOf(err error) error {
 		unknown   *allocator.UnknownAddressError
 		exhausted *allocator.ExhaustedError
 		limit     *allocator.LimitError
+		full      *allocator.PoolFullError
 	)
 	switch {
 	case err == nil:
@@ -61,7 +62,7 @@ func failureOf(err error) error {
 		return own
 	case errors.As(err, &unknown), errors.Is(err, allocator.ErrNoPool):
 		return failure(http.StatusNotFound, "%v", err)
-	case errors.As(err, &holder), errors.As(err, &exhausted), errors.As(err, &limit):
+	case errors.As(err, &holder), errors.As(err, &exhausted), errors.As(err, &limit), errors.As(err, &full):
 		return failure(http.StatusConflict, "%v", err)
 	case errors.Is(err, allocator.ErrUnsupported):
 		return failure(http.StatusBadRequest, "%v", err)

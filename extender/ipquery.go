@@ -20,7 +20,7 @@ type listInput struct {
 	PodName   string `query:"podName"`
 	Namespace string `query:"namespace"`
 	AppType   string `query:"appType" doc:"Kind of the workload. Default statefulset, if there is an appName"`
-	State     string `query:"state" doc:"held, or one of bound, claimed, reserved and draining: only such addresses"`
+	State     string `query:"state" doc:"held, or one of bound, claimed, reserved, draining and orphaned (kept for a workload that is gone): only such addresses"`
 	Page      string `query:"page" doc:"From 0; default 0, at most 99999"`
 	Size      string `query:"size" doc:"Rows of a page; default 10, at most 9999"`
 	Sort      string `query:"sort" doc:"ip, namespace, podname or policy, then asc or desc; default ip asc"`
@@ -63,10 +63,30 @@ func (in *listInput) empty() bool {
 }
 
 // states are what State may be, beside "".
-var states = []string{"held", "bound", "claimed", "reserved", "draining"}
+var states = []string{"held", "bound", "claimed", "reserved", "draining", stateOrphaned}
 
-func (in *listInput) hasState(a *projections.Address) bool {
-	return in.State == "" || in.State == "held" || a.State() == in.State
+// stateOrphaned is no state of the log: whether a workload is there is asked of the cluster.
+const stateOrphaned = "orphaned"
+
+func (in *listInput) hasState(r reader, a *projections.Address) bool {
+	switch in.State {
+	case "", "held":
+		return true
+	case stateOrphaned:
+		return r.orphaned(a)
+	default:
+		return a.State() == in.State
+	}
+}
+
+// orphaned is true for an address that is kept for a workload, or a pod of one, which is gone: only an administrator releases it, if its
+// policy is never.
+func (r reader) orphaned(a *projections.Address) bool {
+	if a.Node != "" || a.PodUID != "" || a.Owner.App == "" || !r.cluster.KnowsPods() {
+		return false
+	}
+	w := r.cluster.Workload(a.Owner.AppLevel())
+	return !w.Exists && !w.Unknown
 }
 
 // matches reports whether an owner is asked for. Fields that are given must be equal: web-1 does not match web-10.
@@ -129,7 +149,8 @@ func (in *listInput) ordering() ordering {
 }
 
 // list finds what is asked for, in order.
-func (in *listInput) list(view *projections.View) (listing, error) {
+func (in *listInput) list(r reader) (listing, error) {
+	view := r.view
 	if in.State != "" && !slices.Contains(states, in.State) {
 		return nil, badRequest("state %q: want one of %s", in.State, strings.Join(states, ", "))
 	}
@@ -151,7 +172,7 @@ func (in *listInput) list(view *projections.View) (listing, error) {
 	var list addrs
 	wanted := in.matches()
 	for a := range in.candidates(view) {
-		if wanted(a.Owner) && in.hasState(a) {
+		if wanted(a.Owner) && in.hasState(r, a) {
 			list = append(list, a.Addr)
 		}
 	}

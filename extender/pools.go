@@ -29,9 +29,16 @@ type PoolAnswer struct {
 
 // PoolsAnswer is the answer to GET /v1/pool.
 type PoolsAnswer struct {
-	Code    int          `json:"code"`
-	Message string       `json:"message"`
-	Pools   []PoolFields `json:"pools"`
+	Code    int       `json:"code"`
+	Message string    `json:"message"`
+	Pools   []PoolRow `json:"pools"`
+}
+
+// PoolRow is a pool and what it holds.
+type PoolRow struct {
+	PoolFields
+	Held int `json:"held" doc:"Addresses that the pool holds now, those that wait for a pod included"`
+	Used int `json:"used" doc:"Addresses that pods use"`
 }
 
 // SizedAnswer is the answer to POST /v1/pool.
@@ -54,9 +61,10 @@ type poolInput struct {
 func (rest *REST) registerPools(api huma.API) {
 	op := operation(api, http.MethodGet, "/v1/pool", "listPools", "All pools that have a size")
 	huma.Register(api, op, func(context.Context, *struct{}) (*output[PoolsAnswer], error) {
-		answer := PoolsAnswer{Code: http.StatusOK, Pools: []PoolFields{}}
-		for p := range rest.Replica.View().Pools() {
-			answer.Pools = append(answer.Pools, poolFields(p))
+		answer, view := PoolsAnswer{Code: http.StatusOK, Pools: []PoolRow{}}, rest.Replica.View()
+		for p := range view.Pools() {
+			share := view.Share(ipam.Owner{Pool: p.Name})
+			answer.Pools = append(answer.Pools, PoolRow{poolFields(p), share.Held, share.Used()})
 		}
 		return &output[PoolsAnswer]{answer}, nil
 	})

@@ -88,6 +88,34 @@ func TestListFilters(t *testing.T) {
 	}
 }
 
+// What is kept for a workload that is gone is found, and nothing else: not what pods use, and not what an app that is there keeps.
+func TestListOrphaned(t *testing.T) {
+	b := newBed(t, fixture)
+	for _, q := range []struct{ ip, body string }{
+		{"10.173.13.2", `{"appType":"statefulset","appName":"old","namespace":"ns1","podName":"old-0"}`},
+		{"10.173.13.10", `{"appType":"statefulset","appName":"web","namespace":"ns1","podName":"web-7"}`},
+		{"10.173.13.11", `{"poolName":"p"}`},
+	} {
+		if code := ask(t, http.MethodPut, b.rest.URL+"/v1/ip/"+q.ip, q.body, nil); code != http.StatusOK {
+			t.Fatal(q, code)
+		}
+	}
+	b.objects(`
+kind: StatefulSet
+apiVersion: apps/v1
+metadata: {name: web, namespace: ns1}
+spec: {replicas: 1}
+`, `
+kind: Pod
+metadata: {name: any, namespace: ns1, uid: u}
+`)
+	var page extender.AddressPage
+	b.get("/v1/ip?state=orphaned", &page)
+	if len(page.Content) != 1 || page.Content[0].IP != "10.173.13.2" {
+		t.Errorf("%+v", page.Content)
+	}
+}
+
 func TestListPages(t *testing.T) {
 	b := populated(t)
 	for query, want := range map[string]string{

@@ -29,6 +29,9 @@ func (r *Reconciler) Check() []Difference {
 	for _, c := range plan.Conflicts {
 		differences = append(differences, Difference{What: c.describe()})
 	}
+	for _, n := range plan.Notices {
+		differences = append(differences, Difference{What: fmt.Sprintf("pod %s: %s", n.Pod, n.Message)})
+	}
 	if plan.Fault != nil {
 		differences = append(differences, Difference{What: plan.Fault.Error()})
 	}

@@ -1,6 +1,8 @@
 package reconciler
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -20,7 +22,7 @@ func (p *Plan) configure(in Input, rules Rules) {
 	text, ok := data[rules.ConfigKey]
 	if in.Old != nil && !in.Full {
 		// The same text need not be parsed for every pod that changes. If it was refused, it is tried with the next full look.
-		if before, was := in.Old.ConfigMap(rules.ConfigNamespace, rules.ConfigName); was && ok && before[rules.ConfigKey] == text {
+		if before, was := in.Old.ConfigMap(rules.ConfigNamespace, rules.ConfigName); was && ok && before[rules.ConfigKey] == text && before[AnnotationForce] == data[AnnotationForce] {
 			return
 		}
 	}
@@ -38,7 +40,22 @@ func (p *Plan) configure(in Input, rules Rules) {
 		p.InForce = current.Seq
 		return
 	}
-	p.add(source, allocator.Configure{Source: source, Subnets: subnets, Force: rules.ForceConfig})
+	p.add(source, allocator.Configure{Source: source, Subnets: subnets, Force: rules.ForceConfig || data[AnnotationForce] == forceFor(text)})
+}
+
+// AnnotationForce is an annotation on the ConfigMap which says that held addresses that its subnets drop are to be drained. It stands beside
+// the ConfigMap's data, whose keys have no slash. Its value is of the very text that it is meant for, so that it is of no use to the next one.
+const AnnotationForce = "galaxy.k8s.io/force"
+
+// forceFor is the value of AnnotationForce for a text.
+func forceFor(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:6])
+}
+
+// howToForce says how a refused change can be forced, once.
+func howToForce(rules Rules, text string) string {
+	return fmt.Sprintf("to drain them: kubectl -n %s annotate --overwrite configmap %s %s=%s (it is good for this text alone)", rules.ConfigNamespace, rules.ConfigName, AnnotationForce, forceFor(text))
 }
 
 func (p *Plan) badConfig(err error) {

@@ -74,6 +74,7 @@ type Plan struct {
 	Configured bool       // the ConfigMap was looked at
 	BadConfig  error      // why its subnets are not put in force
 	InForce    uint64     // event since which the subnets that it has are in force; 0 if they are about to be, or are refused
+	Notices    []Notice   // pods that nothing here helps; of a full look at a cluster
 	Conflicts  []Conflict // running pods with addresses that the log holds for others
 }
 
@@ -94,6 +95,9 @@ func Decide(in Input, rules Rules) Plan {
 	if in.Full {
 		p.adopt(in, gone)
 		p.heldWithoutPod(in, gone)
+		if in.Live && in.New.KnowsPods() {
+			p.notices(in)
+		}
 	}
 	if !in.View.Origin().Awaits() { // else what a former system keeps for workloads and pools is not known yet
 		p.pools(in)

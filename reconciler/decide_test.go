@@ -97,7 +97,7 @@ func TestDecide(t *testing.T) {
 				d.MaybeScanArgs(t, "name", &rules.ConfigName)
 				d.MaybeScanArgs(t, "key", &rules.ConfigKey)
 				s.plan = reconciler.Decide(reconciler.Input{
-					Old: s.old, New: s.set, View: s.replica.View(), Full: d.HasArg("full"), Suspects: s.suspects,
+					Old: s.old, New: s.set, View: s.replica.View(), Full: d.HasArg("full"), Live: d.HasArg("live"), Suspects: s.suspects,
 				}, rules)
 				return s.showPlan()
 			case "apply":
@@ -152,6 +152,9 @@ func (s *scene) showPlan() string {
 			fmt.Fprintf(&b, "suspect: %s\n", addr.Addr)
 		}
 	}
+	for _, n := range s.plan.Notices {
+		fmt.Fprintf(&b, "notice: %s %s: %s\n", n.Pod, n.Reason, n.Message)
+	}
 	for _, c := range s.plan.Conflicts {
 		fmt.Fprintf(&b, "conflict: %s and %s of %q\n", c.Pod, c.Address, c.Holder)
 	}
@@ -175,6 +178,9 @@ func describe(cmd allocator.Command) string {
 	case allocator.Release:
 		return fmt.Sprintf("Release %s of %s (%s)", c.Address, c.Owner, c.Reason)
 	case allocator.Configure:
+		if c.Force {
+			return fmt.Sprintf("Configure %d subnets, by force", len(c.Subnets))
+		}
 		return fmt.Sprintf("Configure %d subnets", len(c.Subnets))
 	default:
 		return fmt.Sprintf("%T%+v", cmd, cmd)
@@ -254,5 +260,55 @@ func TestRun(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// A rollout that needs an address more than there are is told of, on the pod that waits; not while one is free, nor when none is needed.
+func TestRolloutWithoutSpare(t *testing.T) {
+	s := newScene(t)
+	subnets, err := ipam.ParseConfig([]byte(`[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.2~10.1.0.3"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.do(allocator.Configure{Source: "test", Subnets: subnets})
+	app := ipam.Owner{Kind: "deployment", Namespace: "ns1", App: "web"}
+	workload := allocator.Workload{Exists: true, Scales: true, Replicas: 2, Spare: 1, Surge: 1}
+	set, err := objects.Parse([]byte(`
+kind: Pod
+metadata: {name: web-h2-c, namespace: ns1, uid: uc, labels: {pod-template-hash: h2}, annotations: {k8s.v1.cni.galaxy.io/release-policy: immutable}, ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: web-h2, controller: true}]}
+spec: {containers: [{name: c, resources: {requests: {tke.cloud.tencent.com/eni-ip: "1"}}}]}
+`), s.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bind := func(pod string) {
+		owner := app
+		owner.Pod = pod
+		if fault := s.do(allocator.Bind{Node: "node1", NodeNetwork: netip.MustParsePrefix("10.0.0.0/24"), Pod: allocator.Pod{Owner: owner, UID: pod, Policy: ipam.Immutable, Workload: workload}}); fault != "" {
+			t.Fatal(fault)
+		}
+	}
+	notices := func(w allocator.Workload) string {
+		e := set.Edit()
+		e.PutWorkload(app, w)
+		plan := reconciler.Decide(reconciler.Input{New: e.Done(s.now), View: s.replica.View(), Full: true, Live: true}, reconciler.Rules{})
+		var said []string
+		for _, n := range plan.Notices {
+			said = append(said, n.Pod.String()+" "+n.Reason+" "+n.Message)
+		}
+		return strings.Join(said, "\n")
+	}
+	bind("web-h1-a")
+	if got := notices(workload); got != "" {
+		t.Errorf("an address is free: %s", got)
+	}
+	bind("web-h1-b")
+	if got := notices(workload); !strings.HasPrefix(got, "ns1/web-h2-c FloatingIPRolloutWaits") || !strings.Contains(got, "keeps its 2 addresses for 2 replicas") {
+		t.Errorf("no address is free: %q", got)
+	}
+	strategy := workload
+	strategy.Surge = 0
+	if got := notices(strategy); got != "" {
+		t.Errorf("old pods give way: %s", got)
 	}
 }

@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"errors"
 	"fmt"
 
 	"go.uber.org/zap"
@@ -39,6 +40,22 @@ func (r *Reconciler) report(plan Plan) {
 	for _, c := range plan.Conflicts {
 		r.reportConflict(c)
 	}
+	for _, n := range plan.Notices {
+		r.reportNotice(n)
+	}
+}
+
+// reportNotice shows a notice on its pod, once.
+func (r *Reconciler) reportNotice(n Notice) {
+	key := n.Pod.UID + " " + n.Reason
+	if r.conflicts[key] {
+		return
+	}
+	r.conflicts[key] = true
+	r.Log.Warn("a pod has no address", zap.Stringer("pod", n.Pod), zap.String("uid", n.Pod.UID), zap.String("reason", n.Reason), zap.String("why", n.Message))
+	if r.Cluster != nil {
+		r.Cluster.ReportPod(n.Pod, true, n.Reason, n.Message)
+	}
 }
 
 func (r *Reconciler) reportConflict(c Conflict) {
@@ -65,9 +82,14 @@ func (r *Reconciler) reportConflict(c Conflict) {
 
 // showConfig shows on the ConfigMap what has become of its subnets.
 func (r *Reconciler) showConfig(step Step, err error) {
-	if _, configures := step.Command.(allocator.Configure); configures {
-		r.configEvent(err)
+	if _, configures := step.Command.(allocator.Configure); !configures {
+		return
 	}
+	var inUse *allocator.InUseError
+	if data, ok := r.Source.Set().ConfigMap(r.Rules.ConfigNamespace, r.Rules.ConfigName); ok && errors.As(err, &inUse) {
+		err = fmt.Errorf("%w; %s", err, howToForce(r.Rules, data[r.Rules.ConfigKey]))
+	}
+	r.configEvent(err)
 }
 
 // configEvent shows an event when it says something else than the last one did.

@@ -24,7 +24,7 @@ func newCerts(g *globals) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use: "certs", Short: "Certificates for galaxy-ipam, for kube-scheduler, and for the members of an embedded etcd",
 		Long:    "Make and renew the certificates that the manifests in deploy/ want. Whoever has an issuer of their own (cert-manager, for one) makes Secrets of the same names with it instead.",
-		Example: "  galaxyctl certs make ./galaxy-certs\n  kubectl apply -f galaxy-certs/secrets.yaml",
+		Example: "  galaxyctl certs make ./galaxy-certs",
 	})
 	w := certs.Wanted{}
 	days := int(certs.DefaultLife / (24 * time.Hour))
@@ -49,7 +49,7 @@ galaxy-ipam reads a Secret that has changed by itself. Authorities live for ten 
 			return makeCerts(cmd, g.output, args[0], w)
 		},
 	}
-	run.Flags().StringVarP(&w.Namespace, "namespace", "n", "kube-system", "namespace of galaxy-ipam")
+	run.Flags().StringVar(&w.Namespace, "galaxy-namespace", "kube-system", "namespace of galaxy-ipam")
 	run.Flags().StringSliceVar(&w.Hosts, "host", nil, "a further DNS name or address under which galaxy-ipam is reached; names of its Service and of this host are there already")
 	run.Flags().IntVar(&days, "days", days, "how long certificates are good for; renew them in the last third of it")
 	run.Flags().BoolVar(&w.Renew, "renew", false, "make those anew, too, that are still good")

@@ -20,6 +20,7 @@ type comparison struct {
 	api     apiserver.Flags
 	repair  bool
 	timeout time.Duration
+	recent  time.Duration
 }
 
 // checked is a difference as it is printed.
@@ -50,9 +51,13 @@ Exit code 0: nothing differs, or all was mended. 1: something differs.`,
 	}
 	c.api.Add(cmd.Flags())
 	cmd.Flags().BoolVar(&c.repair, "repair", false, "append the events that mend what differs")
+	cmd.Flags().DurationVar(&c.recent, "recent", recently, "how long an object may take to show a change before that is a difference")
 	cmd.Flags().DurationVar(&c.timeout, "timeout", 5*time.Minute, "how long to take at most")
 	return cmd
 }
+
+// recently is the default of --recent: galaxy-ipam writes some 25 objects a second.
+const recently = 30 * time.Second
 
 var errDiffers = errors.New("the log and the cluster differ")
 
@@ -70,7 +75,7 @@ func (c *comparison) run(cmd *cobra.Command) error {
 		rows = append(rows, c.mend(d.What, d.Mend, func() error { return b.reconciler.Mend(ctx, d) }))
 	}
 	// Objects come after: what was mended in the log is already shown there.
-	shown, err := mirror.Check(ctx, b.clients.Dynamic, b.replica.View())
+	shown, recent, err := mirror.Check(ctx, b.clients.Dynamic, b.replica.View(), time.Now().Add(-c.recent))
 	if err != nil && !apierrors.IsNotFound(err) { // a cluster need not have the custom resources
 		return err
 	}
@@ -83,7 +88,7 @@ func (c *comparison) run(cmd *cobra.Command) error {
 			open++
 		}
 	}
-	if err := printChecked(cmd.OutOrStdout(), c.g.output, rows, open); err != nil {
+	if err := printChecked(cmd.OutOrStdout(), c.g.output, rows, open, recent, c.recent); err != nil {
 		return err
 	}
 	if open > 0 {
@@ -106,7 +111,7 @@ func (c *comparison) mend(what, how string, mend func() error) checked {
 	return row
 }
 
-func printChecked(out io.Writer, f format, rows []checked, open int) error {
+func printChecked(out io.Writer, f format, rows []checked, open, recent int, within time.Duration) error {
 	if f != formatTable {
 		return f.document(out, rows)
 	}
@@ -123,6 +128,11 @@ func printChecked(out io.Writer, f format, rows []checked, open int) error {
 	}
 	if len(rows) > 0 {
 		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	if recent > 0 {
+		if _, err := fmt.Fprintf(out, "\n%d addresses have changed within %s, and their objects are about to show it\n", recent, within); err != nil {
 			return err
 		}
 	}

@@ -30,7 +30,10 @@ type listOptions struct {
 }
 
 // states are those of held addresses, and held for all of them.
-var states = []string{"held", "bound", "claimed", "reserved", "draining"}
+var states = []string{"held", "bound", "claimed", "reserved", "draining", orphaned}
+
+// orphaned are addresses that are kept for workloads which are gone.
+const orphaned = "orphaned"
 
 // addressPage is a page of GET /v1/ip.
 type addressPage struct {
@@ -54,9 +57,10 @@ func newIPList(g *globals) *cobra.Command {
 		Use:   "list",
 		Short: "List the addresses that are held",
 		Long: `List the addresses that are held for owners in which every given field is equal; --free lists free ones as well. --keyword looks for a
-part of the owner's text instead, and overrides the others.`,
+part of the owner's text instead, and overrides the others. --state orphaned lists those that are kept for workloads which are gone.`,
 		Example: `  galaxyctl ip list
   galaxyctl ip list --state draining
+  galaxyctl ip list --state orphaned
   galaxyctl ip list --namespace default --app web --type deployment
   galaxyctl ip list --keyword db- --sort "podname desc"
   galaxyctl ip list --all -o json | jq -r '.content[] | select(.state == "reserved") | .ip'`,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,19 +27,27 @@ const (
 )
 
 func newIPRelease(g *globals) *cobra.Command {
-	var force bool
+	var force, yes bool
+	var o listOptions
 	cmd := &cobra.Command{
-		Use:   "release IP...",
+		Use:   "release IP... | --namespace NAME...",
 		Short: "Give addresses back whose pods are gone",
 		Long: `Give addresses back. The owner of each is looked up first, and an address that has changed hands by then is left alone. One
 whose pod is there is refused: delete the pod. One whose pod galaxy-ipam knows nothing about, as without a cluster, is refused
 unless --force is given.
 
+Instead of addresses an owner can be named (--namespace, --app, --pool and so on): all that is kept for it and that no pod uses is listed, and
+released with --yes. --orphans takes what is kept for workloads that are gone.
+
 What was not released is shown with its reason, and the exit code is 1.`,
 		Example: `  galaxyctl ip release 10.0.0.2
-  galaxyctl ip release 10.0.0.2 10.0.0.3 --force`,
-		Args: takes("IP..."),
+  galaxyctl ip release 10.0.0.2 10.0.0.3 --force
+  galaxyctl ip release --orphans --namespace gone --yes`,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if chosen := o.names() || o.state == orphaned; chosen == (len(args) > 0) {
+				return misuse("%s: name addresses, or whom they are kept for (--namespace, --app, --pod, --pool, --orphans), and not both", cmd.CommandPath())
+			}
 			for _, arg := range args {
 				if _, err := addressPath(arg); err != nil {
 					return err
@@ -48,6 +57,14 @@ What was not released is shown with its reason, and the exit code is 1.`,
 			if err != nil {
 				return err
 			}
+			if len(args) == 0 {
+				if args, err = o.kept(cmd.Context(), s); err != nil {
+					return err
+				}
+				if !yes {
+					return wouldRelease(cmd, g.output, args)
+				}
+			}
 			all, err := release(cmd.Context(), s, args, force)
 			if err != nil {
 				return err
@@ -55,8 +72,49 @@ What was not released is shown with its reason, and the exit code is 1.`,
 			return printReleased(cmd.OutOrStdout(), g.output, all)
 		},
 	}
+	o.add(cmd)
+	o.state = stateReserved
+	cmd.Flags().BoolFunc("orphans", "what is kept for workloads that are gone", func(string) error {
+		o.state = orphaned
+		return nil
+	})
+	cmd.Flags().BoolVar(&yes, "yes", false, "release what is kept for the owner, rather than list it")
 	cmd.Flags().BoolVar(&force, "force", false, "also when nobody knows whether the pod runs")
 	return cmd
+}
+
+const stateReserved = "reserved"
+
+// names is true when an owner is named.
+func (o *listOptions) names() bool { return o.ownerFlags != (ownerFlags{}) }
+
+// kept are the addresses that are kept for an owner.
+func (o *listOptions) kept(ctx context.Context, s *server) (addresses []string, err error) {
+	o.all = true
+	page, err := o.fetch(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range page.Content {
+		var row addressRow
+		if err := json.Unmarshal(text, &row); err != nil {
+			return nil, fmt.Errorf("a row of galaxy-ipam's answer: %w", err)
+		}
+		addresses = append(addresses, row.IP)
+	}
+	return addresses, nil
+}
+
+// wouldRelease lists what --yes would release.
+func wouldRelease(cmd *cobra.Command, f format, addresses []string) error {
+	all := make([]released, len(addresses))
+	for i, ip := range addresses {
+		all[i] = released{IP: ip, Result: "kept", Reason: "--yes releases it"}
+	}
+	if err := printReleased(cmd.OutOrStdout(), f, all); err != nil || len(all) == 0 {
+		return err
+	}
+	return fmt.Errorf("nothing was released: %d addresses would be, with --yes", len(all))
 }
 
 // release looks up who holds each address and asks for all of them at once.

@@ -14,7 +14,8 @@ type pool struct {
 	Name        string `json:"name"`
 	Size        int    `json:"size"`
 	PreAllocate bool   `json:"preAllocateIP"`
-	Held        *int   `json:"held,omitempty"` // known of a single pool only
+	Held        *int   `json:"held,omitempty"`
+	Used        *int   `json:"used,omitempty"` // known in the list only
 }
 
 func newPool(g *globals) *cobra.Command {
@@ -29,6 +30,14 @@ has no limit, and is not listed here.`,
 	})
 	group.AddCommand(newPoolList(g), newPoolGet(g), newPoolSet(g), newPoolDelete(g))
 	return group
+}
+
+// known is a number that an answer need not have.
+func known(n *int) string {
+	if n == nil {
+		return ""
+	}
+	return decimal(*n)
 }
 
 func poolPath(name string) string { return "/v1/pool/" + url.PathEscape(name) }
@@ -54,9 +63,9 @@ func newPoolList(g *globals) *cobra.Command {
 			if g.output != formatTable {
 				return g.output.document(cmd.OutOrStdout(), answer.Pools)
 			}
-			t := newTable(cmd.OutOrStdout(), "NAME", "SIZE", "PREALLOCATED")
+			t := newTable(cmd.OutOrStdout(), "NAME", "SIZE", "HELD", "USED", "PREALLOCATED")
 			for _, p := range answer.Pools {
-				t.add(p.Name, decimal(p.Size), strconv.FormatBool(p.PreAllocate))
+				t.add(p.Name, decimal(p.Size), known(p.Held), known(p.Used), strconv.FormatBool(p.PreAllocate))
 			}
 			return t.flush()
 		},
@@ -99,7 +108,7 @@ func newPoolSet(g *globals) *cobra.Command {
 		Short: "Create a pool or change its size",
 		Long: `Create a pool, or change how many addresses it may hold. A pool that becomes smaller gives back what it reserves beyond its new
 size, never what pods use. With --preallocate, free addresses are reserved for it until it holds its size; when there are too
-few, it keeps those it got, and the exit code is 1.`,
+few, it keeps those it got, and the exit code is 1. A pool that is there keeps that choice unless --preallocate=false is said.`,
 		Example: `  galaxyctl pool set blue --size 20
   galaxyctl pool set blue --size 20 --preallocate`,
 		Args: takes("NAME"),
@@ -112,12 +121,29 @@ few, it keeps those it got, and the exit code is 1.`,
 			if err != nil {
 				return err
 			}
+			if !cmd.Flags().Changed("preallocate") {
+				if want.PreAllocate, err = preallocates(cmd, s, want.Name); err != nil {
+					return err
+				}
+			}
 			return want.set(cmd, g, s)
 		},
 	}
 	cmd.Flags().IntVar(&want.Size, "size", 0, "how many addresses the pool may hold")
 	cmd.Flags().BoolVar(&want.PreAllocate, "preallocate", false, "reserve addresses until the pool holds its size")
 	return cmd
+}
+
+// preallocates reports whether a pool reserves addresses in advance; false if there is no such pool.
+func preallocates(cmd *cobra.Command, s *server, name string) (bool, error) {
+	var answer struct {
+		Pool pool `json:"pool"`
+	}
+	status, err := s.ask(cmd.Context(), http.MethodGet, poolPath(name), nil, nil, &answer)
+	if status == http.StatusNotFound {
+		return false, nil
+	}
+	return answer.Pool.PreAllocate, err
 }
 
 func (p pool) set(cmd *cobra.Command, g *globals, s *server) error {
@@ -133,11 +159,7 @@ func (p pool) set(cmd *cobra.Command, g *globals, s *server) error {
 	if g.output != formatTable {
 		err = g.output.document(cmd.OutOrStdout(), p)
 	} else {
-		held := ""
-		if p.Held != nil {
-			held = decimal(*p.Held)
-		}
-		err = pairs(cmd.OutOrStdout(), "pool", p.Name, "size", decimal(p.Size), "held", held, "preallocated", strconv.FormatBool(p.PreAllocate))
+		err = pairs(cmd.OutOrStdout(), "pool", p.Name, "size", decimal(p.Size), "held", known(p.Held), "preallocated", strconv.FormatBool(p.PreAllocate))
 	}
 	if err == nil && status == http.StatusAccepted {
 		return fmt.Errorf("pool %s: %s", p.Name, answer.Message)

@@ -145,10 +145,7 @@ func (c *Cluster) followConfig(ctx context.Context) (cache.InformerSynced, error
 	informer := factory.Core().V1().ConfigMaps().Informer()
 	synced, err := follow(c, informer, slim(func(m *corev1.ConfigMap) map[string]string {
 		c.configUID.Store(m.UID)
-		if m.Data == nil {
-			return map[string]string{}
-		}
-		return m.Data
+		return objects.ConfigOf(m.Data, m.Annotations)
 	}), func(_, now *entry[map[string]string]) {
 		c.change(func(e *objects.Edit) { e.PutConfigMap(now.Namespace, now.Name, now.value) })
 	}, func(gone *entry[map[string]string]) {

@@ -3,6 +3,7 @@ package objects
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"strings"
@@ -188,13 +189,30 @@ func (s *Set) addNode(object []byte) error {
 
 func (s *Set) addConfigMap(h head, object []byte) error {
 	var body struct {
+		Metadata struct {
+			Annotations map[string]string `json:"annotations"`
+		} `json:"metadata"`
 		Data map[string]string `json:"data"`
 	}
 	if err := json.Unmarshal(object, &body); err != nil {
 		return err
 	}
-	s.configMaps[string(podKey(namespaceOf(h), h.Metadata.Name))] = body.Data
+	s.configMaps[string(podKey(namespaceOf(h), h.Metadata.Name))] = ConfigOf(body.Data, body.Metadata.Annotations)
 	return nil
+}
+
+// ConfigOf is the data of a ConfigMap, and beside it those of its annotations that are ours: keys of data have no slash.
+func ConfigOf(data, annotations map[string]string) map[string]string {
+	config := maps.Clone(data)
+	if config == nil {
+		config = map[string]string{}
+	}
+	for key, value := range annotations {
+		if strings.HasPrefix(key, "galaxy.k8s.io/") {
+			config[key] = value
+		}
+	}
+	return config
 }
 
 func (s *Set) addPool(h head, object []byte) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
@@ -21,18 +22,18 @@ type Difference struct {
 	want *projections.Address // nil: there should be none
 }
 
-// Check compares the objects with the log. An administrator's wish that the log does not know yet is no difference.
-func Check(ctx context.Context, client dynamic.Interface, view *projections.View) ([]Difference, error) {
+// Check compares the objects with the log, but for what has changed after a moment: that may be on its way to the objects, and is counted
+// as recent. An administrator's wish that the log does not know yet is no difference.
+func Check(ctx context.Context, client dynamic.Interface, view *projections.View, after time.Time) (found []Difference, recent int, err error) {
 	list, err := client.Resource(api.FloatingIPs).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("list FloatingIP objects: %w", err)
+		return nil, 0, fmt.Errorf("list FloatingIP objects: %w", err)
 	}
 	have := map[string]*api.FloatingIP{}
-	var found []Difference
 	for i := range list.Items {
 		object, err := toFloatingIP(&list.Items[i])
 		if err != nil {
-			return nil, fmt.Errorf("FloatingIP %s: %w", list.Items[i].GetName(), err)
+			return nil, 0, fmt.Errorf("FloatingIP %s: %w", list.Items[i].GetName(), err)
 		}
 		have[object.Name] = object
 		addr, ok := api.AddressOf(object.Name)
@@ -40,6 +41,8 @@ func Check(ctx context.Context, client dynamic.Interface, view *projections.View
 		case !ok || view.Address(addr) != nil || object.IsReservation():
 		case view.Origin().Outcome == "":
 			found = append(found, Difference{What: "FloatingIP " + object.Name + " holds the address for " + object.Spec.Key + ", and the log knows nothing of it: see galaxyctl migrate galaxy --dry-run"})
+		case releasedAfter(view, addr, after):
+			recent++
 		case mayRemove(object, view.Origin()):
 			found = append(found, Difference{What: "FloatingIP " + object.Name + " is there, and nobody holds the address", Mend: "delete the object", have: object})
 		default:
@@ -49,13 +52,21 @@ func Check(ctx context.Context, client dynamic.Interface, view *projections.View
 	for a := range view.Addresses(netip.Addr{}) {
 		object := have[api.NameOf(a.Addr)]
 		switch {
+		case object != nil && Shows(object, a): // as it should be
+		case a.Time().After(after):
+			recent++
 		case object == nil:
 			found = append(found, Difference{What: fmt.Sprintf("%s is held for %s, and has no FloatingIP object", a.Addr, a.Owner.Describe()), Mend: "make the object", want: a})
-		case !Shows(object, a):
+		default:
 			found = append(found, Difference{What: fmt.Sprintf("FloatingIP %s does not show what the log says of it (event %d)", object.Name, a.Seq), Mend: "write the object", have: object, want: a})
 		}
 	}
-	return found, nil
+	return found, recent, nil
+}
+
+func releasedAfter(view *projections.View, addr netip.Addr, after time.Time) bool {
+	r := view.Released(addr)
+	return r != nil && time.Unix(r.At, 0).After(after)
 }
 
 // Repair writes the object of a difference as it should be.

@@ -102,7 +102,7 @@ func TestMirror(t *testing.T) {
 	w.mirrored()
 	w.agree()
 	w.rights()
-	if out, err := w.Galaxyctl("check", "--kubeconfig", w.Kubeconfig(bed.Admin), "--etcd-endpoints", w.GalaxyEtcdURL); err != nil || !strings.Contains(out, "0 differences") {
+	if out, err := w.Galaxyctl("check", "--recent", "0", "--kubeconfig", w.Kubeconfig(bed.Admin), "--etcd-endpoints", w.GalaxyEtcdURL); err != nil || !strings.Contains(out, "0 differences") {
 		t.Errorf("galaxyctl check: %v\n%s", err, out)
 	}
 }

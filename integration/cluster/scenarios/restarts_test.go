@@ -171,11 +171,14 @@ func TestCheckRepairs(t *testing.T) {
 	}
 	w.WaitPodsGone("default", bed.Selector("web"), time.Minute)
 	check := func(args ...string) (string, error) {
-		return w.Galaxyctl(append([]string{"check", "--kubeconfig", w.Kubeconfig(bed.Admin), "--etcd-endpoints", w.GalaxyEtcdURL}, args...)...)
+		return w.Galaxyctl(append([]string{"check", "--recent", "0", "--kubeconfig", w.Kubeconfig(bed.Admin), "--etcd-endpoints", w.GalaxyEtcdURL}, args...)...)
 	}
 	fips := w.Dynamic.Resource(floatingIPs)
 	if err := fips.Delete(t.Context(), w.shownFirst(), metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
+	}
+	if out, _ := check("--recent", "1h"); strings.Contains(out, "has no FloatingIP object") || !strings.Contains(out, "1 addresses have changed within 1h0m0s") {
+		t.Errorf("an object that galaxy-ipam may be about to write: %s", out)
 	}
 	out, err := check()
 	if err == nil || strings.Count(out, "which is not in the cluster") != 3 || strings.Count(out, "has no FloatingIP object") != 1 {
