@@ -25,6 +25,11 @@ var (
 // +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.spec.state`
 // +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.spec.node`
 // +kubebuilder:printcolumn:name="Updated",type=date,JSONPath=`.spec.updateTime`
+// +kubebuilder:printcolumn:name="Event",type=integer,JSONPath=`.spec.seq`,priority=1,description="the newest event about the address in the log"
+// +kubebuilder:printcolumn:name="Attribute",type=string,JSONPath=`.spec.attribute`,priority=1,description="node and uid of the pod that uses the address"
+// +kubebuilder:selectablefield:JSONPath=`.spec.node`
+// +kubebuilder:selectablefield:JSONPath=`.spec.state`
+// +kubebuilder:selectablefield:JSONPath=`.spec.key`
 type FloatingIP struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

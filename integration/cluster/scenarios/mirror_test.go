@@ -97,6 +97,7 @@ func TestMirror(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.mirrored()
+	w.selectable()
 	w.reservations()
 	w.poolObjects()
 	w.mirrored()
@@ -104,6 +105,29 @@ func TestMirror(t *testing.T) {
 	w.rights()
 	if out, err := w.Galaxyctl("check", "--recent", "0", "--kubeconfig", w.Kubeconfig(bed.Admin), "--etcd-endpoints", w.GalaxyEtcdURL); err != nil || !strings.Contains(out, "0 differences") {
 		t.Errorf("galaxyctl check: %v\n%s", err, out)
+	}
+}
+
+// selectable fields find the objects of a node, of a state and of an owner.
+func (w *world) selectable() {
+	w.t.Helper()
+	fips := w.Dynamic.Resource(floatingIPs)
+	all, err := fips.List(w.t.Context(), metav1.ListOptions{})
+	if err != nil || len(all.Items) == 0 {
+		w.t.Fatalf("%d objects: %v", len(all.Items), err)
+	}
+	spec := all.Items[0].Object["spec"].(map[string]any)
+	for _, field := range []string{"node", "state", "key"} {
+		want := 0
+		for i := range all.Items {
+			if all.Items[i].Object["spec"].(map[string]any)[field] == spec[field] {
+				want++
+			}
+		}
+		found, err := fips.List(w.t.Context(), metav1.ListOptions{FieldSelector: fmt.Sprintf("spec.%s=%v", field, spec[field])})
+		if err != nil || len(found.Items) != want {
+			w.t.Errorf("spec.%s=%v: %d objects, want %d: %v", field, spec[field], len(found.Items), want, err)
+		}
 	}
 }
 
