@@ -75,7 +75,7 @@ func (e *LimitError) Error() string {
 		return fmt.Sprintf("pool %s has reached its size: %d of %d addresses are used; wait until one is freed, or make the pool larger", e.Share.Pool, e.Used, e.Limit)
 	}
 	if e.Limit == 0 {
-		return fmt.Sprintf("%s has no replicas or is gone from the cluster, so no address is kept for its pods; scale it up", e.Share.Describe())
+		return fmt.Sprintf("%s has no replicas or is gone from the cluster, so no address is kept for its pods; scale it up, or create it again", e.Share.Describe())
 	}
 	if e.Surge > 0 {
 		return fmt.Sprintf("%s uses %d addresses and has %d replicas and a surge of %d; wait until an old pod ends and its address is freed",

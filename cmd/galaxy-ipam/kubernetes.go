@@ -52,7 +52,7 @@ func (p *program) governors() []func(context.Context) error {
 		Replica: p.replica, Log: p.logger, Expired: p.metrics.ClaimExpired,
 		Deadlines: lease.Deadlines{Client: p.client, Prefix: lease.ClaimsPrefix(p.options.etcd.Prefix), TTL: p.options.claimTTL},
 	}
-	all := []func(context.Context) error{claims.Run, p.nodeLeases.Run}
+	all := []func(context.Context) error{claims.Run, p.nodeLeases.Run, p.watchNodeWrites}
 	if p.cluster == nil {
 		return all
 	}
@@ -120,6 +120,9 @@ func (p *program) todo() []string {
 		all = append(all, (&allocator.FormerError{Source: origin.Source, Objects: origin.Objects}).Error())
 	}
 	all = append(all, p.full.todo()...)
+	for _, node := range p.writes.Loud(time.Now()) {
+		all = append(all, floods(node))
+	}
 	return append(all, overdue(p.options.certificates(), time.Now())...)
 }
 

@@ -48,6 +48,7 @@ type program struct {
 	replica    *allocator.Replica // of the stream ipam
 	nodes      *allocator.Replica // of the stream nodes
 	nodeLeases *reconciler.Nodes
+	writes     reconciler.NodeWrites
 	etcd       reach
 	full       fullness
 	embedded   *embedded.Server // nil without an etcd of this process

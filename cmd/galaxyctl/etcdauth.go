@@ -80,7 +80,7 @@ certificate is the user; then users need no password.`,
   galaxyctl etcd-auth apply --nodes worker-1,worker-2 --etcd-cert root.pem --etcd-key root.key --etcd-ca ca.pem
   galaxyctl etcd-auth apply --nodes worker-3 --passwords ./secrets --etcd-user root --etcd-password-file root.pw`,
 	})
-	group.AddCommand(newEtcdAuthPrint(g), newEtcdAuthApply(g))
+	group.AddCommand(newEtcdAuthPrint(g), newEtcdAuthApply(g), newEtcdAuthRevoke(g))
 	return group
 }
 
@@ -163,6 +163,53 @@ func newEtcdAuthApply(g *globals) *cobra.Command {
 	cmd.Flags().StringVar(&passwords, "passwords", "", "folder with a file <user> for each password, which is made up if it is not there; without it, users have none and are known by their certificates")
 	cmd.Flags().BoolVar(&enable, "enable", false, "switch authentication on at the end")
 	return cmd
+}
+
+func newEtcdAuthRevoke(g *globals) *cobra.Command {
+	var nodes []string
+	cmd := &cobra.Command{
+		Use: "revoke", Short: "Take away the users of nodes, at once", Args: takes(),
+		Long: `Take away the users and roles of nodes: whoever has their credentials can write nothing more, also over connections that are open. What
+they have written stays. "apply" makes them again; with --passwords, remove the node's file before, so that it gets a new one.`,
+		Example: "  galaxyctl etcd-auth revoke --nodes worker-3 --etcd-user root --etcd-password-file root.pw",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(nodes) == 0 {
+				return misuse("--nodes: name the nodes whose users are to be taken away")
+			}
+			client, err := g.etcd.Connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer client.Close() //nolint:errcheck // every request was answered
+			for _, node := range nodes {
+				name := "galaxy-node-" + node
+				done, err := revoke(cmd.Context(), client, name)
+				if err != nil {
+					return fmt.Errorf("%s: %w", name, g.etcd.Explain(err))
+				}
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", name, done); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	nodesFlag(cmd, &nodes)
+	return cmd
+}
+
+// revoke deletes a user and its role.
+func revoke(ctx context.Context, client *clientv3.Client, name string) (done string, err error) {
+	_, err = client.UserDelete(ctx, name)
+	if errors.Is(err, rpctypes.ErrUserNotFound) {
+		done = "was there no more"
+	} else if done = "may do nothing more"; err != nil {
+		return "", err
+	}
+	if _, err = client.RoleDelete(ctx, name); err != nil && !errors.Is(err, rpctypes.ErrRoleNotFound) {
+		return "", err
+	}
+	return done, nil
 }
 
 // applyRole makes a role and its user, and completes what is there.

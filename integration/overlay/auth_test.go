@@ -119,6 +119,39 @@ func TestLeastPrivilege(t *testing.T) {
 		t.Errorf("node list: %v\n%s", err, out)
 	}
 	t.Logf("\n%s", out)
+	flooded(l, client("galaxy-node-n0"), client("galaxy-node-n1"), credentials("root"))
+}
+
+// flooded has a node fill etcd with the keys that are its own. galaxy-ipam says which node it is, and its user can be taken away at once;
+// the others go on.
+func flooded(l *lab, bad, good *clientv3.Client, root []string) {
+	l.t.Helper()
+	const key = "/galaxy/v1/snapshot/node-n0/flood"
+	text := strings.Repeat("x", 1<<20)
+	for range 40 {
+		if _, err := bad.Put(l.t.Context(), key, text); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	eventually(l.t, "galaxy-ipam says who floods etcd", 20*time.Second, func() error {
+		out, err := l.galaxyctl("status", "--server", "http://"+net.JoinHostPort(control, "9041"))
+		if !strings.Contains(out, "node n0 writes more to etcd") || err == nil {
+			return fmt.Errorf("status: %v\n%s", err, out)
+		}
+		return nil
+	})
+	if out, err := l.galaxyctl(append([]string{"etcd-auth", "revoke", "--nodes", "n0"}, root...)...); err != nil {
+		l.t.Fatalf("revoke: %v\n%s", err, out)
+	}
+	eventually(l.t, "the node writes nothing more", 10*time.Second, func() error {
+		if _, err := bad.Put(l.t.Context(), key, text); err == nil {
+			return errors.New("it does")
+		}
+		return nil
+	})
+	if _, err := good.Put(l.t.Context(), "/galaxy/v1/snapshot/node-n1/x", "x"); err != nil {
+		l.t.Errorf("another node: %v", err)
+	}
 }
 
 // restartedWithoutEtcd restarts an agent while the etcd is away whose password it has: it takes pods all the same, and tells etcd later.
