@@ -68,7 +68,7 @@ func UserOf(ctx context.Context) string {
 
 // guarded is what a request that mux knows passes before mux gets it: may its sender do that, and does this replica decide it?
 func (rest *REST) guarded(mux *http.ServeMux) http.Handler {
-	return authorized(rest.Authorize, rest.AuthorizeReads, mux, rest.Forward.wrap(restErrand(), mux, writes))
+	return authorized(rest.Authorize, rest.AuthorizeReads, mux, rest.long.bounded(mux, rest.Forward.wrap(restErrand(), mux, writes)))
 }
 
 func writes(r *http.Request) bool { return r.Method != http.MethodGet && r.Method != http.MethodHead }

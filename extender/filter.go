@@ -43,8 +43,8 @@ func passAll(place) string { return "" }
 
 // filter asks the allocator which of the offered nodes may run the pod.
 func (s *Scheduler) filter(ctx context.Context, a *args) (verdict, error) {
-	s.remember(a)
 	cluster := clusterOf(s.Cluster)
+	s.remember(a, cluster)
 	pod, err := request(a.pod, cluster)
 	if err != nil {
 		return nil, err

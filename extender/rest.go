@@ -39,7 +39,7 @@ type RESTConfig struct {
 // REST serves the interface for people and tools (contract section 5.2).
 type REST struct {
 	RESTConfig
-	past *shares // who reads the log's past
+	past, long *shares // who reads the log's past, and long lists
 }
 
 // Bounds of the REST interface.
@@ -57,7 +57,7 @@ const (
 // NewREST makes a REST.
 func NewREST(config RESTConfig) *REST {
 	config.Replica = attributed{config.Forward.watched(config.Replica)}
-	return &REST{RESTConfig: config, past: newShares(maxPastReads)}
+	return &REST{RESTConfig: config, past: newShares("the past", maxPastReads, pastShare), long: newShares("lists", maxListReads, listShare)}
 }
 
 // Handler serves /v1, /openapi.json, /metrics and the health checks.

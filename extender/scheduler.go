@@ -82,9 +82,15 @@ func newCache[K comparable, V any](size int) *lru.Cache[K, V] {
 	return cache
 }
 
-// remember keeps what filter was sent for bind and preempt.
-func (s *Scheduler) remember(a *args) {
-	s.seen.Add(podName{a.pod.Namespace, a.pod.Name}, a.pod)
+// remember keeps what filter was sent for bind and preempt, as far as the cluster does not know it by itself: so nothing is kept for pods
+// longer than until the next question about them.
+func (s *Scheduler) remember(a *args, cluster Cluster) {
+	name := podName{a.pod.Namespace, a.pod.Name}
+	if known := cluster.Pod(name.namespace, name.name); known != nil && known.UID == a.pod.UID {
+		s.seen.Remove(name)
+	} else {
+		s.seen.Add(name, a.pod)
+	}
 	if !a.whole {
 		return
 	}

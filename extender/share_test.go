@@ -5,7 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"sync"
 	"testing"
+	"time"
+
+	"galaxy/kube"
+	"galaxy/kube/objects"
 )
 
 func as(user string) context.Context {
@@ -22,7 +28,7 @@ func refusedWith(err error) int {
 
 // However many one client asks, another gets its turn; what a client gave back it may have again.
 func TestShares(t *testing.T) {
-	s := newShares(maxPastReads)
+	s := newShares("the past", maxPastReads, pastShare)
 	var greedy []func()
 	for range 100 {
 		ctx, cancel := context.WithCancel(as("greedy"))
@@ -56,7 +62,7 @@ func TestShares(t *testing.T) {
 
 // One who waits has its share, too: a hundred clients cannot be one that waits a hundred times.
 func TestSharesOfThoseWhoWait(t *testing.T) {
-	s := newShares(1)
+	s := newShares("the past", 1, pastShare)
 	giveBack, err := s.take(as("first"))
 	if err != nil {
 		t.Fatal(err)
@@ -83,5 +89,62 @@ func TestSharesOfThoseWhoWait(t *testing.T) {
 	giveBack()
 	if len(s.of) != 0 {
 		t.Error(fmt.Sprint(s.of))
+	}
+}
+
+// Clients that ask for lists and do not read them hold a bounded number of answers, and others are still answered.
+func TestReadersThatDoNotRead(t *testing.T) {
+	mux, reached, read := http.NewServeMux(), make(chan struct{}, 1000), make(chan struct{})
+	mux.HandleFunc("GET /v1/ip", func(http.ResponseWriter, *http.Request) {
+		reached <- struct{}{}
+		<-read // the answer is written, and the client does not take it
+	})
+	handler := fromHost(newShares("lists", maxListReads, listShare).bounded(mux, mux))
+	var asking sync.WaitGroup
+	refused := make(chan int, 1000)
+	ask := func(host string) {
+		r, w := httptest.NewRequest(http.MethodGet, "/v1/ip?size=9999", nil), httptest.NewRecorder()
+		r.RemoteAddr = host + ":1"
+		if handler.ServeHTTP(w, r); w.Code != http.StatusOK {
+			refused <- w.Code
+		}
+	}
+	for range 100 {
+		asking.Go(func() { ask("10.0.0.1") })
+	}
+	for range listShare {
+		<-reached
+	}
+	for range 100 - listShare {
+		if code := <-refused; code != http.StatusTooManyRequests {
+			t.Fatal(code)
+		}
+	}
+	asking.Go(func() { ask("10.0.0.2") })
+	<-reached // another client is served beside it
+	close(read)
+	asking.Wait()
+}
+
+// What filter was sent is kept until the cluster knows the pod by itself.
+func TestRememberedUntilKnown(t *testing.T) {
+	s := NewScheduler(SchedulerConfig{Metrics: NewMetrics(nil)})
+	set, err := objects.Parse([]byte("kind: Pod\nmetadata: {name: known, namespace: ns, uid: u1}\n"), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pod := range []*kube.Pod{{Namespace: "ns", Name: "known", UID: "u1"}, {Namespace: "ns", Name: "known", UID: "u0"}, {Namespace: "ns", Name: "new", UID: "u2"}} {
+		s.remember(&args{pod: pod}, emptyCluster{})
+	}
+	if s.seen.Len() != 2 {
+		t.Fatalf("%d pods are remembered", s.seen.Len())
+	}
+	s.remember(&args{pod: &kube.Pod{Namespace: "ns", Name: "known", UID: "u1"}}, set)
+	if s.seen.Len() != 1 {
+		t.Errorf("%d pods are remembered, though the cluster knows one of them", s.seen.Len())
+	}
+	s.remember(&args{pod: &kube.Pod{Namespace: "ns", Name: "known", UID: "u9"}}, set) // made again: the news has not come here yet
+	if s.seen.Len() != 2 {
+		t.Errorf("%d pods are remembered", s.seen.Len())
 	}
 }
