@@ -58,6 +58,7 @@ func (rest *REST) registerAddresses(api huma.API) {
 	rest.registerRelease(api)
 	op = operation(api, http.MethodGet, "/v1/ip/{ip}", "getAddress", "One address, now or at a point of the past")
 	huma.Register(api, op, func(ctx context.Context, in *struct {
+		freshInput
 		IP string `path:"ip"`
 		At string `query:"at" doc:"An RFC 3339 time, or the sequence number of an event: the state after it"`
 	}) (*output[AddressRow], error) {

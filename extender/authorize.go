@@ -68,8 +68,11 @@ func UserOf(ctx context.Context) string {
 
 // guarded is what a request that mux knows passes before mux gets it: may its sender do that, and does this replica decide it?
 func (rest *REST) guarded(mux *http.ServeMux) http.Handler {
-	return authorized(rest.Authorize, rest.AuthorizeReads, mux, rest.long.bounded(mux, rest.Forward.wrap(restErrand(), mux, writes)))
+	return authorized(rest.Authorize, rest.AuthorizeReads, mux, rest.long.bounded(mux, rest.Forward.wrap(restErrand(), mux, decides)))
 }
+
+// decides reports whether the leader has to answer: what changes something, and a read that wants the newest there is.
+func decides(r *http.Request) bool { return writes(r) || r.URL.Query().Get("fresh") == "true" }
 
 func writes(r *http.Request) bool { return r.Method != http.MethodGet && r.Method != http.MethodHead }
 

@@ -124,6 +124,25 @@ func TestForwardREST(t *testing.T) {
 }
 
 // TestForwardLoop: replicas that take each other for the leader refuse each other's requests; none goes round.
+// A replica answers reads on what it knows, and has the leader answer those that want the newest.
+func TestFreshReads(t *testing.T) {
+	c := newCrew(t, 2, nil)
+	leader, follower := c.members[0], c.members[1]
+	for path, passes := range map[string]int64{"/v1/ip": 0, "/v1/ip?fresh=true": 1, "/v1/pool?fresh=true": 1, "/v1/ip/10.173.13.2?fresh=true": 1, "/v1/ip/10.173.13.2?fresh=no": 0} {
+		before := leader.passed.Load()
+		if code := ask(t, http.MethodGet, follower.rest.URL+path, "", nil); code != http.StatusOK || leader.passed.Load()-before != passes {
+			t.Errorf("%s: %d, %d passed on, want %d", path, code, leader.passed.Load()-before, passes)
+		}
+	}
+	var state extender.StateAnswer
+	if ask(t, http.MethodGet, follower.rest.URL+"/v1/state?fresh=true", "", &state); !state.Leading {
+		t.Error("the leader is asked how it is, and another answers")
+	}
+	if code := ask(t, http.MethodGet, leader.rest.URL+"/v1/ip?fresh=true", "", nil); code != http.StatusOK {
+		t.Error(code)
+	}
+}
+
 func TestForwardLoop(t *testing.T) {
 	c := newCrew(t, 2, func(s *extender.SchedulerConfig, _ *extender.ForwarderConfig) { s.Timeout = 200 * time.Millisecond })
 	c.members[0].follow()

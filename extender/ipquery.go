@@ -12,6 +12,11 @@ import (
 	"galaxy/projections"
 )
 
+// freshInput is a query that another replica may answer.
+type freshInput struct {
+	Fresh string `query:"fresh" doc:"true: the replica that leads answers; others may be a moment behind"`
+}
+
 // listInput is the query of GET /v1/ip. All are texts, as what is no number counts as not given (contract section 5.2).
 type listInput struct {
 	Keyword   string `query:"keyword" doc:"Part of the key of a held address; overrides the other fields"`
@@ -23,7 +28,8 @@ type listInput struct {
 	State     string `query:"state" doc:"held, or one of bound, claimed, reserved, draining and orphaned (kept for a workload that is gone): only such addresses"`
 	Page      string `query:"page" doc:"From 0; default 0, at most 99999"`
 	Size      string `query:"size" doc:"Rows of a page; default 10, at most 9999"`
-	Sort      string `query:"sort" doc:"ip, namespace, podname or policy, then asc or desc; default ip asc"`
+	freshInput
+	Sort string `query:"sort" doc:"ip, namespace, podname or policy, then asc or desc; default ip asc"`
 }
 
 const (

@@ -55,12 +55,13 @@ type PlainAnswer struct {
 }
 
 type poolInput struct {
+	freshInput
 	Name string `path:"name"`
 }
 
 func (rest *REST) registerPools(api huma.API) {
 	op := operation(api, http.MethodGet, "/v1/pool", "listPools", "All pools that have a size")
-	huma.Register(api, op, func(context.Context, *struct{}) (*output[PoolsAnswer], error) {
+	huma.Register(api, op, func(context.Context, *freshInput) (*output[PoolsAnswer], error) {
 		answer, view := PoolsAnswer{Code: http.StatusOK, Pools: []PoolRow{}}, rest.Replica.View()
 		for p := range view.Pools() {
 			share := view.Share(ipam.Owner{Pool: p.Name})

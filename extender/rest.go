@@ -26,7 +26,8 @@ type RESTConfig struct {
 	Events  eventlog.Log
 	Version string // of this program, for the OpenAPI document
 
-	Identity string          // of this replica, for people
+	Identity string // of this replica, for people
+	Replicas func() []ReplicaAt
 	Todo     func() []string // what a person has to do before all goes on; may be nil
 
 	Assigner  Assigner   // the cloud provider; nil for none

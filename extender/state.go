@@ -21,6 +21,7 @@ type StateAnswer struct {
 	Leading    bool          `json:"leading"`
 	Leader     LeaderAt      `json:"leader" doc:"Where the replica that leads is reached; empty if nobody leads, or there is no election"`
 	NoLeader   string        `json:"noLeader,omitempty" doc:"Why it is not known who leads"`
+	Replicas   []ReplicaAt   `json:"replicas" doc:"Those that live, and how far each has followed the log, as of half a minute ago at most"`
 	Ready      bool          `json:"ready"`
 	Waits      string        `json:"waits,omitempty" doc:"Why whoever asks this replica is not served"`
 	Digest     string        `json:"digest,omitempty" doc:"Of the whole state; equal on all replicas at one seq"`
@@ -43,6 +44,12 @@ type SubnetUsage struct {
 	Free         uint64   `json:"free"`
 }
 
+// ReplicaAt is how far a replica has followed the log.
+type ReplicaAt struct {
+	Identity string `json:"identity"`
+	Seq      uint64 `json:"seq"`
+}
+
 // LeaderAt is where the replica that leads is reached.
 type LeaderAt struct {
 	Scheduler string `json:"scheduler"`
@@ -55,6 +62,7 @@ const leaderTimeout = 3 * time.Second
 func (rest *REST) registerState(api huma.API) {
 	op := operation(api, http.MethodGet, "/v1/state", "getState", "Where this replica stands, who leads, how full the subnets are, and what waits for a person")
 	huma.Register(api, op, func(ctx context.Context, in *struct {
+		freshInput
 		Digest bool `query:"digest" doc:"Compute the digest of the whole state"`
 	}) (*output[StateAnswer], error) {
 		return &output[StateAnswer]{rest.state(ctx, in.Digest)}, nil
@@ -68,7 +76,10 @@ func (rest *REST) state(ctx context.Context, digest bool) StateAnswer {
 	answer := StateAnswer{
 		Generation: position.Head.Generation, Seq: position.Head.Seq, Hash: position.Head.Hash.String(), Time: position.Time,
 		Leading: rest.Replica.Leading(), Ready: rest.Replica.Unready() == "", Waits: rest.Replica.Unready(), Source: view.Config().Source, Subnets: []SubnetUsage{},
-		Identity: rest.Identity, Version: rest.Version, FullPools: []string{}, Todo: []string{},
+		Identity: rest.Identity, Version: rest.Version, FullPools: []string{}, Todo: []string{}, Replicas: []ReplicaAt{},
+	}
+	if rest.Replicas != nil {
+		answer.Replicas = append(answer.Replicas, rest.Replicas()...)
 	}
 	rest.addLeader(ctx, &answer)
 	if rest.Todo != nil {

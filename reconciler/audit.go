@@ -1,8 +1,11 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +29,7 @@ type Audit struct {
 	views chan *projections.View
 	mu    sync.Mutex
 	mine  []Digest // oldest first
+	alive map[string]Published
 	told  map[string]bool
 }
 
@@ -39,6 +43,7 @@ type Digest struct {
 // Published is what a replica says of itself.
 type Published struct {
 	ID      string   `json:"id"`
+	Seq     uint64   `json:"seq"`     // how far it has followed the log, as of half a minute ago at most
 	Digests []Digest `json:"digests"` // oldest first
 }
 
@@ -81,25 +86,31 @@ func (a *Audit) Run(ctx context.Context) error {
 			}
 			before = seq
 		}
-		if view == nil {
-			continue
+		if view != nil {
+			digested = view.Position().Head.Seq
+			a.digest(view)
 		}
-		digested = view.Position().Head.Seq
-		if err := a.publish(ctx, view); err != nil && ctx.Err() == nil {
-			a.Log.Warn("the digest of the state is not published", zap.Error(err))
+		if err := a.publish(ctx); err != nil && ctx.Err() == nil {
+			a.Log.Warn("the state of this replica is not published", zap.Error(err))
 		}
 	}
 }
 
-func (a *Audit) publish(ctx context.Context, view *projections.View) error {
+// digest adds the digest of a view to those that are published.
+func (a *Audit) digest(view *projections.View) {
 	head := view.Position().Head
 	digest := Digest{Generation: head.Generation, Seq: head.Seq, Digest: view.Digest()}
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.mine = append(a.mine, digest)
 	if len(a.mine) > keptDigests {
 		a.mine = a.mine[1:]
 	}
-	value, err := json.Marshal(Published{ID: a.Identity, Digests: a.mine})
+}
+
+func (a *Audit) publish(ctx context.Context) error {
+	a.mu.Lock()
+	value, err := json.Marshal(Published{ID: a.Identity, Seq: a.View().Position().Head.Seq, Digests: a.mine})
 	a.mu.Unlock()
 	if err != nil {
 		return err
@@ -107,13 +118,42 @@ func (a *Audit) publish(ctx context.Context, view *projections.View) error {
 	return a.Publish(ctx, value)
 }
 
+// Replicas are those that live, by what they have published last, this one included.
+func (a *Audit) Replicas() []Published {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all := slices.Collect(maps.Values(a.alive))
+	all = append(all, Published{ID: a.Identity, Seq: a.View().Position().Head.Seq})
+	slices.SortFunc(all, func(x, y Published) int { return cmp.Compare(x.ID, y.ID) })
+	return all
+}
+
+// note remembers who lives.
+func (a *Audit) note(key string, other Published, gone bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.alive == nil {
+		a.alive = map[string]Published{}
+	}
+	if gone {
+		delete(a.alive, key)
+	} else {
+		a.alive[key] = other
+	}
+}
+
 // Compare takes what replicas publish, as lease.Watch yields it, and reports each state that is not ours at the same event.
 func (a *Audit) Compare(changes []lease.Change) {
 	for _, c := range changes {
 		var other Published
-		if c.Gone || json.Unmarshal(c.Value, &other) != nil || other.ID == a.Identity {
+		if c.Gone {
+			a.note(c.Key, other, true)
 			continue
 		}
+		if json.Unmarshal(c.Value, &other) != nil || other.ID == a.Identity {
+			continue
+		}
+		a.note(c.Key, other, false)
 		for _, theirs := range other.Digests {
 			if ours, both := a.at(theirs); both && ours != theirs.Digest {
 				a.differ(other.ID, theirs, ours)

@@ -6,7 +6,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"galaxy/extender"
 	"galaxy/lease"
+	"galaxy/projections"
 	"galaxy/reconciler"
 )
 
@@ -14,6 +16,7 @@ import (
 func (p *program) newAudit() *reconciler.Audit {
 	a := reconciler.NewAudit()
 	a.Identity, a.Log, a.Differs = p.identity, p.logger, p.metrics.DigestDiffers
+	a.View = func() *projections.View { return p.replica.View() }
 	return a
 }
 
@@ -28,7 +31,7 @@ func (p *program) audit(ctx context.Context) error {
 	if err != nil {
 		return nil // ctx has ended
 	}
-	p.auditor.View, p.auditor.Publish = p.replica.View, announced.Update
+	p.auditor.Publish = announced.Update
 	go func() {
 		for changes, err := range lease.Watch(ctx, p.client, prefix) {
 			if err != nil {
@@ -44,4 +47,12 @@ func (p *program) audit(ctx context.Context) error {
 		p.logger.Debug("this replica's key is left to its lease", zap.Error(stopErr))
 	}
 	return err
+}
+
+// replicas are those that live, for people.
+func (p *program) replicas() (all []extender.ReplicaAt) {
+	for _, r := range p.auditor.Replicas() {
+		all = append(all, extender.ReplicaAt{Identity: r.ID, Seq: r.Seq})
+	}
+	return all
 }

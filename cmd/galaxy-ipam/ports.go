@@ -32,7 +32,7 @@ func (p *program) listen() error {
 	}
 	api := extender.RESTConfig{
 		Replica: replica, Cluster: p.objects(), Forward: forward, Metrics: p.metrics, Log: p.logger, Events: p.log, Version: build.Version(),
-		Identity: p.identity, Todo: p.todo,
+		Identity: p.identity, Todo: p.todo, Replicas: p.replicas,
 	}
 	if p.cluster != nil {
 		scheduling.Binder, scheduling.Lookup = p.cluster, p.cluster.Pod
@@ -108,6 +108,13 @@ func (p *program) leader(ctx context.Context) (extender.Peer, error) {
 		return extender.Peer{}, errors.New(why) // whoever led may not any more
 	}
 	holder, err := lease.Leader(ctx, p.client, lease.LeaderKey(p.options.etcd.Prefix))
+	if err == nil && holder.Address == p.address {
+		if p.replica.Leading() {
+			return extender.Peer{Scheduler: holder.Address, REST: holder.REST}, nil
+		}
+		// It would ask itself. Its key is there before it leads, and for a while after it ended without a word.
+		return extender.Peer{}, errors.New("this replica is named as the leader, and does not lead yet")
+	}
 	if why := p.noElection(); errors.Is(err, lease.ErrNoLeader) && why != "" {
 		err = fmt.Errorf("%w: %s", err, why)
 	}

@@ -19,14 +19,18 @@ type replicaStatus struct {
 		Scheduler string `json:"scheduler"`
 		REST      string `json:"rest"`
 	} `json:"leader"`
-	NoLeader   string         `json:"noLeader,omitempty"`
-	Waits      string         `json:"waits,omitempty"` // why whoever asks this replica is not served
-	Generation string         `json:"generation"`
-	Seq        uint64         `json:"seq"`
-	Subnets    []subnetStatus `json:"subnets"`
-	Draining   int            `json:"draining"`
-	FullPools  []string       `json:"fullPools"`
-	Todo       []string       `json:"todo"`
+	NoLeader   string `json:"noLeader,omitempty"`
+	Waits      string `json:"waits,omitempty"` // why whoever asks this replica is not served
+	Generation string `json:"generation"`
+	Seq        uint64 `json:"seq"`
+	Replicas   []struct {
+		Identity string `json:"identity"`
+		Seq      uint64 `json:"seq"`
+	} `json:"replicas"`
+	Subnets   []subnetStatus `json:"subnets"`
+	Draining  int            `json:"draining"`
+	FullPools []string       `json:"fullPools"`
+	Todo      []string       `json:"todo"`
 }
 
 type subnetStatus struct {
@@ -48,7 +52,7 @@ func newStatus(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "One page: who leads, what is held back and why, and which subnets are nearly dry",
-		Long: `Ask the galaxy-ipam at --server how it is: whether it serves and if not why, who leads, how far it has followed the log, how
+		Long: `Ask the galaxy-ipam at --server how it is: whether it serves and if not why, who leads, how far all replicas have followed the log, how
 many addresses each subnet has left, and what waits for a person. Through a Service, each call may ask another replica.
 
 The exit code is 1 if the replica does not serve, nobody leads, or something waits for a person.`,
@@ -93,6 +97,15 @@ func (s replicaStatus) print(out io.Writer) error {
 	err := pairs(out, "replica", s.Identity, "release", s.Version, "serves", ready, "leader", leader, "log", fmt.Sprintf("event %d of generation %s", s.Seq, s.Generation))
 	if err != nil {
 		return err
+	}
+	if len(s.Replicas) > 1 {
+		t := newTable(out, "REPLICA", "EVENT")
+		for _, r := range s.Replicas {
+			t.add(r.Identity, decimal(r.Seq))
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
 	}
 	if len(s.Subnets) > 0 {
 		t := newTable(out, "SUBNET", "GATEWAY", "TOTAL", "HELD", "COOLING", "FREE", "NOTE")

@@ -225,7 +225,7 @@ func (c certificates) strangers(t *testing.T, w *world, ipam *bed.IPAM) {
 	if err := os.WriteFile(token, []byte(w.token("default", "viewer")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := w.Galaxyctl("status", "--server", ipam.API, "--server-ca", c.file("ca.crt"), "--token-file", token); err != nil {
+	if out, err := w.Galaxyctl("status", "--server", ipam.API, "--server-ca", c.file("ca.crt"), "--token-file", token); err != nil || !strings.Contains(out, "REPLICA") {
 		t.Errorf("galaxyctl status: %v: %s", err, out)
 	}
 }
