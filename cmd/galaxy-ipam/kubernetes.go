@@ -75,10 +75,8 @@ func (g gated) Unready() string {
 		return why
 	}
 	if cluster := g.program.cluster; cluster != nil {
-		select {
-		case <-cluster.Synced():
-		default:
-			return "the objects of the cluster have not been read yet"
+		if why := cluster.Unread(); why != "" {
+			return why
 		}
 	}
 	if why := g.Replica.Unready(); why != "" {

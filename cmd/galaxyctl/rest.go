@@ -30,6 +30,7 @@ type server struct {
 	base   string
 	token  string // "" for none
 	client *http.Client
+	most   int64 // bytes of an answer
 }
 
 func (g *globals) dial() (*server, error) {
@@ -49,7 +50,7 @@ func (g *globals) dial() (*server, error) {
 	if token != "" && u.Scheme == "http" && !g.rest.insecure && !loopback(u.Hostname()) {
 		return nil, misuse("--server %q: a token would cross the network unencrypted: use https (--server-ca), or say --insecure", g.server)
 	}
-	return &server{strings.TrimSuffix(g.server, "/"), token, &http.Client{Transport: transport, Timeout: answerTimeout}}, nil
+	return &server{strings.TrimSuffix(g.server, "/"), token, &http.Client{Transport: transport, Timeout: answerTimeout}, maxAnswer}, nil
 }
 
 // identity is who asks galaxy-ipam, and whom it takes for galaxy-ipam.
@@ -130,7 +131,7 @@ func (s *server) ask(ctx context.Context, method, path string, query url.Values,
 		return 0, s.explain(ctx, err)
 	}
 	defer response.Body.Close() //nolint:errcheck // it was only read from
-	text, err := io.ReadAll(http.MaxBytesReader(nil, response.Body, maxAnswer))
+	text, err := io.ReadAll(http.MaxBytesReader(nil, response.Body, s.most))
 	if err != nil {
 		return 0, fmt.Errorf("the answer of galaxy-ipam at %s broke off: %w", s.base, err)
 	}

@@ -109,6 +109,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { c.apply(ctx) })
 	running.Go(func() { c.kinds.run(ctx) })
+	running.Go(func() { c.probe(ctx) })
 	factory.Start(ctx.Done())
 	running.Go(func() {
 		if !cache.WaitForCacheSync(ctx.Done(), registrations...) {
@@ -126,6 +127,45 @@ func (c *Cluster) Run(ctx context.Context) error {
 	factory.Shutdown()
 	running.Wait()
 	return nil
+}
+
+// How often the API server is asked whether it is there, until everything was read once, and how long it may take.
+const (
+	probeEvery   = time.Second
+	probeTimeout = 3 * time.Second
+)
+
+// probe finds out why nothing is read: informers keep it to themselves that nobody answers.
+func (c *Cluster) probe(ctx context.Context) {
+	for {
+		asking, cancel := context.WithTimeout(ctx, probeTimeout)
+		err := c.Clients.Discovery.RESTClient().Get().AbsPath("/version").Do(asking).Error()
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			c.watchErr.Store(err.Error())
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.synced:
+			return
+		case <-time.After(probeEvery):
+		}
+	}
+}
+
+// Unread says why the objects have not been read yet; "" once they were.
+func (c *Cluster) Unread() string {
+	select {
+	case <-c.synced:
+		return ""
+	default:
+	}
+	text := "the cluster's objects have not been read yet"
+	if why, _ := c.watchErr.Load().(string); why != "" {
+		text += ": " + why
+	}
+	return text
 }
 
 // change queues a change. Many that come at once become one Set.
@@ -162,19 +202,13 @@ func (c *Cluster) apply(ctx context.Context) {
 // Know makes sure that the workloads of a kind, in the form of ipam.Owner, are watched.
 func (c *Cluster) Know(kind string) { c.kinds.know(kind) }
 
-// errNotSynced is the answer before everything was read once.
-var errNotSynced = errors.New("the cluster's objects have not been read yet")
-
 // WaitForSync waits until everything was read once.
 func (c *Cluster) WaitForSync(ctx context.Context) error {
 	select {
 	case <-c.synced:
 		return nil
 	case <-ctx.Done():
-		if why, _ := c.watchErr.Load().(string); why != "" {
-			return fmt.Errorf("%w: %s", errNotSynced, why)
-		}
-		return errNotSynced
+		return errors.New(c.Unread())
 	}
 }
 

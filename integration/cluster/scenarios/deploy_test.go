@@ -13,6 +13,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,6 +40,7 @@ func TestManifests(t *testing.T) {
 	if len(nodes) != 3 {
 		t.Errorf("three replicas run on %d nodes", len(nodes))
 	}
+	mayRead(t, b, "system:serviceaccount:kube-system:galaxy-ipam")
 	budget, err := b.Client.PolicyV1().PodDisruptionBudgets("kube-system").Get(t.Context(), "galaxy-ipam", metav1.GetOptions{})
 	if err != nil || budget.Spec.Selector == nil {
 		t.Errorf("the PodDisruptionBudget: %v", err)
@@ -77,6 +79,22 @@ func TestManifests(t *testing.T) {
 		}
 		return membersMade(ctx, b, set)
 	})
+}
+
+// mayRead makes sure that galaxy-ipam may look at every kind of Kubernetes' own workloads: whose pods it sees, it looks for.
+func mayRead(t *testing.T, b *bed.Bed, user string) {
+	t.Helper()
+	for _, resource := range []string{"apps/deployments", "apps/statefulsets", "apps/replicasets", "apps/daemonsets", "batch/jobs", "/replicationcontrollers"} {
+		for _, verb := range []string{"list", "watch"} {
+			group, name, _ := strings.Cut(resource, "/")
+			review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+				User: user, ResourceAttributes: &authorizationv1.ResourceAttributes{Group: group, Resource: name, Verb: verb},
+			}}
+			if answer, err := b.Client.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{}); err != nil || !answer.Status.Allowed {
+				t.Errorf("%s may not %s %s: %v", user, verb, resource, err)
+			}
+		}
+	}
 }
 
 var ipamArguments = regexp.MustCompile(`(?s)- args:\n(.*?)\n {8}\w`)
