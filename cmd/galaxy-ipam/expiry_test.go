@@ -40,7 +40,8 @@ func TestPortsAreSecure(t *testing.T) {
 		args []string
 		says string // "": goes on
 	}{
-		{[]string{}, "--insecure-ports"},
+		{[]string{}, ""}, // this host alone
+		{[]string{"--bind", "0.0.0.0"}, "--insecure-ports"},
 		{[]string{"--bind", "10.0.0.1"}, "galaxyctl certs"},
 		{[]string{"--bind", "10.0.0.1", "--tls-cert", "c", "--tls-key", "k"}, "--tls-client-ca"},
 		{[]string{"--bind", "host.example"}, "--insecure-ports"},
@@ -50,7 +51,7 @@ func TestPortsAreSecure(t *testing.T) {
 		{[]string{"--bind", "::1"}, ""},
 		{[]string{"--bind", "localhost"}, ""},
 		{[]string{"--standalone"}, ""},
-		{[]string{"--standalone", "--bind", "0.0.0.0"}, "--insecure-ports"},
+		{[]string{"--standalone", "--bind", "0.0.0.0"}, ""}, // named, and without a cluster
 		{[]string{"--bind", "127.0.0.1", "--authorize-reads"}, ""},
 		{[]string{"--standalone", "--authorize-reads"}, "--authorize-reads asks the API server"},
 		{[]string{"--bind", "127.0.0.1", "--authorize-reads", "--authorize-writes=false"}, "--authorize-reads asks the API server"},
@@ -68,6 +69,9 @@ func TestPortsAreSecure(t *testing.T) {
 		}
 		if err := o.check(); c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
 			t.Errorf("%q: %v, want %q", c.args, err, c.says)
+		}
+		if c.says == "" && !o.standalone && !o.insecurePorts && o.tls.ClientCA == "" && !o.loopback() {
+			t.Errorf("%q: it listens at %s", c.args, o.bind)
 		}
 	}
 }

@@ -117,7 +117,7 @@ func (o *options) add(flags *pflag.FlagSet) {
 		return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
 	})
 	flags.StringVar(&o.config, "config", defaultConfig, "JSON file with schedule_plugin settings; the default may be missing")
-	flags.StringVar(&o.bind, "bind", "", "address to listen on; default all of this host's, with --standalone 127.0.0.1")
+	flags.StringVar(&o.bind, "bind", "", "address to listen on; default all of this host's with --tls-client-ca or --insecure-ports, else 127.0.0.1 alone")
 	flags.IntVar(&o.port, "port", 9040, "port for kube-scheduler; 0 takes a free one")
 	flags.IntVar(&o.apiPort, "api-port", 9041, "port for REST, OpenAPI and metrics; 0 takes a free one")
 	flags.BoolVar(&o.leaderElect, "leader-elect", true, "decide only as the elected leader; without it, two processes on one etcd only cost each other work")
@@ -220,12 +220,15 @@ func isLoopback(host string) bool {
 func (o *options) complete() {
 	switch {
 	case o.bind != "":
-	case o.standalone:
-		o.bind = "127.0.0.1"
-	default:
+	case o.tls.ClientCA != "" || o.insecurePorts:
 		o.bind = "0.0.0.0"
+	default:
+		o.bind = "127.0.0.1"
 	}
 }
+
+// exposed is true if others than this host reach the ports, and need no certificate.
+func (o *options) exposed() bool { return o.tls.ClientCA == "" && !o.loopback() }
 
 // plainMember is a member of the embedded etcd that others reach without TLS over a network; "" if there is none.
 func (o *options) plainMember() string {
@@ -276,7 +279,7 @@ func (o *options) check() error {
 		return usage("--leader-elect-lease-duration %s: want 2s to 10m", o.leaseDuration)
 	case o.logFormat != "json" && o.logFormat != "console":
 		return usage("--log-format %q: want json or console", o.logFormat)
-	case o.tls.ClientCA == "" && !o.insecurePorts && !o.loopback():
+	case o.exposed() && !o.insecurePorts && !o.standalone: // without a cluster there are no pods to bind, and the address was named
 		return usage("whoever reaches the ports at %s could bind pods: give --tls-cert, --tls-key and --tls-client-ca (galaxyctl certs makes them), or listen with --bind 127.0.0.1, or say --insecure-ports", o.bind)
 	}
 	return o.checkMembers()

@@ -59,8 +59,11 @@ func (p *program) listen() error {
 	if err != nil {
 		return errors.Join(err, p.server.Close())
 	}
-	if p.options.tls.ClientCA == "" && !p.options.loopback() {
-		p.logger.Warn("--insecure-ports: whoever reaches the scheduler's port may bind pods, and tokens may be read on their way", zap.Stringer("scheduler", scheduler))
+	switch {
+	case p.options.exposed():
+		p.logger.Warn("whoever reaches the scheduler's port may bind pods, and tokens may be read on their way: give --tls-client-ca, or keep the ports to the control plane's network", zap.Stringer("scheduler", scheduler))
+	case p.options.tls.ClientCA == "" && !p.options.standalone:
+		p.logger.Warn("only this host reaches the ports: give --tls-cert, --tls-key and --tls-client-ca (galaxyctl certs makes them), or say --insecure-ports", zap.Stringer("scheduler", scheduler))
 	}
 	p.logger.Info("listening", zap.Stringer("scheduler", scheduler), zap.Stringer("rest", rest), zap.Bool("tls", secure != nil))
 	return nil

@@ -183,7 +183,8 @@ func TestMisuse(t *testing.T) {
 		says string
 		code int
 	}{
-		"":                                   {"--insecure-ports", 2},
+		"":                                   {"--standalone", 2},
+		"--bind 0.0.0.0":                     {"--insecure-ports", 2},
 		"--bind 127.0.0.1":                   {"--standalone", 2},
 		"--nonsense":                         {"unknown flag", 2},
 		"--standalone extra":                 {"unknown command", 1},

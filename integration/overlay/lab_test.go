@@ -118,7 +118,7 @@ func (l *lab) startIPAM() {
 	}
 	l.ipam = &process{t: l.t, where: l.wires, name: "galaxy-ipam", path: filepath.Join(l.bin, "galaxy-ipam"), log: filepath.Join(l.dir, "galaxy-ipam.log"), args: []string{
 		"--standalone", "--config", file, "--embedded-etcd", filepath.Join(l.dir, "etcd"), "--embedded-etcd-client-url", etcdURL,
-		"--bind", control, "--insecure-ports", "--leader-elect-lease-duration", "2s", "--log-format", "console",
+		"--bind", control, "--leader-elect-lease-duration", "2s", "--log-format", "console",
 	}}
 	l.ipam.start()
 	l.t.Cleanup(l.ipam.finish)
