@@ -77,6 +77,7 @@ type Agent struct {
 	settled   uint64            // event of the stream nodes that Settled has followed
 	nodes     Nodes             // nil while nothing is known of them
 	changed   chan struct{}     // what is announced has changed
+	named     chan struct{}     // closed when the node's name was this machine's for the first time
 }
 
 // New makes an Agent.
@@ -90,8 +91,8 @@ func New(c Config) *Agent {
 	if c.Routes.Tick == 0 {
 		c.Routes.Tick = DefaultTick
 	}
-	a := &Agent{Config: c, trouble: map[string]string{}, blocked: map[string]error{}, changed: make(chan struct{}, 1)}
-	a.Addresses = &Addresses{Node: c.Node, Leave: a.mayGive, Log: c.Log}
+	a := &Agent{Config: c, trouble: map[string]string{}, blocked: map[string]error{}, changed: make(chan struct{}, 1), named: make(chan struct{})}
+	a.Addresses = &Addresses{Node: c.Node, Leave: a.leave, Log: c.Log}
 	c.Routes.Changed = func(Status) { a.wake() }
 	return a
 }
@@ -110,7 +111,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		group.Go(func() error { return a.keepLease(ctx) })
 		group.Go(func() error { return a.saveSnapshots(ctx) })
 		group.Go(func() error { return a.follow(ctx, log, endKept) })
-		return a.Local.Forward(ctx, log, a.fence)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.named: // until then nothing says that the node's stream in etcd is this machine's to write
+			return a.Local.Forward(ctx, log, a.fence)
+		}
 	})
 	return group.Wait()
 }
@@ -355,6 +361,19 @@ func (a *Agent) mayGive() error {
 	return nil
 }
 
+// leave is mayGive, and says, too, that another machine has the node's name: it gives them.
+func (a *Agent) leave() error {
+	if err := a.mayGive(); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := a.blocked[leasePart]; err != nil {
+		return fmt.Errorf("node %s gives no addresses here: %w", a.Node, err)
+	}
+	return nil
+}
+
 // Ready says why the node cannot take a pod; nil if it can.
 func (a *Agent) Ready() error {
 	switch {
@@ -408,7 +427,7 @@ func (a *Agent) blocks() error {
 // NotePods remembers what the host has lost of its pods' interfaces for good; nil for nothing.
 func (a *Agent) NotePods(err error) (news bool) { return a.note(podsPart, err) }
 
-const podsPart = "pods"
+const podsPart, leasePart = "pods", "lease"
 
 // note remembers what is wrong with a part, and announces it; news is whether that is another thing than before.
 func (a *Agent) note(part string, err error) (news bool) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -26,7 +27,7 @@ func (a *Agent) keepLease(ctx context.Context) error {
 	name := lease.Name{
 		Client: a.Client, Key: lease.NodesPrefix(a.Prefix) + a.Node, TTL: a.TTL, Others: a.others,
 		Conflict: func(err error) {
-			a.note("lease", err)
+			a.Block(leasePart, err)
 			a.Log.Error("the node's name is taken", zap.Error(err))
 		},
 	}
@@ -37,7 +38,8 @@ func (a *Agent) keepLease(ctx context.Context) error {
 	a.mu.Lock()
 	a.announced = announced
 	a.mu.Unlock()
-	a.note("lease", nil)
+	a.Block(leasePart, nil)
+	close(a.named)
 	defer announced.Leave()
 	tick := time.NewTicker(DefaultTick) // the node's addresses may change
 	defer tick.Stop()
@@ -78,11 +80,19 @@ func (a *Agent) others(value []byte) error {
 			holder.Machine, holder.Addresses, a.Node)
 	}
 	// After a reboot the key of the life before ends with its lease; that of a clone does not.
-	if holder.Boot != "" && a.Boot != "" && holder.Boot != a.Boot {
+	if !sameBoot(holder.Boot, a.Boot) {
 		return fmt.Errorf("another machine with the machine id of this one (%s), at %v, has the name of node %s: two that were made from one image need ids of their own "+
 			"(rm /etc/machine-id && systemd-machine-id-setup, or --machine-id) and names of their own", holder.Machine, holder.Addresses, a.Node)
 	}
 	return nil
+}
+
+// sameBoot compares two words for a boot, as far as both say something: an agent of before says nothing of its network namespace.
+func sameBoot(x, y string) bool {
+	bootX, namespaceX, _ := strings.Cut(x, ":")
+	bootY, namespaceY, _ := strings.Cut(y, ":")
+	same := func(a, b string) bool { return a == "" || b == "" || a == b }
+	return same(bootX, bootY) && same(namespaceX, namespaceY)
 }
 
 // fence ties what is written to etcd to the node's key: another machine that has the name by then stops this one.

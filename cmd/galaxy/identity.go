@@ -60,11 +60,17 @@ func holdHost() (io.Closer, error) {
 	return listener, nil
 }
 
-// bootID is the kernel's word for this boot of this machine; "" where it has none.
+// bootID is the kernel's word for this boot of this machine, and the network namespace in which this agent runs: what machines do not
+// share that are containers on one kernel. "" where the kernel has no word.
 func bootID() string {
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(string(text))
+	boot := strings.TrimSpace(string(text))
+	var namespace unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/net", &namespace); err != nil {
+		return boot
+	}
+	return fmt.Sprintf("%s:%d", boot, namespace.Ino)
 }

@@ -191,3 +191,35 @@ func TestPodsInterfacesAreMended(t *testing.T) {
 	f.remove()
 	l.verified()
 }
+
+// A machine that was made from the image of another one, with its name and its machine id, gives its pods nothing and writes nothing: the
+// other goes on as if it were not there.
+func TestClone(t *testing.T) {
+	l := newLab(t, 0)
+	a := l.addNode("n0", 0)
+	l.converged(0, a)
+	first := a.addPod("first")
+	clone := l.addNode("n1", 1, "--hostname-override", "n0", "--machine-id", "machine-n0")
+	eventually(t, "the clone says whose the name is", 20*time.Second, func() error {
+		s, err := clone.status()
+		if err == nil && !strings.Contains(s.Ready, "made from one image") {
+			err = fmt.Errorf("%+v", s)
+		}
+		return err
+	})
+	if _, err := clone.tryPod("of-the-clone"); err == nil || !strings.Contains(err.Error(), "made from one image") {
+		t.Errorf("the clone takes a pod: %v", err)
+	}
+	second := a.addPod("second")
+	if first.addresses[0] == second.addresses[0] {
+		t.Errorf("two pods have %s", first.addresses[0])
+	}
+	first.echo()
+	second.reach(first.addresses[0])
+	if out, err := l.galaxyctl("node", "list"); err != nil || !strings.Contains(out, "10.99.0.10") || strings.Contains(out, "10.99.0.11") {
+		t.Errorf("node list: %v\n%s", err, out)
+	}
+	// The name comes free with the machine that had it.
+	a.agent.kill()
+	l.converged(0, clone)
+}

@@ -382,7 +382,10 @@ func TestOneName(t *testing.T) {
 		}
 		return err
 	})
-	l.converged(1, l.nodes...)
+	l.converged(1, l.nodes[:2]...)
+	if _, err := twin.tryPod("of-the-twin"); err == nil || !strings.Contains(err.Error(), "has the name of node n0") {
+		t.Errorf("the twin takes a pod: %v", err)
+	}
 	l.nodes[0].addPod("p").remove()
 	twin.agent.signal(syscall.SIGTERM)
 	<-twin.agent.ended
