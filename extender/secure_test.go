@@ -136,8 +136,13 @@ func load(t *testing.T, files extender.TLSFiles, log *zap.Logger) *extender.Cert
 // serveTLS serves a handler until the test ends.
 func serveTLS(t *testing.T, config *tls.Config, handler http.Handler, names ...string) string {
 	t.Helper()
+	return serveClients(t, config, handler, extender.Clients{Names: names})
+}
+
+func serveClients(t *testing.T, config *tls.Config, handler http.Handler, clients extender.Clients) string {
+	t.Helper()
 	s := extender.NewServer(zap.NewNop())
-	at, err := s.ListenTLS("127.0.0.1:0", handler, config, extender.Clients{Names: names})
+	at, err := s.ListenTLS("127.0.0.1:0", handler, config, clients)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,6 +190,7 @@ func TestTLSClients(t *testing.T) {
 	bad := &tls.Config{RootCAs: ca.pool(), ServerName: service, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &strange[0], nil }}
 	named := serveTLS(t, load(t, newSecret(t, ca).files(), zap.NewNop()).Server(), hello, "scheduler")
 	scheduler := &tls.Config{RootCAs: ca.pool(), ServerName: service, Certificates: sign(t, ca, "scheduler").pair()}
+	tokens := serveClients(t, load(t, newSecret(t, ca).files(), zap.NewNop()).Server(), hello, extender.Clients{Without: true})
 	for _, c := range []struct {
 		what         string
 		config       *tls.Config
@@ -207,6 +213,8 @@ func TestTLSClients(t *testing.T) {
 		{"who is named", scheduler, named, "POST", "/v1/bind", 200},
 		{"signed, and not named", good, named, "POST", "/v1/bind", 403},
 		{"a probe where names are wanted", none, named, "GET", "/readyz", 200},
+		{"no certificate, where the handler asks for tokens", none, tokens, "GET", "/v1/ip", 200},
+		{"a foreign certificate where the handler asks for tokens", bad, tokens, "GET", "/v1/ip", 0},
 		{"a foreign certificate", bad, at, "GET", "/v1/ip", 0},
 		{"a foreign certificate", bad, at, "GET", "/healthz", 0},
 		{"no certificate, none needed", none, anybody, "GET", "/v1/ip", 200},

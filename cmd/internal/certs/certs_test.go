@@ -138,6 +138,14 @@ func TestRenewal(t *testing.T) {
 	if done := made(t, dir, more, now); !strings.Contains(done[certs.IPAM], "192.0.2.1") || done[certs.Scheduler] != certs.Kept {
 		t.Error(done)
 	}
+	for _, end := range []string{".crt", ".key"} { // the authority is another one: what the old one has signed is of no use
+		if err := os.Rename(filepath.Join(dir, certs.MembersCA+end), filepath.Join(dir, certs.CA+end)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if done := made(t, dir, wanted, now); !strings.Contains(done[certs.IPAM], "another authority") || !strings.Contains(done[certs.Scheduler], "another authority") {
+		t.Error(done)
+	}
 	again := wanted
 	again.Renew = true
 	if done := made(t, dir, again, now); done[certs.Scheduler] != "made anew" || done[certs.CA] != certs.Kept {
