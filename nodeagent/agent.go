@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -347,111 +345,6 @@ func (a *Agent) Await(ctx context.Context) {
 	_ = a.Local.Wait(ctx, seq) // what is in the file gets there later
 }
 
-// mayGive says why no more addresses are given: for so long nothing was heard of etcd that the node's subnets may be another's, or the
-// disk has no more room than is needed for what is given back.
-func (a *Agent) mayGive() error {
-	since := a.Now().Sub(a.Local.Reached())
-	if since > a.Grace {
-		return fmt.Errorf("node %s gives no more addresses: etcd was not reached for %s, and after %s another node may have its subnets; see to etcd, or to this node's way to it",
-			a.Node, since.Round(time.Second), a.Grace)
-	}
-	if err := a.Local.Room(); err != nil {
-		return fmt.Errorf("node %s gives no more addresses: %w", a.Node, err)
-	}
-	return nil
-}
-
-// leave is mayGive, and says, too, that another machine has the node's name: it gives them.
-func (a *Agent) leave() error {
-	if err := a.mayGive(); err != nil {
-		return err
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if err := a.blocked[leasePart]; err != nil {
-		return fmt.Errorf("node %s gives no addresses here: %w", a.Node, err)
-	}
-	return nil
-}
-
-// Ready says why the node cannot take a pod; nil if it can.
-func (a *Agent) Ready() error {
-	switch {
-	case a.Addresses.replica() == nil:
-		return fmt.Errorf("node %s does not know its addresses yet: it has none in its file, and %s", a.Node, a.withoutEtcd())
-	case len(a.Addresses.Subnets()) == 0:
-		return fmt.Errorf("node %s has no subnet of the overlay yet; see galaxyctl node list", a.Node)
-	}
-	status := a.Routes.Status()
-	switch {
-	case status.MTU == 0:
-		return fmt.Errorf("node %s does not know the other nodes and its links yet, so that pods would get a wrong MTU and no routes", a.Node)
-	case status.Overlap != "":
-		return fmt.Errorf("node %s: %s", a.Node, status.Overlap)
-	}
-	return errors.Join(a.blocks(), a.mayGive())
-}
-
-// withoutEtcd says why nothing is known from etcd.
-func (a *Agent) withoutEtcd() string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if why := a.trouble["etcd"]; why != "" {
-		return why
-	}
-	return "etcd has not answered yet"
-}
-
-// Block remembers what is wrong with a part that pods cannot do without; nil for all is well. Until then the node takes no pods.
-func (a *Agent) Block(part string, err error) (news bool) {
-	a.mu.Lock()
-	if err == nil {
-		delete(a.blocked, part)
-	} else {
-		a.blocked[part] = err
-	}
-	a.mu.Unlock()
-	return a.note(part, err)
-}
-
-// blocks is one of the parts that keep the node from taking pods.
-func (a *Agent) blocks() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, part := range slices.Sorted(maps.Keys(a.blocked)) {
-		return fmt.Errorf("node %s: %w", a.Node, a.blocked[part])
-	}
-	return nil
-}
-
-// NotePods remembers what the host has lost of its pods' interfaces for good; nil for nothing.
-func (a *Agent) NotePods(err error) (news bool) { return a.note(podsPart, err) }
-
-const podsPart, leasePart = "pods", "lease"
-
-// note remembers what is wrong with a part, and announces it; news is whether that is another thing than before.
-func (a *Agent) note(part string, err error) (news bool) {
-	a.mu.Lock()
-	before := a.trouble[part]
-	delete(a.trouble, part)
-	if err != nil {
-		a.trouble[part] = part + ": " + err.Error()
-	}
-	news = before != a.trouble[part]
-	a.mu.Unlock()
-	if news {
-		a.wake()
-	}
-	return news
-}
-
-func (a *Agent) wake() {
-	select {
-	case a.changed <- struct{}{}:
-	default:
-	}
-}
-
 // announcement is what the agent says of itself now.
 func (a *Agent) announcement() ([]byte, error) {
 	status := a.Routes.Status()
@@ -493,51 +386,4 @@ func (a *Agent) saveSnapshots(ctx context.Context) error {
 		snapshots.Keep(ctx, replica)
 	}
 	return nil
-}
-
-// NodeStatus is what the agent knows of its node, for people.
-type NodeStatus struct {
-	Announced ipam.Announcement `json:"announced"`
-	Subnets   []netip.Prefix    `json:"subnets"`
-	Held      int               `json:"held"`    // addresses that containers have
-	Waiting   int               `json:"waiting"` // events that etcd does not have yet
-	Reached   time.Time         `json:"reached"` // when etcd answered last
-	Ready     string            `json:"ready"`   // why the node takes no pod; empty if it does
-	Routes    Status            `json:"routes"`
-	Settled   uint64            `json:"settled"` // event of the stream nodes that the subnet file and what is masqueraded follow
-	Wanted    []string          `json:"wanted"`  // routes and tunnels, a line each
-	Differs   []string          `json:"differs"`
-}
-
-// Status says how the node is, and compares its kernel with the log once more.
-func (a *Agent) Status(ctx context.Context) (NodeStatus, error) {
-	text, err := a.announcement()
-	if err != nil {
-		return NodeStatus{}, err
-	}
-	s := NodeStatus{
-		Subnets: a.Addresses.Subnets(), Waiting: a.Local.Waiting(), Reached: a.Local.Reached(), Routes: a.Routes.Status(),
-	}
-	if s.Announced, err = ipam.ParseAnnouncement(text); err != nil {
-		return NodeStatus{}, err
-	}
-	if replica := a.Addresses.replica(); replica != nil {
-		for range replica.View().Containers() {
-			s.Held++
-		}
-	}
-	if err := a.Ready(); err != nil {
-		s.Ready = err.Error()
-	}
-	a.mu.Lock()
-	known, pods := a.nodes != nil, a.trouble[podsPart]
-	s.Settled = a.settled
-	a.mu.Unlock()
-	if known {
-		s.Wanted, s.Differs, err = a.Routes.Compare(ctx)
-	}
-	if pods != "" {
-		s.Differs = append(s.Differs, pods)
-	}
-	return s, err
 }
