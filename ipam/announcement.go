@@ -16,7 +16,8 @@ type Announcement struct {
 	// Addresses are where other nodes reach it, the preferred one of each family first.
 	Addresses []netip.Addr `json:"addresses"`
 	Backend   string       `json:"backend,omitempty"`
-	// Boot is the kernel's boot id: two machines that were made from one image, and have one Machine, differ in it.
+	// Boot is the kernel's boot id and the agent's network namespace, with a colon between: two machines that were made from one image, and
+	// have one Machine, differ in it.
 	Boot string `json:"boot,omitempty"`
 	// TTL is how long the lease lasts, in seconds.
 	TTL float64 `json:"ttl,omitempty"`

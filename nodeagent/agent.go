@@ -25,7 +25,7 @@ import (
 type Config struct {
 	Node    string
 	Machine string // a word that no other machine has; see ipam.Announcement
-	Boot    string // the kernel's boot id; "" where it is not known
+	Boot    string // the kernel's boot id and the agent's network namespace; "" where they are not known
 	// HostAddresses are where other nodes reach this one. They may change.
 	HostAddresses func() []netip.Addr
 	Prefix        string // of the keys in etcd

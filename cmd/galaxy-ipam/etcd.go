@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -72,7 +74,8 @@ func (f *fullness) todo() (all []string) {
 	if f.room.Low() && f.room.Total > 0 {
 		all = append(all, f.room.String()+": make the disk larger, or remove what is not etcd's")
 	}
-	for endpoint, m := range f.members {
+	for _, endpoint := range slices.Sorted(maps.Keys(f.members)) {
+		m := f.members[endpoint]
 		if len(m.faults) > 0 {
 			all = append(all, fmt.Sprintf("etcd at %s says: %s", endpoint, strings.Join(m.faults, "; ")))
 		}

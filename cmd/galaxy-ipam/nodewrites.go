@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -26,15 +27,16 @@ func nodeKeys(prefix string) map[string]string {
 
 // watchNodeWrites measures what nodes write to etcd, while this replica leads. What is missed while etcd is away is not made up for.
 func (p *program) watchNodeWrites(ctx context.Context) error {
+	var following sync.WaitGroup
 	for prefix, after := range nodeKeys(p.options.etcd.Prefix) {
-		go func() {
+		following.Go(func() {
 			for ctx.Err() == nil {
 				p.followNodeWrites(ctx, prefix, after)
 				pause(ctx, time.Second)
 			}
-		}()
+		})
 	}
-	<-ctx.Done()
+	following.Wait()
 	return nil
 }
 
