@@ -82,7 +82,13 @@ func run(ctx context.Context, argv []string, stdout, stderr io.Writer) int {
 
 func runPlugin(ctx context.Context, name string, e entry, stdout, stderr io.Writer) int {
 	about := fmt.Sprintf("%s (%s)\nA container runtime runs it; galaxy-cni --help says more.", e.about, build.Version())
-	if err := skel.PluginMainFuncsWithError(e.funcs(ctx, stdout, stderr), version.All, about); err != nil {
+	funcs := e.funcs(ctx, stdout, stderr) // it has read the environment as it is
+	if os.Getenv("CNI_COMMAND") == "DEL" {
+		// A path that leads to the host's namespace by now is that of a process which has ended. The library would refuse the DEL, for
+		// ever, after it was done; none of ours deletes there what it has not made.
+		_ = os.Setenv("CNI_NETNS_OVERRIDE", "true") // the name and the value are good
+	}
+	if err := skel.PluginMainFuncsWithError(funcs, version.All, about); err != nil {
 		if printErr := err.Print(); printErr != nil {
 			fmt.Fprintf(stderr, "%s: %v; and to print it: %v\n", name, err, printErr)
 		}

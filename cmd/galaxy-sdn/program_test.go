@@ -59,6 +59,7 @@ func TestSameAsTheFullProgram(t *testing.T) {
 		"bad interface":            {call: call{env: shorttest.Environ("ADD", "CNI_IFNAME=a/b"), config: plain, answer: done}, code: 1},
 		"interface not in ASCII":   {call: call{env: shorttest.Environ("ADD", "CNI_IFNAME=é"), config: plain, answer: done}},
 		"own namespace":            {call: call{env: shorttest.Environ("ADD", "CNI_NETNS=/proc/self/ns/net"), config: plain, answer: done}, code: 1},
+		"own namespace, DEL":       {call: call{env: shorttest.Environ("DEL", "CNI_NETNS=/proc/self/ns/net"), config: plain, answer: respond(200, "")}},
 		"own namespace, wanted":    {call: call{env: shorttest.Environ("ADD", "CNI_NETNS=/proc/self/ns/net", "CNI_NETNS_OVERRIDE=true"), config: plain, answer: done}},
 		"foreign version":          {call: call{env: shorttest.Environ("ADD"), config: `{"cniVersion":"9.9.9","name":"n","socket":"s"}`, answer: done}, code: 1},
 		"no name":                  {call: call{env: shorttest.Environ("DEL"), config: `{"cniVersion":"1.1.0","socket":"s"}`, answer: done}, code: 1},
