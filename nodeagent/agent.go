@@ -289,7 +289,7 @@ func (a *Agent) settle(ctx context.Context, nodes Nodes) error {
 		a.note("subnets", err)
 		wait := a.Routes.Tick
 		if a.Settled != nil {
-			err := a.Settled(ctx, view.Overlay().Networks, nodes, subnets, a.Routes.Status().MTU)
+			err := a.Settled(ctx, view.Overlay().Networks, nodes, subnets, a.Routes.Status().PodMTU(subnets))
 			if a.note("outgoing", err) && err != nil && ctx.Err() == nil {
 				a.Log.Warn("not all that depends on the nodes follows them; trying again", zap.Error(err))
 			}

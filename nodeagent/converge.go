@@ -59,9 +59,24 @@ type Status struct {
 	Writes   int      `json:"writes"`  // to the kernel since the start
 	Differs  []string `json:"differs"` // what could not be written
 	Problems []string `json:"problems"`
-	MTU      int      `json:"mtu"`               // that pods should have
+	MTU      int      `json:"mtu"`               // that pods should have, for the subnets that the node had then; see PodMTU
 	Overlap  string   `json:"overlap,omitempty"` // why the overlay cannot be: its addresses are others' already
 	Took     string   `json:"took"`
+
+	mtus [2]int // for pods without and with IPv6
+}
+
+// PodMTU is what pods with addresses of some subnets should have; 0 while the node's links are not known. The node may have got those
+// subnets after it was looked at.
+func (s Status) PodMTU(subnets []netip.Prefix) int {
+	if haveIPv6(subnets) {
+		return s.mtus[1]
+	}
+	return s.mtus[0]
+}
+
+func haveIPv6(subnets []netip.Prefix) bool {
+	return slices.ContainsFunc(subnets, func(s netip.Prefix) bool { return s.Addr().Is6() })
 }
 
 // DefaultTick is how often everything is compared although nothing has changed.
@@ -131,9 +146,10 @@ func (r *Routes) Converge(ctx context.Context) error {
 		return r.failed(err)
 	}
 	status := Status{
-		Position: c.position, Routes: len(c.want.Routes), Tunnels: len(c.want.Tunnels), Writes: r.Status().Writes, MTU: podMTU(c.self, r.Config),
+		Position: c.position, Routes: len(c.want.Routes), Tunnels: len(c.want.Tunnels), Writes: r.Status().Writes, mtus: [2]int{podMTU(c.self, r.Config, false), podMTU(c.self, r.Config, true)},
 		Overlap: overlap(c.networks, c.self),
 	}
+	status.MTU = status.PodMTU(c.self.Subnets)
 	if status.Overlap != "" {
 		status.Problems = append(status.Problems, status.Overlap)
 	}
@@ -243,31 +259,35 @@ func overlap(networks []ipam.OverlayNetwork, self kernel.Node) string {
 // leastIPv6 is the least MTU of a link that carries IPv6 (RFC 8200, section 5).
 const leastIPv6 = 1280
 
-// linkMTU is the least MTU of the links by which other nodes reach this one, and what a tunnel takes of it; 0 while none is known.
-func linkMTU(self kernel.Node) (mtu, header int, six bool) {
+// linkMTU is the least MTU of the links by which other nodes reach this one; 0 while none is known.
+func linkMTU(self kernel.Node) (mtu int) {
 	for _, n := range self.Networks {
 		if slices.Contains(self.Addresses, n.Address) && (mtu == 0 || n.MTU < mtu) {
 			mtu = n.MTU
 		}
 	}
-	header = 20 // IPv4 in IPv4, RFC 2003
-	if six = slices.ContainsFunc(self.Subnets, func(s netip.Prefix) bool { return s.Addr().Is6() }); six {
-		header = 40 // IPv6 in IPv6, RFC 2473
+	return mtu
+}
+
+// header is what a tunnel takes: RFC 2003, and with IPv6 RFC 2473.
+func header(six bool) int {
+	if six {
+		return 40
 	}
-	return mtu, header, six
+	return 20
 }
 
 // podMTU is what the interfaces of pods should have, so that their packets fit through a tunnel if there may be one; but never less
 // than IPv6 needs, where pods have that.
-func podMTU(self kernel.Node, c kernel.Config) int {
-	mtu, header, six := linkMTU(self)
+func podMTU(self kernel.Node, c kernel.Config, six bool) int {
+	mtu := linkMTU(self)
 	switch {
 	case mtu == 0:
 		return 0
 	case c.MTU > 0 && c.Backend != kernel.HostGW:
 		mtu = c.MTU
 	case c.Backend != kernel.HostGW:
-		mtu -= header
+		mtu -= header(six)
 	}
 	if six {
 		mtu = max(mtu, leastIPv6)
@@ -277,11 +297,11 @@ func podMTU(self kernel.Node, c kernel.Config) int {
 
 // tightMTU says that packets of pods do not fit through a tunnel of this node's link in one piece.
 func tightMTU(self kernel.Node, c kernel.Config) string {
-	mtu, header, six := linkMTU(self)
-	if !six || mtu == 0 || c.Backend == kernel.HostGW || mtu-header >= leastIPv6 {
+	mtu := linkMTU(self)
+	if !haveIPv6(self.Subnets) || mtu == 0 || c.Backend == kernel.HostGW || mtu-header(true) >= leastIPv6 {
 		return ""
 	}
-	return fmt.Sprintf("the link's MTU of %d leaves %d inside of a tunnel, and IPv6 needs %d: packets of pods that size go through tunnels in pieces, or not at all; raise the link's MTU", mtu, mtu-header, leastIPv6)
+	return fmt.Sprintf("the link's MTU of %d leaves %d inside of a tunnel, and IPv6 needs %d: packets of pods that size go through tunnels in pieces, or not at all; raise the link's MTU", mtu, mtu-header(true), leastIPv6)
 }
 
 func (r *Routes) failed(err error) error {

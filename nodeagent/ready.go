@@ -53,6 +53,9 @@ func (a *Agent) Ready() error {
 	return errors.Join(a.blocks(), a.mayGive())
 }
 
+// PodMTU is what the interfaces of this node's pods should have; 0 while that is not known.
+func (a *Agent) PodMTU() int { return a.Routes.Status().PodMTU(a.Addresses.Subnets()) }
+
 // withoutEtcd says why nothing is known from etcd.
 func (a *Agent) withoutEtcd() string {
 	a.mu.Lock()

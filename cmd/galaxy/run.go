@@ -159,7 +159,7 @@ func (p *program) lookup(name string) (*netconf.Network, error) {
 
 // defaults gives interfaces the MTU that fits through the tunnels.
 func (p *program) defaults(plugin string) map[string]any {
-	if mtu := p.agent.Routes.Status().MTU; mtu > 0 && (plugin == "galaxy-veth" || plugin == "galaxy-bridge") {
+	if mtu := p.agent.PodMTU(); mtu > 0 && (plugin == "galaxy-veth" || plugin == "galaxy-bridge") {
 		return map[string]any{"mtu": mtu}
 	}
 	return nil
