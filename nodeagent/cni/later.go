@@ -39,6 +39,13 @@ func (l *laters) of(containerID string) func(work func() error) {
 	}
 }
 
+// busy reports whether work of a container is not done yet.
+func (l *laters) busy(containerID string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pending[containerID] != nil
+}
+
 // wait waits until all work of a container is done.
 func (l *laters) wait(containerID string) {
 	l.mu.Lock()

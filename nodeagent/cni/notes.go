@@ -11,10 +11,12 @@ import (
 // notesEvery is how often it is looked for notes, which come only while no agent is there, or one that is too busy to listen.
 const notesEvery = 5 * time.Second
 
-// CatchUp undoes, at once and then now and then until ctx ends, the networks of containers of which galaxy-sdn has left notes.
+// CatchUp undoes, at once and then now and then until ctx ends, the networks of containers of which galaxy-sdn has left notes, and finishes
+// what an agent before this one was killed over.
 func (s *Server) CatchUp(ctx context.Context) error {
 	told := map[string]string{} // so that each fault is told once
 	for {
+		s.finishAll(ctx, told)
 		s.catchUp(ctx, told)
 		select {
 		case <-ctx.Done():
@@ -47,7 +49,7 @@ func (s *Server) tell(told map[string]string, id string, err error) {
 		delete(told, id)
 	case told[id] != err.Error():
 		told[id] = err.Error()
-		s.Log.Warn("cannot do what a note of galaxy-sdn says; trying again", zap.String("container", id), zap.Error(err))
+		s.Log.Warn("cannot undo the networks of a container; trying again", zap.String("container", id), zap.Error(err))
 	}
 }
 

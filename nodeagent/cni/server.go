@@ -205,7 +205,9 @@ func (s *Server) add(ctx context.Context, args skel.CmdArgs, of wire.PodArgs) ([
 // attach makes the networks one after the other, and none if one fails. What is about to be made is saved before, so that it can
 // be undone whatever happens.
 func (s *Server) attach(ctx context.Context, args skel.CmdArgs, pod Pod, wanted []netconf.Wanted) ([]Attachment, error) {
-	s.later.wait(args.ContainerID)
+	if err := s.finish(ctx, args.ContainerID); err != nil {
+		return nil, err
+	}
 	call := callOf(args)
 	others, err := s.undoEarlier(ctx, args, call)
 	if err != nil {
@@ -338,7 +340,7 @@ func (s *Server) delAll(ctx context.Context, args skel.CmdArgs, others, all []At
 		}
 	}
 	left = slices.Concat(others, left)
-	if err := s.state.save(args.ContainerID, left); err != nil || len(failed) > 0 {
+	if err := s.keep(args.ContainerID, left); err != nil || len(failed) > 0 {
 		return errors.Join(append(failed, err)...)
 	}
 	if s.exempt.set(args.ContainerID, exemptOf(left)) {
@@ -347,6 +349,15 @@ func (s *Server) delAll(ctx context.Context, args skel.CmdArgs, others, all []At
 		}
 	}
 	return nil
+}
+
+// keep saves what is left of a container.
+func (s *Server) keep(containerID string, left []Attachment) error {
+	if len(left) == 0 {
+		return s.forget(containerID)
+	}
+	s.later.wait(containerID) // the state would not name what is still being deleted
+	return s.state.save(containerID, left)
 }
 
 // delOne undoes a network. A configuration that a plugin cannot read must not keep a pod: what the ADD was refused for never ran, and

@@ -83,7 +83,7 @@ const damagedPrefix = ".damaged-"
 func (s states) tidy() error {
 	left, err := filepath.Glob(filepath.Join(s.dir, ".*"))
 	for _, file := range left {
-		if !strings.HasPrefix(filepath.Base(file), damagedPrefix) {
+		if name := filepath.Base(file); !strings.HasPrefix(name, damagedPrefix) && !strings.HasPrefix(name, endingPrefix) {
 			err = errors.Join(err, os.Remove(file))
 		}
 	}
