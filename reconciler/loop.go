@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -76,11 +77,12 @@ type Reconciler struct {
 	old       *objects.Set
 	suspects  map[netip.Addr]uint64
 	led       bool
-	next      time.Time // of the next full look
-	resolved  int64     // when a former system's objects were resolved, as of the last look
-	failures  int       // plans in a row that did not succeed as a whole
-	reported  string    // the last fault in the objects, so that each is reported once
-	configTo  string    // what was last shown on the ConfigMap
+	next      time.Time    // of the next full look
+	resolved  int64        // when a former system's objects were resolved, as of the last look
+	failures  int          // plans in a row that did not succeed as a whole
+	reported  string       // the last fault in the objects, so that each is reported once
+	configTo  string       // what was last shown on the ConfigMap
+	refused   atomic.Value // string, see Refused
 	conflicts map[string]bool
 
 	gate *Gate

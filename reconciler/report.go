@@ -27,7 +27,7 @@ func (r *Reconciler) report(plan Plan) {
 	switch {
 	case plan.BadConfig != nil:
 		r.configEvent(plan.BadConfig)
-	case plan.InForce != 0 && r.configTo != "": // what was refused has been taken back
+	case plan.InForce != 0 && (r.configTo != "" || r.Refused() != ""): // what was refused has been taken back
 		r.configEvent(nil)
 	}
 	if text != "" && text != r.reported {
@@ -80,6 +80,12 @@ func (r *Reconciler) reportConflict(c Conflict) {
 	}
 }
 
+// Refused says why the subnets that the objects have are not in force; "" if they are. Only who leads knows.
+func (r *Reconciler) Refused() string {
+	text, _ := r.refused.Load().(string)
+	return text
+}
+
 // showConfig shows on the ConfigMap what has become of its subnets.
 func (r *Reconciler) showConfig(step Step, err error) {
 	if _, configures := step.Command.(allocator.Configure); !configures {
@@ -95,9 +101,12 @@ func (r *Reconciler) showConfig(step Step, err error) {
 // configEvent shows an event when it says something else than the last one did.
 func (r *Reconciler) configEvent(err error) {
 	text := fmt.Sprintf("the subnets are in force, since event %d", r.Replica.View().Config().Seq)
+	refused := ""
 	if err != nil {
 		text = err.Error()
+		refused = "the subnets in force stay: " + text
 	}
+	r.refused.Store(refused)
 	if r.Cluster == nil || text == r.configTo {
 		return
 	}

@@ -117,6 +117,12 @@ func (p *program) todo() []string {
 	if origin := p.replica.View().Origin(); origin.Awaits() {
 		all = append(all, (&allocator.FormerError{Source: origin.Source, Objects: origin.Objects}).Error())
 	}
+	if p.reconciler != nil && p.replica.Leading() && p.reconciler.Refused() != "" {
+		all = append(all, p.reconciler.Refused())
+	}
+	if why, _ := p.badObjects.Load().(string); why != "" {
+		all = append(all, why)
+	}
 	all = append(all, p.full.todo()...)
 	for _, node := range p.writes.Loud(time.Now()) {
 		all = append(all, floods(node))

@@ -51,6 +51,7 @@ type program struct {
 	writes     reconciler.NodeWrites
 	etcd       reach
 	full       fullness
+	badObjects atomic.Value     // string: why --objects was not read again
 	embedded   *embedded.Server // nil without an etcd of this process
 	election   atomic.Value     // string, see noElection
 	server     *extender.Server
@@ -311,10 +312,12 @@ func (p *program) serve(ctx context.Context) error {
 
 func (p *program) reportObjects(err error) {
 	if err != nil {
+		p.badObjects.Store("the objects of --objects are bad, and those read before stay in force: " + err.Error())
 		p.metrics.Reconcile("objects")
 		p.logger.Error("the objects are bad; those read before stay in force", zap.String("file", p.options.objects), zap.Error(err))
 		return
 	}
+	p.badObjects.Store("")
 	p.logger.Info("read the objects", zap.String("file", p.options.objects))
 }
 

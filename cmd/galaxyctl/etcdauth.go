@@ -14,6 +14,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"galaxy/eventlog"
 	"galaxy/lease"
 )
@@ -84,6 +86,16 @@ certificate is the user; then users need no password.`,
 	return group
 }
 
+// checkNodes refuses what is no name of a node, before anything is made of it: it becomes the name of a user, of a file, and of a stream.
+func checkNodes(nodes []string) error {
+	for _, node := range nodes {
+		if problems := validation.IsDNS1123Subdomain(node); len(problems) > 0 {
+			return misuse("--nodes: %q is no name of a node: %s", node, problems[0])
+		}
+	}
+	return nil
+}
+
 func nodesFlag(cmd *cobra.Command, to *[]string) {
 	cmd.Flags().StringSliceVar(to, "nodes", nil, "names of nodes whose agents need credentials")
 }
@@ -95,6 +107,9 @@ func newEtcdAuthPrint(g *globals) *cobra.Command {
 		Long:    "Print the etcdctl commands that make users and roles, to be read before they are run. -o json prints the roles.",
 		Example: "  galaxyctl etcd-auth print --nodes worker-1 | sh -e",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkNodes(nodes); err != nil {
+				return err
+			}
 			roles := rolesOf(g.etcd.Prefix, nodes)
 			if g.output != formatTable {
 				return g.output.document(cmd.OutOrStdout(), roles)
@@ -137,6 +152,9 @@ func newEtcdAuthApply(g *globals) *cobra.Command {
 --enable switches authentication on when all is made; a user root with the role root must be there before.`,
 		Example: "  galaxyctl etcd-auth apply --nodes worker-1,worker-2 --passwords ./secrets --enable",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkNodes(nodes); err != nil {
+				return err
+			}
 			client, err := g.etcd.Connect(cmd.Context())
 			if err != nil {
 				return err
@@ -175,6 +193,9 @@ they have written stays. "apply" makes them again; with --passwords, remove the 
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(nodes) == 0 {
 				return misuse("--nodes: name the nodes whose users are to be taken away")
+			}
+			if err := checkNodes(nodes); err != nil {
+				return err
 			}
 			client, err := g.etcd.Connect(cmd.Context())
 			if err != nil {

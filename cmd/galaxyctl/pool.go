@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -151,7 +152,9 @@ func (p pool) set(cmd *cobra.Command, g *globals, s *server) error {
 		Message string `json:"message"`
 		Held    *int   `json:"realPoolSize"`
 	}
-	status, err := s.ask(cmd.Context(), http.MethodPost, "/v1/pool", nil, p, &answer)
+	status, err := s.persist(cmd, p.Name, func() (int, error) {
+		return s.ask(cmd.Context(), http.MethodPost, "/v1/pool", nil, p, &answer)
+	})
 	if err != nil {
 		return err
 	}
@@ -167,6 +170,28 @@ func (p pool) set(cmd *cobra.Command, g *globals, s *server) error {
 	return err
 }
 
+// persist repeats what takes galaxy-ipam longer than it may work on one request, as with a pool of some hundred thousand addresses, as
+// long as it comes nearer to its end, and says how far it is.
+func (s *server) persist(cmd *cobra.Command, name string, do func() (int, error)) (status int, err error) {
+	for before := -1; ; {
+		status, err = do()
+		var no *refused
+		if !errors.As(err, &no) || no.status != http.StatusServiceUnavailable {
+			return status, err
+		}
+		var now struct {
+			Held int `json:"held"`
+		}
+		if _, err := s.ask(cmd.Context(), http.MethodGet, poolPath(name), nil, nil, &now); err != nil || now.Held == before {
+			return status, no
+		}
+		before = now.Held
+		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "still at work: pool %s holds %d addresses\n", name, now.Held); err != nil {
+			return status, err
+		}
+	}
+}
+
 func newPoolDelete(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:     "delete NAME",
@@ -179,7 +204,10 @@ func newPoolDelete(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := s.ask(cmd.Context(), http.MethodDelete, poolPath(args[0]), nil, nil, nil); err != nil {
+			_, err = s.persist(cmd, args[0], func() (int, error) {
+				return s.ask(cmd.Context(), http.MethodDelete, poolPath(args[0]), nil, nil, nil)
+			})
+			if err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "pool %s is deleted\n", args[0])
