@@ -40,12 +40,18 @@ func (c SizePool) decide(d *decision) error {
 	return nil
 }
 
-// giveUp releases the longest reserved addresses of a pool, and returns how many.
+// giveUp releases the longest reserved addresses of a pool, and returns how many. Where all of them go, their order is of no matter, and no
+// more of them are looked at than one batch takes: else a pool of N addresses would cost N².
 func (d *decision) giveUp(pool ipam.Owner, n int, reason string) int {
+	all, room := n >= d.view.Share(pool).Reserved, d.env.MaxEvents-len(d.events)
 	var reserved []*projections.Address
 	for a := range d.view.Reserved(pool) {
-		if !a.Labelled {
-			reserved = append(reserved, a)
+		if a.Labelled {
+			continue
+		}
+		reserved = append(reserved, a)
+		if all && len(reserved) > room {
+			break
 		}
 	}
 	released := 0
