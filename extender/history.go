@@ -79,6 +79,9 @@ func (rest *REST) history(ctx context.Context, text, limitText, newestText strin
 	if err := past.walk(ctx, newest, view.Position().Head.Seq); err != nil {
 		return HistoryAnswer{}, err
 	}
+	if _, configured := view.Config().SubnetOf(addr); !configured && len(past.found) == 0 {
+		return HistoryAnswer{}, notFound("%s is in no configured subnet, and nothing has ever happened to it", addr)
+	}
 	return HistoryAnswer{IP: addr.String(), Entries: past.entries(), Older: past.older}, nil
 }
 

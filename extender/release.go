@@ -138,5 +138,5 @@ func notReleasable(owner ipam.Owner, status string, known bool) error {
 	if known {
 		return fmt.Errorf("%s is there, %s; delete the pod first", owner.Describe(), status)
 	}
-	return fmt.Errorf(`nobody knows whether %s runs; send "force": true to release its address all the same`, owner.Describe())
+	return fmt.Errorf(`nobody knows whether %s runs; send "force": true (galaxyctl: --force) to release its address all the same`, owner.Describe())
 }

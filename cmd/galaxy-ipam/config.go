@@ -52,6 +52,9 @@ func readSettings(path string) (settings, error) {
 	if err := json.Unmarshal(text, &file); err != nil {
 		return settings{}, fmt.Errorf("--config %s: %w", path, err)
 	}
+	if err := misplaced(text); err != nil {
+		return settings{}, fmt.Errorf("--config %s: %w", path, err)
+	}
 	plugin := file.SchedulePlugin
 	s := settings{cloud: plugin.CloudProviderGrpcAddr, interval: time.Duration(max(plugin.ResyncInterval, 1)) * time.Minute, rules: reconciler.DefaultRules()}
 	orDefault := func(to *string, value string) {
@@ -72,6 +75,23 @@ func readSettings(path string) (settings, error) {
 		return settings{}, fmt.Errorf("--config %s: overlay: %w", path, err)
 	}
 	return s, nil
+}
+
+// misplaced finds settings that stand a level too high, where nobody reads them.
+func misplaced(text []byte) error {
+	var top map[string]json.RawMessage
+	if err := json.Unmarshal(text, &top); err != nil {
+		return err
+	}
+	for _, key := range []string{"floatingips", "resyncInterval", "configMapName", "configMapNamespace", "floatingipKey", "cloudProviderGrpcAddr"} {
+		if _, there := top[key]; there {
+			return fmt.Errorf("%s stands at the top, where it has no effect: it belongs into schedule_plugin", key)
+		}
+	}
+	if _, there := top["networks"]; there {
+		return errors.New("networks stands at the top, where it has no effect: it belongs into overlay")
+	}
+	return nil
 }
 
 func (s *settings) readOverlay(file configFile) (err error) {

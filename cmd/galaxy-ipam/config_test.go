@@ -43,3 +43,15 @@ func TestReadSettings(t *testing.T) {
 		}
 	}
 }
+
+// Settings a level too high have no effect: that is an error, and not a file without settings.
+func TestMisplacedSettings(t *testing.T) {
+	for text, says := range map[string]string{
+		`{"floatingips":[]}`: "belongs into schedule_plugin", `{"configMapName":"x","schedule_plugin":{}}`: "belongs into schedule_plugin",
+		`{"networks":[]}`: "belongs into overlay",
+	} {
+		if _, err := settingsOf(t, text); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

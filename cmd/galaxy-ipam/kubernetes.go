@@ -101,7 +101,7 @@ func (g gated) withheld() string {
 
 // noSubnets says that no pod gets a floating address, and what to do about it.
 func (p *program) noSubnets() string {
-	where := fmt.Sprintf(`"floatingips" in --config %s`, p.options.config)
+	where := fmt.Sprintf(`"schedule_plugin.floatingips" in --config %s`, p.options.config)
 	if p.cluster != nil || p.store != nil {
 		where += fmt.Sprintf(", or the ConfigMap %s/%s with the key %s", p.settings.rules.ConfigNamespace, p.settings.rules.ConfigName, p.settings.rules.ConfigKey)
 	}

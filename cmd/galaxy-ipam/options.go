@@ -81,7 +81,7 @@ Without Kubernetes, on an etcd of its own:
 
   galaxy-ipam --standalone --embedded-etcd /var/lib/galaxy --objects cluster.yaml
 
-The subnets come from "floatingips" in --config, or from the ConfigMap kube-system/floatingip-config.
+The subnets come from "schedule_plugin.floatingips" in --config, or from the ConfigMap kube-system/floatingip-config.
 SIGTERM and SIGINT end it after the requests in hand, with exit code 0.`
 
 func newCommand() *cobra.Command {

@@ -164,6 +164,26 @@ func TestObjectsChange(t *testing.T) {
 	p.end(t)
 }
 
+// TestBadObjectsAreTold: what is refused of the objects stands in the page that people look at, until it is mended.
+func TestBadObjectsAreTold(t *testing.T) {
+	good := cluster
+	file := objectsFile(t, good)
+	p := start(t, "--embedded-etcd", filepath.Join(t.TempDir(), "etcd"), "--embedded-etcd-client-url", "http://127.0.0.1:0", "--objects", file)
+	p.until(t, "/v1/state", `"todo":[]`)
+	for _, c := range []struct{ text, says string }{
+		{strings.Replace(good, `"gateway":"`, `"gateway":"1`, 1), "the subnets in force stay: "},
+		{good, `"todo":[]`},
+		{"kind: [", "the objects of --objects are bad"},
+		{good, `"todo":[]`},
+	} {
+		if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.until(t, "/v1/state", c.says)
+	}
+	p.end(t)
+}
+
 // TestSubnetsOfTheConfigFile: they win over the ConfigMap.
 func TestSubnetsOfTheConfigFile(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "galaxy-ipam.json")

@@ -25,17 +25,20 @@ type reach struct {
 	mu   sync.Mutex
 	last time.Time // when it has answered
 	why  error     // of the newest attempt; nil if that was answered
+	told bool      // that it does not answer
 }
 
-// note takes the outcome of an attempt, and reports whether Trouble has another answer now.
+// note takes the outcome of an attempt, and reports whether there is trouble where there was none when it was called before, or the other
+// way round.
 func (r *reach) note(err error) (news bool) {
-	before := r.trouble() != ""
 	r.mu.Lock()
 	if r.why = err; err == nil {
 		r.last = r.now()
 	}
 	r.mu.Unlock()
-	return before != (r.trouble() != "")
+	before := r.told
+	r.told = r.trouble() != ""
+	return before != r.told
 }
 
 // trouble says since when etcd has not answered, and why; "" while it does, or is not missed yet.

@@ -22,8 +22,11 @@ func TestReach(t *testing.T) {
 	if got := r.trouble(); !strings.Contains(got, "for 8s: context deadline exceeded") {
 		t.Errorf("trouble: %q", got)
 	}
+	if !r.note(context.DeadlineExceeded) {
+		t.Error("nobody is told of it")
+	}
 	if r.note(context.DeadlineExceeded) {
-		t.Error("it is no news") // it was so before this attempt
+		t.Error("it is told twice")
 	}
 	now = now.Add(time.Minute)
 	if !r.note(nil) || r.trouble() != "" {

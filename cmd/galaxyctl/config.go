@@ -24,7 +24,7 @@ func newConfig(g *globals) *cobra.Command {
 		Use:   "check FILE",
 		Short: "Tell what galaxy-ipam would refuse in a floatingip-config",
 		Long: `Tell what galaxy-ipam would refuse in a floatingip-config, all faults at once, before it is applied. The file is the ConfigMap as
-kubectl get -o yaml or -o json writes it, or the text of its key alone; - is standard input.
+kubectl get -o yaml or -o json writes it, the text of its key alone, or galaxy-ipam's --config file; - is standard input.
 
 TKEStack's Galaxy took some of what is refused here: a gateway, network or broadcast address among the addresses, subnets that
 overlap, unknown fields. So check the file before switching from it.
@@ -65,10 +65,12 @@ func readConfig(in io.Reader, path, key string) ([]byte, error) {
 	if data, ok := m.Data[key]; ok {
 		return []byte(data), nil
 	}
-	// The config file of galaxy-ipam has the list under the same name.
-	var file map[string]json.RawMessage
-	if err := yaml.Unmarshal(text, &file); err == nil && file[key] != nil {
-		return file[key], nil
+	// The config file of galaxy-ipam has the list under the same name, in schedule_plugin.
+	var file struct {
+		Plugin map[string]json.RawMessage `json:"schedule_plugin"`
+	}
+	if err := yaml.Unmarshal(text, &file); err == nil && file.Plugin[key] != nil {
+		return file.Plugin[key], nil
 	}
 	return nil, fmt.Errorf("%s: it has no key %q, and is no list of subnets", path, key)
 }

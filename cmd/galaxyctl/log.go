@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -91,4 +92,16 @@ func (p *progress) report(done, total uint64) {
 		return
 	}
 	_, _ = fmt.Fprintf(p.to, "%s: %d of %d events, %d %%\n", p.what, done, total, done*100/total)
+}
+
+// knownStream makes sure that a stream has ever been written to: a name that was mistyped would look like one in which nothing happens.
+func knownStream(ctx context.Context, log eventlog.Log, stream string) error {
+	if stream == eventlog.StreamIPAM || stream == eventlog.StreamNodes {
+		return nil
+	}
+	head, err := log.Head(ctx, stream)
+	if err == nil && head.Seq == 0 {
+		err = fmt.Errorf("there is no stream %s: there are %s, %s, and %s for each node", stream, eventlog.StreamIPAM, eventlog.StreamNodes, eventlog.StreamOfNode("<name>"))
+	}
+	return err
 }

@@ -80,6 +80,9 @@ func (o *showOptions) filtered() bool { return o.address != "" || o.owner != "" 
 
 // show prints the wanted events, a page at a time.
 func (o *showOptions) show(ctx context.Context, log eventlog.Log, to *eventPrinter) error {
+	if err := knownStream(ctx, log, o.stream); err != nil {
+		return err
+	}
 	after, err := o.begin(ctx, log)
 	if err != nil {
 		return err

@@ -85,6 +85,9 @@ func parsePoint(text string) (projections.Until, error) {
 
 func showState(cmd *cobra.Command, g *globals, log *etcdlog.Log, stream string, until projections.Until) error {
 	ctx := cmd.Context()
+	if err := knownStream(ctx, log, stream); err != nil {
+		return err
+	}
 	head, err := log.Head(ctx, stream)
 	if err != nil {
 		return err

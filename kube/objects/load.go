@@ -132,8 +132,16 @@ func withKind(item json.RawMessage, kind string) json.RawMessage {
 	return named
 }
 
+// spelt are the kinds that mean something here of themselves; others are workloads that somebody has made up.
+var spelt = []string{"Pod", "Node", "ConfigMap", "Pool", "Deployment", "StatefulSet", "ReplicaSet"}
+
 func (s *Set) addObject(h head, object []byte) error {
 	group, _, _ := strings.Cut(h.APIVersion, "/")
+	for _, kind := range spelt {
+		if h.Kind != kind && strings.EqualFold(h.Kind, kind) {
+			return fmt.Errorf("kind %q: want %s", h.Kind, kind)
+		}
+	}
 	switch {
 	case h.Kind == "Pod":
 		return s.addPod(object)

@@ -63,6 +63,7 @@ func TestParseErrors(t *testing.T) {
 		"kind: Deployment\nmetadata: {name: d}\nspec: {replicas: -1}":           "document 1, Deployment d: spec.replicas: -1 is out of range",
 		"kind: Deployment\nmetadata: {name: d}\nspec: {replicas: x}":            "spec.replicas: the value cannot be of the type string",
 		"kind: Node\nmetadata: {name: a}\n---\nkind: Node\nmetadata: {name: a}": "the same node stands earlier",
+		"kind: Configmap\nmetadata: {name: c}":                                  `kind "Configmap": want ConfigMap`,
 		"kind: Pod\nkind: Pod":                                                  "document 1",
 		"\tkind: Pod":                                                           "document 1",
 		`{"kind":"Node","metadata":{"name":"a"}}{"kind":`:                       "document 2",
