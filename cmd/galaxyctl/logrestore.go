@@ -90,7 +90,7 @@ func restore(cmd *cobra.Command, g *globals, client *clientv3.Client, name strin
 	defer cancel()
 	target, err := etcdlog.BeginImport(first, client, g.etcd.Options(), etcdlog.Origin{Generation: m.Generation, Revision: m.Revision, Time: m.Time})
 	if errors.Is(err, etcdlog.ErrNotEmpty) {
-		return fmt.Errorf("%w; a backup is only restored where there is no log: empty that etcd, or name another --etcd-prefix", err)
+		return fmt.Errorf("%w; a backup is only restored where there is no log: name another --etcd-prefix, or, if nobody needs the log there any more, delete it and nothing else: etcdctl del --prefix %s/v1/", err, g.etcd.Prefix)
 	}
 	if err != nil {
 		return g.etcd.Explain(err)
