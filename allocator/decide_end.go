@@ -1,6 +1,7 @@
 package allocator
 
 import (
+	"fmt"
 	"slices"
 
 	"galaxy/eventlog"
@@ -105,6 +106,9 @@ func (c EndPod) decide(d *decision) error {
 }
 
 func (c ChangeWorkload) decide(d *decision) error {
+	if c.Owner.App == "" { // it would be about every address there is
+		return fmt.Errorf("%w: a change of a workload without a name", ErrUnsupported)
+	}
 	held := d.view.Share(c.Owner.Share()).Held
 	for _, a := range longestKept(d.view, c.Owner) {
 		if a.Policy != ipam.Immutable || a.Node != "" || a.PodUID != "" {

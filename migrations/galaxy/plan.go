@@ -104,6 +104,10 @@ func decideFloatingIP(f *api.FloatingIP, view *projections.View, cluster Cluster
 		item.Verdict = Known
 		return item
 	}
+	if givenBack(view, command.Address) {
+		item.Verdict, item.Why = Known, "given back since; its object is about to go"
+		return item
+	}
 	_, _, err = allocator.Decide(view, command, allocator.Env{MaxEvents: 1, Sightings: cluster})
 	var holder *allocator.HolderError
 	switch {
@@ -117,6 +121,12 @@ func decideFloatingIP(f *api.FloatingIP, view *projections.View, cluster Cluster
 		item.Why = "as " + key
 	}
 	return item
+}
+
+// givenBack reports whether the log has let an address go after it was said what the objects mean: an object that still shows it is late.
+func givenBack(view *projections.View, addr netip.Addr) bool {
+	resolved, released := view.Origin().Resolved, view.Released(addr)
+	return resolved != 0 && released != nil && released.At >= resolved
 }
 
 func policyText(n int32) string {
