@@ -134,9 +134,13 @@ func TestTightLink(t *testing.T) {
 	if p := n.addPod("p"); len(p.addresses) != 2 {
 		t.Errorf("the pod has %v", p.addresses)
 	}
-	if s, err := n.status(); err != nil || !strings.Contains(strings.Join(s.Announced.Problems, " "), "MTU of 1280") {
-		t.Errorf("%+v, %v", s, err)
-	}
+	eventually(t, "the node says what that means", 20*time.Second, func() error {
+		s, err := n.status()
+		if err == nil && !strings.Contains(strings.Join(s.Announced.Problems, " "), "MTU of 1280") {
+			err = fmt.Errorf("%+v", s)
+		}
+		return err
+	})
 }
 
 // What the host has of a pod's interface is looked after as routes to nodes are: what somebody flushes or sets down is there again, and
