@@ -80,7 +80,7 @@ func (s *Scheduler) bind(ctx context.Context, b binding) error {
 	if pod.Node != "" && pod.Node != b.node { // the answer to an earlier bind was lost, and the scheduler has chosen anew
 		return &kube.BoundError{Pod: pod.String(), Node: pod.Node}
 	}
-	asked, err := request(pod, cluster)
+	asked, err := kube.RequestIn(pod, cluster)
 	if err != nil {
 		return err
 	}

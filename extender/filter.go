@@ -45,7 +45,7 @@ func passAll(place) string { return "" }
 func (s *Scheduler) filter(ctx context.Context, a *args) (verdict, error) {
 	cluster := clusterOf(s.Cluster)
 	s.remember(a, cluster)
-	pod, err := request(a.pod, cluster)
+	pod, err := kube.RequestIn(a.pod, cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -102,15 +102,6 @@ func (s *Scheduler) claim(ctx context.Context, pod allocator.Pod, candidates []n
 		}
 	}
 	return networks, nil
-}
-
-// request is what a pod asks of the allocator, with what the cluster knows of its workload.
-func request(pod *kube.Pod, cluster Cluster) (allocator.Pod, error) {
-	asked, err := kube.Request(pod, allocator.Workload{})
-	if err == nil {
-		asked.Workload = cluster.Workload(asked.Owner)
-	}
-	return asked, err
 }
 
 // appendFilterResult writes an ExtenderFilterResult. Nodes go back as they came, byte for byte.

@@ -19,6 +19,7 @@ type freshInput struct {
 
 // listInput is the query of GET /v1/ip. All are texts, as what is no number counts as not given (contract section 5.2).
 type listInput struct {
+	freshInput
 	Keyword   string `query:"keyword" doc:"Part of the key of a held address; overrides the other fields"`
 	PoolName  string `query:"poolName"`
 	AppName   string `query:"appName"`
@@ -28,8 +29,7 @@ type listInput struct {
 	State     string `query:"state" doc:"held, or one of bound, claimed, reserved, draining and orphaned (kept for a workload that is gone): only such addresses"`
 	Page      string `query:"page" doc:"From 0; default 0, at most 99999"`
 	Size      string `query:"size" doc:"Rows of a page; default 10, at most 9999"`
-	freshInput
-	Sort string `query:"sort" doc:"ip, namespace, podname or policy, then asc or desc; default ip asc"`
+	Sort      string `query:"sort" doc:"ip, namespace, podname or policy, then asc or desc; default ip asc"`
 }
 
 const (

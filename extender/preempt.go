@@ -126,7 +126,7 @@ func readVictim(dec *jsontext.Decoder, whole bool) (victim, error) {
 // anew once the victims are gone. When the pod cannot be judged, all nodes stay.
 func (s *Scheduler) preempt(p *preemption) []sacrifice {
 	cluster := clusterOf(s.Cluster)
-	pod, err := request(p.pod, cluster)
+	pod, err := kube.RequestIn(p.pod, cluster)
 	if !p.pod.Wants || err != nil {
 		return p.nodes
 	}

@@ -26,9 +26,9 @@ type RESTConfig struct {
 	Events  eventlog.Log
 	Version string // of this program, for the OpenAPI document
 
-	Identity string // of this replica, for people
-	Replicas func() []ReplicaAt
-	Todo     func() []string // what a person has to do before all goes on; may be nil
+	Identity string             // of this replica, for people
+	Replicas func() []ReplicaAt // who else is there, for GET /v1/state; may be nil
+	Todo     func() []string    // what a person has to do before all goes on; may be nil
 
 	Assigner  Assigner   // the cloud provider; nil for none
 	Forward   *Forwarder // nil: a replica that does not lead refuses what has to be decided

@@ -55,7 +55,21 @@ var (
 // PolicyOf is the release policy of a pod.
 func PolicyOf(pod *Pod) ipam.Policy { return ipam.PolicyOf(pod.ReleasePolicy, pod.Pool) }
 
-// Request is what a pod asks of the allocator.
+// Workloads knows the workloads of a cluster.
+type Workloads interface {
+	Workload(owner ipam.Owner) allocator.Workload
+}
+
+// RequestIn is what a pod asks of the allocator, with what a cluster knows of its workload.
+func RequestIn(pod *Pod, cluster Workloads) (allocator.Pod, error) {
+	asked, err := Request(pod, allocator.Workload{})
+	if err == nil {
+		asked.Workload = cluster.Workload(asked.Owner)
+	}
+	return asked, err
+}
+
+// Request is what a pod of a workload asks of the allocator.
 func Request(pod *Pod, workload allocator.Workload) (allocator.Pod, error) {
 	owner, err := OwnerOf(pod)
 	if err != nil {

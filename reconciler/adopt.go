@@ -39,11 +39,10 @@ func (p *Plan) adoptOne(in Input, pod *kube.Pod, shown kube.Shown, taken, gone m
 	if in.New.Ended(pod) {
 		return
 	}
-	asked, err := kube.Request(pod, allocator.Workload{})
+	asked, err := kube.RequestIn(pod, in.New)
 	if err != nil {
 		return
 	}
-	asked.Workload = in.New.Workload(asked.Owner)
 	if taken[addr] || !mayTake(in, pod, asked, shown, a) {
 		p.Conflicts = append(p.Conflicts, Conflict{Pod: pod, Address: addr, Holder: holder(a), Taken: taken[addr] || a != nil})
 		return

@@ -121,7 +121,7 @@ func (c *Capacity) lookAtLimits() {
 		if pod.Node != "" || !pod.Wants || pod.Deleting {
 			continue
 		}
-		switch asks, err := asked(pod, set); {
+		switch asks, err := kube.RequestIn(pod, set); {
 		case err != nil: // filter says why
 		case allocator.Limited(view, asks):
 			c.limited[pod.UID] = true
@@ -137,15 +137,6 @@ func (c *Capacity) lookAtLimits() {
 			t.count++
 		}
 	}
-}
-
-// asked is what a pod asks for, with what is known of its workload.
-func asked(pod *kube.Pod, set *objects.Set) (allocator.Pod, error) {
-	asks, err := kube.Request(pod, allocator.Workload{})
-	if err == nil {
-		asks.Workload = set.Workload(asks.Owner)
-	}
-	return asks, err
 }
 
 // turned is 0 or 1, in turn.

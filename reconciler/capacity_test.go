@@ -20,13 +20,9 @@ import (
 // A node shows that it has room as long as there is an address that a pod may get there: a free one, or one that is kept.
 func TestCapacities(t *testing.T) {
 	s := newScene(t)
-	subnets, err := ipam.ParseConfig([]byte(`[
+	s.configure(`[
 		{"nodeSubnets":["10.0.1.0/24"],"ips":["10.1.1.2~10.1.1.3"],"subnet":"10.1.1.0/24","gateway":"10.1.1.1"},
-		{"nodeSubnets":["10.0.2.0/24"],"ips":["10.1.4.2~10.1.5.254"],"subnet":"10.1.4.0/22","gateway":"10.1.4.1"}]`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.do(allocator.Configure{Source: "test", Subnets: subnets})
+		{"nodeSubnets":["10.0.2.0/24"],"ips":["10.1.4.2~10.1.5.254"],"subnet":"10.1.4.0/22","gateway":"10.1.4.1"}]`)
 	set, err := objects.Parse([]byte(`
 kind: Node
 metadata: {name: small-a}
@@ -87,11 +83,7 @@ func (s still) Subscribe() (<-chan struct{}, func()) { return make(chan struct{}
 // quantity then, and only then.
 func TestCapacityTurnsForLimits(t *testing.T) {
 	s := newScene(t)
-	subnets, err := ipam.ParseConfig([]byte(`[{"nodeSubnets":["10.0.1.0/24"],"ips":["10.1.1.2~10.1.1.9"],"subnet":"10.1.1.0/24","gateway":"10.1.1.1"}]`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.do(allocator.Configure{Source: "test", Subnets: subnets})
+	s.configure(`[{"nodeSubnets":["10.0.1.0/24"],"ips":["10.1.1.2~10.1.1.9"],"subnet":"10.1.1.0/24","gateway":"10.1.1.1"}]`)
 	s.do(allocator.SizePool{Pool: "red", Size: 1})
 	set, err := objects.Parse([]byte(`
 kind: Node

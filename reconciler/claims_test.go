@@ -17,17 +17,13 @@ import (
 func TestClaimsExpire(t *testing.T) {
 	s := newScene(t)
 	s.now = time.Now()
-	subnets, err := ipam.ParseConfig([]byte(`[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.2~10.1.0.9"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]`))
-	if err != nil {
-		t.Fatal(err)
-	}
 	must := func(fault string) {
 		t.Helper()
 		if fault != "" {
 			t.Fatal(fault)
 		}
 	}
-	must(s.do(allocator.Configure{Source: "test", Subnets: subnets}))
+	must(s.configure(`[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.2~10.1.0.9"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]`))
 	must(s.do(allocator.SizePool{Pool: "p", Size: 4}))
 	network := netip.MustParsePrefix("10.0.0.0/24")
 	pod := func(name string) allocator.Pod {

@@ -59,11 +59,7 @@ func TestDecide(t *testing.T) {
 			s.t = t
 			switch d.Cmd {
 			case "config":
-				subnets, err := ipam.ParseConfig([]byte(d.Input))
-				if err != nil {
-					t.Fatal(err)
-				}
-				return s.do(allocator.Configure{Source: "test", Subnets: subnets})
+				return s.configure(d.Input)
 			case "objects":
 				set, err := objects.Parse([]byte(d.Input), s.now)
 				if err != nil {
@@ -117,6 +113,16 @@ func (s *scene) do(cmd allocator.Command) string {
 		return "error: " + err.Error() + "\n"
 	}
 	return ""
+}
+
+// configure puts subnets in force.
+func (s *scene) configure(text string) string {
+	s.t.Helper()
+	subnets, err := ipam.ParseConfig([]byte(text))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return s.do(allocator.Configure{Source: "test", Subnets: subnets})
 }
 
 // bind puts an address to use: bind pod=ns1/web-0 app=statefulset/web [policy=immutable] [uid=u] [pool=p].
@@ -266,11 +272,7 @@ func TestRun(t *testing.T) {
 // A rollout that needs an address more than there are is told of, on the pod that waits; not while one is free, nor when none is needed.
 func TestRolloutWithoutSpare(t *testing.T) {
 	s := newScene(t)
-	subnets, err := ipam.ParseConfig([]byte(`[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.2~10.1.0.3"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.do(allocator.Configure{Source: "test", Subnets: subnets})
+	s.configure(`[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.2~10.1.0.3"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]`)
 	app := ipam.Owner{Kind: "deployment", Namespace: "ns1", App: "web"}
 	workload := allocator.Workload{Exists: true, Scales: true, Replicas: 2, Spare: 1, Surge: 1}
 	set, err := objects.Parse([]byte(`

@@ -74,16 +74,16 @@ const (
 // Reconciler makes the log follow the cluster's objects, while its replica leads.
 type Reconciler struct {
 	Config
-	old       *objects.Set
-	suspects  map[netip.Addr]uint64
-	led       bool
-	next      time.Time    // of the next full look
-	resolved  int64        // when a former system's objects were resolved, as of the last look
-	failures  int          // plans in a row that did not succeed as a whole
-	reported  string       // the last fault in the objects, so that each is reported once
-	configTo  string       // what was last shown on the ConfigMap
-	refused   atomic.Value // string, see Refused
-	conflicts map[string]bool
+	old      *objects.Set
+	suspects map[netip.Addr]uint64
+	led      bool
+	next     time.Time       // of the next full look
+	resolved int64           // when a former system's objects were resolved, as of the last look
+	failures int             // plans in a row that did not succeed as a whole
+	reported string          // the last fault in the objects, so that each is reported once
+	configTo string          // what was last shown on the ConfigMap
+	refused  atomic.Value    // string, see Refused
+	told     map[string]bool // which conflict and notice each pod has been shown
 
 	gate *Gate
 }
@@ -99,7 +99,7 @@ func New(config Config) *Reconciler {
 	if config.Fault == nil {
 		config.Fault = func(string) {}
 	}
-	return &Reconciler{Config: config, gate: newGate(), conflicts: map[string]bool{}}
+	return &Reconciler{Config: config, gate: newGate(), told: map[string]bool{}}
 }
 
 // Gate must stand before everything that gives out addresses.

@@ -28,7 +28,7 @@ func (p *Plan) notices(in Input) {
 		if !pod.Wants || pod.Deleting || pod.Finished() || pod.HostNetwork {
 			continue
 		}
-		asks, err := asked(pod, in.New)
+		asks, err := kube.RequestIn(pod, in.New)
 		switch {
 		case err != nil: // filter says why
 		case pod.Node != "" && in.bypassed(pod, asks):

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"galaxy/allocator"
+	"galaxy/kube"
 )
 
 // Reasons of the events on objects.
@@ -47,23 +48,30 @@ func (r *Reconciler) report(plan Plan) {
 
 // reportNotice shows a notice on its pod, once.
 func (r *Reconciler) reportNotice(n Notice) {
-	key := n.Pod.UID + " " + n.Reason
-	if r.conflicts[key] {
+	if !r.first(n.Pod, n.Reason) {
 		return
 	}
-	r.conflicts[key] = true
 	r.Log.Warn("a pod has no address", zap.Stringer("pod", n.Pod), zap.String("uid", n.Pod.UID), zap.String("reason", n.Reason), zap.String("why", n.Message))
 	if r.Cluster != nil {
 		r.Cluster.ReportPod(n.Pod, true, n.Reason, n.Message)
 	}
 }
 
+// first is true the first time that something is to be told of a pod.
+func (r *Reconciler) first(pod *kube.Pod, what string) bool {
+	key := pod.UID + " " + what
+	if r.told[key] {
+		return false
+	}
+	r.told[key] = true
+	return true
+}
+
+// reportConflict shows a conflict on its pod, once.
 func (r *Reconciler) reportConflict(c Conflict) {
-	key := c.Pod.UID + " " + c.Address.String()
-	if r.conflicts[key] {
+	if !r.first(c.Pod, c.Address.String()) {
 		return
 	}
-	r.conflicts[key] = true
 	r.Fault("conflict")
 	reason, message := eventConflict, fmt.Sprintf("the pod shows %s, which is held for %s (%s)", c.Address, c.Holder.Describe(), c.Holder)
 	switch {

@@ -3,10 +3,11 @@ package main
 import (
 	"context"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"os"
 	"time"
+
+	"galaxy/cmd/internal/certs"
 )
 
 // lookAtCertificates is how often the files are looked at.
@@ -44,11 +45,11 @@ func (c certificate) read() (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil, fmt.Errorf("%s: there is no certificate in PEM form", c.file)
+	cert, err := certs.ParseCert(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.file, err)
 	}
-	return x509.ParseCertificate(block.Bytes)
+	return cert, nil
 }
 
 // overdue says which certificates ought to have been renewed by now: whoever renews them by themselves does it earlier.

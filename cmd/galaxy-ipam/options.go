@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"galaxy/cmd/internal/apiserver"
 	"galaxy/cmd/internal/build"
 	"galaxy/cmd/internal/etcdclient"
+	"galaxy/cmd/internal/localhost"
 	"galaxy/eventlog/etcdlog/embedded"
 	"galaxy/extender"
 	"galaxy/migrations/galaxy"
@@ -209,12 +209,7 @@ func exitCode(err error) int {
 }
 
 // loopback is true if only this host reaches the ports.
-func (o *options) loopback() bool { return isLoopback(o.bind) }
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
+func (o *options) loopback() bool { return localhost.Is(o.bind) }
 
 // complete fills in what follows from other flags.
 func (o *options) complete() {
@@ -234,7 +229,7 @@ func (o *options) exposed() bool { return o.tls.ClientCA == "" && !o.loopback() 
 func (o *options) plainMember() string {
 	for _, name := range slices.Sorted(maps.Keys(o.embeddedMembers)) {
 		u, err := url.Parse(o.embeddedMembers[name])
-		if err == nil && u.Scheme != "https" && !isLoopback(u.Hostname()) {
+		if err == nil && u.Scheme != "https" && !localhost.Is(u.Hostname()) {
 			return name + "=" + o.embeddedMembers[name]
 		}
 	}

@@ -111,10 +111,7 @@ func (p *program) leader(ctx context.Context) (extender.Peer, error) {
 		return extender.Peer{}, errors.New(why) // whoever led may not any more
 	}
 	holder, err := lease.Leader(ctx, p.client, lease.LeaderKey(p.options.etcd.Prefix))
-	if err == nil && holder.Address == p.address {
-		if p.replica.Leading() {
-			return extender.Peer{Scheduler: holder.Address, REST: holder.REST}, nil
-		}
+	if err == nil && holder.Address == p.address && !p.replica.Leading() {
 		// It would ask itself. Its key is there before it leads, and for a while after it ended without a word.
 		return extender.Peer{}, errors.New("this replica is named as the leader, and does not lead yet")
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"galaxy/eventlog"
@@ -64,10 +63,13 @@ func rolesOf(prefix string, nodes []string) []role {
 		own := write(stream(eventlog.StreamOfNode(node))...)
 		own = append(own, grant{Key: lease.NodesPrefix(prefix) + node, Write: true})
 		own = append(own, read(append(stream(eventlog.StreamNodes), "generation", "restoring")...)...)
-		roles = append(roles, role{"galaxy-node-" + node, "the agent of node " + node, own})
+		roles = append(roles, role{roleOf(node), "the agent of node " + node, own})
 	}
 	return roles
 }
+
+// roleOf is the role of a node's agent, and the user that has it.
+func roleOf(node string) string { return "galaxy-node-" + node }
 
 func newEtcdAuth(g *globals) *cobra.Command {
 	group := group(&cobra.Command{
@@ -94,6 +96,14 @@ func checkNodes(nodes []string) error {
 		}
 	}
 	return nil
+}
+
+// connectFor connects to etcd when nodes are names of nodes.
+func connectFor(ctx context.Context, g *globals, nodes []string) (*clientv3.Client, error) {
+	if err := checkNodes(nodes); err != nil {
+		return nil, err
+	}
+	return g.etcd.Connect(ctx)
 }
 
 func nodesFlag(cmd *cobra.Command, to *[]string) {
@@ -152,10 +162,7 @@ func newEtcdAuthApply(g *globals) *cobra.Command {
 --enable switches authentication on when all is made; a user root with the role root must be there before.`,
 		Example: "  galaxyctl etcd-auth apply --nodes worker-1,worker-2 --passwords ./secrets --enable",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkNodes(nodes); err != nil {
-				return err
-			}
-			client, err := g.etcd.Connect(cmd.Context())
+			client, err := connectFor(cmd.Context(), g, nodes)
 			if err != nil {
 				return err
 			}
@@ -194,16 +201,13 @@ they have written stays. "apply" makes them again; with --passwords, remove the 
 			if len(nodes) == 0 {
 				return misuse("--nodes: name the nodes whose users are to be taken away")
 			}
-			if err := checkNodes(nodes); err != nil {
-				return err
-			}
-			client, err := g.etcd.Connect(cmd.Context())
+			client, err := connectFor(cmd.Context(), g, nodes)
 			if err != nil {
 				return err
 			}
 			defer client.Close() //nolint:errcheck // every request was answered
 			for _, node := range nodes {
-				name := "galaxy-node-" + node
+				name := roleOf(node)
 				done, err := revoke(cmd.Context(), client, name)
 				if err != nil {
 					return fmt.Errorf("%s: %w", name, g.etcd.Explain(err))

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"galaxy/cmd/internal/localhost"
 )
 
 // Waits of the REST client. galaxy-ipam itself gives up after 30 s.
@@ -47,7 +49,7 @@ func (g *globals) dial() (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if token != "" && u.Scheme == "http" && !g.rest.insecure && !loopback(u.Hostname()) {
+	if token != "" && u.Scheme == "http" && !g.rest.insecure && !localhost.Is(u.Hostname()) {
 		return nil, misuse("--server %q: a token would cross the network unencrypted: use https (--server-ca), or say --insecure", g.server)
 	}
 	return &server{strings.TrimSuffix(g.server, "/"), token, &http.Client{Transport: transport, Timeout: answerTimeout}, maxAnswer}, nil
@@ -101,12 +103,6 @@ func (i *identity) tls() (*tls.Config, error) {
 		config.Certificates = []tls.Certificate{pair}
 	}
 	return config, nil
-}
-
-// loopback is true for names of this host that no packet leaves it for.
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // maxAnswer bounds an answer of galaxy-ipam, in bytes.

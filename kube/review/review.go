@@ -120,8 +120,7 @@ func isPath(resource string) bool { return strings.HasPrefix(resource, "/") }
 func (*ForbiddenError) Forbidden() {}
 
 // Authorize says who the bearer of a token is, if that user may do something with a resource of Group, or with a path that begins with
-// "/": an UnauthenticatedError, a ForbiddenError with
-// the user, or an error that means that the API server could not be asked.
+// "/": an UnauthenticatedError, a ForbiddenError with the user, or an error that means that the API server could not be asked.
 func (r *Reviewer) Authorize(ctx context.Context, token, verb, resource, name string) (string, error) {
 	k := keyOf(token, verb, resource, name)
 	if v, ok := r.known.Get(k); ok && r.Now().Before(v.until) {

@@ -73,17 +73,5 @@ func (s *Server) finish(ctx context.Context, containerID string) error {
 // finishAll is finish for all containers.
 func (s *Server) finishAll(ctx context.Context, told map[string]string) {
 	ids, err := s.state.endings()
-	if err != nil {
-		s.tell(told, "", err)
-		return
-	}
-	for _, id := range ids {
-		unlock := s.locks.lock(id)
-		err := s.finish(ctx, id)
-		unlock()
-		if ctx.Err() != nil {
-			return
-		}
-		s.tell(told, id, err)
-	}
+	s.forEach(ctx, told, ids, err, s.finish)
 }

@@ -27,14 +27,19 @@ func (s *Server) CatchUp(ctx context.Context) error {
 }
 
 func (s *Server) catchUp(ctx context.Context, told map[string]string) {
-	containers, err := s.Notes.Containers()
-	if err != nil {
-		s.tell(told, "", err)
+	ids, err := s.Notes.Containers()
+	s.forEach(ctx, told, ids, err, s.undoNoted)
+}
+
+// forEach does something for each of the listed containers, with its lock, until ctx ends. listed is what came of listing them.
+func (s *Server) forEach(ctx context.Context, told map[string]string, ids []string, listed error, do func(ctx context.Context, containerID string) error) {
+	if listed != nil {
+		s.tell(told, "", listed)
 		return
 	}
-	for _, id := range containers {
+	for _, id := range ids {
 		unlock := s.locks.lock(id)
-		err := s.undoNoted(ctx, id)
+		err := do(ctx, id)
 		unlock()
 		if ctx.Err() != nil {
 			return

@@ -101,14 +101,14 @@ func (a Pair) Unfit(p Pair, s Spec, now time.Time) string {
 		return fmt.Sprintf("it is that of %q", p.Cert.Subject.CommonName)
 	case len(missing) > 0:
 		return fmt.Sprintf("it does not name %q", missing)
-	case now.After(RenewAt(p.Cert)):
+	case now.After(renewAt(p.Cert)):
 		return "it expires on " + p.Cert.NotAfter.UTC().Format(time.DateOnly)
 	}
 	return ""
 }
 
-// RenewAt is when a certificate ought to be replaced: a third of its life before its end.
-func RenewAt(c *x509.Certificate) time.Time {
+// renewAt is when a certificate ought to be replaced: a third of its life before its end.
+func renewAt(c *x509.Certificate) time.Time {
 	return c.NotAfter.Add(-c.NotAfter.Sub(c.NotBefore) / 3)
 }
 
@@ -131,17 +131,23 @@ func (p Pair) KeyPEM() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: blockKey, Bytes: der}), nil
 }
 
+// ParseCert reads a PEM text that begins with a certificate.
+func ParseCert(text []byte) (*x509.Certificate, error) {
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != blockCert {
+		return nil, errors.New("there is no certificate in PEM form")
+	}
+	return x509.ParseCertificate(block.Bytes)
+}
+
 // Parse reads a pair of PEM texts.
 func Parse(cert, key []byte) (Pair, error) {
-	block, _ := pem.Decode(cert)
-	if block == nil || block.Type != blockCert {
-		return Pair{}, errors.New("there is no certificate in PEM form")
-	}
-	c, err := x509.ParseCertificate(block.Bytes)
+	c, err := ParseCert(cert)
 	if err != nil {
 		return Pair{}, err
 	}
-	if block, _ = pem.Decode(key); block == nil || block.Type != blockKey {
+	block, _ := pem.Decode(key)
+	if block == nil || block.Type != blockKey {
 		return Pair{}, errors.New("there is no private key in PEM form (PKCS #8)")
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)

@@ -28,8 +28,13 @@ func (r *refuser) option() grpc.ServerOption {
 
 func (r *refuser) refuses() bool {
 	server := r.server.Load()
-	return server != nil && slices.ContainsFunc(server.Alarms(), func(a *etcdserverpb.AlarmMember) bool {
-		return a.Alarm == etcdserverpb.AlarmType_NOSPACE
+	return server != nil && noSpace(server, func(uint64) bool { return true })
+}
+
+// noSpace is true while one of the members that are meant has the alarm NOSPACE.
+func noSpace(server *etcdserver.EtcdServer, meant func(member uint64) bool) bool {
+	return slices.ContainsFunc(server.Alarms(), func(a *etcdserverpb.AlarmMember) bool {
+		return a.Alarm == etcdserverpb.AlarmType_NOSPACE && meant(a.MemberID)
 	})
 }
 

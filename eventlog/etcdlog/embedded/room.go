@@ -122,12 +122,8 @@ func (s *Server) look(ctx context.Context) (Room, error) {
 
 // refuses is true while this member has the alarm NOSPACE.
 func (s *Server) refuses() bool {
-	for _, a := range s.etcd.Server.Alarms() {
-		if a.Alarm == etcdserverpb.AlarmType_NOSPACE && a.MemberID == uint64(s.etcd.Server.MemberID()) {
-			return true
-		}
-	}
-	return false
+	self := uint64(s.etcd.Server.MemberID())
+	return noSpace(s.etcd.Server, func(member uint64) bool { return member == self })
 }
 
 // full is true for a database near its quota: then the alarm is etcd's own, and a person has to end it.
