@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,6 +29,32 @@ func TestOverdue(t *testing.T) {
 		t.Fatal(err)
 	}
 	if said := overdue(o.certificates(), now); len(said) != 1 || !strings.Contains(said[0], "for ports cannot be read any more") {
+		t.Errorf("%q", said)
+	}
+}
+
+// One file may hold the key and the certificate, in either order: what TLS serves with is not said to be unreadable.
+func TestKeyBeforeCertificate(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	if _, err := certs.Make(dir, certs.Wanted{Namespace: "kube-system", Life: time.Hour}, now); err != nil {
+		t.Fatal(err)
+	}
+	var both []byte
+	for _, name := range []string{"ipam.key", "ipam.crt"} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		both = append(both, text...)
+	}
+	file := filepath.Join(dir, "both.pem")
+	if err := os.WriteFile(file, both, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tls.LoadX509KeyPair(file, file); err != nil {
+		t.Fatal(err)
+	}
+	if said := overdue([]certificate{{"ports", file}}, now); len(said) != 0 {
 		t.Errorf("%q", said)
 	}
 }

@@ -131,13 +131,23 @@ func (p Pair) KeyPEM() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: blockKey, Bytes: der}), nil
 }
 
-// ParseCert reads a PEM text that begins with a certificate.
+// ParseCert reads the first certificate of a PEM text and passes over blocks of other types, as tls.X509KeyPair does.
 func ParseCert(text []byte) (*x509.Certificate, error) {
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != blockCert {
+	der := firstBlock(text, blockCert)
+	if der == nil {
 		return nil, errors.New("there is no certificate in PEM form")
 	}
-	return x509.ParseCertificate(block.Bytes)
+	return x509.ParseCertificate(der)
+}
+
+// firstBlock is the content of the first PEM block of a type (RFC 7468); nil if there is none.
+func firstBlock(text []byte, blockType string) []byte {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == blockType {
+			return block.Bytes
+		}
+	}
+	return nil
 }
 
 // Parse reads a pair of PEM texts.
@@ -146,11 +156,11 @@ func Parse(cert, key []byte) (Pair, error) {
 	if err != nil {
 		return Pair{}, err
 	}
-	block, _ := pem.Decode(key)
-	if block == nil || block.Type != blockKey {
+	der := firstBlock(key, blockKey)
+	if der == nil {
 		return Pair{}, errors.New("there is no private key in PEM form (PKCS #8)")
 	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
 		return Pair{}, err
 	}
