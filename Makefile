@@ -25,7 +25,7 @@ TIME    := $(shell git log -1 --format=%cI 2>/dev/null)
 LDFLAGS := -X galaxy/cmd/internal/build.Commit=$(COMMIT) -X galaxy/cmd/internal/build.Time=$(TIME)
 
 # Packages that start processes, clusters or whole programs come last, so that a plain mistake is seen at once.
-SLOW_ROOMS := galaxy/\(integration\|cmd\|lease\|eventlog/etcdlog\|eventlog/archive\|reconciler\|plugins\|nodeagent/kernel\)
+SLOW_ROOMS := galaxy/\(integration\|cmd\|lease\|eventlog/etcdlog\|eventlog/archive\|reconciler\|plugins\|kernel\)
 # What tests build and start is unknown to the go command: it would take old results for good.
 ANEW := -count=1
 # Packages whose code runs on many goroutines.

@@ -16,9 +16,9 @@ import (
 
 	"galaxy/allocator"
 	"galaxy/ipam"
-	"galaxy/nodeagent/wire"
 	"galaxy/plugins"
 	"galaxy/plugins/pair"
+	"galaxy/wire"
 )
 
 // Addresses gives the addresses of a node's subnets to containers. Every ADD and DEL is an event in the node's own stream, in a

@@ -14,7 +14,7 @@ import (
 
 	"galaxy/allocator"
 	"galaxy/ipam"
-	"galaxy/nodeagent/kernel"
+	"galaxy/kernel"
 	"galaxy/projections"
 )
 

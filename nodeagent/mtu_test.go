@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"galaxy/nodeagent/kernel"
+	"galaxy/kernel"
 )
 
 // Pods have the MTU that their subnets need, also when the node got these after its links were looked at: one that is too small for IPv6

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"galaxy/nodeagent/wire/terms"
+	"galaxy/wire/terms"
 )
 
 const (

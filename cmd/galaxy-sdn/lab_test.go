@@ -15,7 +15,7 @@ import (
 	"sync"
 	"testing"
 
-	"galaxy/nodeagent/wire"
+	"galaxy/wire"
 )
 
 // folder is where build has put the programs.

@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"galaxy/nodeagent/wire/terms"
 	"galaxy/plugins/sdn/short"
+	"galaxy/wire/terms"
 )
 
 func main() {

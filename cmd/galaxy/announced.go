@@ -15,8 +15,8 @@ import (
 
 	"go.uber.org/zap"
 
-	"galaxy/nodeagent/kernel"
-	"galaxy/nodeagent/wire"
+	"galaxy/kernel"
+	"galaxy/wire"
 )
 
 // announced are the addresses at which other nodes reach this one. They are kept, so that they change only when they are gone from this

@@ -8,7 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"galaxy/nodeagent/kernel"
+	"galaxy/kernel"
 )
 
 func TestChooseAddresses(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/net/netutil"
 
-	"galaxy/nodeagent/wire"
+	"galaxy/wire"
 )
 
 // Limits of the socket; wire.Handler bounds how long a question may take to come.

@@ -13,8 +13,8 @@ import (
 	"go.uber.org/zap"
 
 	"galaxy/ipam"
+	"galaxy/kernel"
 	"galaxy/nodeagent"
-	"galaxy/nodeagent/kernel"
 )
 
 // settingsEvery is how often the kernel's settings are compared, as other programs change them.

@@ -16,10 +16,10 @@ import (
 	"galaxy/cmd/internal/apiserver"
 	"galaxy/cmd/internal/build"
 	"galaxy/cmd/internal/etcdclient"
+	"galaxy/kernel"
 	"galaxy/nodeagent"
 	"galaxy/nodeagent/cni"
-	"galaxy/nodeagent/kernel"
-	"galaxy/nodeagent/wire"
+	"galaxy/wire"
 )
 
 // options are the flags: those of the contract (its section 1.5), and our own.

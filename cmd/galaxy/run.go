@@ -20,14 +20,14 @@ import (
 	"galaxy/cmd/internal/build"
 	"galaxy/eventlog"
 	"galaxy/eventlog/etcdlog"
+	"galaxy/kernel"
 	"galaxy/nodeagent"
 	"galaxy/nodeagent/cni"
 	"galaxy/nodeagent/journal"
-	"galaxy/nodeagent/kernel"
 	"galaxy/nodeagent/netconf"
-	"galaxy/nodeagent/wire"
 	"galaxy/plugins"
 	"galaxy/plugins/builtin"
+	"galaxy/wire"
 )
 
 // program is the agent, wired.

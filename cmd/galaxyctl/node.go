@@ -18,8 +18,8 @@ import (
 	"galaxy/eventlog"
 	"galaxy/ipam"
 	"galaxy/lease"
-	"galaxy/nodeagent/wire"
 	"galaxy/projections"
+	"galaxy/wire"
 )
 
 func newNode(g *globals) *cobra.Command {

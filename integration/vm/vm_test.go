@@ -130,7 +130,7 @@ func TestGuestFails(t *testing.T) {
 
 // The tests of routes and tunnels pass on Debian's kernel, tunnels included.
 func TestKernelInGuest(t *testing.T) {
-	e, err := guest(t, "galaxy/nodeagent/kernel")
+	e, err := guest(t, "galaxy/kernel")
 	passed(t, e, err)
 	for _, name := range []string{"TestTunnelsCarryPackets"} {
 		if !strings.Contains(e.Output, "--- PASS: "+name) {

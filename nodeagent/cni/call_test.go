@@ -12,7 +12,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 
-	"galaxy/nodeagent/wire"
+	"galaxy/wire"
 )
 
 func (s *stage) must(t *testing.T, want string, command, container, ifName, network string) {

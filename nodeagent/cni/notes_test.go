@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"galaxy/nodeagent/wire"
+	"galaxy/wire"
 )
 
 // leave writes what galaxy-sdn writes when it finds no agent.

@@ -17,8 +17,8 @@ import (
 	"go.uber.org/zap"
 
 	"galaxy/nodeagent/netconf"
-	"galaxy/nodeagent/wire"
 	"galaxy/plugins"
+	"galaxy/wire"
 )
 
 // Pod is what is known of a pod that gets networks.

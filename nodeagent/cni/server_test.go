@@ -19,8 +19,8 @@ import (
 	"go.uber.org/zap"
 
 	"galaxy/nodeagent/netconf"
-	"galaxy/nodeagent/wire"
 	"galaxy/plugins"
+	"galaxy/wire"
 )
 
 // stage is a server whose plugins only write down that they were called.

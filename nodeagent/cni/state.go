@@ -13,7 +13,7 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"galaxy/nodeagent/netconf"
-	"galaxy/nodeagent/wire"
+	"galaxy/wire"
 )
 
 // Attachment is one interface of a container: what was asked for, and what came of it.

@@ -12,7 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"galaxy/nodeagent/kernel/dump"
+	"galaxy/kernel/dump"
 	"galaxy/plugins"
 	"galaxy/plugins/pair"
 )

@@ -11,8 +11,8 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"golang.org/x/sys/unix"
 
-	"galaxy/nodeagent/wire"
 	"galaxy/plugins"
+	"galaxy/wire"
 )
 
 // state is the file of one container: what the delegates of its interfaces were told. Its name is the container's ID, so that

@@ -10,7 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"galaxy/nodeagent/kernel/dump"
+	"galaxy/kernel/dump"
 )
 
 // maxAlias is what the kernel takes as the note at a link.

@@ -13,9 +13,9 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 
-	"galaxy/nodeagent/wire"
 	"galaxy/plugins"
 	"galaxy/plugins/sdn/short"
+	"galaxy/wire"
 )
 
 // Name is the type in a network configuration.

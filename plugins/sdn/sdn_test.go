@@ -12,7 +12,7 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 
-	"galaxy/nodeagent/wire"
+	"galaxy/wire"
 )
 
 type call struct {

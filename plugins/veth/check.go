@@ -12,7 +12,7 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
 
-	"galaxy/nodeagent/kernel/dump"
+	"galaxy/kernel/dump"
 	"galaxy/plugins"
 	"galaxy/plugins/pair"
 )

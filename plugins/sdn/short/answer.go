@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"galaxy/nodeagent/wire/terms"
+	"galaxy/wire/terms"
 )
 
 // maxHead is how much of an answer may stand before its body.

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"galaxy/nodeagent/wire/terms"
 	"galaxy/plugins/sdn/short"
 	"galaxy/plugins/sdn/short/shorttest"
+	"galaxy/wire/terms"
 )
 
 func TestAnswer(t *testing.T) {

@@ -14,9 +14,9 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/version"
 
-	"galaxy/nodeagent/wire"
 	"galaxy/plugins/sdn/short"
 	"galaxy/plugins/sdn/short/shorttest"
+	"galaxy/wire"
 )
 
 const plainConfig = `{"cniVersion":"1.1.0","name":"galaxy-sdn","type":"galaxy-sdn"}`

@@ -14,7 +14,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 
-	"galaxy/nodeagent/wire"
+	"galaxy/wire"
 )
 
 func request(env ...string) wire.Request {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 
-	"galaxy/nodeagent/wire/terms"
+	"galaxy/wire/terms"
 )
 
 // The numbers are those of the libraries that have them.

@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestStories plays the stories in testdata. `go test ./nodeagent/kernel -run Stories -rewrite` renews them: read the diff.
+// TestStories plays the stories in testdata. `go test ./kernel -run Stories -rewrite` renews them: read the diff.
 //
 //	want [backend= mtu= source= address= ipip=]   what node a wishes; the input is
 //	    self NAME ADDRESSES SUBNETS

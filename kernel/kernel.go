@@ -14,7 +14,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
-	"galaxy/nodeagent/kernel/dump"
+	"galaxy/kernel/dump"
 )
 
 // Kernel reads and writes one network namespace. It may be used by several goroutines.

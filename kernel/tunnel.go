@@ -14,7 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"galaxy/nodeagent/kernel/dump"
+	"galaxy/kernel/dump"
 )
 
 const (

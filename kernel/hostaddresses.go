@@ -11,7 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"galaxy/nodeagent/kernel/dump"
+	"galaxy/kernel/dump"
 )
 
 // HostAddress is an address of a link of this host at which others may reach it.

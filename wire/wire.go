@@ -17,7 +17,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/utils"
 
-	"galaxy/nodeagent/wire/terms"
+	"galaxy/wire/terms"
 )
 
 // Socket is where the agent listens.

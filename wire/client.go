@@ -12,7 +12,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 
-	"galaxy/nodeagent/wire/terms"
+	"galaxy/wire/terms"
 )
 
 // ErrUnreachable is for a question that nobody took: it may be asked again without harm.
