@@ -64,6 +64,15 @@ func streamsAreApart(t *testing.T, rig Rig) {
 	_, made := extend(t, rig.Log, head(t, rig.Log), 3)
 	for _, other := range []string{"nodes", "node-ipam", "ipam-2", "node-10.example.org"} {
 		h, err := rig.Log.Head(ctx, other)
+		if rig.Lone {
+			if err == nil {
+				t.Errorf("the head of stream %s: %+v, of a log with one stream", other, h)
+			}
+			if _, err := rig.Log.Append(ctx, other, eventlog.Head{Generation: made[0].Hash().String()}, records(0, 2), eventlog.Fence{}); err == nil {
+				t.Errorf("stream %s is taken by a log with one stream", other)
+			}
+			continue
+		}
 		if err != nil || h.Seq != 0 {
 			t.Fatalf("head of stream %s: %+v, %v", other, h, err)
 		}
@@ -158,9 +167,62 @@ func generation(t *testing.T, rig Rig) {
 	}
 	_, more := extend(t, rig.Log, now, 1)
 	equal(t, readAll(t, rig.Log, 0, 0), append(made, more...))
+	if rig.Lone {
+		return
+	}
 	unknown := eventlog.Head{Generation: "unknown"}
 	if _, err := rig.Log.Append(ctx, "nodes", unknown, records(0, 1), eventlog.Fence{}); !errors.Is(err, eventlog.ErrGeneration) {
 		t.Fatalf("append to an empty stream of another generation: %v", err)
+	}
+}
+
+// A writer that read an empty stream before a restore is refused, though number and hash are the same.
+func emptyStreamNewGeneration(t *testing.T, rig Rig) {
+	ctx := background(t)
+	old := head(t, rig.Log)
+	rig.Regenerate(t)
+	for _, log := range []eventlog.Log{rig.Log, rig.Second} {
+		if _, err := log.Append(ctx, stream, old, records(0, 1), eventlog.Fence{}); !errors.Is(err, eventlog.ErrGeneration) {
+			t.Fatalf("append to an empty stream of another generation: %v", err)
+		}
+	}
+	if got := readAll(t, rig.Log, 0, 0); len(got) != 0 {
+		t.Fatalf("%d records of another generation were written", len(got))
+	}
+	_, made := extend(t, rig.Log, head(t, rig.Log), 1)
+	equal(t, readAll(t, rig.Second, 0, 0), made)
+}
+
+// A writer that was away while others wrote changes nothing, whatever it brings: the very bytes that are there, an event instead of
+// another, or a batch that reaches beyond the head.
+func staleWriter(t *testing.T, rig Rig) {
+	ctx := background(t)
+	empty := head(t, rig.Log)
+	first, made := extend(t, rig.Log, empty, 1)
+	now, more := extend(t, rig.Second, first, 2)
+	all := append(made, more...)
+	for name, stale := range map[string]struct {
+		after   eventlog.Head
+		records []eventlog.Record
+	}{
+		"the same bytes":           {first, more},
+		"another event":            {first, records(1, 1)},
+		"beyond the head":          {first, records(1, 5)},
+		"from the beginning":       {empty, records(0, 4)},
+		"the number of a new head": {eventlog.Head{Seq: now.Seq, Hash: first.Hash, Generation: now.Generation}, records(now.Seq, 1)},
+		"a head of the future":     {eventlog.Head{Seq: now.Seq + 1, Hash: now.Hash, Generation: now.Generation}, records(now.Seq+1, 1)},
+	} {
+		if _, err := rig.Log.Append(ctx, stream, stale.after, stale.records, eventlog.Fence{}); !errors.Is(err, eventlog.ErrConflict) {
+			t.Errorf("%s: append after event %d when the head is at %d: %v", name, stale.after.Seq, now.Seq, err)
+		}
+	}
+	rig.Regenerate(t)
+	if _, err := rig.Log.Append(ctx, stream, first, records(1, 1), eventlog.Fence{}); !errors.Is(err, eventlog.ErrGeneration) {
+		t.Errorf("append after an old head of another generation: %v", err)
+	}
+	equal(t, readAll(t, rig.Log, 0, 0), all)
+	if at := head(t, rig.Log); at.Seq != now.Seq || at.Hash != now.Hash {
+		t.Errorf("the head is at %+v, and was at %+v", at, now)
 	}
 }
 

@@ -121,6 +121,9 @@ func (f *file) Append(ctx context.Context, stream string, after eventlog.Head, r
 	if err := f.check(ctx, stream); err != nil {
 		return eventlog.Head{}, err
 	}
+	if err := checkRecords(after, records); err != nil {
+		return eventlog.Head{}, fmt.Errorf("append to the file of %s after event %d: %w", stream, after.Seq, err)
+	}
 	head := after
 	err := f.update(func(tx *bolt.Tx) error {
 		at, err := readHead(tx)
@@ -140,6 +143,24 @@ func (f *file) Append(ctx context.Context, stream string, after eventlog.Head, r
 	}
 	f.wake()
 	return head, nil
+}
+
+// checkRecords finds what is wrong with an append before the file is asked.
+func checkRecords(after eventlog.Head, records []eventlog.Record) error {
+	size := 0
+	for i, r := range records {
+		if r.Seq != after.Seq+uint64(i)+1 {
+			return fmt.Errorf("record %d has the number %d", i, r.Seq)
+		}
+		size += len(r.Bytes)
+	}
+	switch {
+	case len(records) == 0:
+		return errors.New("no records")
+	case len(records) > limits.Events || size > limits.Bytes:
+		return fmt.Errorf("%w: %d records of %d bytes, at most %d of %d", eventlog.ErrTooLarge, len(records), size, limits.Events, limits.Bytes)
+	}
+	return nil
 }
 
 // put writes records after a head, and the head after them.
@@ -235,8 +256,8 @@ func (f *file) Follow(ctx context.Context, stream string, after eventlog.Head) i
 		for {
 			changed := f.waiter()
 			head, err := f.Head(ctx, stream)
-			if err == nil && after.Generation != "" && head.Generation != after.Generation {
-				err = fmt.Errorf("%w: it was %q, and is %q", eventlog.ErrGeneration, after.Generation, head.Generation)
+			if err == nil {
+				err = f.knows(after, head)
 			}
 			if err != nil {
 				yield(nil, err)
@@ -250,7 +271,8 @@ func (f *file) Follow(ctx context.Context, stream string, after eventlog.Head) i
 				if !yield(records, nil) {
 					return
 				}
-				after.Seq = records[len(records)-1].Seq
+				last := records[len(records)-1]
+				after.Seq, after.Hash = last.Seq, last.Hash()
 			}
 			select {
 			case <-changed:
@@ -260,6 +282,18 @@ func (f *file) Follow(ctx context.Context, stream string, after eventlog.Head) i
 			}
 		}
 	}
+}
+
+// knows makes sure that a follower stands at an event of this file. Events that were trimmed cannot be compared any more.
+func (f *file) knows(after, head eventlog.Head) error {
+	if after.Generation != "" && head.Generation != after.Generation {
+		return fmt.Errorf("%w: it was %q, and is %q", eventlog.ErrGeneration, after.Generation, head.Generation)
+	}
+	hash, known, err := f.hashAt(after.Seq)
+	if err == nil && (after.Seq > head.Seq || known && hash != after.Hash) {
+		err = fmt.Errorf("%w: event %d of the file of %s is not the one that was known", eventlog.ErrCorrupt, after.Seq, f.stream)
+	}
+	return err
 }
 
 // Limits implements eventlog.Log.
@@ -275,6 +309,13 @@ func (f *file) SaveSnapshot(ctx context.Context, stream string, at eventlog.Head
 		return err
 	}
 	return f.db.Update(func(tx *bolt.Tx) error {
+		head, err := readHead(tx)
+		if err == nil && head.Generation != at.Generation {
+			err = fmt.Errorf("save the snapshot at event %d: %w: it was %q, and is %q", at.Seq, eventlog.ErrGeneration, at.Generation, head.Generation)
+		}
+		if err != nil {
+			return err
+		}
 		b := tx.Bucket(bucketSnapshots)
 		c := b.Cursor()
 		for k, _ := c.First(); k != nil; k, _ = c.First() {
