@@ -63,6 +63,9 @@ type Env struct {
 // Command is what a caller wants: one of the command types of this package.
 type Command interface {
 	decide(d *decision) error
+	// Allocates reports whether the command may give somebody an address that looks free, and so has to wait until all running pods
+	// were compared with the log.
+	Allocates() bool
 }
 
 // Result is the answer to a command. Which fields are set depends on the command.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"galaxy/eventlog"
 	"galaxy/eventlog/memlog"
@@ -36,8 +37,9 @@ func published(t *testing.T, p Published) lease.Change {
 func TestAudit(t *testing.T) {
 	view, said := emptyView(t), make(chan Published, 100)
 	a := NewAudit()
+	core, seen := observer.New(zap.ErrorLevel)
 	differs := 0
-	a.Identity, a.Log, a.Differs, a.Rest = "me", zap.NewNop(), func() { differs++ }, time.Millisecond
+	a.Identity, a.Log, a.Differs, a.Rest = "me", zap.New(core), func() { differs++ }, time.Millisecond
 	a.View = func() *projections.View { return view }
 	a.Publish = func(_ context.Context, value []byte) error {
 		var p Published
@@ -81,6 +83,15 @@ func TestAudit(t *testing.T) {
 	}
 	if differs != 1 {
 		t.Errorf("told %d times of a replica with another state, want once", differs)
+	}
+	if lines := seen.FilterMessageSnippet("another state at the same event").All(); len(lines) != 1 || lines[0].Level != zap.ErrorLevel || lines[0].ContextMap()["replica"] != "bad" {
+		t.Errorf("the log says %v", lines)
+	}
+	for _, other := range []Digest{{"another life", wrong.Seq, "another"}, {wrong.Generation, wrong.Seq + 1, "another"}} {
+		a.Compare([]lease.Change{published(t, Published{ID: "bad", Digests: []Digest{other}})})
+	}
+	if differs != 1 {
+		t.Error("states of other events, or of another log, are compared")
 	}
 	names := func() (all []string) {
 		for _, r := range a.Replicas() {

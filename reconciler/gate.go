@@ -26,7 +26,7 @@ func newGate() *Gate { return &Gate{opened: make(chan struct{}), reason: gateBeg
 
 // Admit waits until a command may be decided: at once, if it gives nothing out. Its error says why the gate is closed.
 func (g *Gate) Admit(ctx context.Context, command allocator.Command) error {
-	if !allocator.GivesOut(command) {
+	if !command.Allocates() {
 		return nil
 	}
 	g.mu.Lock()
@@ -42,6 +42,17 @@ func (g *Gate) Admit(ctx context.Context, command allocator.Command) error {
 		}
 		return fmt.Errorf("no address is given out yet: %s: %w", reason, ctx.Err())
 	}
+}
+
+// Do has a replica decide a command as soon as the gate admits it. A replica that does not lead decides nothing, so that its own refusal
+// is the response.
+func (g *Gate) Do(ctx context.Context, replica Replica, cause string, command allocator.Command) (allocator.Result, error) {
+	if replica.Leading() {
+		if err := g.Admit(ctx, command); err != nil {
+			return allocator.Result{}, err
+		}
+	}
+	return replica.Do(ctx, cause, command)
 }
 
 // State tells whether the gate is open, and why not.

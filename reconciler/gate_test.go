@@ -23,10 +23,14 @@ import (
 type told struct {
 	mu     sync.Mutex
 	events []string
+	gone   func() (evidence string, err error) // nil: every pod that is asked about is gone
 }
 
 func (c *told) Know(string) {}
 func (c *told) Gone(context.Context, string, string, string) (string, error) {
+	if c.gone != nil {
+		return c.gone()
+	}
 	return "the API server says so", nil
 }
 func (c *told) ReportConfig(_ bool, reason, message string) { c.tell(reason + ": " + message) }
@@ -118,10 +122,7 @@ func (g *gated) bind(ctx context.Context, name string) (netip.Addr, error) {
 	command := allocator.Bind{Node: "node1", NodeNetwork: netip.MustParsePrefix("10.0.0.0/24"), Pod: allocator.Pod{
 		Owner: ipam.Owner{Namespace: "ns1", Pod: name}, UID: "u-" + name,
 	}}
-	if err := g.r.Gate().Admit(ctx, command); err != nil {
-		return netip.Addr{}, err
-	}
-	result, err := g.replica.Do(ctx, "test", command)
+	result, err := g.r.Gate().Do(ctx, g.replica, "test", command)
 	if err != nil {
 		return netip.Addr{}, err
 	}
@@ -217,7 +218,9 @@ type flaky struct {
 }
 
 func (f *flaky) Do(ctx context.Context, cause string, command allocator.Command) (allocator.Result, error) {
-	if _, adopts := command.(allocator.Adopt); adopts && f.fails.Load() {
+	_, adopts := command.(allocator.Adopt)
+	_, marks := command.(allocator.MarkAdopted)
+	if (adopts || marks) && f.fails.Load() {
 		return allocator.Result{}, errors.New("etcd says no")
 	}
 	return f.Replica.Do(ctx, cause, command)
@@ -251,6 +254,81 @@ func TestGateSaysWhyItIsClosed(t *testing.T) {
 	}
 	replica.fails.Store(false)
 	g.mustBind(t, "new", "10.1.0.3")
+}
+
+// The gate stays closed as long as it is not in the log that all running pods are known, though none of them made trouble.
+func TestGateWaitsForTheMark(t *testing.T) {
+	replica := &flaky{}
+	replica.fails.Store(true)
+	g := newGated(t, configMap(gateSubnets), func(c *reconciler.Config) {
+		replica.Replica = c.Replica.(*allocator.Replica)
+		c.Replica = replica
+	})
+	g.await(t, "the event", func() bool { return g.told.has("FloatingIPsWithheld") })
+	if open, reason := g.r.Gate().State(); open || !strings.Contains(reason, "etcd says no") {
+		t.Errorf("open is %t, as %q", open, reason)
+	}
+	replica.fails.Store(false)
+	g.mustBind(t, "new", "10.1.0.2")
+}
+
+// follower is a replica that does not lead.
+type follower struct{ reconciler.Replica }
+
+func (follower) Leading() bool { return false }
+func (follower) Do(context.Context, string, allocator.Command) (allocator.Result, error) {
+	return allocator.Result{}, allocator.ErrNotLeader
+}
+
+// What the gate holds back is what a command says of itself. A replica that does not lead is not waited for: it refuses by itself.
+func TestGateHoldsBackWhatAllocates(t *testing.T) {
+	closed := reconciler.New(reconciler.Config{}).Gate()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, command := range []allocator.Command{
+		allocator.Bind{}, allocator.Claim{}, allocator.Reserve{}, allocator.SizePool{}, allocator.Attach{}, allocator.Release{}, allocator.Adopt{},
+	} {
+		if err := closed.Admit(ended, command); (err != nil) != command.Allocates() {
+			t.Errorf("%T, which allocates: %t: %v", command, command.Allocates(), err)
+		}
+	}
+	g := newGated(t, configMap(gateSubnets), nil)
+	if _, err := closed.Do(ended, g.replica, "test", allocator.Bind{}); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "no address is given out yet") {
+		t.Errorf("a bind before the gate opens: %v", err)
+	}
+	if _, err := closed.Do(ended, follower{g.replica}, "test", allocator.Bind{}); !errors.Is(err, allocator.ErrNotLeader) {
+		t.Errorf("a bind at a follower: %v", err)
+	}
+}
+
+// No address is taken from a pod that is not among the objects before the API server itself has said that it is gone. An error proves
+// nothing.
+func TestEvidenceComesFirst(t *testing.T) {
+	var asked atomic.Int32
+	var proof atomic.Value
+	proof.Store("")
+	broken := errors.New("the API server is away")
+	g := newGated(t, configMap(gateSubnets), func(c *reconciler.Config) {
+		c.Interval = 5 * time.Millisecond
+		c.Cluster.(*told).gone = func() (string, error) {
+			asked.Add(1)
+			if text := proof.Load().(string); text != "broken" {
+				return text, nil
+			}
+			return "ignored", broken
+		}
+	})
+	g.mustBind(t, "gone-0", "10.1.0.2")
+	for _, text := range []string{"", "broken"} {
+		proof.Store(text)
+		from := asked.Load()
+		g.await(t, "two questions", func() bool { return asked.Load() >= from+2 })
+		if owner := g.ownerOf("10.1.0.2"); owner != "gone-0" {
+			t.Fatalf("the API server says %q, and the address is held for %q", text, owner)
+		}
+	}
+	proof.Store("it answered 404")
+	g.await(t, "the release", func() bool { return g.ownerOf("10.1.0.2") == "" })
 }
 
 // The newest event on the ConfigMap is what holds: a text that was refused and taken back is said to be in force again, and each change

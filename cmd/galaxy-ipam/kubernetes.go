@@ -131,12 +131,10 @@ func (p *program) todo() []string {
 }
 
 func (g gated) Do(ctx context.Context, cause string, command allocator.Command) (allocator.Result, error) {
-	if g.program.reconciler != nil && g.Leading() {
-		if err := g.program.reconciler.Gate().Admit(ctx, command); err != nil {
-			return allocator.Result{}, err
-		}
+	if g.program.reconciler == nil {
+		return g.Replica.Do(ctx, cause, command)
 	}
-	return g.Replica.Do(ctx, cause, command)
+	return g.program.reconciler.Gate().Do(ctx, g.Replica, cause, command)
 }
 
 var _ extender.Replica = gated{}
