@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -340,5 +341,90 @@ func TestGenerationChanges(t *testing.T) {
 	s.log.Regenerate()
 	if err := s.replica.Lead(t.Context(), eventlog.Fence{}); !errors.Is(err, eventlog.ErrGeneration) {
 		t.Fatalf("leading on another generation ends with %v", err)
+	}
+}
+
+// TestCheckpoints: no batch runs across an event at which replicas compare their digests, so the leader has a view at just that event.
+func TestCheckpoints(t *testing.T) {
+	var mu sync.Mutex
+	var at []uint64
+	log := memlog.New()
+	r, err := NewReplica(t.Context(), Config{Log: log, Actor: "a", Now: time.Now, Rules: Rules{ReuseDelay: DefaultReuseDelay}, Checkpoint: func(view *projections.View) {
+		mu.Lock()
+		defer mu.Unlock()
+		at = append(at, view.Position().Head.Seq)
+	}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := (&stand{log: log, replica: r, ended: make(chan error, 1)}).lead(t, eventlog.Fence{}).configured(t)
+	for _, err := range s.bindAll(t, 2*checkpointEvery+10) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if !slices.Equal(at, []uint64{checkpointEvery, 2 * checkpointEvery}) {
+		t.Errorf("the leader has views to compare at %v", at)
+	}
+}
+
+// joining is a context that does something when a caller is about to queue.
+type joining struct {
+	context.Context
+	first func()
+}
+
+func (j *joining) Done() <-chan struct{} {
+	if f := j.first; f != nil {
+		j.first = nil
+		f()
+	}
+	return j.Context.Done()
+}
+
+// TestQueuedAsTheLeadEnds: who gets into the queue after the lead has emptied it for the last time is answered all the same.
+func TestQueuedAsTheLeadEnds(t *testing.T) {
+	s := newStand(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
+	waits, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	ctx := &joining{waits, func() {
+		s.stop()
+		if err := <-s.ended; err != nil {
+			t.Error(err)
+		}
+	}}
+	if _, err := s.replica.Do(ctx, "test", bindTo(1)); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("the caller was told %v", err)
+	}
+}
+
+// TestLeftInTheQueue: the end of a lead answers those whom it has not even taken out of the queue.
+func TestLeftInTheQueue(t *testing.T) {
+	const callers, taken = 10, 3 // one is in flight, one is in the open batch, and one found that full
+	s := newStand(t, memlog.NewWithLimits(eventlog.Limits{Events: 1, Bytes: 1 << 20}), "a").lead(t, eventlog.Fence{}).configured(t)
+	s.log.SetFault(func(string, eventlog.Head) memlog.Fault {
+		for deadline := time.Now().Add(10 * time.Second); len(s.replica.queue) < callers-taken && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond)
+		}
+		return memlog.Fault{Err: eventlog.ErrFenced}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	errs := make(chan error, callers)
+	for i := range callers {
+		go func() {
+			_, err := s.replica.Do(ctx, "test", bindTo(i))
+			errs <- err
+		}()
+	}
+	for range callers {
+		if err := <-errs; !errors.Is(err, ErrNotLeader) && !errors.Is(err, eventlog.ErrFenced) {
+			t.Errorf("a caller was told %v", err)
+		}
+	}
+	if err := <-s.ended; !errors.Is(err, eventlog.ErrFenced) {
+		t.Errorf("the lead ended with %v", err)
 	}
 }

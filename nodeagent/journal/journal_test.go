@@ -58,9 +58,11 @@ func (p *pen) write(t fatal, n int) {
 	}
 }
 
-func open(t fatal, path string) *Journal {
+func open(t fatal, path string) *Journal { return openAs(t, path, "a") }
+
+func openAs(t fatal, path, node string) *Journal {
 	t.Helper()
-	j, err := Open(path, "a", zap.NewNop())
+	j, err := Open(path, node, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
