@@ -139,3 +139,21 @@ func TestHashText(t *testing.T) {
 		}
 	})
 }
+
+// A number is never left out, though the hashes fit: an event that was taken out takes its number with it.
+func TestCursorRefusesAHole(t *testing.T) {
+	var w eventlog.Cursor
+	if _, _, err := w.Write(time.Unix(1, 0), "test", "", &eventlog.PoolDeleted{Pool: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	read := w
+	w.Head.Seq++
+	_, r, err := w.Write(time.Unix(2, 0), "test", "", &eventlog.PoolDeleted{Pool: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := read
+	if _, err := read.Read(r); !errors.Is(err, eventlog.ErrCorrupt) || read != before {
+		t.Errorf("after event 1 comes event %d: %v, the cursor is at %d", r.Seq, err, read.Head.Seq)
+	}
+}

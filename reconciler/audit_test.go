@@ -87,7 +87,7 @@ func TestAudit(t *testing.T) {
 	if lines := seen.FilterMessageSnippet("another state at the same event").All(); len(lines) != 1 || lines[0].Level != zap.ErrorLevel || lines[0].ContextMap()["replica"] != "bad" {
 		t.Errorf("the log says %v", lines)
 	}
-	for _, other := range []Digest{{"another life", wrong.Seq, "another"}, {wrong.Generation, wrong.Seq + 1, "another"}} {
+	for _, other := range []Digest{{"another life", wrong.Seq, "of another life"}, {wrong.Generation, wrong.Seq + 1, "of another event"}} {
 		a.Compare([]lease.Change{published(t, Published{ID: "bad", Digests: []Digest{other}})})
 	}
 	if differs != 1 {

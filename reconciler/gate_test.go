@@ -272,6 +272,54 @@ func TestGateWaitsForTheMark(t *testing.T) {
 	g.mustBind(t, "new", "10.1.0.2")
 }
 
+// watched is a replica that may be deposed, and says which commands it is given.
+type watched struct {
+	*allocator.Replica
+	deposed atomic.Bool
+	given   func(allocator.Command)
+}
+
+func (w *watched) Leading() bool { return !w.deposed.Load() && w.Replica.Leading() }
+func (w *watched) Do(ctx context.Context, cause string, command allocator.Command) (allocator.Result, error) {
+	w.given(command)
+	return w.Replica.Do(ctx, cause, command)
+}
+
+// The gate is closed from before new subnets are put in force until the running pods were compared with the log under them, and from the
+// end of a lead until the next one has compared them.
+func TestGateCloses(t *testing.T) {
+	replica := &watched{}
+	var gate atomic.Pointer[reconciler.Gate]
+	var configured, open atomic.Int32
+	replica.given = func(command allocator.Command) {
+		if _, configures := command.(allocator.Configure); configures {
+			configured.Add(1)
+			if g := gate.Load(); g != nil {
+				if isOpen, _ := g.State(); isOpen {
+					open.Add(1)
+				}
+			}
+		}
+	}
+	g := newGated(t, configMap(gateSubnets), func(c *reconciler.Config) {
+		replica.Replica = c.Replica.(*allocator.Replica)
+		c.Replica = replica
+	})
+	gate.Store(g.r.Gate())
+	isOpen := func() bool { open, _ := g.r.Gate().State(); return open }
+	g.await(t, "the gate", isOpen)
+	g.put(t, configMap(strings.ReplaceAll(gateSubnets, "10.1.0.2~", "10.1.0.3~")))
+	g.await(t, "other subnets", func() bool { return configured.Load() == 2 })
+	if open.Load() != 0 {
+		t.Error("subnets are put in force while the gate is open")
+	}
+	g.await(t, "the gate, with other subnets", isOpen)
+	replica.deposed.Store(true)
+	g.await(t, "the end of the lead", func() bool { return !isOpen() })
+	replica.deposed.Store(false)
+	g.await(t, "the next lead", isOpen)
+}
+
 // follower is a replica that does not lead.
 type follower struct{ reconciler.Replica }
 

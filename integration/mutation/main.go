@@ -27,6 +27,7 @@ type options struct {
 	timeout time.Duration
 	only    string
 	list    bool
+	guards  bool
 }
 
 func main() {
@@ -36,6 +37,7 @@ func main() {
 	flag.DurationVar(&o.timeout, "timeout", 3*time.Minute, "for the tests of one mutant")
 	flag.StringVar(&o.only, "only", "", "only mutants whose place (file:line) contains this")
 	flag.BoolVar(&o.list, "list", false, "print the mutants, and try none")
+	flag.BoolVar(&o.guards, "guards", false, "try the safety rules of guards.txt, and draw none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -53,9 +55,23 @@ func run(ctx context.Context, o options, patterns []string) error {
 	if err != nil {
 		return err
 	}
+	root, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	named, err := guards(root)
+	if err != nil {
+		return err
+	}
 	var all score
 	for _, p := range packages {
-		s, err := o.mutate(ctx, p)
+		mutants := named[p.Dir]
+		if !o.guards {
+			if mutants, err = o.draw(p); err != nil {
+				return err
+			}
+		}
+		s, err := o.tryAll(ctx, p, mutants)
 		if err != nil {
 			return err
 		}
@@ -96,15 +112,20 @@ func list(ctx context.Context, patterns []string) ([]pkg, error) {
 	return all, nil
 }
 
-func (o options) mutate(ctx context.Context, p pkg) (s score, err error) {
+// draw is some of the mutants of a package, in the order in which they are tried: more than are wanted, as some do not build.
+func (o options) draw(p pkg) ([]mutant, error) {
 	mutants, err := p.mutants()
 	if err != nil {
-		return s, err
+		return nil, err
 	}
-	draw := rand.New(rand.NewPCG(o.seed, uint64(len(p.ImportPath))))
-	draw.Shuffle(len(mutants), func(i, j int) { mutants[i], mutants[j] = mutants[j], mutants[i] })
+	random := rand.New(rand.NewPCG(o.seed, uint64(len(p.ImportPath))))
+	random.Shuffle(len(mutants), func(i, j int) { mutants[i], mutants[j] = mutants[j], mutants[i] })
+	return mutants, nil
+}
+
+func (o options) tryAll(ctx context.Context, p pkg, mutants []mutant) (s score, err error) {
 	for _, m := range mutants {
-		if o.each > 0 && s.tried() == o.each {
+		if !o.guards && o.each > 0 && s.tried() == o.each {
 			break
 		}
 		if !strings.Contains(m.place, o.only) {
@@ -120,8 +141,11 @@ func (o options) mutate(ctx context.Context, p pkg) (s score, err error) {
 			return s, err
 		}
 		s.count(outcome)
-		if outcome == lived {
+		switch {
+		case outcome == lived:
 			fmt.Printf("LIVED   %s: %s\n", m.place, m.what)
+		case outcome == unbuildable && o.guards:
+			return s, fmt.Errorf("guards.txt: %s: it does not build: %s", m.place, m.what)
 		}
 	}
 	return s, nil
@@ -143,7 +167,11 @@ func (o options) try(ctx context.Context, p pkg, m mutant) (outcome, error) {
 	}
 	defer os.RemoveAll(scratch) //nolint:errcheck // it is a scratch folder
 	changed, overlay, binary := filepath.Join(scratch, "mutant.go"), filepath.Join(scratch, "overlay.json"), filepath.Join(scratch, "test")
-	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{m.file: changed}})
+	path, err := filepath.Abs(m.file)
+	if err != nil {
+		return 0, err
+	}
+	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{path: changed}})
 	if err != nil {
 		return 0, err
 	}
