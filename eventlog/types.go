@@ -10,7 +10,10 @@ import (
 type Type string
 
 // Data is what happened: one of the event types of this package.
-type Data interface{ Type() Type }
+type Data interface {
+	Type() Type       // its name on disk
+	Subject() Subject // whom and what it is about
+}
 
 // An event about an address names in After the sequence number of the event before it about the same address (0: none
 // is remembered). So the history of an address is a chain that can be walked from its newest event without reading the log,
