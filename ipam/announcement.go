@@ -30,8 +30,16 @@ type Announcement struct {
 	Problems []string `json:"problems,omitempty"`
 }
 
-// DefaultLease is how long the lease of an agent lasts that does not say so.
-const DefaultLease = 30 * time.Second
+// Bounds of an announcement. Whoever has a node's user in etcd can write it, and what it says goes into the log and into the kernels of
+// all nodes.
+const (
+	DefaultLease = 30 * time.Second // how long the lease of an agent lasts that does not say so
+	MinLease     = 2 * time.Second
+	MaxLease     = 10 * time.Minute
+
+	MaxNodeAddresses = 16
+	maxWord          = 256 // bytes of Machine and Boot
+)
 
 // Lease is how long the agent's lease lasts.
 func (a Announcement) Lease() time.Duration {
@@ -50,5 +58,25 @@ func ParseAnnouncement(text []byte) (Announcement, error) {
 	if a.Node == "" || a.Machine == "" {
 		return Announcement{}, errors.New("announcement of a node: it names no node, or no machine")
 	}
+	if err := a.check(); err != nil {
+		return Announcement{}, fmt.Errorf("announcement of node %q: %w", a.Node, err)
+	}
 	return a, nil
+}
+
+func (a Announcement) check() error {
+	switch {
+	case len(a.Machine) > maxWord || len(a.Boot) > maxWord:
+		return fmt.Errorf("its machine and its boot have %d and %d bytes, at most %d", len(a.Machine), len(a.Boot), maxWord)
+	case a.TTL < 0 || a.TTL > MaxLease.Seconds():
+		return fmt.Errorf("its lease lasts %g s, at most %g", a.TTL, MaxLease.Seconds())
+	case len(a.Addresses) > MaxNodeAddresses:
+		return fmt.Errorf("it has %d addresses, at most %d", len(a.Addresses), MaxNodeAddresses)
+	}
+	for _, addr := range a.Addresses {
+		if !addr.IsGlobalUnicast() || addr.Is4In6() || addr.Zone() != "" {
+			return fmt.Errorf("other nodes cannot reach it at %s: want a unicast address that is not of one link alone", addr)
+		}
+	}
+	return nil
 }

@@ -132,6 +132,7 @@ func (n *Nodes) note(changes []lease.Change) {
 			}
 			continue
 		}
+		delete(n.bad, name)
 		n.alive[name] = a
 	}
 }

@@ -358,6 +358,11 @@ func TestBadAnnouncements(t *testing.T) {
 	if !slices.Equal(faults, []string{"node", "node"}) || len(n.alive) != 1 {
 		t.Errorf("faults %v, alive %v", faults, n.alive)
 	}
+	n.note([]lease.Change{{Key: "/p/a", Value: good}})
+	n.note([]lease.Change{{Key: "/p/a", Value: []byte("nonsense")}})
+	if len(faults) != 3 {
+		t.Errorf("what is wrong again, after it was right, is told: %v", faults)
+	}
 }
 
 // What an agent cannot have said is said to be so on its Node, once, and changes nothing.
