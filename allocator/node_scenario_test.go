@@ -38,7 +38,7 @@ func nodeEventText(data eventlog.Data) string {
 }
 
 // playNodes plays the commands of the overlay.
-func (w *world) playNodes(t *testing.T, d *datadriven.TestData, args map[string]string) (text string, known bool) {
+func (w *world) playNodes(_ *testing.T, d *datadriven.TestData, args map[string]string) (text string, known bool) {
 	switch d.Cmd {
 	case "overlay":
 		networks, err := ipam.ParseOverlay([]byte(d.Input))

@@ -337,7 +337,9 @@ func TestSnapshots(t *testing.T) {
 func TestGenerationChanges(t *testing.T) {
 	s := newStand(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
 	s.stop()
-	<-s.ended
+	if err := <-s.ended; err != nil {
+		t.Fatal(err)
+	}
 	s.log.Regenerate()
 	if err := s.replica.Lead(t.Context(), eventlog.Fence{}); !errors.Is(err, eventlog.ErrGeneration) {
 		t.Fatalf("leading on another generation ends with %v", err)

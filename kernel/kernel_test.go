@@ -148,7 +148,7 @@ func (h *host) ask(from, to string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer c.Close()
+	defer c.Close() //nolint:errcheck // the test is over
 	b := make([]byte, 64)
 	for range 10 { // a first packet may be lost while the neighbour is asked for
 		if _, err = c.Write([]byte("who am I")); err != nil {

@@ -28,7 +28,7 @@ func enter(ns netns.NsHandle, do func() error) error {
 	if err != nil {
 		return fmt.Errorf("open the network namespace of this thread: %w", err)
 	}
-	defer home.Close()
+	defer home.Close() //nolint:errcheck // it was only read
 	if err := netns.Set(ns); err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("enter the network namespace %s: %w", ns, err)

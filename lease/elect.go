@@ -189,11 +189,11 @@ func (l *Leadership) run(ctx context.Context) {
 	case err := <-renewed:
 		l.end(err)
 		cancel()
-		<-gone
+		_ = <-gone // its end is waited for
 	case err := <-gone:
 		l.end(err)
 		cancel()
-		<-renewed
+		_ = <-renewed
 	}
 }
 

@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"errors"
 	"iter"
 	"time"
 
@@ -115,7 +116,7 @@ func (t *Txn) insert(table string, row any) {
 
 // delete removes a row; one that is not there is no matter.
 func (t *Txn) delete(table string, row any) {
-	if err := t.txn.Delete(table, row); err != nil && err != memdb.ErrNotFound {
+	if err := t.txn.Delete(table, row); err != nil && !errors.Is(err, memdb.ErrNotFound) {
 		panic(err)
 	}
 }

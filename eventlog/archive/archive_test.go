@@ -244,11 +244,11 @@ func reseal(text []byte) []byte {
 func TestRefusals(t *testing.T) {
 	file, _ := backup(t, fill(t, map[string]int{"ipam": 5}))
 	text := string(unpack(t, file))
-	edit := func(old, new string) []byte {
+	edit := func(old, with string) []byte {
 		if !strings.Contains(text, old) {
 			t.Fatalf("the text has no %q", old)
 		}
-		return pack(reseal([]byte(strings.Replace(text, old, new, 1))))
+		return pack(reseal([]byte(strings.Replace(text, old, with, 1))))
 	}
 	tests := map[string]struct {
 		file []byte

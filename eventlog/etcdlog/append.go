@@ -179,7 +179,7 @@ func (a *appending) look(ctx context.Context) (*clientv3.TxnResponse, error) {
 func (a *appending) lookAfterNoSpace(ctx context.Context, cause error) (*clientv3.TxnResponse, error) {
 	answer, err := a.look(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%s; then: %s", cause, err) // neither is a verdict: it may have landed
+		return nil, fmt.Errorf("%s; then: %s", cause, err) //nolint:errorlint // neither is a verdict: it may have landed
 	}
 	if !a.landed(answer) && !a.moved(answer) {
 		return nil, cause

@@ -272,18 +272,27 @@ func TestFollowerLeavesNothingBehind(t *testing.T) {
 	log := open(t, client, quick)
 	events(t, log, 100)
 	open := func(n int) {
+		var failed error
 		for range n {
 			ctx, cancel := context.WithCancel(etcdtest.Context(t))
-			for range log.Follow(ctx, stream, eventlog.Head{}) {
+			for _, err := range log.Follow(ctx, stream, eventlog.Head{}) {
+				failed = errors.Join(failed, err)
 				break
 			}
-			for range log.Read(ctx, stream, 0, 0) {
+			for _, err := range log.Read(ctx, stream, 0, 0) {
+				failed = errors.Join(failed, err)
 				break
 			}
-			for range log.Follow(ctx, stream, eventlog.Head{}) {
+			for _, err := range log.Follow(ctx, stream, eventlog.Head{}) {
+				if !errors.Is(err, context.Canceled) {
+					failed = errors.Join(failed, err)
+				}
 				cancel() // and goes on until the end of the context is noticed
 			}
 			cancel()
+		}
+		if failed != nil {
+			t.Error(failed)
 		}
 	}
 	open(10)

@@ -34,7 +34,7 @@ func NewGeneration(now time.Time, from *Origin) Generation {
 
 func randomID(bytes int) string {
 	id := make([]byte, bytes)
-	rand.Read(id) //nolint:errcheck // it never fails: see its documentation
+	rand.Read(id) // never fails
 	return hex.EncodeToString(id)
 }
 

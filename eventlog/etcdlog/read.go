@@ -64,13 +64,13 @@ func (r *reading) get(first, last uint64, options ...clientv3.OpOption) clientv3
 	return clientv3.OpGet(eventKey(r.events, first), append(options, clientv3.WithRange(eventKey(r.events, last+1)))...)
 }
 
-// pages yields everything up to through, or to the head, and reports whether the caller wants more.
-func (r *reading) pages(ctx context.Context, through uint64, yield func([]eventlog.Record, error) bool) bool {
+// pages yields everything up to through, or to the head, until the caller wants no more.
+func (r *reading) pages(ctx context.Context, through uint64, yield func([]eventlog.Record, error) bool) {
 	if through == 0 || through > r.head.Seq {
 		through = r.head.Seq
 	}
 	if through <= r.after {
-		return true
+		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	first, last := r.after+1, min(through, r.after+firstPage)
@@ -82,7 +82,7 @@ func (r *reading) pages(ctx context.Context, through uint64, yield func([]eventl
 		if err != nil {
 			cancel()
 			yield(nil, err)
-			return false
+			return
 		}
 		// The next page is on its way while the caller works on this one.
 		first, last = last+1, min(through, last+nextPage(records))
@@ -90,13 +90,12 @@ func (r *reading) pages(ctx context.Context, through uint64, yield func([]eventl
 		if first <= through {
 			next = r.fetch(ctx, first, last)
 		}
-		more := yield(records, nil)
-		if !more || next == nil {
+		if more := yield(records, nil); !more || next == nil {
 			cancel()
 			if next != nil {
 				<-next
 			}
-			return more
+			return
 		}
 		got := <-next
 		records, err = got.records, got.err

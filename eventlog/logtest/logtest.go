@@ -25,8 +25,8 @@ type Rig struct {
 	Regenerate func(t *testing.T)                   // gives the log a new generation, as a restore does
 }
 
-// Run tests the implementation whose rigs make makes. Every test gets a rig of its own.
-func Run(t *testing.T, make func(t *testing.T) Rig) {
+// Run tests the implementation whose rigs newRig makes. Every test gets a rig of its own.
+func Run(t *testing.T, newRig func(t *testing.T) Rig) {
 	tests := []struct {
 		name string
 		test func(t *testing.T, rig Rig)
@@ -58,7 +58,7 @@ func Run(t *testing.T, make func(t *testing.T) Rig) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			rig := make(t)
+			rig := newRig(t)
 			if rig.Lone && test.name == "Fence" {
 				t.Skip("a log with one writer has no fences")
 			}

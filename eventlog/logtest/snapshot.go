@@ -39,7 +39,7 @@ func load(t *testing.T, log eventlog.Log, atMost uint64, want eventlog.Head, con
 
 func snapshots(t *testing.T, rig Rig) {
 	large := make([]byte, 3<<20) // several parts, since it cannot be compressed
-	rand.Read(large)             //nolint:errcheck // it never fails
+	rand.Read(large)             // never fails
 	contents := [][]byte{[]byte("the first"), {}, large}
 	heads := make([]eventlog.Head, len(contents))
 	at := head(t, rig.Log)

@@ -49,7 +49,7 @@ func main() {
 
 func run(ctx context.Context, o options, patterns []string) error {
 	if len(patterns) == 0 {
-		return fmt.Errorf("name the packages to mutate, as ./eventlog/...")
+		return fmt.Errorf("name the packages to mutate, as ./eventlog/... does")
 	}
 	packages, err := list(ctx, patterns)
 	if err != nil {

@@ -136,7 +136,7 @@ func flooded(l *lab, bad, good *clientv3.Client, root []string) {
 	eventually(l.t, "galaxy-ipam says who floods etcd", 20*time.Second, func() error {
 		out, err := l.galaxyctl("status", "--server", "http://"+net.JoinHostPort(control, "9041"))
 		if !strings.Contains(out, "node n0 writes more to etcd") || err == nil {
-			return fmt.Errorf("status: %v\n%s", err, out)
+			return fmt.Errorf("status: %w\n%s", err, out)
 		}
 		return nil
 	})

@@ -120,7 +120,7 @@ func TestKillsDuringChurn(t *testing.T) {
 			return fmt.Errorf("%d pods live, and there are\n%s", alive, links)
 		}
 		if states, err := filepath.Glob(filepath.Join(n.state, "cni", "*")); err != nil || len(states) != alive {
-			return fmt.Errorf("%d pods live, and the states are %v: %v", alive, states, err)
+			return fmt.Errorf("%d pods live, and the states are %v: %w", alive, states, err)
 		}
 		return nil
 	})

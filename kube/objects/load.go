@@ -2,6 +2,7 @@ package objects
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -289,7 +290,8 @@ func namespaceOf(h head) string {
 
 // describe rewords the errors of encoding/json that name a Go type.
 func describe(err error) error {
-	if wrong, ok := err.(*json.UnmarshalTypeError); ok && wrong.Field != "" {
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) && wrong.Field != "" {
 		return fmt.Errorf("%s: the value cannot be of the type %s", wrong.Field, wrong.Value)
 	}
 	return err

@@ -79,7 +79,7 @@ func (s *stage) plugin(name string, last byte) plugins.Plugin {
 	}
 }
 
-func (s *stage) Get(_ context.Context, namespace, name, uid string) (Pod, error) {
+func (s *stage) Get(_ context.Context, namespace, name, _ string) (Pod, error) {
 	p, ok := s.pods[namespace+"/"+name]
 	if !ok {
 		return Pod{}, fmt.Errorf("there is no pod %s/%s", namespace, name)

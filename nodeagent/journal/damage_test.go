@@ -66,7 +66,7 @@ func TestDamagedFile(t *testing.T) {
 	damages := map[string]func([]byte) []byte{
 		"cut":          func(b []byte) []byte { return b[:16384] },
 		"cut short":    func(b []byte) []byte { return b[:5000] },
-		"of something": func(b []byte) []byte { return []byte(strings.Repeat("no database", 1000)) },
+		"of something": func([]byte) []byte { return []byte(strings.Repeat("no database", 1000)) },
 		"a bit of an event": func(b []byte) []byte {
 			i := bytes.Index(b, []byte("AddressReleased"))
 			b[i] ^= 1
