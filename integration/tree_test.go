@@ -157,6 +157,27 @@ func TestProofsAreNotImported(t *testing.T) {
 	}
 }
 
+// The commands of galaxyctl know nothing of each other: what several need is in internal, which knows none of them.
+func TestCommandsOfGalaxyctl(t *testing.T) {
+	const ctl, shared = "cmd/galaxyctl/", "cmd/galaxyctl/internal"
+	checked := map[string]bool{}
+	for _, s := range sources(t) {
+		if !strings.HasPrefix(s.room, ctl) {
+			continue
+		}
+		checked[s.room] = true
+		for _, path := range s.imports() {
+			imported := strings.TrimPrefix(path, module)
+			if strings.HasPrefix(imported, ctl) && imported != s.room && !within(imported, shared) {
+				t.Errorf("%s imports %s: move what both need to %s", s.path, imported, shared)
+			}
+		}
+	}
+	if len(checked) < 10 {
+		t.Errorf("only %v were checked: the commands have moved", checked)
+	}
+}
+
 // forTests are the rooms whose code is not of tests but for them.
 func forTests(room string) bool {
 	return room == "eventlog/etcdlog/etcdtest" || room == "eventlog/logtest"

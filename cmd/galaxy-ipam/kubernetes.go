@@ -17,6 +17,7 @@ import (
 
 	"galaxy/allocator"
 	"galaxy/cmd/internal/apiserver"
+	"galaxy/cmd/internal/cli"
 	"galaxy/extender"
 	"galaxy/kube/live"
 	"galaxy/lease"
@@ -28,7 +29,7 @@ func (p *program) connectCluster() error {
 	klog.SetLogger(zapr.NewLogger(p.logger.Named("client-go")))
 	config, err := p.options.api.Config()
 	if errors.Is(err, apiserver.ErrNone) {
-		return usage("%w, or say --standalone", err)
+		return cli.Usage("%w, or say --standalone", err)
 	}
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -15,6 +14,7 @@ import (
 	"galaxy/allocator"
 	"galaxy/cmd/internal/apiserver"
 	"galaxy/cmd/internal/build"
+	"galaxy/cmd/internal/cli"
 	"galaxy/cmd/internal/etcdclient"
 	"galaxy/cmd/internal/localhost"
 	"galaxy/eventlog/etcdlog/embedded"
@@ -105,7 +105,7 @@ func newCommand() *cobra.Command {
 		},
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return &usageError{fmt.Errorf("%w; see galaxy-ipam --help", err)}
+		return cli.Usage("%w; see galaxy-ipam --help", err)
 	})
 	o.add(cmd.Flags())
 	return cmd
@@ -192,22 +192,6 @@ func (o *options) addIgnored(flags *pflag.FlagSet) {
 	ignore("leader-elect-resource-lock", "it has no effect; the leader is elected on an etcd lease")
 }
 
-// usageError is a command line that makes no sense.
-type usageError struct{ error }
-
-func (e *usageError) Unwrap() error { return e.error }
-
-func usage(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
-
-func exitCode(err error) int {
-	var mine *usageError
-	var etcds *etcdclient.MisuseError
-	if errors.As(err, &mine) || errors.As(err, &etcds) {
-		return 2
-	}
-	return 1
-}
-
 // loopback is true if only this host reaches the ports.
 func (o *options) loopback() bool { return localhost.Is(o.bind) }
 
@@ -249,33 +233,33 @@ func (o *options) check() error {
 	o.complete()
 	switch {
 	case o.authorizeReads && (o.standalone || !o.authorizeWrites):
-		return usage("--authorize-reads asks the API server: leave out --standalone and --authorize-writes=false")
+		return cli.Usage("--authorize-reads asks the API server: leave out --standalone and --authorize-writes=false")
 	case o.standalone && o.api.Given():
-		return usage("--standalone runs without Kubernetes: leave it out, or --kubeconfig and --master")
+		return cli.Usage("--standalone runs without Kubernetes: leave it out, or --kubeconfig and --master")
 	case !o.standalone && o.objects != "":
-		return usage("--objects stands in for the API server: add --standalone, or leave it out")
+		return cli.Usage("--objects stands in for the API server: add --standalone, or leave it out")
 	case o.embeddedDir == "" && len(o.embeddedMembers) > 0:
-		return usage("--embedded-etcd-members needs --embedded-etcd DIR")
+		return cli.Usage("--embedded-etcd-members needs --embedded-etcd DIR")
 	case o.tls.Cert == "" && o.tls != extender.TLSFiles{}, o.tls.Cert != "" && o.tls.Key == "":
-		return usage("TLS needs both --tls-cert and --tls-key")
+		return cli.Usage("TLS needs both --tls-cert and --tls-key")
 	case len(o.clientNames) > 0 && o.tls.ClientCA == "":
-		return usage("--tls-client-names needs --tls-client-ca")
+		return cli.Usage("--tls-client-names needs --tls-client-ca")
 	case o.claimTTL < 2*time.Second || o.claimTTL > time.Hour:
-		return usage("--claim-ttl %s: want 2s to 1h", o.claimTTL)
+		return cli.Usage("--claim-ttl %s: want 2s to 1h", o.claimTTL)
 	case !slices.Contains(galaxy.Choices(), galaxy.Choice(o.formerObjects)):
-		return usage("--former-objects %q: want wait, import or discard", o.formerObjects)
+		return cli.Usage("--former-objects %q: want wait, import or discard", o.formerObjects)
 	case o.poolShare < 1 || o.poolShare > 100:
-		return usage("--preallocate-share %d: want 1 to 100", o.poolShare)
+		return cli.Usage("--preallocate-share %d: want 1 to 100", o.poolShare)
 	case o.kubeQPS <= 0 || o.mirrorQPS <= 0:
-		return usage("--kube-api-qps %g, --mirror-qps %g: want numbers above 0", o.kubeQPS, o.mirrorQPS)
+		return cli.Usage("--kube-api-qps %g, --mirror-qps %g: want numbers above 0", o.kubeQPS, o.mirrorQPS)
 	case o.port < 0 || o.port > 65535 || o.apiPort < 0 || o.apiPort > 65535:
-		return usage("--port %d, --api-port %d: want 0 to 65535", o.port, o.apiPort)
+		return cli.Usage("--port %d, --api-port %d: want 0 to 65535", o.port, o.apiPort)
 	case o.leaseDuration < 2*time.Second || o.leaseDuration > 10*time.Minute:
-		return usage("--leader-elect-lease-duration %s: want 2s to 10m", o.leaseDuration)
+		return cli.Usage("--leader-elect-lease-duration %s: want 2s to 10m", o.leaseDuration)
 	case o.logFormat != "json" && o.logFormat != "console":
-		return usage("--log-format %q: want json or console", o.logFormat)
+		return cli.Usage("--log-format %q: want json or console", o.logFormat)
 	case o.exposed() && !o.insecurePorts && !o.standalone: // without a cluster there are no pods to bind, and the address was named
-		return usage("whoever reaches the ports at %s could bind pods: give --tls-cert, --tls-key and --tls-client-ca (galaxyctl certs makes them), or listen with --bind 127.0.0.1, or say --insecure-ports", o.bind)
+		return cli.Usage("whoever reaches the ports at %s could bind pods: give --tls-cert, --tls-key and --tls-client-ca (galaxyctl certs makes them), or listen with --bind 127.0.0.1, or say --insecure-ports", o.bind)
 	}
 	return o.checkMembers()
 }
@@ -284,9 +268,9 @@ func (o *options) check() error {
 func (o *options) checkMembers() error {
 	switch member := o.plainMember(); {
 	case member != "" && !o.insecurePorts:
-		return usage("--embedded-etcd-members %s: whoever reaches it could write the log: name https URLs, with --embedded-etcd-peer-cert, -key and -ca (galaxyctl certs makes them), or say --insecure-ports", member)
+		return cli.Usage("--embedded-etcd-members %s: whoever reaches it could write the log: name https URLs, with --embedded-etcd-peer-cert, -key and -ca (galaxyctl certs makes them), or say --insecure-ports", member)
 	case o.secureMembers() && (o.embeddedTLS.Cert == "" || o.embeddedTLS.Key == "" || o.embeddedTLS.CA == ""):
-		return usage("members with https URLs need --embedded-etcd-peer-cert, --embedded-etcd-peer-key and --embedded-etcd-peer-ca")
+		return cli.Usage("members with https URLs need --embedded-etcd-peer-cert, --embedded-etcd-peer-key and --embedded-etcd-peer-ca")
 	}
 	return nil
 }

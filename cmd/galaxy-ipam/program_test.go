@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"galaxy/cmd/internal/cli"
 	"galaxy/eventlog/etcdlog/etcdtest"
 )
 
@@ -228,8 +229,8 @@ func TestMisuse(t *testing.T) {
 		cmd.SetOut(io.Discard)
 		cmd.SetErr(io.Discard)
 		err := cmd.ExecuteContext(t.Context())
-		if err == nil || !strings.Contains(err.Error(), want.says) || exitCode(err) != want.code {
-			t.Errorf("%q: exit code %d, %v; want %d and %q", args, exitCode(err), err, want.code, want.says)
+		if err == nil || !strings.Contains(err.Error(), want.says) || cli.ExitCode(err) != want.code {
+			t.Errorf("%q: exit code %d, %v; want %d and %q", args, cli.ExitCode(err), err, want.code, want.says)
 		}
 	}
 }

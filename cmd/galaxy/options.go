@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"galaxy/allocator"
 	"galaxy/cmd/internal/apiserver"
 	"galaxy/cmd/internal/build"
+	"galaxy/cmd/internal/cli"
 	"galaxy/cmd/internal/etcdclient"
 	"galaxy/kernel"
 	"galaxy/nodeagent"
@@ -92,7 +92,7 @@ func newCommand() *cobra.Command {
 			return run(cmd.Context(), o)
 		},
 	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{fmt.Errorf("%w; see galaxy --help", err)} })
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return cli.Usage("%w; see galaxy --help", err) })
 	o.add(cmd.Flags())
 	return cmd
 }
@@ -168,56 +168,40 @@ func (o *options) addIgnored(flags *pflag.FlagSet) {
 	}
 }
 
-// usageError is a command line that makes no sense.
-type usageError struct{ error }
-
-func (e *usageError) Unwrap() error { return e.error }
-
-func usage(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
-
-func exitCode(err error) int {
-	var mine *usageError
-	var etcds *etcdclient.MisuseError
-	if errors.As(err, &mine) || errors.As(err, &etcds) {
-		return 2
-	}
-	return 1
-}
-
 func (o *options) check() error {
 	for _, text := range o.nodeIPs {
 		addr, err := netip.ParseAddr(text)
 		if err != nil || addr.Zone() != "" {
-			return usage("--node-ip %q: want an address such as 10.0.0.11", text)
+			return cli.Usage("--node-ip %q: want an address such as 10.0.0.11", text)
 		}
 		o.addresses = append(o.addresses, addr.Unmap())
 	}
 	for _, text := range o.noMasq {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
-			return usage("--no-masquerade %q: want a network such as 10.0.0.0/8", text)
+			return cli.Usage("--no-masquerade %q: want a network such as 10.0.0.0/8", text)
 		}
 		o.outside = append(o.outside, p.Masked())
 	}
 	switch {
 	case o.standalone && o.api.Given():
-		return usage("--standalone runs without Kubernetes: leave it out, or --kubeconfig and --master")
+		return cli.Usage("--standalone runs without Kubernetes: leave it out, or --kubeconfig and --master")
 	case o.backend != string(kernel.CrossSubnet) && o.backend != string(kernel.HostGW) && o.backend != string(kernel.Tunnels):
-		return usage("--backend %q: want %s, %s or %s", o.backend, kernel.HostGW, kernel.Tunnels, kernel.CrossSubnet)
+		return cli.Usage("--backend %q: want %s, %s or %s", o.backend, kernel.HostGW, kernel.Tunnels, kernel.CrossSubnet)
 	case o.mtu != 0 && (o.mtu < 576 || o.mtu > 65535):
-		return usage("--mtu %d: want 0, or 576 to 65535", o.mtu)
+		return cli.Usage("--mtu %d: want 0, or 576 to 65535", o.mtu)
 	case o.ttl < 2*time.Second || o.ttl > 10*time.Minute:
-		return usage("--lease-ttl %s: want 2s to 10m", o.ttl)
+		return cli.Usage("--lease-ttl %s: want 2s to 10m", o.ttl)
 	case o.grace < time.Second:
-		return usage("--offline-grace %s: want 1s or more", o.grace)
+		return cli.Usage("--offline-grace %s: want 1s or more", o.grace)
 	case o.tick < 100*time.Millisecond:
-		return usage("--resync %s: want 100ms or more", o.tick)
+		return cli.Usage("--resync %s: want 100ms or more", o.tick)
 	case o.gcInterval < 100*time.Millisecond:
-		return usage("--gc-interval %s: want 100ms or more", o.gcInterval)
+		return cli.Usage("--gc-interval %s: want 100ms or more", o.gcInterval)
 	case o.gcGrace < 0:
-		return usage("--gc-grace %s: want 0 or more", o.gcGrace)
+		return cli.Usage("--gc-grace %s: want 0 or more", o.gcGrace)
 	case o.logFormat != "json" && o.logFormat != "console":
-		return usage("--log-format %q: want json or console", o.logFormat)
+		return cli.Usage("--log-format %q: want json or console", o.logFormat)
 	}
 	return o.nameNode()
 }
@@ -236,7 +220,7 @@ func (o *options) nameNode() error {
 	}
 	o.hostname = strings.ToLower(strings.TrimSpace(name))
 	if faults := validation.IsDNS1123Subdomain(o.hostname); len(faults) > 0 {
-		return usage("%q is no name for a node, as Kubernetes has it (%s): give --hostname-override", name, strings.Join(faults, "; "))
+		return cli.Usage("%q is no name for a node, as Kubernetes has it (%s): give --hostname-override", name, strings.Join(faults, "; "))
 	}
 	return nil
 }

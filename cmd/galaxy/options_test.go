@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"galaxy/cmd/internal/cli"
 )
 
 // parsed reads a command line as main does, and runs nothing.
@@ -62,11 +64,11 @@ func TestMisuse(t *testing.T) {
 		_, err := parsed(strings.Fields(c.args)...)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.args, err, c.want)
-		} else if exitCode(err) != 2 {
-			t.Errorf("%s: exit code %d, want 2", c.args, exitCode(err))
+		} else if cli.ExitCode(err) != 2 {
+			t.Errorf("%s: exit code %d, want 2", c.args, cli.ExitCode(err))
 		}
 	}
-	if code := exitCode(errors.New("something else")); code != 1 {
+	if code := cli.ExitCode(errors.New("something else")); code != 1 {
 		t.Errorf("another error has exit code %d, want 1", code)
 	}
 }

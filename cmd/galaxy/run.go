@@ -18,6 +18,7 @@ import (
 
 	"galaxy/allocator"
 	"galaxy/cmd/internal/build"
+	"galaxy/cmd/internal/cli"
 	"galaxy/eventlog"
 	"galaxy/eventlog/etcdlog"
 	"galaxy/kernel"
@@ -91,7 +92,7 @@ func (p *program) connect(ctx context.Context) (err error) {
 	if !p.options.standalone {
 		config, err := p.options.api.Config()
 		if err != nil {
-			return usage("%w, or say --standalone", err)
+			return cli.Usage("%w, or say --standalone", err)
 		}
 		config.QPS, config.Burst, config.UserAgent = 50, 100, "galaxy"
 		client, err := kubernetes.NewForConfig(config)

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
+	"galaxy/cmd/internal/cli"
 	"galaxy/eventlog/etcdlog"
 )
 
@@ -39,13 +40,6 @@ type Flags struct {
 
 	extra []grpc.DialOption // of tests
 }
-
-// MisuseError is a flag that makes no sense.
-type MisuseError struct{ text string }
-
-func (e *MisuseError) Error() string { return e.text }
-
-func misuse(format string, args ...any) error { return &MisuseError{fmt.Sprintf(format, args...)} }
 
 // Add defines the flags.
 func (f *Flags) Add(flags *pflag.FlagSet) {
@@ -90,7 +84,7 @@ func (f *Flags) Connect(ctx context.Context) (*clientv3.Client, error) {
 
 func (f *Flags) check() error {
 	if f.Timeout <= 0 {
-		return misuse("--etcd-timeout %s: want a time above 0", f.Timeout)
+		return cli.Usage("--etcd-timeout %s: want a time above 0", f.Timeout)
 	}
 	for _, endpoint := range f.Endpoints {
 		if _, _, err := addressOf(endpoint); err != nil {
@@ -130,14 +124,14 @@ func (f *Flags) Client() (*clientv3.Client, error) {
 
 func (f *Flags) password() (string, error) {
 	if (f.User == "") != (f.Password == "") {
-		return "", misuse("--etcd-user and --etcd-password-file belong together")
+		return "", cli.Usage("--etcd-user and --etcd-password-file belong together")
 	}
 	if f.Password == "" {
 		return "", nil
 	}
 	text, err := os.ReadFile(f.Password)
 	if err != nil {
-		return "", misuse("--etcd-password-file: %v", err)
+		return "", cli.Usage("--etcd-password-file: %v", err)
 	}
 	return strings.TrimSpace(string(text)), nil
 }
@@ -179,7 +173,7 @@ func (f *Flags) where() string { return strings.Join(f.Endpoints, ", ") }
 // probe makes sure that somebody listens at one of the endpoints.
 func (f *Flags) probe(ctx context.Context) error {
 	if len(f.Endpoints) == 0 {
-		return misuse("--etcd-endpoints is empty")
+		return cli.Usage("--etcd-endpoints is empty")
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.Timeout)
 	defer cancel()
@@ -219,12 +213,12 @@ func addressOf(endpoint string) (network, address string, err error) {
 	if strings.Contains(endpoint, "://") {
 		u, err := url.Parse(endpoint)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" {
-			return "", "", misuse("--etcd-endpoints %q: want http://<host>:<port> or https://<host>:<port>", endpoint)
+			return "", "", cli.Usage("--etcd-endpoints %q: want http://<host>:<port> or https://<host>:<port>", endpoint)
 		}
 		address = u.Host
 	}
 	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
-		return "", "", misuse("--etcd-endpoints %q: the port is missing; etcd's is usually 2379", endpoint)
+		return "", "", cli.Usage("--etcd-endpoints %q: the port is missing; etcd's is usually 2379", endpoint)
 	}
 	return "tcp", address, nil
 }
@@ -232,7 +226,7 @@ func addressOf(endpoint string) (network, address string, err error) {
 // tls is nil when no endpoint wants it.
 func (f *Flags) tls() (*tls.Config, error) {
 	if (f.Cert == "") != (f.Key == "") {
-		return nil, misuse("--etcd-cert and --etcd-key go together")
+		return nil, cli.Usage("--etcd-cert and --etcd-key go together")
 	}
 	secure := false
 	for _, endpoint := range f.Endpoints {
@@ -240,7 +234,7 @@ func (f *Flags) tls() (*tls.Config, error) {
 	}
 	if !secure {
 		if f.CA != "" || f.Cert != "" {
-			return nil, misuse("--etcd-ca, --etcd-cert and --etcd-key are for https, but --etcd-endpoints is %s", f.where())
+			return nil, cli.Usage("--etcd-ca, --etcd-cert and --etcd-key are for https, but --etcd-endpoints is %s", f.where())
 		}
 		return nil, nil
 	}
