@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -11,15 +12,11 @@ import (
 // parsed reads a command line as main does, and runs nothing.
 func parsed(args ...string) (*options, error) {
 	o := &options{}
-	cmd := newCommand()
-	cmd.ResetFlags()
-	o.add(cmd.Flags())
+	cmd := commandOf(o, func(context.Context) error { return nil })
+	cmd.SetArgs(args)
 	cmd.SetOut(new(strings.Builder))
 	cmd.SetErr(new(strings.Builder)) // warnings of flags without effect
-	if err := cmd.ParseFlags(args); err != nil {
-		return o, err
-	}
-	return o, o.check()
+	return o, cmd.Execute()
 }
 
 // The flags of the contract (section 1.5) have their names and defaults, and may be written with underscores.
@@ -40,7 +37,7 @@ func TestContractFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.config != "/a" || o.networkDir != "/b" || len(o.cniPaths) != 2 || o.hostname != "n2" || o.ipForward || o.bridgeNF || o.verbosity != 4 {
+	if o.config != "/a" || o.networkDir != "/b" || len(o.cniPaths) != 2 || o.hostname != "n2" || o.ipForward || o.bridgeNF || o.logging.Verbosity != 4 {
 		t.Errorf("the flags were read as %+v", o)
 	}
 }

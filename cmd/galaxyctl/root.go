@@ -65,5 +65,18 @@ Exit codes: 0 all is well, 1 what was asked for failed or was found to be wrong,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return cli.Usage("%w", err) })
 	g.Add(root)
 	root.AddCommand(log.New(g), ip.New(g), pool.New(g), status.New(g), check.New(g), migrate.New(g), config.New(g), node.New(g), etcdauth.New(g), certs.New(g), version.New(g))
+	refuseArguments(root)
 	return root
+}
+
+// refuseArguments makes an argument too many of the commands that print completions a usage error as everywhere else.
+func refuseArguments(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			for _, shell := range c.Commands() {
+				shell.Args = command.Takes()
+			}
+		}
+	}
 }

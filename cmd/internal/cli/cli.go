@@ -24,3 +24,15 @@ func Report(program string, err error) int {
 	}
 	return ExitCode(err)
 }
+
+// OrHostname is a name that was given, or else that of this host.
+func OrHostname(given string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("name of this host: %w", err)
+	}
+	return host, nil
+}

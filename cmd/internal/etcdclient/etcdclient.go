@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,7 +74,10 @@ func (f *Flags) Options() etcdlog.Options {
 // Connect makes a client of etcd, which is to be closed. An etcd that nobody listens at is noticed here, as its client
 // would try again for ever.
 func (f *Flags) Connect(ctx context.Context) (*clientv3.Client, error) {
-	if err := f.check(); err != nil {
+	if err := f.Check(); err != nil {
+		return nil, err
+	}
+	if _, err := f.tls(); err != nil {
 		return nil, err
 	}
 	if err := f.probe(ctx); err != nil {
@@ -82,22 +86,37 @@ func (f *Flags) Connect(ctx context.Context) (*clientv3.Client, error) {
 	return f.Client()
 }
 
-func (f *Flags) check() error {
-	if f.Timeout <= 0 {
+// Check refuses flags that make no sense, and looks at no file.
+func (f *Flags) Check() error {
+	switch {
+	case f.Timeout <= 0:
 		return cli.Usage("--etcd-timeout %s: want a time above 0", f.Timeout)
+	case len(f.Endpoints) == 0:
+		return cli.Usage("--etcd-endpoints is empty")
+	case (f.Cert == "") != (f.Key == ""):
+		return cli.Usage("--etcd-cert and --etcd-key go together")
+	case (f.User == "") != (f.Password == ""):
+		return cli.Usage("--etcd-user and --etcd-password-file belong together")
 	}
 	for _, endpoint := range f.Endpoints {
 		if _, _, err := addressOf(endpoint); err != nil {
 			return err
 		}
 	}
-	_, err := f.tls()
-	return err
+	if !f.secure() && (f.CA != "" || f.Cert != "") {
+		return cli.Usage("--etcd-ca, --etcd-cert and --etcd-key are for https, but --etcd-endpoints is %s", f.where())
+	}
+	return nil
+}
+
+// secure reports whether an endpoint wants TLS.
+func (f *Flags) secure() bool {
+	return slices.ContainsFunc(f.Endpoints, func(endpoint string) bool { return strings.HasPrefix(endpoint, "https://") })
 }
 
 // Client makes a client of an etcd that may not be there yet. It is to be closed.
 func (f *Flags) Client() (*clientv3.Client, error) {
-	if err := f.check(); err != nil {
+	if err := f.Check(); err != nil {
 		return nil, err
 	}
 	secure, err := f.tls()
@@ -123,9 +142,6 @@ func (f *Flags) Client() (*clientv3.Client, error) {
 }
 
 func (f *Flags) password() (string, error) {
-	if (f.User == "") != (f.Password == "") {
-		return "", cli.Usage("--etcd-user and --etcd-password-file belong together")
-	}
 	if f.Password == "" {
 		return "", nil
 	}
@@ -172,9 +188,6 @@ func (f *Flags) where() string { return strings.Join(f.Endpoints, ", ") }
 
 // probe makes sure that somebody listens at one of the endpoints.
 func (f *Flags) probe(ctx context.Context) error {
-	if len(f.Endpoints) == 0 {
-		return cli.Usage("--etcd-endpoints is empty")
-	}
 	ctx, cancel := context.WithTimeout(ctx, f.Timeout)
 	defer cancel()
 	faults := make(chan error, len(f.Endpoints))
@@ -225,17 +238,7 @@ func addressOf(endpoint string) (network, address string, err error) {
 
 // tls is nil when no endpoint wants it.
 func (f *Flags) tls() (*tls.Config, error) {
-	if (f.Cert == "") != (f.Key == "") {
-		return nil, cli.Usage("--etcd-cert and --etcd-key go together")
-	}
-	secure := false
-	for _, endpoint := range f.Endpoints {
-		secure = secure || strings.HasPrefix(endpoint, "https://")
-	}
-	if !secure {
-		if f.CA != "" || f.Cert != "" {
-			return nil, cli.Usage("--etcd-ca, --etcd-cert and --etcd-key are for https, but --etcd-endpoints is %s", f.where())
-		}
+	if !f.secure() {
 		return nil, nil
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}

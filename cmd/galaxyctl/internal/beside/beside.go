@@ -60,7 +60,7 @@ func (b *Replica) start(ctx context.Context, etcd *etcdclient.Flags, client *cli
 	if err != nil {
 		return etcd.Explain(err)
 	}
-	host, err := os.Hostname()
+	host, err := cli.OrHostname("")
 	if err != nil {
 		return err
 	}
