@@ -3,7 +3,6 @@ package certs
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"galaxy/cmd/galaxyctl/internal/output"
 	"galaxy/cmd/internal/certs"
 	"galaxy/cmd/internal/cli"
+	"galaxy/durable"
 )
 
 // certsAnswer is what certs make has done.
@@ -72,7 +72,7 @@ func makeCerts(cmd *cobra.Command, f output.Format, dir string, w certs.Wanted) 
 		return err
 	}
 	answer := certsAnswer{dir, files, filepath.Join(dir, secretsFile)}
-	if err := os.WriteFile(answer.Secrets, text, 0o600); err != nil {
+	if err := durable.WriteFile(answer.Secrets, text, 0o600); err != nil {
 		return err
 	}
 	if f != output.AsTable {

@@ -19,6 +19,7 @@ import (
 	"galaxy/cmd/galaxyctl/internal/command"
 	"galaxy/cmd/galaxyctl/internal/output"
 	"galaxy/cmd/internal/cli"
+	"galaxy/durable"
 	"galaxy/eventlog"
 	"galaxy/lease"
 )
@@ -287,5 +288,5 @@ func passwordOf(dir, user string) (string, error) {
 		return "", err
 	}
 	password := rand.Text()
-	return password, os.WriteFile(file, []byte(password+"\n"), 0o600)
+	return password, durable.WriteFile(file, []byte(password+"\n"), 0o600)
 }

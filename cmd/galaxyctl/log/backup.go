@@ -2,17 +2,16 @@ package log
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"galaxy/cmd/galaxyctl/internal/command"
 	"galaxy/cmd/galaxyctl/internal/output"
 	"galaxy/cmd/internal/etcdclient"
+	"galaxy/durable"
 	"galaxy/eventlog/archive"
 )
 
@@ -92,38 +91,17 @@ func (s saved) print(out io.Writer, f output.Format, done string) error {
 
 // writeFile makes a file that is there either complete and on the disk, or not at all. Without force it never takes the
 // place of another.
-func writeFile(name string, force bool, write func(io.Writer) (archive.Manifest, error)) (archive.Manifest, error) {
+func writeFile(name string, force bool, write func(io.Writer) (archive.Manifest, error)) (m archive.Manifest, err error) {
 	if _, err := os.Lstat(name); err == nil && !force {
-		return archive.Manifest{}, fmt.Errorf("%s is there already; name another file, or replace it with --force", name)
+		return m, fmt.Errorf("%s is there already; name another file, or replace it with --force", name)
 	}
-	temporary, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
-	if err != nil {
-		return archive.Manifest{}, err
-	}
-	defer os.Remove(temporary.Name()) //nolint:errcheck // it has its name by then, or is not wanted
-	m, err := write(temporary)
-	if err == nil {
-		err = temporary.Sync()
-	}
-	if err := errors.Join(err, temporary.Close()); err != nil {
-		return archive.Manifest{}, err
-	}
+	put := durable.Create
 	if force {
-		err = os.Rename(temporary.Name(), name)
-	} else {
-		err = os.Link(temporary.Name(), name) // unlike a rename it fails when somebody else was faster
+		put = durable.Replace
 	}
-	if err != nil {
-		return archive.Manifest{}, err
-	}
-	return m, syncFolder(filepath.Dir(name))
-}
-
-// syncFolder makes a file's name as durable as its content.
-func syncFolder(name string) error {
-	folder, err := os.Open(name)
-	if err != nil {
+	err = put(name, 0o600, func(to io.Writer) (err error) {
+		m, err = write(to)
 		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	})
+	return m, err
 }
