@@ -95,7 +95,7 @@ func TestMisuse(t *testing.T) {
 		"log tail --from-now --lines 3", "log state --at soon", "log show --etcd-timeout 0s", "log show --etcd-endpoints ftp://here:1",
 		"log show --etcd-endpoints here", "log show --etcd-cert cert", "log show --etcd-ca ca", "ip get", "ip get here", "ip list --server here",
 		"ip list --size 0", "ip reserve 10.0.0.1", "ip release", "ip release 10.0.0.1 nothing", "pool set blue", "pool get", "pool set blue --size -1",
-		"pool list --server http://192.0.2.1:9041 --token-file " + token, "pool list --server http://galaxy.example:9041 --token-file " + token,
+		"pool list --server-client-cert cert", "pool list --server http://192.0.2.1:9041 --token-file " + token, "pool list --server http://galaxy.example:9041 --token-file " + token,
 	} {
 		if code, out, errs := call(t, strings.Fields(line)...); code != cli.Misuse || !strings.Contains(errs, "--help") {
 			t.Errorf("galaxyctl %s: exit %d, want %d\n%s%s", line, code, cli.Misuse, out, errs)

@@ -14,7 +14,7 @@ import (
 // Whoever calls a program wrongly is told so on standard error, with the exit code for that, by each of them.
 func TestUsageErrorsOfAllPrograms(t *testing.T) {
 	dir := t.TempDir()
-	build := exec.Command("go", "build", "-o", dir, "galaxy/cmd/...")
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", dir, "galaxy/cmd/...")
 	if text, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}

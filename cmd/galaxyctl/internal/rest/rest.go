@@ -43,6 +43,9 @@ func (f *Flags) Dial() (*Server, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, cli.Usage("--server %q: want http://<host>:<port>", f.server)
 	}
+	if (f.cert == "") != (f.key == "") {
+		return nil, cli.Usage("--server-client-cert and --server-client-key go together")
+	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	if transport.TLSClientConfig, err = f.tls(); err != nil {
@@ -101,7 +104,7 @@ func (f *Flags) tls() (*tls.Config, error) {
 			return nil, fmt.Errorf("--server-ca %s has no certificate in PEM form", f.ca)
 		}
 	}
-	if f.cert != "" || f.key != "" {
+	if f.cert != "" {
 		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
 		if err != nil {
 			return nil, fmt.Errorf("--server-client-cert %s, --server-client-key %s: %w", f.cert, f.key, err)
