@@ -80,9 +80,8 @@ SIGTERM and SIGINT end it after the requests in hand, with exit code 0.`
 
 func newCommand() *cobra.Command {
 	o := &options{}
-	return cli.Daemon(&cobra.Command{Use: "galaxy-ipam", Short: "Scheduler extender and allocator of floating addresses", Long: help}, o, func(ctx context.Context) error {
-		return run(ctx, o)
-	})
+	cmd := &cobra.Command{Use: "galaxy-ipam", Short: "Scheduler extender and allocator of floating addresses", Long: help}
+	return cli.Daemon(cmd, o, func(ctx context.Context) error { return run(ctx, o) })
 }
 
 // Add defines the flags.

@@ -80,7 +80,8 @@ func newCommand() *cobra.Command {
 }
 
 func commandOf(o *options, run func(context.Context) error) *cobra.Command {
-	return cli.Daemon(&cobra.Command{Use: "galaxy", Short: "Agent of a node: pods' networks, and routes to the other nodes", Long: help}, o, run)
+	cmd := &cobra.Command{Use: "galaxy", Short: "Agent of a node: pods' networks, and routes to the other nodes", Long: help}
+	return cli.Daemon(cmd, o, run)
 }
 
 // Add defines the flags.

@@ -64,7 +64,8 @@ Exit codes: 0 all is well, 1 what was asked for failed or was found to be wrong,
 	})
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return cli.Usage("%w", err) })
 	g.Add(root)
-	root.AddCommand(log.New(g), ip.New(g), pool.New(g), status.New(g), check.New(g), migrate.New(g), config.New(g), node.New(g), etcdauth.New(g), certs.New(g), version.New(g))
+	root.AddCommand(log.New(g), ip.New(g), pool.New(g), status.New(g), check.New(g), migrate.New(g), config.New(g), node.New(g),
+		etcdauth.New(g), certs.New(g), version.New(g))
 	refuseArguments(root)
 	return root
 }
