@@ -20,13 +20,15 @@ type rule struct {
 var rules = []rule{
 	{"ipam", nil, "the vocabulary stands at the bottom"},
 	{"eventlog", []string{"ipam"}, "the contract of the log knows no log"},
-	{"eventlog/etcdlog", []string{"eventlog"}, "the log on etcd knows bytes, numbers and hashes, not meanings"},
+	{"eventlog/etcdlog", []string{"eventlog", "pause"}, "the log on etcd knows bytes, numbers and hashes, not meanings"},
 	{"eventlog/etcdlog/etcdtest", []string{"eventlog/etcdlog/embedded"}, "it only runs etcd for tests"},
 	{"eventlog/etcdlog/embedded", nil, "it only runs etcd"},
 	{"eventlog/memlog", []string{"eventlog"}, "the log in memory knows no other"},
 	{"eventlog/logtest", []string{"eventlog"}, "the suite tests any log by its contract"},
 	{"eventlog/archive", []string{"eventlog"}, "a backup knows its source by the methods that it calls"},
-	{"lease", nil, "leases know nothing of what they are for"},
+	{"durable", nil, "it puts files on the disk, whatever is in them"},
+	{"pause", nil, "it waits, and asks not what for"},
+	{"lease", []string{"pause"}, "leases know nothing of what they are for"},
 	{"migrations", []string{"kube/...", "allocator", "projections", "eventlog", "ipam"}, "what former systems left is turned into commands; how it is read and who carries them out is told to it"},
 	{"projections", []string{"eventlog", "ipam"}, "the read model knows no etcd and no Kubernetes"},
 	{"allocator", []string{"projections", "eventlog", "ipam"}, "decisions know the log and the read model, and no transport"},
@@ -37,14 +39,15 @@ var rules = []rule{
 	{"deploy", nil, "manifests know no code"},
 	{"reconciler/mirror", []string{"deploy/crd", "kube/...", "allocator", "projections", "eventlog", "ipam"}, "rows go out to objects"},
 	{"reconciler", []string{"kube/...", "allocator", "projections", "lease", "ipam"}, "it turns what the cluster says into commands"},
-	{"kernel", nil, "the kernel's routes and tunnels know nothing of logs"},
-	{"wire", nil, "it is a protocol"},
-	{"nodeagent", []string{"allocator", "projections", "eventlog", "lease", "plugins/...", "nodeagent/...", "kernel/...", "wire/...", "ipam"}, "an agent turns the log and its leases into routes, and questions of the runtime into commands"},
-	{"nodeagent/journal", []string{"eventlog"}, "the node's file is a log, and knows no meanings"},
+	{"kernel", []string{"pause"}, "the kernel's routes and tunnels know nothing of logs"},
+	{"wire", []string{"wire/terms", "durable"}, "it is a protocol"},
+	{"wire/terms", nil, "galaxy-sdn starts fast with it"},
+	{"nodeagent", []string{"allocator", "projections", "eventlog", "lease", "plugins/...", "nodeagent/...", "kernel/...", "wire/...", "durable", "pause", "ipam"}, "an agent turns the log and its leases into routes, and questions of the runtime into commands"},
+	{"nodeagent/journal", []string{"eventlog", "durable", "pause"}, "the node's file is a log, and knows no meanings"},
 	{"nodeagent/netconf", []string{"plugins"}, "which networks there are is decided, and nothing is run"},
-	{"nodeagent/cni", []string{"nodeagent/netconf", "wire", "plugins/...", "ipam"}, "it asks for pods and addresses through interfaces, and knows no log"},
+	{"nodeagent/cni", []string{"nodeagent/netconf", "wire", "plugins/...", "durable", "pause", "ipam"}, "it asks for pods and addresses through interfaces, and knows no log"},
 	{"nodeagent/runtime", nil, "it asks what runs on the node, and decides nothing"},
-	{"plugins", []string{"wire/...", "kernel/...", "ipam"}, "plugins make interfaces, and decide nothing"},
+	{"plugins", []string{"wire/...", "kernel/...", "durable", "ipam"}, "plugins make interfaces, and decide nothing"},
 	{"integration", []string{"..."}, "it proves that the rooms fit"},
 	{"cmd", []string{"..."}, "commands wire"},
 }
@@ -154,6 +157,27 @@ func TestProofsAreNotImported(t *testing.T) {
 				t.Errorf("%s imports %s, which is for tests only", s.path, path)
 			}
 		}
+	}
+}
+
+// The commands of galaxyctl know nothing of each other: what several need is in internal, which knows none of them.
+func TestCommandsOfGalaxyctl(t *testing.T) {
+	const ctl, shared = "cmd/galaxyctl/", "cmd/galaxyctl/internal"
+	checked := map[string]bool{}
+	for _, s := range sources(t) {
+		if !strings.HasPrefix(s.room, ctl) {
+			continue
+		}
+		checked[s.room] = true
+		for _, path := range s.imports() {
+			imported := strings.TrimPrefix(path, module)
+			if strings.HasPrefix(imported, ctl) && imported != s.room && !within(imported, shared) {
+				t.Errorf("%s imports %s: move what both need to %s", s.path, imported, shared)
+			}
+		}
+	}
+	if len(checked) < 10 {
+		t.Errorf("only %v were checked: the commands have moved", checked)
 	}
 }
 

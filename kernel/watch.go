@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"galaxy/pause"
 )
 
 const subscribeAgain = 100 * time.Millisecond // after a socket that could not be opened
@@ -52,7 +54,7 @@ func (k *Kernel) watch(ctx context.Context, concerns func(h header, body []byte)
 			// What was missed between two sockets is made up for by the signal.
 			if c, err = dial(k.ns, watched()...); err != nil {
 				c = nil
-				sleep(ctx, subscribeAgain)
+				_ = pause.For(ctx, subscribeAgain) // the loop sees that ctx has ended
 				continue
 			}
 			signal(signals)
@@ -102,14 +104,5 @@ func signal(signals chan<- struct{}) {
 	select {
 	case signals <- struct{}{}:
 	default:
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"galaxy/pause"
 )
 
 // outputDelay is how long the output of a program may come after it has ended.
@@ -50,7 +52,7 @@ func WatchNFTables(ctx context.Context, ns netns.NsHandle) (<-chan struct{}, err
 				signal(signals)
 			case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
 			default:
-				sleep(ctx, subscribeAgain)
+				_ = pause.For(ctx, subscribeAgain) // the loop sees that ctx has ended
 			}
 		}
 	}()

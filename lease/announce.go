@@ -8,6 +8,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"galaxy/pause"
 )
 
 // Announcement is a key that is there as long as its process is. When its lease is lost, by a long silence of etcd for
@@ -79,12 +81,12 @@ func (a *Announcement) establish(ctx context.Context) error {
 				if a.conflict != nil {
 					a.conflict(err)
 				}
-				if sleep(ctx, takenWait) != nil {
+				if pause.For(ctx, takenWait) != nil {
 					return err
 				}
 			}
 		}
-		if sleep(ctx, retryWait) != nil {
+		if pause.For(ctx, retryWait) != nil {
 			return err
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"galaxy/pause"
 )
 
 // LeaderKey is the key of the one election under a prefix.
@@ -63,7 +65,7 @@ func Elect(ctx context.Context, client *clientv3.Client, c Candidate) (*Leadersh
 		if err == nil {
 			continue
 		}
-		if sleep(ctx, retryWait) != nil {
+		if pause.For(ctx, retryWait) != nil {
 			return nil, fmt.Errorf("stand for %s: %w: %w", c.Key, ctx.Err(), err)
 		}
 	}
@@ -207,7 +209,7 @@ func (l *Leadership) awaitGone(ctx context.Context) error {
 		if err == nil && l.changed(ctx, now.Header.Revision) {
 			continue
 		}
-		if sleep(ctx, retryWait) != nil {
+		if pause.For(ctx, retryWait) != nil {
 			return nil
 		}
 	}

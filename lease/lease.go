@@ -125,15 +125,3 @@ func (r *renewal) abandon(ctx context.Context) {
 	defer cancel()
 	r.revoke(ctx) //nolint:errcheck // see above
 }
-
-// sleep waits, and fails with the context's error when that ends first.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
-}

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"galaxy/pause"
 )
 
 // Change is a leased key that has appeared or vanished, or whose value is another.
@@ -31,7 +33,7 @@ func Watch(ctx context.Context, client *clientv3.Client, prefix string) iter.Seq
 			if w.stopped {
 				return
 			}
-			if err := sleep(ctx, retryWait); err != nil {
+			if err := pause.For(ctx, retryWait); err != nil {
 				yield(nil, fmt.Errorf("watch %s: %w", prefix, err))
 				return
 			}

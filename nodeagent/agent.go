@@ -18,6 +18,7 @@ import (
 	"galaxy/ipam"
 	"galaxy/lease"
 	"galaxy/nodeagent/journal"
+	"galaxy/pause"
 	"galaxy/projections"
 )
 
@@ -130,7 +131,7 @@ func (a *Agent) open(ctx context.Context, ready chan<- eventlog.Log) error {
 		if a.note("etcd", err) && ctx.Err() == nil {
 			a.Log.Warn("the log in etcd cannot be opened; trying again", zap.Error(err))
 		}
-		if pause(ctx, time.Second) != nil {
+		if pause.For(ctx, time.Second) != nil {
 			return nil
 		}
 	}
@@ -187,7 +188,7 @@ func (a *Agent) agree(ctx context.Context, log eventlog.Log) error {
 		if !errors.Is(err, journal.ErrUnreachable) {
 			return err
 		}
-		if pause(ctx, time.Second) != nil {
+		if pause.For(ctx, time.Second) != nil {
 			return nil
 		}
 	}
@@ -211,7 +212,7 @@ func (a *Agent) lead(ctx context.Context) error {
 				replica = again
 				a.note("addresses", nil)
 			}
-			_ = pause(ctx, 100*time.Millisecond)
+			_ = pause.For(ctx, 100*time.Millisecond)
 		}
 	}()
 	return nil
@@ -244,7 +245,7 @@ func (a *Agent) follow(ctx context.Context, log eventlog.Log, endKept func()) er
 			a.note("nodes", err)
 			if err != nil && ctx.Err() == nil {
 				a.Log.Warn("cannot follow the nodes, trying again", zap.Error(err))
-				_ = pause(ctx, time.Second)
+				_ = pause.For(ctx, time.Second)
 			}
 		}
 		return nil
@@ -264,7 +265,7 @@ func (a *Agent) load(ctx context.Context, log eventlog.Log) (*allocator.Replica,
 		}
 		a.note("nodes", err)
 		a.Log.Warn("cannot read the nodes, trying again", zap.Error(err))
-		if pause(ctx, time.Second) != nil {
+		if pause.For(ctx, time.Second) != nil {
 			return nil, nil
 		}
 	}
@@ -305,7 +306,7 @@ func (a *Agent) settle(ctx context.Context, nodes Nodes) error {
 		case <-changes.C:
 			changes.Take()
 		case <-a.Outside:
-			_ = pause(ctx, outsidePause) // one change is often many
+			_ = pause.For(ctx, outsidePause) // one change is often many
 		case <-time.After(wait):
 		}
 	}
@@ -361,15 +362,6 @@ func (a *Agent) announcement() ([]byte, error) {
 	const most = 10 // the rest is in the agent's log
 	said.Problems = said.Problems[:min(most, len(said.Problems))]
 	return json.Marshal(said)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
 
 // snapshotEvery is after how many events the node's state is saved in its file.

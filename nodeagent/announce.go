@@ -12,6 +12,7 @@ import (
 	"galaxy/eventlog"
 	"galaxy/ipam"
 	"galaxy/lease"
+	"galaxy/pause"
 )
 
 // announceEvery bounds how often an announcement is renewed because of what it says.
@@ -65,7 +66,7 @@ func (a *Agent) keepLease(ctx context.Context) error {
 		} else {
 			said = next
 		}
-		_ = pause(ctx, announceEvery)
+		_ = pause.For(ctx, announceEvery)
 	}
 }
 

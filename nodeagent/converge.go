@@ -15,6 +15,7 @@ import (
 	"galaxy/allocator"
 	"galaxy/ipam"
 	"galaxy/kernel"
+	"galaxy/pause"
 	"galaxy/projections"
 )
 
@@ -119,7 +120,7 @@ func (r *Routes) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		timer.Stop()
-		if pause(ctx, burstPause) != nil { // what changes a link changes it more than once
+		if pause.For(ctx, burstPause) != nil { // what changes a link changes it more than once
 			return nil
 		}
 	}

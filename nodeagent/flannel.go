@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"galaxy/durable"
 	"galaxy/ipam"
 )
 
@@ -51,11 +52,7 @@ func WriteSubnetFile(path string, networks []ipam.OverlayNetwork, subnets []neti
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("subnet file: %w", err)
 	}
-	temporary := path + ".new"
-	if err := os.WriteFile(temporary, text, 0o644); err != nil {
-		return fmt.Errorf("subnet file: %w", err)
-	}
-	if err := os.Rename(temporary, path); err != nil {
+	if err := durable.WriteFile(path, text, 0o644); err != nil {
 		return fmt.Errorf("subnet file: %w", err)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"galaxy/allocator"
+	"galaxy/pause"
 	"galaxy/projections"
 )
 
@@ -48,7 +49,7 @@ func (a *Agent) keepNodes(ctx context.Context, nodes Nodes) error {
 			changes.Take()
 		case <-again:
 		}
-		_ = pause(ctx, keepPause)
+		_ = pause.For(ctx, keepPause)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"galaxy/durable"
 )
 
 // NotesDir is where galaxy-sdn leaves notes for the agent. It outlives a reboot, as what the notes are about does.
@@ -29,7 +31,7 @@ func (n Notes) Leave(req Request) error {
 		err = os.MkdirAll(n.Dir, 0o700)
 	}
 	if err == nil {
-		err = Replace(n.path(container, req.Env["CNI_IFNAME"]), text)
+		err = durable.WriteFile(n.path(container, req.Env["CNI_IFNAME"]), text, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("leave a note of container %s for the agent: %w", container, err)

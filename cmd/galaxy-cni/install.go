@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/google/renameio/v2"
+
 	"galaxy/plugins/sdn"
 )
 
@@ -63,16 +65,9 @@ func place(self, folder, name string) error {
 		}
 		return nil
 	}
-	temporary := filepath.Join(folder, "."+name+".new")
-	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("clear what an earlier install left: %w", err)
-	}
 	// The link is relative, as the folder has another path for the host than for a container.
-	if err := os.Symlink(binary, temporary); err != nil {
+	if err := renameio.Symlink(binary, to); err != nil {
 		return fmt.Errorf("link %s: %w", name, err)
-	}
-	if err := os.Rename(temporary, to); err != nil {
-		return errors.Join(fmt.Errorf("put %s in its place: %w", name, err), os.Remove(temporary))
 	}
 	return nil
 }
@@ -83,31 +78,21 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// copyProgram puts a copy in the place of what is there, be it a program that runs or a link.
+// copyProgram puts a copy in the place of what is there, be it a program that runs or a link. After a reboot, too, the name has all of the
+// old program or all of the new one.
 func copyProgram(from, to string) (err error) {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close() //nolint:errcheck // it was only read
-	out, err := os.CreateTemp(filepath.Dir(to), "."+filepath.Base(to)+".*")
+	out, err := renameio.NewPendingFile(to, renameio.WithTempDir(filepath.Dir(to)), renameio.WithStaticPermissions(0o755))
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(out.Name()))
-		}
-	}()
-	_, err = io.Copy(out, in)
-	if err == nil {
-		err = out.Chmod(0o755)
-	}
-	if err == nil {
-		err = out.Sync() // a reboot must not find the name without the bytes
-	}
-	if err = errors.Join(err, out.Close()); err != nil {
+	defer func() { err = errors.Join(err, out.Cleanup()) }()
+	if _, err := io.Copy(out, in); err != nil {
 		return err
 	}
-	return os.Rename(out.Name(), to)
+	return out.CloseAtomicallyReplace()
 }

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"galaxy/cmd/internal/build"
+	"galaxy/cmd/internal/cli"
 	"galaxy/plugins"
 	"galaxy/plugins/builtin"
 	"galaxy/plugins/sdn"
@@ -64,20 +65,20 @@ func run(ctx context.Context, argv []string, stdout, stderr io.Writer) int {
 	switch name {
 	case "-h", "--help", "help":
 		usage(stdout, all)
-		return 0
+		return cli.OK
 	case "--version", "version":
 		fmt.Fprintln(stdout, "galaxy-cni:", build.Version())
-		return 0
+		return cli.OK
 	case "install":
 		return installTo(args, all, stdout, stderr)
 	}
 	if os.Getenv("CNI_COMMAND") != "" { // a runtime reads an object from stdout
 		_ = types.NewError(types.ErrInvalidEnvironmentVariables, fmt.Sprintf("galaxy-cni was run as %q, which is no plugin", name),
 			"run it by the name of a plugin: galaxy-cni install <folder> makes them all").Print()
-		return 1
+		return cli.Failure
 	}
 	usage(stderr, all)
-	return 2
+	return cli.Misuse
 }
 
 func runPlugin(ctx context.Context, name string, e entry, stdout, stderr io.Writer) int {
@@ -92,9 +93,9 @@ func runPlugin(ctx context.Context, name string, e entry, stdout, stderr io.Writ
 		if printErr := err.Print(); printErr != nil {
 			fmt.Fprintf(stderr, "%s: %v; and to print it: %v\n", name, err, printErr)
 		}
-		return 1
+		return cli.Failure
 	}
-	return 0
+	return cli.OK
 }
 
 // funcsOf makes a plugin fit the form of the CNI library; results are printed in the version that the configuration asks for.
@@ -132,7 +133,7 @@ func printResult(result types.Result, conf []byte, stdout io.Writer) error {
 func installTo(args []string, all map[string]entry, stdout, stderr io.Writer) int {
 	if len(args) != 1 {
 		fmt.Fprintln(stderr, "galaxy-cni: install wants one folder, as in: galaxy-cni install /opt/cni/bin")
-		return 2
+		return cli.Misuse
 	}
 	self, err := os.Executable()
 	if err == nil {
@@ -144,13 +145,13 @@ func installTo(args []string, all map[string]entry, stdout, stderr io.Writer) in
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "galaxy-cni:", err)
-		return 1
+		return cli.Failure
 	}
 	fmt.Fprintf(stdout, "%d plugins are in %s\n", len(all)+len(beside)-len(missing), args[0])
 	if len(missing) > 0 {
 		fmt.Fprintf(stdout, "not among them, as they are not beside %s: %s\n", self, strings.Join(missing, ", "))
 	}
-	return 0
+	return cli.OK
 }
 
 func usage(w io.Writer, all map[string]entry) {

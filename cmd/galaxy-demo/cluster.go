@@ -6,8 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
+
+	"galaxy/durable"
 )
 
 // setPod changes what the cluster's objects say of a pod: the one of a recorded filter request, on a node, in a phase.
@@ -43,8 +44,5 @@ func (s *stage) writeCluster() error {
 	for _, name := range slices.Sorted(maps.Keys(s.pods)) {
 		fmt.Fprintf(all, "---\n%s\n", s.pods[name]) // JSON is YAML
 	}
-	if err := os.WriteFile(s.path("cluster.yaml.new"), all.Bytes(), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(s.path("cluster.yaml.new"), s.path("cluster.yaml"))
+	return durable.WriteFile(s.path("cluster.yaml"), all.Bytes(), 0o600)
 }

@@ -5,21 +5,26 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
+
+	"galaxy/cmd/internal/cli"
 )
 
+// patience is how long the story may take.
+const patience = 2 * time.Minute
+
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	err := tell(ctx)
-	cancel()
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "galaxy-demo:", err)
-		os.Exit(1)
+	cli.Main(func(ctx context.Context) int {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		return cli.Report("galaxy-demo", run(ctx, os.Args[1:]))
+	})
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) > 0 {
+		return cli.Usage("%q: it takes no arguments: it tells one story", args[0])
 	}
+	return tell(ctx)
 }

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"galaxy/eventlog/etcdlog/embedded"
+	"galaxy/pause"
 )
 
 // How often etcd is asked how full it is, and how long the answer may take.
@@ -116,7 +117,7 @@ func (p *program) keepSizes(ctx context.Context) error {
 				p.metrics.EtcdSize(endpoint, m.size, m.quota, len(m.faults) > 0)
 			}
 		}
-		pause(ctx, sizeEvery)
+		_ = pause.For(ctx, sizeEvery) // the loop sees that ctx has ended
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"galaxy/cmd/internal/certs"
+	"galaxy/pause"
 )
 
 // lookAtCertificates is how often the files are looked at.
@@ -35,7 +36,7 @@ func (p *program) keepExpiry(ctx context.Context) error {
 				p.metrics.CertificateExpires(c.use, cert.NotAfter)
 			}
 		}
-		pause(ctx, lookAtCertificates)
+		_ = pause.For(ctx, lookAtCertificates) // the loop sees that ctx has ended
 	}
 	return nil
 }

@@ -90,14 +90,14 @@ func TestPortsAreSecure(t *testing.T) {
 		o := &options{}
 		cmd := newCommand()
 		cmd.ResetFlags()
-		o.add(cmd.Flags())
+		o.Add(cmd.Flags())
 		if err := cmd.ParseFlags(c.args); err != nil {
 			t.Fatal(err)
 		}
-		if err := o.check(); c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
+		if err := o.Check(); c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
 			t.Errorf("%q: %v, want %q", c.args, err, c.says)
 		}
-		if c.says == "" && !o.standalone && !o.insecurePorts && o.tls.ClientCA == "" && !o.loopback() {
+		if c.says == "" && !o.api.Standalone && !o.insecurePorts && o.tls.ClientCA == "" && !o.loopback() {
 			t.Errorf("%q: it listens at %s", c.args, o.bind)
 		}
 	}

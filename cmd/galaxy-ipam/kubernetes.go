@@ -10,13 +10,10 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/go-logr/zapr"
 	"go.uber.org/zap"
 	"k8s.io/client-go/rest"
-	"k8s.io/klog/v2"
 
 	"galaxy/allocator"
-	"galaxy/cmd/internal/apiserver"
 	"galaxy/extender"
 	"galaxy/kube/live"
 	"galaxy/lease"
@@ -25,11 +22,7 @@ import (
 
 // connectCluster makes the clients of the API server, from the flags or from the pod that this process runs in.
 func (p *program) connectCluster() error {
-	klog.SetLogger(zapr.NewLogger(p.logger.Named("client-go")))
-	config, err := p.options.api.Config()
-	if errors.Is(err, apiserver.ErrNone) {
-		return usage("%w, or say --standalone", err)
-	}
+	config, err := p.options.api.Config(p.logger)
 	if err != nil {
 		return err
 	}

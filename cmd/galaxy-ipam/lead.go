@@ -12,6 +12,7 @@ import (
 	"galaxy/allocator"
 	"galaxy/eventlog"
 	"galaxy/lease"
+	"galaxy/pause"
 	"galaxy/projections"
 )
 
@@ -28,7 +29,7 @@ func (p *program) lead(ctx context.Context) error {
 		}
 		if err != nil && ctx.Err() == nil {
 			p.logger.Warn("no longer leading", zap.Error(err))
-			pause(ctx, time.Second)
+			_ = pause.For(ctx, time.Second) // the loop sees that ctx has ended
 		}
 	}
 	return nil
@@ -40,13 +41,6 @@ func final(err error) bool {
 	var unknown *eventlog.UnknownTypeError
 	return errors.Is(err, eventlog.ErrCorrupt) || errors.Is(err, eventlog.ErrGeneration) || errors.Is(err, projections.ErrImpossible) ||
 		errors.As(err, &version) || errors.As(err, &unknown)
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
 }
 
 // term is one lead: what fences its writes, and how it ends.
@@ -100,7 +94,7 @@ func (p *program) follow(ctx context.Context, replica *allocator.Replica) error 
 		}
 		if err != nil {
 			p.logger.Warn("cannot follow the log, trying again", zap.Error(err))
-			pause(ctx, time.Second)
+			_ = pause.For(ctx, time.Second) // the loop sees that ctx has ended
 		}
 	}
 	return nil
@@ -171,7 +165,7 @@ func (p *program) configure(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, allocator.ErrNotLeader): // not yet
-			pause(ctx, 10*time.Millisecond)
+			_ = pause.For(ctx, 10*time.Millisecond) // the loop sees that ctx has ended
 		case err != nil:
 			p.logger.Error("the subnets of the config file were refused; those in force stay", zap.String("file", p.options.config), zap.Error(err))
 			return

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"galaxy/durable"
 	"galaxy/lease"
 )
 
@@ -36,7 +37,7 @@ func (p *program) succeed(ctx context.Context) error {
 			p.logger.Info("ended the lead of this process's former life", zap.String("identity", id))
 		}
 	}
-	if err := os.WriteFile(file, []byte(p.identity+"\n"), 0o600); err != nil {
+	if err := durable.WriteFile(file, []byte(p.identity+"\n"), 0o600); err != nil {
 		return fmt.Errorf("identity of this life: %w", err)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 
 	"galaxy/eventlog"
 	"galaxy/lease"
+	"galaxy/pause"
 )
 
 // eventNodeFloods is the reason of an Event on a Node.
@@ -32,7 +33,7 @@ func (p *program) watchNodeWrites(ctx context.Context) error {
 		following.Go(func() {
 			for ctx.Err() == nil {
 				p.followNodeWrites(ctx, prefix, after)
-				pause(ctx, time.Second)
+				_ = pause.For(ctx, time.Second) // the loop sees that ctx has ended
 			}
 		})
 	}

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-	"maps"
-	"net/url"
+	"cmp"
+	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,7 +11,7 @@ import (
 
 	"galaxy/allocator"
 	"galaxy/cmd/internal/apiserver"
-	"galaxy/cmd/internal/build"
+	"galaxy/cmd/internal/cli"
 	"galaxy/cmd/internal/etcdclient"
 	"galaxy/cmd/internal/localhost"
 	"galaxy/eventlog/etcdlog/embedded"
@@ -40,10 +37,9 @@ type options struct {
 	embeddedMembers   map[string]string
 	embeddedTLS       embedded.TLSFiles
 
-	standalone bool
-	objects    string
+	objects string
 
-	api             apiserver.Flags
+	api             apiserver.Optional
 	kubeQPS         float32
 	advertise       string
 	claimTTL        time.Duration
@@ -64,9 +60,7 @@ type options struct {
 
 	clientNames []string
 
-	verbosity int
-	logFormat string
-	version   bool
+	logging cli.Logging
 }
 
 const help = `galaxy-ipam gives floating addresses to pods. kube-scheduler asks it, as an extender, which nodes may run a pod and binds
@@ -86,36 +80,12 @@ SIGTERM and SIGINT end it after the requests in hand, with exit code 0.`
 
 func newCommand() *cobra.Command {
 	o := &options{}
-	cmd := &cobra.Command{
-		Use:           "galaxy-ipam",
-		Short:         "Scheduler extender and allocator of floating addresses",
-		Long:          help,
-		Args:          cobra.NoArgs,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.version {
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), build.Version())
-				return err
-			}
-			if err := o.check(); err != nil {
-				return err
-			}
-			return run(cmd.Context(), o)
-		},
-	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return &usageError{fmt.Errorf("%w; see galaxy-ipam --help", err)}
-	})
-	o.add(cmd.Flags())
-	return cmd
+	cmd := &cobra.Command{Use: "galaxy-ipam", Short: "Scheduler extender and allocator of floating addresses", Long: help}
+	return cli.Daemon(cmd, o, func(ctx context.Context) error { return run(ctx, o) })
 }
 
-func (o *options) add(flags *pflag.FlagSet) {
-	// The contract's flags may be written with underscores.
-	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
-	})
+// Add defines the flags.
+func (o *options) Add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.config, "config", defaultConfig, "JSON file with schedule_plugin settings; the default may be missing")
 	flags.StringVar(&o.bind, "bind", "", "address to listen on; default all of this host's with --tls-client-ca or --insecure-ports, else 127.0.0.1 alone")
 	flags.IntVar(&o.port, "port", 9040, "port for kube-scheduler; 0 takes a free one")
@@ -133,7 +103,7 @@ func (o *options) add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.embeddedTLS.Key, "embedded-etcd-peer-key", "", "file with the key of that certificate")
 	flags.StringVar(&o.embeddedTLS.CA, "embedded-etcd-peer-ca", "", "file with the certificates that those of other members are checked against: of an authority of their own, as whoever has a certificate of it is a member")
 
-	o.api.Add(flags)
+	o.api.Add(flags, "run without Kubernetes")
 	flags.Float32Var(&o.kubeQPS, "kube-api-qps", 1000, "requests a second to the API server")
 	flags.Float32Var(&o.mirrorQPS, "mirror-qps", 25, "FloatingIP and Pool objects written a second: they only show the log, and must not slow the scheduling of pods down")
 	flags.StringSliceVar(&o.poolNamespaces, "pool-namespaces", []string{"kube-system"}, "namespaces in which Pool objects count: whoever may create them there takes addresses from all; a pool of one name in two of them is that of kube-system, then of the oldest")
@@ -150,7 +120,6 @@ func (o *options) add(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&o.clientNames, "tls-client-names", nil, "with --tls-client-ca: the names (common name or DNS name) of whom a client certificate may be, as system:kube-scheduler; the name of this replica's own certificate is let in, too; default all that are signed")
 	flags.StringVar(&o.tls.PeerCA, "tls-peer-ca", "", "file with the certificates of those who sign the other replicas; default --tls-client-ca, else whom the system trusts")
 
-	flags.BoolVar(&o.standalone, "standalone", false, "run without Kubernetes")
 	flags.StringVar(&o.objects, "objects", "", "file with Kubernetes objects (Node, Pod, Deployment, StatefulSet, Pool, ConfigMap; YAML or JSON) that stands in for the API server; read again when it changes")
 
 	flags.DurationVar(&o.claimTTL, "claim-ttl", time.Minute, "how long what filter has claimed for a pod waits for its bind")
@@ -160,52 +129,26 @@ func (o *options) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.forceConfig, "force-config", false, "when new subnets drop addresses that are held, drain those instead of refusing the change")
 	flags.Uint64Var(&o.snapshotEvery, "snapshot-every", 100_000, "save a snapshot of the state after this many events; 0 for none")
 
-	flags.IntVarP(&o.verbosity, "v", "v", 0, "4 and above also logs what is only of use to developers")
-	flags.StringVar(&o.logFormat, "log-format", "json", "json or console")
-	flags.BoolVar(&o.version, "version", false, "say which release this is")
+	o.logging.Add(flags)
 	o.addIgnored(flags)
 }
 
 // addIgnored takes the flags of the contract that have no meaning here, so that its command lines go on working.
 func (o *options) addIgnored(flags *pflag.FlagSet) {
-	ignore := func(name, why string) {
-		if flags.Lookup(name).Value.Type() == "bool" {
-			flags.Lookup(name).NoOptDefVal = "true"
-		}
-		if err := flags.MarkDeprecated(name, why); err != nil {
-			panic(err) // the flag was defined on the line above
-		}
-	}
 	for _, name := range []string{"profiling", "swagger", "logtostderr", "alsologtostderr"} {
 		flags.Bool(name, false, "")
-		ignore(name, "it has no effect; OpenAPI is always at /openapi.json, and the log goes to standard error")
+		cli.Deprecate(flags, name, "it has no effect; OpenAPI is always at /openapi.json, and the log goes to standard error")
 	}
 	for _, name := range []string{"log-dir", "log-file", "stderrthreshold", "vmodule", "log-backtrace-at"} {
 		flags.String(name, "", "")
-		ignore(name, "it has no effect; the log goes to standard error")
+		cli.Deprecate(flags, name, "it has no effect; the log goes to standard error")
 	}
 	for _, name := range []string{"leader-elect-renew-deadline", "leader-elect-retry-period"} {
 		flags.Duration(name, 0, "")
-		ignore(name, "it has no effect; the leader is elected on an etcd lease, see --leader-elect-lease-duration")
+		cli.Deprecate(flags, name, "it has no effect; the leader is elected on an etcd lease, see --leader-elect-lease-duration")
 	}
 	flags.String("leader-elect-resource-lock", "", "")
-	ignore("leader-elect-resource-lock", "it has no effect; the leader is elected on an etcd lease")
-}
-
-// usageError is a command line that makes no sense.
-type usageError struct{ error }
-
-func (e *usageError) Unwrap() error { return e.error }
-
-func usage(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
-
-func exitCode(err error) int {
-	var mine *usageError
-	var etcds *etcdclient.MisuseError
-	if errors.As(err, &mine) || errors.As(err, &etcds) {
-		return 2
-	}
-	return 1
+	cli.Deprecate(flags, "leader-elect-resource-lock", "it has no effect; the leader is elected on an etcd lease")
 }
 
 // loopback is true if only this host reaches the ports.
@@ -225,68 +168,32 @@ func (o *options) complete() {
 // exposed is true if others than this host reach the ports, and need no certificate.
 func (o *options) exposed() bool { return o.tls.ClientCA == "" && !o.loopback() }
 
-// plainMember is a member of the embedded etcd that others reach without TLS over a network; "" if there is none.
-func (o *options) plainMember() string {
-	for _, name := range slices.Sorted(maps.Keys(o.embeddedMembers)) {
-		u, err := url.Parse(o.embeddedMembers[name])
-		if err == nil && u.Scheme != "https" && !localhost.Is(u.Hostname()) {
-			return name + "=" + o.embeddedMembers[name]
-		}
-	}
-	return ""
-}
-
-func (o *options) secureMembers() bool {
-	for _, text := range o.embeddedMembers {
-		if strings.HasPrefix(text, "https://") {
-			return true
-		}
-	}
-	return false
-}
-
-func (o *options) check() error {
+// Check completes the options, and refuses what makes no sense.
+func (o *options) Check() error {
 	o.complete()
 	switch {
-	case o.authorizeReads && (o.standalone || !o.authorizeWrites):
-		return usage("--authorize-reads asks the API server: leave out --standalone and --authorize-writes=false")
-	case o.standalone && o.api.Given():
-		return usage("--standalone runs without Kubernetes: leave it out, or --kubeconfig and --master")
-	case !o.standalone && o.objects != "":
-		return usage("--objects stands in for the API server: add --standalone, or leave it out")
-	case o.embeddedDir == "" && len(o.embeddedMembers) > 0:
-		return usage("--embedded-etcd-members needs --embedded-etcd DIR")
+	case o.authorizeReads && (o.api.Standalone || !o.authorizeWrites):
+		return cli.Usage("--authorize-reads asks the API server: leave out --standalone and --authorize-writes=false")
+	case !o.api.Standalone && o.objects != "":
+		return cli.Usage("--objects stands in for the API server: add --standalone, or leave it out")
 	case o.tls.Cert == "" && o.tls != extender.TLSFiles{}, o.tls.Cert != "" && o.tls.Key == "":
-		return usage("TLS needs both --tls-cert and --tls-key")
+		return cli.Usage("TLS needs both --tls-cert and --tls-key")
 	case len(o.clientNames) > 0 && o.tls.ClientCA == "":
-		return usage("--tls-client-names needs --tls-client-ca")
+		return cli.Usage("--tls-client-names needs --tls-client-ca")
 	case o.claimTTL < 2*time.Second || o.claimTTL > time.Hour:
-		return usage("--claim-ttl %s: want 2s to 1h", o.claimTTL)
+		return cli.Usage("--claim-ttl %s: want 2s to 1h", o.claimTTL)
 	case !slices.Contains(galaxy.Choices(), galaxy.Choice(o.formerObjects)):
-		return usage("--former-objects %q: want wait, import or discard", o.formerObjects)
+		return cli.Usage("--former-objects %q: want wait, import or discard", o.formerObjects)
 	case o.poolShare < 1 || o.poolShare > 100:
-		return usage("--preallocate-share %d: want 1 to 100", o.poolShare)
+		return cli.Usage("--preallocate-share %d: want 1 to 100", o.poolShare)
 	case o.kubeQPS <= 0 || o.mirrorQPS <= 0:
-		return usage("--kube-api-qps %g, --mirror-qps %g: want numbers above 0", o.kubeQPS, o.mirrorQPS)
+		return cli.Usage("--kube-api-qps %g, --mirror-qps %g: want numbers above 0", o.kubeQPS, o.mirrorQPS)
 	case o.port < 0 || o.port > 65535 || o.apiPort < 0 || o.apiPort > 65535:
-		return usage("--port %d, --api-port %d: want 0 to 65535", o.port, o.apiPort)
+		return cli.Usage("--port %d, --api-port %d: want 0 to 65535", o.port, o.apiPort)
 	case o.leaseDuration < 2*time.Second || o.leaseDuration > 10*time.Minute:
-		return usage("--leader-elect-lease-duration %s: want 2s to 10m", o.leaseDuration)
-	case o.logFormat != "json" && o.logFormat != "console":
-		return usage("--log-format %q: want json or console", o.logFormat)
-	case o.exposed() && !o.insecurePorts && !o.standalone: // without a cluster there are no pods to bind, and the address was named
-		return usage("whoever reaches the ports at %s could bind pods: give --tls-cert, --tls-key and --tls-client-ca (galaxyctl certs makes them), or listen with --bind 127.0.0.1, or say --insecure-ports", o.bind)
+		return cli.Usage("--leader-elect-lease-duration %s: want 2s to 10m", o.leaseDuration)
+	case o.exposed() && !o.insecurePorts && !o.api.Standalone: // without a cluster there are no pods to bind, and the address was named
+		return cli.Usage("whoever reaches the ports at %s could bind pods: give --tls-cert, --tls-key and --tls-client-ca (galaxyctl certs makes them), or listen with --bind 127.0.0.1, or say --insecure-ports", o.bind)
 	}
-	return o.checkMembers()
-}
-
-// checkMembers is about the members of an embedded etcd.
-func (o *options) checkMembers() error {
-	switch member := o.plainMember(); {
-	case member != "" && !o.insecurePorts:
-		return usage("--embedded-etcd-members %s: whoever reaches it could write the log: name https URLs, with --embedded-etcd-peer-cert, -key and -ca (galaxyctl certs makes them), or say --insecure-ports", member)
-	case o.secureMembers() && (o.embeddedTLS.Cert == "" || o.embeddedTLS.Key == "" || o.embeddedTLS.CA == ""):
-		return usage("members with https URLs need --embedded-etcd-peer-cert, --embedded-etcd-peer-key and --embedded-etcd-peer-ca")
-	}
-	return nil
+	return cmp.Or(o.api.Check(), o.etcd.Check(), o.logging.Check(), o.checkEmbedded())
 }

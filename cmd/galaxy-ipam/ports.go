@@ -62,7 +62,7 @@ func (p *program) listen() error {
 	switch {
 	case p.options.exposed():
 		p.logger.Warn("whoever reaches the scheduler's port may bind pods, and tokens may be read on their way: give --tls-client-ca, or keep the ports to the control plane's network", zap.Stringer("scheduler", scheduler))
-	case p.options.tls.ClientCA == "" && !p.options.standalone:
+	case p.options.tls.ClientCA == "" && !p.options.api.Standalone:
 		p.logger.Warn("only this host reaches the ports: give --tls-cert, --tls-key and --tls-client-ca (galaxyctl certs makes them), or say --insecure-ports", zap.Stringer("scheduler", scheduler))
 	}
 	p.logger.Info("listening", zap.Stringer("scheduler", scheduler), zap.Stringer("rest", rest), zap.Bool("tls", secure != nil))

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"galaxy/cmd/internal/cli"
 	"galaxy/eventlog/etcdlog/etcdtest"
 )
 
@@ -207,29 +208,34 @@ func TestMisuse(t *testing.T) {
 		"--bind 0.0.0.0":                     {"--insecure-ports", 2},
 		"--bind 127.0.0.1":                   {"--standalone", 2},
 		"--nonsense":                         {"unknown flag", 2},
-		"--standalone extra":                 {"unknown command", 1},
+		"--standalone extra":                 {"no arguments", 2},
 		"--standalone --port 70000":          {"--port 70000", 2},
 		"--standalone --log-format xml":      {"--log-format", 2},
 		"--standalone --etcd-endpoints nope": {"the port is missing", 2},
-		"--standalone --etcd-endpoints http://127.0.0.1:1":                {"no etcd at http://127.0.0.1:1", 1},
-		"--standalone --leader-elect-lease-duration 1ms":                  {"want 2s to 10m", 2},
-		"--standalone --config /no/such/file":                             {"--config", 1},
-		"--standalone --config " + bad:                                    {"floatingips[0].subnet", 1},
-		"--standalone --kubeconfig x":                                     {"--kubeconfig", 2},
-		"--objects x":                                                     {"--standalone", 2},
-		"--standalone --claim-ttl 1ms":                                    {"--claim-ttl", 2},
-		"--bind 127.0.0.1 --kubeconfig /not/there":                        {"/not/there", 1},
-		"--standalone --objects /no/such/file":                            {"--objects", 1},
-		"--standalone --embedded-etcd /proc/nope":                         {"--embedded-etcd /proc/nope", 1},
-		"--standalone --etcd-endpoints https://127.0.0.1:1 --etcd-cert x": {"go together", 2},
+		"--standalone --etcd-endpoints http://127.0.0.1:1":                          {"no etcd at http://127.0.0.1:1", 1},
+		"--standalone --leader-elect-lease-duration 1ms":                            {"want 2s to 10m", 2},
+		"--standalone --config /no/such/file":                                       {"--config", 1},
+		"--standalone --config " + bad:                                              {"floatingips[0].subnet", 1},
+		"--standalone --kubeconfig x":                                               {"--kubeconfig", 2},
+		"--objects x":                                                               {"--standalone", 2},
+		"--standalone --claim-ttl 1ms":                                              {"--claim-ttl", 2},
+		"--bind 127.0.0.1 --kubeconfig /not/there":                                  {"/not/there", 1},
+		"--standalone --objects /no/such/file":                                      {"--objects", 1},
+		"--standalone --embedded-etcd d --embedded-etcd-client-url unix:///x":       {"--embedded-etcd-client-url", 2},
+		"--standalone --embedded-etcd d --embedded-etcd-members a=http://127.0.0.1": {"a=http://127.0.0.1: want", 2},
+		"--standalone --embedded-etcd d --embedded-etcd-members a=http://127.0.0.1:1 --embedded-etcd-peer-url x": {"--embedded-etcd-peer-url", 2},
+		"--standalone --embedded-etcd d --embedded-etcd-members a=http://127.0.0.1:1 --embedded-etcd-name b":     {"--embedded-etcd-name", 2},
+		"--standalone --embedded-etcd-members a=http://127.0.0.1:1":                                              {"needs --embedded-etcd DIR", 2},
+		"--standalone --embedded-etcd /proc/nope":                                                                {"--embedded-etcd /proc/nope", 1},
+		"--standalone --etcd-endpoints https://127.0.0.1:1 --etcd-cert x":                                        {"go together", 2},
 	} {
 		cmd := newCommand()
 		cmd.SetArgs(strings.Fields(args))
 		cmd.SetOut(io.Discard)
 		cmd.SetErr(io.Discard)
 		err := cmd.ExecuteContext(t.Context())
-		if err == nil || !strings.Contains(err.Error(), want.says) || exitCode(err) != want.code {
-			t.Errorf("%q: exit code %d, %v; want %d and %q", args, exitCode(err), err, want.code, want.says)
+		if err == nil || !strings.Contains(err.Error(), want.says) || cli.ExitCode(err) != want.code {
+			t.Errorf("%q: exit code %d, %v; want %d and %q", args, cli.ExitCode(err), err, want.code, want.says)
 		}
 	}
 }

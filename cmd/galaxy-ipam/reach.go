@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"galaxy/eventlog"
+	"galaxy/pause"
 )
 
 // How often etcd is asked whether it answers, how long it may take, and after how long without an answer that is said.
@@ -84,7 +85,7 @@ func (p *program) keepReach(ctx context.Context) error {
 			}
 		}
 		p.metrics.Waits("etcd", p.etcd.trouble() != "")
-		pause(ctx, reachEvery)
+		_ = pause.For(ctx, reachEvery) // the loop sees that ctx has ended
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"galaxy/allocator"
 	"galaxy/cloud"
 	"galaxy/cmd/internal/build"
+	"galaxy/cmd/internal/cli"
 	"galaxy/eventlog"
 	"galaxy/eventlog/etcdlog"
 	"galaxy/eventlog/etcdlog/embedded"
@@ -67,7 +67,7 @@ func run(ctx context.Context, o *options) (err error) {
 	if p.settings, err = readSettings(o.config); err != nil {
 		return err
 	}
-	if p.logger, err = newLogger(o); err != nil {
+	if p.logger, err = o.logging.New(); err != nil {
 		return err
 	}
 	if p.identity, err = newIdentity(); err != nil {
@@ -106,13 +106,10 @@ func (p *program) startEtcd() (stop func(), err error) {
 		Dir: p.options.embeddedDir, ClientURL: p.options.embeddedClientURL, Logger: p.logger.Named("etcd").WithOptions(zap.IncreaseLevel(heed)),
 	}
 	if len(p.options.embeddedMembers) > 0 {
-		config.Name, config.PeerURL = p.options.embeddedName, p.options.embeddedPeerURL
-		config.Members, config.PeerTLS = p.options.embeddedMembers, p.options.embeddedTLS
-		if config.Name == "" {
-			if config.Name, err = os.Hostname(); err != nil {
-				return nil, fmt.Errorf("--embedded-etcd-name: name of this host: %w", err)
-			}
+		if config.Name, err = p.options.member(); err != nil {
+			return nil, err
 		}
+		config.PeerURL, config.Members, config.PeerTLS = p.options.embeddedPeerURL, p.options.embeddedMembers, p.options.embeddedTLS
 		p.logger.Info("waiting for most members of etcd", zap.String("member", config.Name), zap.Any("members", config.Members))
 	}
 	etcd, err := embedded.Start(config)
@@ -128,32 +125,15 @@ func (p *program) startEtcd() (stop func(), err error) {
 
 // newIdentity is the host's name and a random part: no two processes ever share it.
 func newIdentity() (string, error) {
-	host, err := os.Hostname()
+	host, err := cli.OrHostname("")
 	if err != nil {
-		return "", fmt.Errorf("name of this host: %w", err)
+		return "", err
 	}
 	var random [4]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		return "", fmt.Errorf("random identity: %w", err)
 	}
 	return host + "_" + hex.EncodeToString(random[:]), nil
-}
-
-func newLogger(o *options) (*zap.Logger, error) {
-	config := zap.NewProductionConfig()
-	if o.logFormat == "console" {
-		config = zap.NewDevelopmentConfig()
-		config.DisableStacktrace = true
-	}
-	config.Level = zap.NewAtomicLevelAt(zap.InfoLevel)
-	if o.verbosity >= 4 {
-		config.Level.SetLevel(zap.DebugLevel)
-	}
-	logger, err := config.Build()
-	if err != nil {
-		return nil, fmt.Errorf("logger: %w", err)
-	}
-	return logger, nil
 }
 
 // open connects to etcd and reads the objects: what must be there before anything else.
@@ -163,7 +143,7 @@ func (p *program) open(ctx context.Context) (err error) {
 			return fmt.Errorf("--objects: %w", err)
 		}
 	}
-	if !p.options.standalone {
+	if !p.options.api.Standalone {
 		if err := p.connectCluster(); err != nil {
 			return err
 		}

@@ -15,8 +15,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"galaxy/durable"
 	"galaxy/kernel"
-	"galaxy/wire"
 )
 
 // announced are the addresses at which other nodes reach this one. They are kept, so that they change only when they are gone from this
@@ -62,7 +62,7 @@ func (a *announced) addresses() []netip.Addr {
 	a.last = chosen
 	text, err := json.Marshal(chosen)
 	if err == nil {
-		err = wire.Replace(a.file, text)
+		err = durable.WriteFile(a.file, text, 0o600)
 	}
 	if err != nil {
 		a.log.Warn("the node's addresses are not kept for its next start", zap.Error(err))

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"galaxy/cmd/internal/cli"
 	"galaxy/nodeagent/cni"
 	"galaxy/nodeagent/runtime"
 )
@@ -19,7 +20,7 @@ func (p *program) collectGarbage(ctx context.Context) (err error) {
 	}
 	asked, err := runtime.Open(p.options.criSocket)
 	if err != nil {
-		return usage("--cri-socket: %w", err)
+		return cli.Usage("--cri-socket: %w", err)
 	}
 	defer func() { err = errors.Join(err, asked.Close()) }()
 	p.logger.Info("the container runtime is asked which sandboxes it has", zap.String("socket", p.options.criSocket), zap.Duration("every", p.options.gcInterval))

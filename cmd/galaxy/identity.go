@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"galaxy/durable"
 )
 
 // machineID is a word that no other machine has, and that this one keeps.
@@ -32,7 +34,7 @@ func machineID(given, stateDir string) (string, error) {
 		return "", fmt.Errorf("machine id: %w", err)
 	}
 	id := strings.ToLower(rand.Text())
-	if err := os.WriteFile(file, []byte(id), 0o600); err != nil {
+	if err := durable.WriteFile(file, []byte(id), 0o600); err != nil {
 		return "", fmt.Errorf("machine id: %w", err)
 	}
 	return id, nil

@@ -3,18 +3,10 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
+
+	"galaxy/cmd/internal/cli"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := newCommand().ExecuteContext(ctx)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "galaxy:", err)
-		os.Exit(exitCode(err))
-	}
+	cli.Main(func(ctx context.Context) int { return cli.Report("galaxy", newCommand().ExecuteContext(ctx)) })
 }

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"galaxy/cmd/internal/cli"
 	"galaxy/nodeagent/netconf"
 )
 
@@ -33,7 +34,7 @@ func openNetworks(path string, log *zap.Logger) (*networks, error) {
 		config, err = netconf.DefaultConfig(), nil
 	}
 	if err != nil {
-		return nil, usage("--json-config-path %s: %w", path, err)
+		return nil, cli.Usage("--json-config-path %s: %w", path, err)
 	}
 	n.current = config
 	return n, nil

@@ -15,6 +15,7 @@ import (
 	"galaxy/ipam"
 	"galaxy/kernel"
 	"galaxy/nodeagent"
+	"galaxy/pause"
 )
 
 // settingsEvery is how often the kernel's settings are compared, as other programs change them.
@@ -75,10 +76,8 @@ func (p *program) keepPods(ctx context.Context) error {
 		case <-changed:
 		case <-time.After(p.options.tick):
 		}
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, mendPause) != nil {
 			return nil
-		case <-time.After(mendPause):
 		}
 	}
 }

@@ -1,7 +1,8 @@
 package main
 
 import (
-	"errors"
+	"cmp"
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -14,7 +15,7 @@ import (
 
 	"galaxy/allocator"
 	"galaxy/cmd/internal/apiserver"
-	"galaxy/cmd/internal/build"
+	"galaxy/cmd/internal/cli"
 	"galaxy/cmd/internal/etcdclient"
 	"galaxy/kernel"
 	"galaxy/nodeagent"
@@ -37,9 +38,8 @@ type options struct {
 	gcInterval time.Duration
 	gcGrace    time.Duration
 
-	etcd       etcdclient.Flags
-	api        apiserver.Flags
-	standalone bool
+	etcd etcdclient.Flags
+	api  apiserver.Optional
 
 	nodeIPs    []string
 	addresses  []netip.Addr
@@ -56,9 +56,7 @@ type options struct {
 	bridgeNF   bool
 	reuseDelay time.Duration
 
-	verbosity int
-	logFormat string
-	version   bool
+	logging cli.Logging
 }
 
 const help = `galaxy runs on every node, as root. It answers the container runtime, which asks through the CNI plugin galaxy-sdn; it gives pods
@@ -78,30 +76,16 @@ SIGTERM ends the agent and leaves all routes, tunnels and pods as they are; a re
 
 func newCommand() *cobra.Command {
 	o := &options{}
-	cmd := &cobra.Command{
-		Use: "galaxy", Short: "Agent of a node: pods' networks, and routes to the other nodes", Long: help, Args: cobra.NoArgs,
-		SilenceUsage: true, SilenceErrors: true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.version {
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), build.Version())
-				return err
-			}
-			if err := o.check(); err != nil {
-				return err
-			}
-			return run(cmd.Context(), o)
-		},
-	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{fmt.Errorf("%w; see galaxy --help", err)} })
-	o.add(cmd.Flags())
-	return cmd
+	return commandOf(o, func(ctx context.Context) error { return run(ctx, o) })
 }
 
-func (o *options) add(flags *pflag.FlagSet) {
-	// The contract's flags may be written with underscores.
-	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
-	})
+func commandOf(o *options, run func(context.Context) error) *cobra.Command {
+	cmd := &cobra.Command{Use: "galaxy", Short: "Agent of a node: pods' networks, and routes to the other nodes", Long: help}
+	return cli.Daemon(cmd, o, run)
+}
+
+// Add defines the flags.
+func (o *options) Add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.config, "json-config-path", "/etc/galaxy/galaxy.json", "file that says which networks there are; read again when it changes; the default may be missing, and every pod then gets one routed interface")
 	flags.StringVar(&o.networkDir, "network-conf-dir", "/etc/cni/net.d/", "folder with more networks, for pods that name them")
 	flags.StringSliceVar(&o.cniPaths, "cni-paths", []string{"/opt/cni/galaxy/bin"}, "folders with plugins, after those of the runtime")
@@ -118,8 +102,7 @@ func (o *options) add(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.gcInterval, "flannel-gc-interval", time.Minute, every)
 
 	o.etcd.Add(flags)
-	o.api.Add(flags)
-	flags.BoolVar(&o.standalone, "standalone", false, "run without Kubernetes: every pod gets the default networks")
+	o.api.Add(flags, "run without Kubernetes: every pod gets the default networks")
 
 	flags.StringSliceVar(&o.nodeIPs, "node-ip", nil, "addresses at which other nodes reach this one, the preferred one of each family first; default one of each family, of the links with a default route, which stays while this host has it")
 	flags.StringVar(&o.machine, "machine-id", "", "a word that no other machine has; default that of /etc/machine-id, else one that is made up and kept in --state-dir")
@@ -134,109 +117,72 @@ func (o *options) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.bridgeNF, "bridge-nf-call-iptables", true, "keep packets on bridges subject to iptables")
 	flags.DurationVar(&o.reuseDelay, "reuse-delay", allocator.DefaultReuseDelay, "how long a released address rests before it is given out again")
 
-	flags.IntVarP(&o.verbosity, "v", "v", 0, "4 and above also logs what is only of use to developers")
-	flags.StringVar(&o.logFormat, "log-format", "json", "json or console")
-	flags.BoolVar(&o.version, "version", false, "say which release this is")
+	o.logging.Add(flags)
 	o.addIgnored(flags)
 }
 
 // addIgnored takes the flags of the contract that have no meaning here yet, or another name, so that its command lines go on working.
 func (o *options) addIgnored(flags *pflag.FlagSet) {
-	ignore := func(name, why string) {
-		if flags.Lookup(name).Value.Type() == "bool" {
-			flags.Lookup(name).NoOptDefVal = "true"
-		}
-		if err := flags.MarkDeprecated(name, why); err != nil {
-			panic(err) // the flag was defined on the line above
-		}
-	}
 	for name, why := range map[string]string{
 		"logtostderr": "it has no effect; the log goes to standard error", "alsologtostderr": "it has no effect; the log goes to standard error",
 		"pprof": "it has no effect",
 	} {
 		flags.Bool(name, false, "")
-		ignore(name, why)
+		cli.Deprecate(flags, name, why)
 	}
-	if err := flags.MarkDeprecated("flannel-gc-interval", "it is called --gc-interval"); err != nil {
-		panic(err) // the flag is there
-	}
+	cli.Deprecate(flags, "flannel-gc-interval", "it is called --gc-interval")
 	for name, why := range map[string]string{
 		"flannel-allocated-ip-dir": "it has no effect; addresses are in the log", "gc-dirs": "it has no effect; what containers have is in --cni-state-dir",
 	} {
 		flags.String(name, "", "")
-		ignore(name, why)
+		cli.Deprecate(flags, name, why)
 	}
 }
 
-// usageError is a command line that makes no sense.
-type usageError struct{ error }
-
-func (e *usageError) Unwrap() error { return e.error }
-
-func usage(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
-
-func exitCode(err error) int {
-	var mine *usageError
-	var etcds *etcdclient.MisuseError
-	if errors.As(err, &mine) || errors.As(err, &etcds) {
-		return 2
-	}
-	return 1
-}
-
-func (o *options) check() error {
+// Check completes the options, and refuses what makes no sense.
+func (o *options) Check() error {
 	for _, text := range o.nodeIPs {
 		addr, err := netip.ParseAddr(text)
 		if err != nil || addr.Zone() != "" {
-			return usage("--node-ip %q: want an address such as 10.0.0.11", text)
+			return cli.Usage("--node-ip %q: want an address such as 10.0.0.11", text)
 		}
 		o.addresses = append(o.addresses, addr.Unmap())
 	}
 	for _, text := range o.noMasq {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
-			return usage("--no-masquerade %q: want a network such as 10.0.0.0/8", text)
+			return cli.Usage("--no-masquerade %q: want a network such as 10.0.0.0/8", text)
 		}
 		o.outside = append(o.outside, p.Masked())
 	}
 	switch {
-	case o.standalone && o.api.Given():
-		return usage("--standalone runs without Kubernetes: leave it out, or --kubeconfig and --master")
 	case o.backend != string(kernel.CrossSubnet) && o.backend != string(kernel.HostGW) && o.backend != string(kernel.Tunnels):
-		return usage("--backend %q: want %s, %s or %s", o.backend, kernel.HostGW, kernel.Tunnels, kernel.CrossSubnet)
+		return cli.Usage("--backend %q: want %s, %s or %s", o.backend, kernel.HostGW, kernel.Tunnels, kernel.CrossSubnet)
 	case o.mtu != 0 && (o.mtu < 576 || o.mtu > 65535):
-		return usage("--mtu %d: want 0, or 576 to 65535", o.mtu)
+		return cli.Usage("--mtu %d: want 0, or 576 to 65535", o.mtu)
 	case o.ttl < 2*time.Second || o.ttl > 10*time.Minute:
-		return usage("--lease-ttl %s: want 2s to 10m", o.ttl)
+		return cli.Usage("--lease-ttl %s: want 2s to 10m", o.ttl)
 	case o.grace < time.Second:
-		return usage("--offline-grace %s: want 1s or more", o.grace)
+		return cli.Usage("--offline-grace %s: want 1s or more", o.grace)
 	case o.tick < 100*time.Millisecond:
-		return usage("--resync %s: want 100ms or more", o.tick)
+		return cli.Usage("--resync %s: want 100ms or more", o.tick)
 	case o.gcInterval < 100*time.Millisecond:
-		return usage("--gc-interval %s: want 100ms or more", o.gcInterval)
+		return cli.Usage("--gc-interval %s: want 100ms or more", o.gcInterval)
 	case o.gcGrace < 0:
-		return usage("--gc-grace %s: want 0 or more", o.gcGrace)
-	case o.logFormat != "json" && o.logFormat != "console":
-		return usage("--log-format %q: want json or console", o.logFormat)
+		return cli.Usage("--gc-grace %s: want 0 or more", o.gcGrace)
 	}
-	return o.nameNode()
+	return cmp.Or(o.api.Check(), o.etcd.Check(), o.logging.Check(), o.nameNode())
 }
 
 // nameNode finds the node's name (contract section 1.5).
 func (o *options) nameNode() error {
-	name := o.hostname
-	if name == "" {
-		name = os.Getenv("MY_NODE_NAME")
-	}
-	if name == "" {
-		var err error
-		if name, err = os.Hostname(); err != nil {
-			return fmt.Errorf("name of this host: %w; give --hostname-override", err)
-		}
+	name, err := cli.OrHostname(cmp.Or(o.hostname, os.Getenv("MY_NODE_NAME")))
+	if err != nil {
+		return fmt.Errorf("%w; give --hostname-override", err)
 	}
 	o.hostname = strings.ToLower(strings.TrimSpace(name))
 	if faults := validation.IsDNS1123Subdomain(o.hostname); len(faults) > 0 {
-		return usage("%q is no name for a node, as Kubernetes has it (%s): give --hostname-override", name, strings.Join(faults, "; "))
+		return cli.Usage("%q is no name for a node, as Kubernetes has it (%s): give --hostname-override", name, strings.Join(faults, "; "))
 	}
 	return nil
 }

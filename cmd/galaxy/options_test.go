@@ -1,23 +1,22 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+
+	"galaxy/cmd/internal/cli"
 )
 
 // parsed reads a command line as main does, and runs nothing.
 func parsed(args ...string) (*options, error) {
 	o := &options{}
-	cmd := newCommand()
-	cmd.ResetFlags()
-	o.add(cmd.Flags())
+	cmd := commandOf(o, func(context.Context) error { return nil })
+	cmd.SetArgs(args)
 	cmd.SetOut(new(strings.Builder))
 	cmd.SetErr(new(strings.Builder)) // warnings of flags without effect
-	if err := cmd.ParseFlags(args); err != nil {
-		return o, err
-	}
-	return o, o.check()
+	return o, cmd.Execute()
 }
 
 // The flags of the contract (section 1.5) have their names and defaults, and may be written with underscores.
@@ -38,7 +37,7 @@ func TestContractFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.config != "/a" || o.networkDir != "/b" || len(o.cniPaths) != 2 || o.hostname != "n2" || o.ipForward || o.bridgeNF || o.verbosity != 4 {
+	if o.config != "/a" || o.networkDir != "/b" || len(o.cniPaths) != 2 || o.hostname != "n2" || o.ipForward || o.bridgeNF || o.logging.Verbosity != 4 {
 		t.Errorf("the flags were read as %+v", o)
 	}
 }
@@ -62,11 +61,11 @@ func TestMisuse(t *testing.T) {
 		_, err := parsed(strings.Fields(c.args)...)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.args, err, c.want)
-		} else if exitCode(err) != 2 {
-			t.Errorf("%s: exit code %d, want 2", c.args, exitCode(err))
+		} else if cli.ExitCode(err) != 2 {
+			t.Errorf("%s: exit code %d, want 2", c.args, cli.ExitCode(err))
 		}
 	}
-	if code := exitCode(errors.New("something else")); code != 1 {
+	if code := cli.ExitCode(errors.New("something else")); code != 1 {
 		t.Errorf("another error has exit code %d, want 1", code)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"galaxy/kube"
 	"galaxy/nodeagent/cni"
 	"galaxy/nodeagent/netconf"
+	"galaxy/pause"
 )
 
 // Annotations of the Network Plumbing Working Group's de-facto standard.
@@ -113,10 +114,8 @@ func (p *nodePods) Get(ctx context.Context, namespace, name, uid string) (cni.Po
 		case !apierrors.IsNotFound(err) && ctx.Err() == nil:
 			return cni.Pod{}, types.NewError(types.ErrTryAgainLater, fmt.Sprintf("ask the API server for pod %s/%s: %v", namespace, name, err), "")
 		}
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, askEvery) != nil {
 			return cni.Pod{}, types.NewError(types.ErrTryAgainLater, err.Error(), "")
-		case <-time.After(askEvery):
 		}
 	}
 }

@@ -51,7 +51,7 @@ type program struct {
 
 func run(ctx context.Context, o *options) (err error) {
 	p := &program{options: o, overlayChanged: make(chan struct{}, 1)}
-	if p.logger, err = newLogger(o); err != nil {
+	if p.logger, err = o.logging.New(); err != nil {
 		return err
 	}
 	p.logger.Info("starting", zap.String("node", o.hostname), zap.String("version", build.Version()))
@@ -88,10 +88,10 @@ func run(ctx context.Context, o *options) (err error) {
 // connect makes the clients of etcd and of the API server, and waits for neither.
 func (p *program) connect(ctx context.Context) (err error) {
 	p.pods = noPods{}
-	if !p.options.standalone {
-		config, err := p.options.api.Config()
+	if !p.options.api.Standalone {
+		config, err := p.options.api.Config(p.logger)
 		if err != nil {
-			return usage("%w, or say --standalone", err)
+			return err
 		}
 		config.QPS, config.Burst, config.UserAgent = 50, 100, "galaxy"
 		client, err := kubernetes.NewForConfig(config)
@@ -179,22 +179,4 @@ func (p *program) serve(ctx context.Context) error {
 		p.logger.Info("stopped; routes and pods stay as they are")
 	}
 	return err
-}
-
-func newLogger(o *options) (*zap.Logger, error) {
-	config := zap.NewProductionConfig()
-	if o.logFormat == "console" {
-		config = zap.NewDevelopmentConfig()
-	}
-	config.DisableStacktrace = true
-	config.Sampling = nil
-	config.Level = zap.NewAtomicLevelAt(zap.InfoLevel)
-	if o.verbosity >= 4 {
-		config.Level.SetLevel(zap.DebugLevel)
-	}
-	logger, err := config.Build()
-	if err != nil {
-		return nil, fmt.Errorf("logger: %w", err)
-	}
-	return logger, nil
 }

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"galaxy/allocator"
+	"galaxy/cmd/internal/cli"
 	"galaxy/eventlog"
 	"galaxy/eventlog/etcdlog"
 	"galaxy/eventlog/etcdlog/etcdtest"
@@ -78,7 +79,7 @@ func (b *bed) do(cause string, command allocator.Command) {
 	}
 }
 
-const config = `[
+const floatingIPs = `[
 	{"nodeSubnets":["10.49.27.0/24"],"ips":["10.49.27.205","10.49.27.216~10.49.27.218"],"subnet":"10.49.27.0/24","gateway":"10.49.27.1","vlan":2},
 	{"nodeSubnets":["10.173.13.0/24"],"ips":["10.173.13.10~10.173.13.13"],"subnet":"10.173.13.0/24","gateway":"10.173.13.1"}
 ]`
@@ -95,7 +96,7 @@ func pod(kind, app, name, uid string, policy ipam.Policy) allocator.Pod {
 // story writes a log in which most things happen once.
 func (b *bed) story() {
 	b.t.Helper()
-	subnets, err := ipam.ParseConfig([]byte(config))
+	subnets, err := ipam.ParseConfig([]byte(floatingIPs))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -127,7 +128,7 @@ func (b *bed) runWith(ctx context.Context, in []byte, args ...string) (code int,
 func (b *bed) must(args ...string) string {
 	b.t.Helper()
 	code, out, errs := b.run(args...)
-	if code != exitOK {
+	if code != cli.OK {
 		b.t.Fatalf("galaxyctl %s: exit %d\n%s%s", strings.Join(args, " "), code, out, errs)
 	}
 	return out
@@ -137,8 +138,8 @@ func (b *bed) must(args ...string) string {
 func (b *bed) refuses(says []string, args ...string) {
 	b.t.Helper()
 	code, out, errs := b.run(args...)
-	if code != exitFault {
-		b.t.Errorf("galaxyctl %s: exit %d, want %d\n%s%s", strings.Join(args, " "), code, exitFault, out, errs)
+	if code != cli.Failure {
+		b.t.Errorf("galaxyctl %s: exit %d, want %d\n%s%s", strings.Join(args, " "), code, cli.Failure, out, errs)
 	}
 	for _, words := range says {
 		if !strings.Contains(errs, words) {

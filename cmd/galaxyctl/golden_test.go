@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
+
+	"galaxy/cmd/internal/cli"
 )
 
 // TestGolden runs the commands in testdata against one log and compares what they print. `go test ./cmd/galaxyctl -rewrite`
@@ -18,7 +20,7 @@ func TestGolden(t *testing.T) {
 		datadriven.RunTest(t, path, func(_ *testing.T, d *datadriven.TestData) string {
 			b.now.Add(1)
 			code, out, errs := b.run(words(d.Input)...)
-			if code != exitOK {
+			if code != cli.OK {
 				errs += fmt.Sprintf("exit %d\n", code)
 			}
 			return b.mask(out + errs)

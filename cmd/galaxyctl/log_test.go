@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"galaxy/allocator"
+	"galaxy/cmd/internal/cli"
 	"galaxy/eventlog"
 	"galaxy/eventlog/archive"
 	"galaxy/eventlog/etcdlog"
@@ -115,7 +116,7 @@ func TestBackupRestoreVerify(t *testing.T) {
 	if strings.Contains(restored, b.log.Generation().ID) {
 		t.Errorf("the restored log has the generation of the old one:\n%s", restored)
 	}
-	if code, out, errs := b.runWith(t.Context(), []byte(streamed), "log", "restore", "-", "--etcd-prefix", "/stream"); code != exitOK {
+	if code, out, errs := b.runWith(t.Context(), []byte(streamed), "log", "restore", "-", "--etcd-prefix", "/stream"); code != cli.OK {
 		t.Errorf("restore from standard input: exit %d\n%s%s", code, out, errs)
 	}
 	if ours, theirs := b.must("log", "state", "--at", "9"), b.must("log", "state", "--etcd-prefix", "/stream"); held(ours) != held(theirs) {
@@ -241,8 +242,8 @@ func TestTail(t *testing.T) {
 			b.do("later", allocator.DeletePool{Pool: "blue"})
 			out.await(t, "PoolDeleted")
 			interrupt()
-			if code := <-ended; code != exitOK {
-				t.Errorf("exit %d after Ctrl-C, want %d", code, exitOK)
+			if code := <-ended; code != cli.OK {
+				t.Errorf("exit %d after Ctrl-C, want %d", code, cli.OK)
 			}
 			got := strings.Count(out.text.String(), "galaxy-ipam-0")
 			deleted := 3 // two releases and the deletion

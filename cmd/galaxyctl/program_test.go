@@ -15,6 +15,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"galaxy/cmd/galaxyctl/internal/command"
+	"galaxy/cmd/internal/cli"
 )
 
 func mustAddr(text string) netip.Addr { return netip.MustParseAddr(text) }
@@ -39,7 +42,7 @@ func everyCommand(root *cobra.Command) []*cobra.Command {
 
 // Every command explains itself, and its examples are commands that exist with flags that exist.
 func TestHelp(t *testing.T) {
-	for _, c := range everyCommand(newRoot(&globals{output: formatTable})) {
+	for _, c := range everyCommand(newRoot(&command.Globals{})) {
 		t.Run(c.CommandPath(), func(t *testing.T) {
 			if c.Short == "" || c.Long == "" || c.Example == "" {
 				t.Error("it has no short help, long help or examples")
@@ -47,7 +50,7 @@ func TestHelp(t *testing.T) {
 			for line := range strings.Lines(c.Example) {
 				line, _, _ = strings.Cut(line, "|")
 				args := words(strings.TrimSpace(strings.NewReplacer(`"`, "'").Replace(line)))
-				called, rest, err := newRoot(&globals{output: formatTable}).Find(args)
+				called, rest, err := newRoot(&command.Globals{}).Find(args)
 				if err != nil {
 					t.Fatal(line, err)
 				}
@@ -76,7 +79,7 @@ func TestCompletion(t *testing.T) {
 	} {
 		args := append([]string{cobra.ShellCompNoDescRequestCmd}, strings.Split(line, " ")...)
 		code, out, errs := call(t, args...)
-		if code != exitOK || !strings.Contains(out, want) {
+		if code != cli.OK || !strings.Contains(out, want) {
 			t.Errorf("%s<TAB>: %q, want %q in it; %s", line, out, want, errs)
 		}
 	}
@@ -92,10 +95,10 @@ func TestMisuse(t *testing.T) {
 		"log tail --from-now --lines 3", "log state --at soon", "log show --etcd-timeout 0s", "log show --etcd-endpoints ftp://here:1",
 		"log show --etcd-endpoints here", "log show --etcd-cert cert", "log show --etcd-ca ca", "ip get", "ip get here", "ip list --server here",
 		"ip list --size 0", "ip reserve 10.0.0.1", "ip release", "ip release 10.0.0.1 nothing", "pool set blue", "pool get", "pool set blue --size -1",
-		"pool list --server http://192.0.2.1:9041 --token-file " + token, "pool list --server http://galaxy.example:9041 --token-file " + token,
+		"pool list --server-client-cert cert", "pool list --server http://192.0.2.1:9041 --token-file " + token, "pool list --server http://galaxy.example:9041 --token-file " + token,
 	} {
-		if code, out, errs := call(t, strings.Fields(line)...); code != exitMisuse || !strings.Contains(errs, "--help") {
-			t.Errorf("galaxyctl %s: exit %d, want %d\n%s%s", line, code, exitMisuse, out, errs)
+		if code, out, errs := call(t, strings.Fields(line)...); code != cli.Misuse || !strings.Contains(errs, "--help") {
+			t.Errorf("galaxyctl %s: exit %d, want %d\n%s%s", line, code, cli.Misuse, out, errs)
 		}
 	}
 }
@@ -140,7 +143,7 @@ func TestUnreachable(t *testing.T) {
 	} {
 		began := time.Now()
 		code, out, errs := call(t, strings.Fields(c.line)...)
-		if took := time.Since(began); code != exitFault || took > 3*time.Second {
+		if took := time.Since(began); code != cli.Failure || took > 3*time.Second {
 			t.Errorf("galaxyctl %s: exit %d after %s\n%s%s", c.line, code, took, out, errs)
 		}
 		for _, words := range c.says {
@@ -159,7 +162,7 @@ func TestForeignServer(t *testing.T) {
 			w.Write([]byte(body)) //nolint:errcheck // the client tells
 		}))
 		code, _, errs := call(t, "ip", "list", "--server", port.URL)
-		if code != exitFault || !strings.Contains(errs, "is --server its REST port") || !strings.Contains(errs, port.URL) {
+		if code != cli.Failure || !strings.Contains(errs, "is --server its REST port") || !strings.Contains(errs, port.URL) {
 			t.Errorf("%s: exit %d, %s", body, code, errs)
 		}
 		port.Close()
@@ -178,7 +181,7 @@ func TestListAll(t *testing.T) {
 	}))
 	defer port.Close()
 	code, out, errs := call(t, "ip", "list", "--all", "--server", port.URL)
-	if code != exitOK || strings.Count(out, "free") != 3 || strings.Join(asked, "") != "012" {
+	if code != cli.OK || strings.Count(out, "free") != 3 || strings.Join(asked, "") != "012" {
 		t.Errorf("exit %d, pages %v:\n%s%s", code, asked, out, errs)
 	}
 }
@@ -205,7 +208,7 @@ func TestLongHistory(t *testing.T) {
 				types = append(types, word)
 			}
 		}
-		if got := strings.Join(types, " "); code != exitOK || got != want {
+		if got := strings.Join(types, " "); code != cli.OK || got != want {
 			t.Errorf("limit %s: exit %d, %q, want %q\n%s", limit, code, got, want, errs)
 		}
 	}
@@ -214,7 +217,7 @@ func TestLongHistory(t *testing.T) {
 // Flags are named the same way wherever they mean the same.
 func TestFlagNames(t *testing.T) {
 	usage := map[string]string{}
-	for _, c := range everyCommand(newRoot(&globals{output: formatTable})) {
+	for _, c := range everyCommand(newRoot(&command.Globals{})) {
 		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
 			if strings.ToLower(f.Name) != f.Name || strings.Contains(f.Name, "_") {
 				t.Errorf("%s --%s: want lower case and dashes", c.CommandPath(), f.Name)
@@ -238,11 +241,11 @@ func TestConfigCheck(t *testing.T) {
 		code  int
 		parts []string
 	}{
-		good:           {exitOK, []string{"10.1.0.0/24", "would be put in force: 1 subnets"}},
-		object(good):   {exitOK, []string{"would be put in force: 1 subnets"}},
-		taken:          {exitFault, []string{"would be refused", "zone", "10.1.0.1"}},
-		object(taken):  {exitFault, []string{"would be refused", "zone", "10.1.0.1"}},
-		"kind: Secret": {exitFault, []string{`no key "floatingips"`}},
+		good:           {cli.OK, []string{"10.1.0.0/24", "would be put in force: 1 subnets"}},
+		object(good):   {cli.OK, []string{"would be put in force: 1 subnets"}},
+		taken:          {cli.Failure, []string{"would be refused", "zone", "10.1.0.1"}},
+		object(taken):  {cli.Failure, []string{"would be refused", "zone", "10.1.0.1"}},
+		"kind: Secret": {cli.Failure, []string{`no key "floatingips"`}},
 	} {
 		file := filepath.Join(t.TempDir(), "config")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"galaxy/eventlog"
+	"galaxy/pause"
 )
 
 var (
@@ -76,12 +77,5 @@ const (
 // wait returns early with the context's error when that ends.
 func (b *backoff) wait(ctx context.Context) error {
 	b.next = min(max(2*b.next, firstWait), lastWait)
-	timer := time.NewTimer(b.next)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
+	return pause.For(ctx, b.next)
 }

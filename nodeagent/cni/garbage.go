@@ -12,6 +12,7 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"go.uber.org/zap"
 
+	"galaxy/pause"
 	"galaxy/plugins"
 )
 
@@ -50,10 +51,8 @@ func (g *Garbage) Run(ctx context.Context) error {
 				g.Log.Warn("not all that containers have left can be undone; it is tried again", zap.Error(err))
 			}
 		}
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, g.Every) != nil {
 			return nil
-		case <-time.After(g.Every):
 		}
 	}
 }

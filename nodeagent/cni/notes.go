@@ -6,6 +6,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	"go.uber.org/zap"
+
+	"galaxy/pause"
 )
 
 // notesEvery is how often it is looked for notes, which come only while no agent is there, or one that is too busy to listen.
@@ -18,10 +20,8 @@ func (s *Server) CatchUp(ctx context.Context) error {
 	for {
 		s.finishAll(ctx, told)
 		s.catchUp(ctx, told)
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, notesEvery) != nil {
 			return nil
-		case <-time.After(notesEvery):
 		}
 	}
 }

@@ -12,8 +12,8 @@ import (
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
+	"galaxy/durable"
 	"galaxy/nodeagent/netconf"
-	"galaxy/wire"
 )
 
 // Attachment is one interface of a container: what was asked for, and what came of it.
@@ -68,7 +68,7 @@ func (s states) save(containerID string, all []Attachment) error {
 		err = os.MkdirAll(s.dir, 0o700)
 	}
 	if err == nil {
-		err = wire.Replace(s.path(containerID), text)
+		err = durable.WriteFile(s.path(containerID), text, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("state of container %s: %w", containerID, err)

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"galaxy/eventlog"
+	"galaxy/pause"
 )
 
 // Errors of Begin and Forward.
@@ -233,7 +234,7 @@ func diverged(ours, theirs eventlog.Head) error {
 
 // Forward copies what is appended to the file, in order, until ctx ends. It fails with ErrDiverged, and with nothing else.
 func (j *Journal) Forward(ctx context.Context, remote eventlog.Log, fence func() eventlog.Fence) error {
-	pause := firstPause
+	wait := firstPause
 	for ctx.Err() == nil {
 		changed := j.file.waiter()
 		more, err := j.forward(ctx, remote, fence())
@@ -244,11 +245,11 @@ func (j *Journal) Forward(ctx context.Context, remote eventlog.Log, fence func()
 			return err
 		case err != nil:
 			j.log.Debug("the node's events are not copied to etcd", zap.Error(err))
-			sleep(ctx, pause/2+rand.N(pause))
-			pause = min(2*pause, mostPause)
+			_ = pause.For(ctx, wait/2+rand.N(wait)) // the loop sees that ctx has ended
+			wait = min(2*wait, mostPause)
 			continue
 		}
-		pause = firstPause
+		wait = firstPause
 		if more {
 			continue
 		}
@@ -260,13 +261,6 @@ func (j *Journal) Forward(ctx context.Context, remote eventlog.Log, fence func()
 		}
 	}
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
 }
 
 // forward copies one batch, or looks at etcd's head if there is nothing to copy. more is true while there may be more.

@@ -3,12 +3,11 @@ package journal
 import (
 	"bytes"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
+	"galaxy/durable"
 	"galaxy/eventlog"
 )
 
@@ -17,24 +16,20 @@ import (
 type Kept string
 
 // Save replaces the file. After a crash there is the old one or the new one.
-func (k Kept) Save(at eventlog.Head, write func(io.Writer) error) (err error) {
+func (k Kept) Save(at eventlog.Head, write func(io.Writer) error) error {
 	text, err := encodeSnapshot(at, write)
 	if err != nil {
 		return fmt.Errorf("keep %s: %w", k, err)
 	}
-	made, err := os.CreateTemp(filepath.Dir(string(k)), filepath.Base(string(k))+".new-")
+	err = durable.Replace(string(k), 0o600, func(to io.Writer) error {
+		if _, err := fmt.Fprintf(to, "%x\n", sha256.Sum256(text)); err != nil {
+			return err
+		}
+		_, err := to.Write(text)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("keep %s: %w", k, err)
-	}
-	_, err = fmt.Fprintf(made, "%x\n", sha256.Sum256(text))
-	if err == nil {
-		_, err = made.Write(text)
-	}
-	if err = errors.Join(err, made.Sync(), made.Close()); err == nil {
-		err = os.Rename(made.Name(), string(k))
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("keep %s: %w", k, err), os.Remove(made.Name()))
 	}
 	return nil
 }

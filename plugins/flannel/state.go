@@ -11,8 +11,8 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"golang.org/x/sys/unix"
 
+	"galaxy/durable"
 	"galaxy/plugins"
-	"galaxy/wire"
 )
 
 // state is the file of one container: what the delegates of its interfaces were told. Its name is the container's ID, so that
@@ -111,7 +111,7 @@ func (s state) change(f func(n *notes)) (err error) {
 	if err != nil {
 		return plugins.Errorf(types.ErrInternal, "encode what the delegate was told: %w", err)
 	}
-	if err := wire.Replace(s.path(), text); err != nil {
+	if err := durable.WriteFile(s.path(), text, 0o600); err != nil {
 		return plugins.Errorf(types.ErrIOFailure, "note what the delegate was told: %w", err)
 	}
 	return nil

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"galaxy/durable"
 )
 
 // The files of a folder, without their endings .crt and .key.
@@ -146,17 +148,8 @@ func write(dir, name string, p Pair) error {
 	if err != nil {
 		return err
 	}
-	if err := replace(filepath.Join(dir, name+".key"), key, 0o600); err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, name+".key"), key, 0o600); err != nil {
 		return err
 	}
-	return replace(filepath.Join(dir, name+".crt"), p.CertPEM(), 0o644)
-}
-
-// replace puts a file in the place of another at once.
-func replace(name string, text []byte, mode fs.FileMode) error {
-	temporary := name + ".new"
-	if err := os.WriteFile(temporary, text, mode); err != nil {
-		return err
-	}
-	return os.Rename(temporary, name)
+	return durable.WriteFile(filepath.Join(dir, name+".crt"), p.CertPEM(), 0o644)
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
+	"galaxy/cmd/internal/cli"
 	"galaxy/eventlog/etcdlog"
 )
 
@@ -39,13 +41,6 @@ type Flags struct {
 
 	extra []grpc.DialOption // of tests
 }
-
-// MisuseError is a flag that makes no sense.
-type MisuseError struct{ text string }
-
-func (e *MisuseError) Error() string { return e.text }
-
-func misuse(format string, args ...any) error { return &MisuseError{fmt.Sprintf(format, args...)} }
 
 // Add defines the flags.
 func (f *Flags) Add(flags *pflag.FlagSet) {
@@ -79,7 +74,10 @@ func (f *Flags) Options() etcdlog.Options {
 // Connect makes a client of etcd, which is to be closed. An etcd that nobody listens at is noticed here, as its client
 // would try again for ever.
 func (f *Flags) Connect(ctx context.Context) (*clientv3.Client, error) {
-	if err := f.check(); err != nil {
+	if err := f.Check(); err != nil {
+		return nil, err
+	}
+	if _, err := f.tls(); err != nil {
 		return nil, err
 	}
 	if err := f.probe(ctx); err != nil {
@@ -88,22 +86,37 @@ func (f *Flags) Connect(ctx context.Context) (*clientv3.Client, error) {
 	return f.Client()
 }
 
-func (f *Flags) check() error {
-	if f.Timeout <= 0 {
-		return misuse("--etcd-timeout %s: want a time above 0", f.Timeout)
+// Check refuses flags that make no sense, and looks at no file.
+func (f *Flags) Check() error {
+	switch {
+	case f.Timeout <= 0:
+		return cli.Usage("--etcd-timeout %s: want a time above 0", f.Timeout)
+	case len(f.Endpoints) == 0:
+		return cli.Usage("--etcd-endpoints is empty")
+	case (f.Cert == "") != (f.Key == ""):
+		return cli.Usage("--etcd-cert and --etcd-key go together")
+	case (f.User == "") != (f.Password == ""):
+		return cli.Usage("--etcd-user and --etcd-password-file belong together")
 	}
 	for _, endpoint := range f.Endpoints {
 		if _, _, err := addressOf(endpoint); err != nil {
 			return err
 		}
 	}
-	_, err := f.tls()
-	return err
+	if !f.secure() && (f.CA != "" || f.Cert != "") {
+		return cli.Usage("--etcd-ca, --etcd-cert and --etcd-key are for https, but --etcd-endpoints is %s", f.where())
+	}
+	return nil
+}
+
+// secure reports whether an endpoint wants TLS.
+func (f *Flags) secure() bool {
+	return slices.ContainsFunc(f.Endpoints, func(endpoint string) bool { return strings.HasPrefix(endpoint, "https://") })
 }
 
 // Client makes a client of an etcd that may not be there yet. It is to be closed.
 func (f *Flags) Client() (*clientv3.Client, error) {
-	if err := f.check(); err != nil {
+	if err := f.Check(); err != nil {
 		return nil, err
 	}
 	secure, err := f.tls()
@@ -129,15 +142,12 @@ func (f *Flags) Client() (*clientv3.Client, error) {
 }
 
 func (f *Flags) password() (string, error) {
-	if (f.User == "") != (f.Password == "") {
-		return "", misuse("--etcd-user and --etcd-password-file belong together")
-	}
 	if f.Password == "" {
 		return "", nil
 	}
 	text, err := os.ReadFile(f.Password)
 	if err != nil {
-		return "", misuse("--etcd-password-file: %v", err)
+		return "", cli.Usage("--etcd-password-file: %v", err)
 	}
 	return strings.TrimSpace(string(text)), nil
 }
@@ -178,9 +188,6 @@ func (f *Flags) where() string { return strings.Join(f.Endpoints, ", ") }
 
 // probe makes sure that somebody listens at one of the endpoints.
 func (f *Flags) probe(ctx context.Context) error {
-	if len(f.Endpoints) == 0 {
-		return misuse("--etcd-endpoints is empty")
-	}
 	ctx, cancel := context.WithTimeout(ctx, f.Timeout)
 	defer cancel()
 	faults := make(chan error, len(f.Endpoints))
@@ -219,29 +226,19 @@ func addressOf(endpoint string) (network, address string, err error) {
 	if strings.Contains(endpoint, "://") {
 		u, err := url.Parse(endpoint)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" {
-			return "", "", misuse("--etcd-endpoints %q: want http://<host>:<port> or https://<host>:<port>", endpoint)
+			return "", "", cli.Usage("--etcd-endpoints %q: want http://<host>:<port> or https://<host>:<port>", endpoint)
 		}
 		address = u.Host
 	}
 	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
-		return "", "", misuse("--etcd-endpoints %q: the port is missing; etcd's is usually 2379", endpoint)
+		return "", "", cli.Usage("--etcd-endpoints %q: the port is missing; etcd's is usually 2379", endpoint)
 	}
 	return "tcp", address, nil
 }
 
 // tls is nil when no endpoint wants it.
 func (f *Flags) tls() (*tls.Config, error) {
-	if (f.Cert == "") != (f.Key == "") {
-		return nil, misuse("--etcd-cert and --etcd-key go together")
-	}
-	secure := false
-	for _, endpoint := range f.Endpoints {
-		secure = secure || strings.HasPrefix(endpoint, "https://")
-	}
-	if !secure {
-		if f.CA != "" || f.Cert != "" {
-			return nil, misuse("--etcd-ca, --etcd-cert and --etcd-key are for https, but --etcd-endpoints is %s", f.where())
-		}
+	if !f.secure() {
 		return nil, nil
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
