@@ -13,21 +13,10 @@ import (
 
 	"galaxy/allocator"
 	"galaxy/eventlog"
+	"galaxy/extender/api"
 	"galaxy/ipam"
 	"galaxy/projections"
 )
-
-// AddressPage is a page of GET /v1/ip.
-type AddressPage struct {
-	Last             bool         `json:"last"`
-	TotalElements    int64        `json:"totalElements" doc:"The largest 64-bit number when there are more"`
-	TotalPages       int64        `json:"totalPages"`
-	First            bool         `json:"first"`
-	NumberOfElements int          `json:"numberOfElements"`
-	Size             int          `json:"size"`
-	Number           int          `json:"number" doc:"Of this page, from 0"`
-	Content          []AddressRow `json:"content,omitempty"`
-}
 
 type output[T any] struct{ Body T }
 
@@ -36,62 +25,49 @@ type statusOutput[T any] struct {
 	Body   T
 }
 
-// ReserveBody is the body of PUT /v1/ip/{ip}: whom to keep the address for.
-type ReserveBody struct {
-	OwnerFields
-	Reason string `json:"reason,omitempty" doc:"For the log"`
-}
-
-// AddressAnswer is the answer to PUT /v1/ip/{ip}.
-type AddressAnswer struct {
-	Code    int        `json:"code"`
-	Message string     `json:"message"`
-	Content AddressRow `json:"content"`
-}
-
-func (rest *REST) registerAddresses(api huma.API) {
-	op := operation(api, http.MethodGet, "/v1/ip", "listAddresses", "Addresses, held and free; only held ones when a field is given")
-	huma.Register(api, op, func(_ context.Context, in *listInput) (*output[AddressPage], error) {
+func (rest *REST) registerAddresses(routes huma.API) {
+	op := operation(routes, http.MethodGet, "/v1/ip", "listAddresses", "Addresses, held and free; only held ones when a field is given")
+	huma.Register(routes, op, func(_ context.Context, in *listInput) (*output[api.AddressPage], error) {
 		page, err := rest.list(in)
-		return &output[AddressPage]{page}, err
+		return &output[api.AddressPage]{page}, err
 	})
-	rest.registerRelease(api)
-	op = operation(api, http.MethodGet, "/v1/ip/{ip}", "getAddress", "One address, now or at a point of the past")
-	huma.Register(api, op, func(ctx context.Context, in *struct {
+	rest.registerRelease(routes)
+	op = operation(routes, http.MethodGet, "/v1/ip/{ip}", "getAddress", "One address, now or at a point of the past")
+	huma.Register(routes, op, func(ctx context.Context, in *struct {
 		freshInput
 		IP string `path:"ip"`
 		At string `query:"at" doc:"An RFC 3339 time, or the sequence number of an event: the state after it"`
-	}) (*output[AddressRow], error) {
+	}) (*output[api.AddressRow], error) {
 		row, err := rest.one(ctx, in.IP, in.At)
-		return &output[AddressRow]{row}, failureOf(err)
+		return &output[api.AddressRow]{row}, failureOf(err)
 	})
-	op = operation(api, http.MethodPut, "/v1/ip/{ip}", "reserveAddress", "Keep a free address for an app, a pool or a pod")
-	huma.Register(api, op, func(ctx context.Context, in *struct {
+	op = operation(routes, http.MethodPut, "/v1/ip/{ip}", "reserveAddress", "Keep a free address for an app, a pool or a pod")
+	huma.Register(routes, op, func(ctx context.Context, in *struct {
 		bodyInput
 		IP string `path:"ip"`
-	}) (*output[AddressAnswer], error) {
+	}) (*output[api.AddressAnswer], error) {
 		row, err := rest.reserve(ctx, in.IP, in.RawBody)
-		return &output[AddressAnswer]{AddressAnswer{Code: http.StatusOK, Content: row}}, failureOf(err)
+		return &output[api.AddressAnswer]{api.AddressAnswer{Code: http.StatusOK, Content: row}}, failureOf(err)
 	})
-	describeBody[ReserveBody](api, op.Path, op.Method, "ReserveBody")
-	rest.registerHistory(api)
+	describeBody[api.ReserveBody](routes, op.Path, op.Method, "ReserveBody")
+	rest.registerHistory(routes)
 }
 
 // list is GET /v1/ip.
-func (rest *REST) list(in *listInput) (AddressPage, error) {
+func (rest *REST) list(in *listInput) (api.AddressPage, error) {
 	paging, err := in.paging()
 	if err != nil {
-		return AddressPage{}, err
+		return api.AddressPage{}, err
 	}
 	rows := rest.reader()
 	list, err := in.list(rows)
 	if err != nil {
-		return AddressPage{}, err
+		return api.AddressPage{}, err
 	}
 	total := list.len()
 	start := min(paging.page*paging.size, total)
 	end := min(start+paging.size, total)
-	page := AddressPage{
+	page := api.AddressPage{
 		Last: end >= total, TotalElements: int64(min(total, math.MaxInt64)), TotalPages: int64(pages(total, paging.size)),
 		First: start == 0, NumberOfElements: int(end - start), Size: int(paging.size), Number: int(start / paging.size),
 	}
@@ -118,15 +94,15 @@ func parseIP(text string) (netip.Addr, error) {
 }
 
 // one is GET /v1/ip/{ip}.
-func (rest *REST) one(ctx context.Context, text, at string) (AddressRow, error) {
+func (rest *REST) one(ctx context.Context, text, at string) (api.AddressRow, error) {
 	addr, err := parseIP(text)
 	if err != nil {
-		return AddressRow{}, err
+		return api.AddressRow{}, err
 	}
 	rows := rest.reader()
 	if at != "" {
 		if rows, err = rest.readerAt(ctx, at); err != nil {
-			return AddressRow{}, err
+			return api.AddressRow{}, err
 		}
 	}
 	row := rows.row(addr)
@@ -174,33 +150,33 @@ func (rest *REST) parsePoint(ctx context.Context, at string) (projections.Until,
 }
 
 // reserve is PUT /v1/ip/{ip}.
-func (rest *REST) reserve(ctx context.Context, text string, body []byte) (AddressRow, error) {
+func (rest *REST) reserve(ctx context.Context, text string, body []byte) (api.AddressRow, error) {
 	addr, err := parseIP(text)
 	if err != nil {
-		return AddressRow{}, err
+		return api.AddressRow{}, err
 	}
-	var asked ReserveBody
+	var asked api.ReserveBody
 	if err := readJSON(body, &asked); err != nil {
-		return AddressRow{}, err
+		return api.AddressRow{}, err
 	}
-	owner := asked.owner()
+	owner := ownerNamed(asked.OwnerFields)
 	switch {
 	case owner.IsZero():
-		return AddressRow{}, badRequest("nobody to reserve %s for; name a poolName, an appName, or a podName", addr)
+		return api.AddressRow{}, badRequest("nobody to reserve %s for; name a poolName, an appName, or a podName", addr)
 	case owner.Namespace == "" && (owner.App != "" || owner.Pod != ""):
-		return AddressRow{}, badRequest("namespace is missing")
+		return api.AddressRow{}, badRequest("namespace is missing")
 	}
 	if err := checkNames(owner.Kind, owner.Namespace, owner.App, owner.Pod, owner.Pool); err != nil {
-		return AddressRow{}, err
+		return api.AddressRow{}, err
 	}
 	if len(asked.Reason) > maxReason {
-		return AddressRow{}, badRequest("reason has %d characters; at most %d", len(asked.Reason), maxReason)
+		return api.AddressRow{}, badRequest("reason has %d characters; at most %d", len(asked.Reason), maxReason)
 	}
 	ctx, cancel := context.WithTimeout(ctx, restTimeout)
 	defer cancel()
 	reason := nonEmpty(asked.Reason, "reserved by an administrator")
 	if _, err := rest.Replica.Do(ctx, newCause(), allocator.Reserve{Address: addr, Owner: owner, Reason: reason}); err != nil {
-		return AddressRow{}, err
+		return api.AddressRow{}, err
 	}
 	return rest.reader().row(addr), nil
 }

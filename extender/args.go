@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"galaxy/extender/httpserver"
 	"galaxy/kube"
 	"galaxy/kube/stream"
 )
@@ -65,11 +66,11 @@ func (a *args) read(body []byte) error {
 	case err != nil:
 		return malformed(err)
 	case a.pod == nil:
-		return refuse(http.StatusBadRequest, "the request has no Pod")
+		return httpserver.Refuse(http.StatusBadRequest, "the request has no Pod")
 	case wholeNodes && names:
-		return refuse(http.StatusBadRequest, "the request has both Nodes and NodeNames; want one of them")
+		return httpserver.Refuse(http.StatusBadRequest, "the request has both Nodes and NodeNames; want one of them")
 	case !wholeNodes && !names:
-		return refuse(http.StatusBadRequest, "the request has neither Nodes nor NodeNames")
+		return httpserver.Refuse(http.StatusBadRequest, "the request has neither Nodes nor NodeNames")
 	}
 	a.whole = wholeNodes
 	return nil
@@ -160,5 +161,5 @@ func under(member []byte, err error) error {
 }
 
 func malformed(err error) error {
-	return refuse(http.StatusBadRequest, "the request is not understood: %v", err)
+	return httpserver.Refuse(http.StatusBadRequest, "the request is not understood: %v", err)
 }

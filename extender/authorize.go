@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"galaxy/allocator"
+	"galaxy/extender/api"
+	"galaxy/extender/httpserver"
 	"galaxy/ipam"
 )
 
@@ -72,9 +74,9 @@ func (rest *REST) guarded(mux *http.ServeMux) http.Handler {
 }
 
 // decides reports whether the leader has to answer: what changes something, and a read that wants the newest there is.
-func decides(r *http.Request) bool { return writes(r) || r.URL.Query().Get("fresh") == "true" }
-
-func writes(r *http.Request) bool { return r.Method != http.MethodGet && r.Method != http.MethodHead }
+func decides(r *http.Request) bool {
+	return httpserver.Writes(r) || r.URL.Query().Get("fresh") == "true"
+}
 
 // authorized lets nobody write but whom the Authorizer allows it, and if reads is true nobody read what is not public.
 func authorized(by Authorizer, reads bool, mux *http.ServeMux, next http.Handler) http.Handler {
@@ -83,7 +85,7 @@ func authorized(by Authorizer, reads bool, mux *http.ServeMux, next http.Handler
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, pattern := mux.Handler(r)
-		if !writes(r) && (!reads || public[pattern]) {
+		if !httpserver.Writes(r) && (!reads || public[pattern]) {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -92,7 +94,7 @@ func authorized(by Authorizer, reads bool, mux *http.ServeMux, next http.Handler
 			if refused.Code == http.StatusUnauthorized {
 				w.Header().Set("WWW-Authenticate", "Bearer")
 			}
-			writeFailure(w, refused)
+			httpserver.WriteFailure(w, refused)
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
@@ -100,14 +102,14 @@ func authorized(by Authorizer, reads bool, mux *http.ServeMux, next http.Handler
 }
 
 // permit asks the Authorizer, and returns the request's context with the user in it.
-func permit(by Authorizer, pattern string, r *http.Request) (context.Context, *Failure) {
+func permit(by Authorizer, pattern string, r *http.Request) (context.Context, *api.Failure) {
 	a, known := acts[pattern]
 	if !known { // nothing may slip through for want of a line in the table
-		return nil, failure(http.StatusForbidden, "no rule says who may do %s", pattern)
+		return nil, httpserver.Failure(http.StatusForbidden, "no rule says who may do %s", pattern)
 	}
 	token, ok := bearer(r)
 	if !ok {
-		return nil, failure(http.StatusUnauthorized, "send the header Authorization: Bearer TOKEN, with a token of the cluster as %s gives it",
+		return nil, httpserver.Failure(http.StatusUnauthorized, "send the header Authorization: Bearer TOKEN, with a token of the cluster as %s gives it",
 			"kubectl create token")
 	}
 	user, err := by.Authorize(r.Context(), token, a.verb, a.resource, nameIn(pattern, r.URL))
@@ -119,11 +121,11 @@ func permit(by Authorizer, pattern string, r *http.Request) (context.Context, *F
 	case err == nil:
 		return context.WithValue(r.Context(), userKey{}, user), nil
 	case errors.As(err, &unauthenticated):
-		return nil, failure(http.StatusUnauthorized, "%v", err)
+		return nil, httpserver.Failure(http.StatusUnauthorized, "%v", err)
 	case errors.As(err, &forbidden):
-		return nil, failure(http.StatusForbidden, "%v", err)
+		return nil, httpserver.Failure(http.StatusForbidden, "%v", err)
 	default:
-		return nil, failure(http.StatusServiceUnavailable, "it could not be found out whether this is allowed: %v", err)
+		return nil, httpserver.Failure(http.StatusServiceUnavailable, "it could not be found out whether this is allowed: %v", err)
 	}
 }
 

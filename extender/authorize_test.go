@@ -13,6 +13,7 @@ import (
 
 	"galaxy/eventlog"
 	"galaxy/extender"
+	"galaxy/extender/metrics"
 )
 
 type unauthenticated struct{ error }
@@ -51,7 +52,7 @@ func (j *judge) last() string {
 
 func (b *bed) authorized(by extender.Authorizer, reads ...bool) *httptest.Server {
 	server := httptest.NewServer(extender.NewREST(extender.RESTConfig{
-		Replica: b.replica, Metrics: b.metrics, Log: zap.NewNop(), Events: b.log, Version: "test", Authorize: by, AuthorizeReads: len(reads) > 0,
+		Replica: b.replica, Metrics: b.metrics.Handler(), Log: zap.NewNop(), Events: b.log, Version: "test", Authorize: by, AuthorizeReads: len(reads) > 0,
 	}).Handler())
 	b.t.Cleanup(server.Close)
 	return server
@@ -239,7 +240,7 @@ func TestAuthorizeForwarded(t *testing.T) {
 	judges, servers := []*judge{{user: "jane"}, {user: "jane"}}, []*httptest.Server{}
 	for i, m := range c.members {
 		servers = append(servers, httptest.NewServer(extender.NewREST(extender.RESTConfig{
-			Replica: m.replica, Metrics: extender.NewMetrics(nil), Log: zap.NewNop(), Events: c.log, Version: "test", Forward: m.forwarder, Authorize: judges[i],
+			Replica: m.replica, Metrics: metrics.New(nil).Handler(), Log: zap.NewNop(), Events: c.log, Version: "test", Forward: m.forwarder, Authorize: judges[i],
 		}).Handler()))
 		defer servers[i].Close()
 	}

@@ -19,6 +19,7 @@ import (
 	"galaxy/eventlog"
 	"galaxy/eventlog/memlog"
 	"galaxy/extender"
+	"galaxy/extender/metrics"
 	"galaxy/ipam"
 	"galaxy/kube/objects"
 )
@@ -77,7 +78,7 @@ type bed struct {
 	scheduler *httptest.Server
 	rest      *httptest.Server
 	handlers  [2]http.Handler // of the scheduler's port and the REST port
-	metrics   *extender.Metrics
+	metrics   *metrics.Metrics
 	now       atomic.Int64
 }
 
@@ -85,7 +86,7 @@ func newBed(t testing.TB, config string) *bed {
 	t.Helper()
 	b := &bed{t: t, log: memlog.New()}
 	b.now.Store(time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC).UnixNano())
-	b.metrics = extender.NewMetrics(nil)
+	b.metrics = metrics.New(nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	replica, err := allocator.NewReplica(ctx, allocator.Config{
 		Log: b.log, Actor: "test", Rules: allocator.Rules{ReuseDelay: 30 * time.Second}, Observer: b.metrics,
@@ -125,7 +126,7 @@ func newBed(t testing.TB, config string) *bed {
 	b.handlers[0] = scheduler.Handler()
 	b.scheduler = httptest.NewServer(b.handlers[0])
 	t.Cleanup(b.scheduler.Close)
-	rest := extender.NewREST(extender.RESTConfig{Replica: replica, Cluster: cluster, Metrics: b.metrics, Log: zap.NewNop(), Events: b.log, Version: "test"})
+	rest := extender.NewREST(extender.RESTConfig{Replica: replica, Cluster: cluster, Metrics: b.metrics.Handler(), Log: zap.NewNop(), Events: b.log, Version: "test"})
 	b.handlers[1] = rest.Handler()
 	b.rest = httptest.NewServer(b.handlers[1])
 	t.Cleanup(b.rest.Close)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"galaxy/allocator"
+	"galaxy/extender/httpserver"
 	"galaxy/ipam"
 	"galaxy/kube"
 	"galaxy/kube/stream"
@@ -21,9 +22,9 @@ const maxBindBody = 64 << 10
 
 func (s *Scheduler) serveBind(w http.ResponseWriter, r *http.Request) error {
 	started := time.Now()
-	body := borrowBuffer()
-	defer giveBack(body)
-	if err := readBody(w, r, maxBindBody, body); err != nil {
+	body := httpserver.BorrowBuffer()
+	defer httpserver.ReturnBuffer(body)
+	if err := httpserver.ReadBody(w, r, maxBindBody, body); err != nil {
 		return err
 	}
 	b, err := readBinding(body.Bytes())
@@ -36,7 +37,7 @@ func (s *Scheduler) serveBind(w http.ResponseWriter, r *http.Request) error {
 	} else {
 		s.Metrics.Scheduled("bind", time.Since(started))
 	}
-	writeJSON(w, append(appendText([]byte(`{"Error":`), text), '}'))
+	httpserver.WriteJSON(w, append(appendText([]byte(`{"Error":`), text), '}'))
 	return nil
 }
 
@@ -65,7 +66,7 @@ func readBinding(body []byte) (b binding, err error) {
 	case err != nil:
 		return b, malformed(err)
 	case b.name == "" || b.namespace == "" || b.node == "":
-		return b, refuse(http.StatusBadRequest, "the request needs PodName, PodNamespace and Node; it has %q, %q and %q", b.name, b.namespace, b.node)
+		return b, httpserver.Refuse(http.StatusBadRequest, "the request needs PodName, PodNamespace and Node; it has %q, %q and %q", b.name, b.namespace, b.node)
 	}
 	return b, nil
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"galaxy/allocator"
+	"galaxy/extender/httpserver"
 )
 
 // HeaderForwardedBy names the replica that has passed a request on. Whoever gets such a request decides it or refuses it,
@@ -103,14 +104,14 @@ func schedulerPort(p Peer) string { return p.Scheduler }
 func restPort(p Peer) string      { return p.REST }
 
 func bindErrand() errand {
-	return errand{port: schedulerPort, limit: maxBindBody, reject: writeRefusal, fail: func(w http.ResponseWriter, err error) {
-		writeJSON(w, append(appendText([]byte(`{"Error":`), err.Error()), '}'))
+	return errand{port: schedulerPort, limit: maxBindBody, reject: httpserver.WriteRefusal, fail: func(w http.ResponseWriter, err error) {
+		httpserver.WriteJSON(w, append(appendText([]byte(`{"Error":`), err.Error()), '}'))
 	}}
 }
 
 func filterErrand(limit int64) errand {
-	return errand{port: schedulerPort, limit: limit, reject: writeRefusal, fail: func(w http.ResponseWriter, err error) {
-		writeJSON(w, appendFilterError(nil, err))
+	return errand{port: schedulerPort, limit: limit, reject: httpserver.WriteRefusal, fail: func(w http.ResponseWriter, err error) {
+		httpserver.WriteJSON(w, appendFilterError(nil, err))
 	}}
 }
 
@@ -119,14 +120,14 @@ func restErrand() errand {
 		port: restPort, limit: maxRESTBody, within: restTimeout,
 		reject: func(w http.ResponseWriter, err error) {
 			status := http.StatusBadRequest
-			var r *refusal
+			var r *httpserver.Refusal
 			if errors.As(err, &r) {
-				status = r.status
+				status = r.Status
 			}
-			writeFailure(w, failure(status, "%v", err))
+			httpserver.WriteFailure(w, httpserver.Failure(status, "%v", err))
 		},
 		fail: func(w http.ResponseWriter, err error) {
-			writeFailure(w, failure(http.StatusServiceUnavailable, "%v", err))
+			httpserver.WriteFailure(w, httpserver.Failure(http.StatusServiceUnavailable, "%v", err))
 		},
 	}
 }
@@ -160,8 +161,8 @@ func (f *Forwarder) wrap(e errand, local http.Handler, needs func(*http.Request)
 			defer cancel()
 			r = r.WithContext(ctx)
 		}
-		body := borrowBuffer()
-		defer giveBack(body)
+		body := httpserver.BorrowBuffer()
+		defer httpserver.ReturnBuffer(body)
 		if err := hold(w, r, e.limit, body); err != nil {
 			e.reject(w, err)
 			return
@@ -188,8 +189,8 @@ func (f *Forwarder) wrapFilter(e errand, local http.Handler) http.Handler {
 // hold reads a body that may have to be sent more than once. Its content type is judged by who answers it.
 func hold(w http.ResponseWriter, r *http.Request, limit int64, into *bytes.Buffer) error {
 	deadline := http.NewResponseController(w)
-	_ = deadline.SetReadDeadline(time.Now().Add(bodyTimeout)) // where it cannot be set there is no slow client
-	err := readBody(w, &http.Request{Body: r.Body, ContentLength: r.ContentLength}, limit, into)
+	_ = deadline.SetReadDeadline(time.Now().Add(httpserver.BodyTimeout)) // where it cannot be set there is no slow client
+	err := httpserver.ReadBody(w, &http.Request{Body: r.Body, ContentLength: r.ContentLength}, limit, into)
 	if err == nil {
 		_ = deadline.SetReadDeadline(time.Time{}) // else it would end the request while that waits for a leader
 	}

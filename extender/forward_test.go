@@ -19,6 +19,7 @@ import (
 	"galaxy/eventlog"
 	"galaxy/eventlog/memlog"
 	"galaxy/extender"
+	"galaxy/extender/api"
 	"galaxy/ipam"
 )
 
@@ -134,7 +135,7 @@ func TestFreshReads(t *testing.T) {
 			t.Errorf("%s: %d, %d passed on, want %d", path, code, leader.passed.Load()-before, passes)
 		}
 	}
-	var state extender.StateAnswer
+	var state api.StateAnswer
 	if ask(t, http.MethodGet, follower.rest.URL+"/v1/state?fresh=true", "", &state); !state.Leading {
 		t.Error("the leader is asked how it is, and another answers")
 	}

@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"galaxy/extender/httpserver"
 )
 
 // Of the connections to the leader. They are given up before the leader would close them, see idleTimeout.
@@ -183,8 +185,8 @@ func (f *Forwarder) watch(ctx context.Context, cancel context.CancelCauseFunc, p
 
 // passBack answers with what the leader has answered. An error means that nothing was passed back yet.
 func passBack(w http.ResponseWriter, answer *http.Response) error {
-	first := borrowBuffer()
-	defer giveBack(first)
+	first := httpserver.BorrowBuffer()
+	defer httpserver.ReturnBuffer(first)
 	if _, err := first.ReadFrom(io.LimitReader(answer.Body, wholeAnswer)); err != nil {
 		return err
 	}

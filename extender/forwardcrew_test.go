@@ -20,6 +20,7 @@ import (
 	"galaxy/eventlog"
 	"galaxy/eventlog/memlog"
 	"galaxy/extender"
+	"galaxy/extender/metrics"
 	"galaxy/ipam"
 	"galaxy/kube/objects"
 )
@@ -116,7 +117,7 @@ func newMember(c *crew, tune func(*extender.SchedulerConfig, *extender.Forwarder
 	}
 	m.scheduler = httptest.NewServer(counted(extender.NewScheduler(scheduling).Handler()))
 	m.rest = httptest.NewServer(counted(extender.NewREST(extender.RESTConfig{
-		Replica: m.replica, Cluster: cluster, Metrics: extender.NewMetrics(nil), Log: zap.NewNop(), Events: c.log, Version: "test", Forward: m.forwarder,
+		Replica: m.replica, Cluster: cluster, Metrics: metrics.New(nil).Handler(), Log: zap.NewNop(), Events: c.log, Version: "test", Forward: m.forwarder,
 	}).Handler()))
 	m.follow()
 	c.t.Cleanup(func() {

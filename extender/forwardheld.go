@@ -3,7 +3,6 @@ package extender
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"sync/atomic"
@@ -97,13 +96,4 @@ func (a *heldAnswer) writeTo(w http.ResponseWriter) {
 		w.WriteHeader(a.status)
 	}
 	_, _ = w.Write(a.body.Bytes()) // a client that went away is nobody's fault
-}
-
-// writeFailure answers as the REST interface does.
-func writeFailure(w http.ResponseWriter, f *Failure) {
-	text, _ := json.Marshal(f) // two plain fields
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Del("Content-Length")
-	w.WriteHeader(f.Code)
-	_, _ = w.Write(text)
 }

@@ -10,7 +10,7 @@ import (
 
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
-	"galaxy/extender"
+	"galaxy/extender/api"
 )
 
 // fuzzBody sends bodies to a path of a port. Whatever comes, the answer is a 200 in the form of the protocol or a 4xx with a
@@ -61,10 +61,10 @@ func FuzzPreempt(f *testing.F) {
 }
 
 func FuzzRelease(f *testing.F) {
-	fuzzBody(f, 1, "/v1/ip", func() any { return new(extender.ReleaseAnswer) },
+	fuzzBody(f, 1, "/v1/ip", func() any { return new(api.ReleaseAnswer) },
 		`{"ips":[{"ip":"10.0.80.2","podName":"lone","namespace":"ns3","appType":"Deployments"}],"force":true}`)
 }
 
 func FuzzPool(f *testing.F) {
-	fuzzBody(f, 1, "/v1/pool", func() any { return new(extender.SizedAnswer) }, `{"name":"p","size":3,"preAllocateIP":true}`)
+	fuzzBody(f, 1, "/v1/pool", func() any { return new(api.SizedAnswer) }, `{"name":"p","size":3,"preAllocateIP":true}`)
 }

@@ -8,81 +8,54 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"galaxy/eventlog"
+	"galaxy/extender/api"
 	"galaxy/ipam"
 	"galaxy/projections"
 )
 
-// HistoryEntry is one event about an address: whom it was held for from then on, and until when.
-type HistoryEntry struct {
-	Seq       uint64     `json:"seq"`
-	Type      string     `json:"type" doc:"Of the event"`
-	From      time.Time  `json:"from"`
-	To        *time.Time `json:"to,omitempty" doc:"When the next event came; absent while it lasts"`
-	Key       string     `json:"key,omitempty" doc:"The owner as one text; of a release, the one that held it"`
-	Namespace string     `json:"namespace,omitempty"`
-	AppName   string     `json:"appName,omitempty"`
-	AppType   string     `json:"appType,omitempty"`
-	PodName   string     `json:"podName,omitempty"`
-	PoolName  string     `json:"poolName,omitempty"`
-	PodUID    string     `json:"podUID,omitempty"`
-	Node      string     `json:"node,omitempty"`
-	Policy    string     `json:"policy,omitempty"`
-	Reason    string     `json:"reason,omitempty"`
-	Actor     string     `json:"actor" doc:"Who decided"`
-	Cause     string     `json:"cause,omitempty" doc:"Why: the uid of a pod, the name of a request"`
-}
-
-// HistoryAnswer is the history of an address, oldest first.
-type HistoryAnswer struct {
-	IP      string         `json:"ip"`
-	Entries []HistoryEntry `json:"entries"`
-	Older   uint64         `json:"older,omitempty" doc:"There is more: ask again with this as newest"`
-}
-
-func (rest *REST) registerHistory(api huma.API) {
-	op := operation(api, http.MethodGet, "/v1/ip/{ip}/history", "getHistory", "What has happened to an address, oldest first")
-	huma.Register(api, op, func(ctx context.Context, in *struct {
+func (rest *REST) registerHistory(routes huma.API) {
+	op := operation(routes, http.MethodGet, "/v1/ip/{ip}/history", "getHistory", "What has happened to an address, oldest first")
+	huma.Register(routes, op, func(ctx context.Context, in *struct {
 		IP     string `path:"ip"`
 		Limit  string `query:"limit" doc:"Events, the newest ones; default 100, at most 1000"`
 		Newest string `query:"newest" doc:"Sequence number of the newest event wanted, as older gave it"`
-	}) (*output[HistoryAnswer], error) {
+	}) (*output[api.HistoryAnswer], error) {
 		ctx, cancel := context.WithTimeout(ctx, restTimeout)
 		defer cancel()
 		answer, err := rest.history(ctx, in.IP, in.Limit, in.Newest)
-		return &output[HistoryAnswer]{answer}, failureOf(err)
+		return &output[api.HistoryAnswer]{answer}, failureOf(err)
 	})
 }
 
 // history is GET /v1/ip/{ip}/history.
-func (rest *REST) history(ctx context.Context, text, limitText, newestText string) (HistoryAnswer, error) {
+func (rest *REST) history(ctx context.Context, text, limitText, newestText string) (api.HistoryAnswer, error) {
 	addr, err := parseIP(text)
 	if err != nil {
-		return HistoryAnswer{}, err
+		return api.HistoryAnswer{}, err
 	}
 	limit := numberOr(limitText, 1, defaultLogPage)
 	if limit > maxLogPage {
-		return HistoryAnswer{}, badRequest("limit %s is above %d", limitText, maxLogPage)
+		return api.HistoryAnswer{}, badRequest("limit %s is above %d", limitText, maxLogPage)
 	}
 	view := rest.Replica.View()
 	newest := newestAbout(view, addr)
 	if newestText != "" {
 		if newest, err = strconv.ParseUint(newestText, 10, 64); err != nil || newest == 0 || newest > view.Position().Head.Seq {
-			return HistoryAnswer{}, badRequest("newest: %q is not the sequence number of an event that is written", newestText)
+			return api.HistoryAnswer{}, badRequest("newest: %q is not the sequence number of an event that is written", newestText)
 		}
 	}
 	past := past{log: rest.Events, turn: rest.past.take, addr: addr, limit: int(limit), forgotten: view.Position().FirstForget}
 	if err := past.walk(ctx, newest, view.Position().Head.Seq); err != nil {
-		return HistoryAnswer{}, err
+		return api.HistoryAnswer{}, err
 	}
 	if _, configured := view.Config().SubnetOf(addr); !configured && len(past.found) == 0 {
-		return HistoryAnswer{}, notFound("%s is in no configured subnet, and nothing has ever happened to it", addr)
+		return api.HistoryAnswer{}, notFound("%s is in no configured subnet, and nothing has ever happened to it", addr)
 	}
-	return HistoryAnswer{IP: addr.String(), Entries: past.entries(), Older: past.older}, nil
+	return api.HistoryAnswer{IP: addr.String(), Entries: past.entries(), Older: past.older}, nil
 }
 
 // newestAbout is the newest event about an address that the view remembers; 0 if it remembers none.
@@ -189,8 +162,8 @@ func (p *past) search(ctx context.Context, through uint64) error {
 }
 
 // entries are the events found, oldest first.
-func (p *past) entries() []HistoryEntry {
-	entries := make([]HistoryEntry, 0, len(p.found))
+func (p *past) entries() []api.HistoryEntry {
+	entries := make([]api.HistoryEntry, 0, len(p.found))
 	for i, e := range slices.Backward(p.found) {
 		entry := historyEntry(e)
 		if i > 0 {
@@ -202,8 +175,8 @@ func (p *past) entries() []HistoryEntry {
 	return entries
 }
 
-func historyEntry(e eventlog.Event) HistoryEntry {
-	entry := HistoryEntry{Seq: e.Seq, Type: string(e.Data.Type()), From: e.Time, Actor: e.Actor, Cause: e.Cause}
+func historyEntry(e eventlog.Event) api.HistoryEntry {
+	entry := api.HistoryEntry{Seq: e.Seq, Type: string(e.Data.Type()), From: e.Time, Actor: e.Actor, Cause: e.Cause}
 	var owner ipam.Owner
 	switch d := e.Data.(type) {
 	case *eventlog.AddressAllocated:

@@ -18,6 +18,9 @@ import (
 
 	"galaxy/allocator"
 	"galaxy/extender"
+	"galaxy/extender/api"
+	"galaxy/extender/httpserver"
+	"galaxy/extender/metrics"
 	"galaxy/projections"
 )
 
@@ -77,7 +80,7 @@ func TestRefusals(t *testing.T) {
 		method, path string
 		want         int
 	}{{"GET", "/v1/nothing", 404}, {"DELETE", "/v1/ip", 405}, {"POST", "/v1/pool/x", 405}, {"GET", "/metrics", 200}, {"GET", "/healthz", 200}} {
-		var f extender.Failure
+		var f api.Failure
 		into := any(&f)
 		if c.want == 200 {
 			into = nil
@@ -146,7 +149,7 @@ func (broken) Unready() string         { return "the test says so" }
 
 func TestPanic(t *testing.T) {
 	core, lines := observer.New(zap.DebugLevel)
-	s := extender.NewScheduler(extender.SchedulerConfig{Replica: broken{}, Metrics: extender.NewMetrics(nil), Log: zap.New(core)})
+	s := extender.NewScheduler(extender.SchedulerConfig{Replica: broken{}, Metrics: metrics.New(nil), Log: zap.New(core)})
 	server := httptest.NewServer(s.Handler())
 	defer server.Close()
 	body := fmt.Sprintf(`{"Pod":%s,"NodeNames":["a"]}`, podText("ns1", "p-0", "StatefulSet/p", nil))
@@ -187,7 +190,7 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestServer(t *testing.T) {
-	s := extender.NewServer(zap.NewNop())
+	s := httpserver.New(zap.NewNop())
 	entered, leave := make(chan struct{}), make(chan struct{})
 	at, err := s.Listen("127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		close(entered)
@@ -220,7 +223,7 @@ func TestServer(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if _, err := extender.NewServer(zap.NewNop()).Listen("nonsense", nil); err == nil {
+	if _, err := httpserver.New(zap.NewNop()).Listen("nonsense", nil); err == nil {
 		t.Error("no port: no error")
 	}
 }

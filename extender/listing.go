@@ -2,12 +2,11 @@ package extender
 
 import (
 	"cmp"
+	"encoding/binary"
 	"math"
 	"math/bits"
 	"net/netip"
 	"slices"
-
-	"encoding/binary"
 
 	"galaxy/ipam"
 	"galaxy/projections"

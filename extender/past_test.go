@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"galaxy/allocator"
-	"galaxy/extender"
+	"galaxy/extender/api"
 	"galaxy/ipam"
 )
 
@@ -20,11 +20,11 @@ func TestReserveAndPast(t *testing.T) {
 	put := func(ip, body string, into any) int {
 		return ask(t, http.MethodPut, b.rest.URL+"/v1/ip/"+ip, body, into)
 	}
-	var answer extender.AddressAnswer
+	var answer api.AddressAnswer
 	if code := put("10.0.70.7", `{"poolName":"reserved-for-node","reason":"a printer"}`, &answer); code != 200 || answer.Content.State != "reserved" {
 		t.Fatalf("reserve: %d %+v", code, answer)
 	}
-	var f extender.Failure
+	var f api.Failure
 	if code := put("10.0.70.7", `{"poolName":"other"}`, &f); code != http.StatusConflict || !strings.Contains(f.Message, "reserved-for-node") {
 		t.Errorf("reserve what is held: %d %+v", code, f)
 	}
@@ -42,7 +42,7 @@ func TestReserveAndPast(t *testing.T) {
 		url.QueryEscape(reserved.Time.Add(time.Minute).Format(time.RFC3339)): "reserved",
 		"2030-01-01T00:00:00%2B02:00":                                        "free",
 	} {
-		var row extender.AddressRow
+		var row api.AddressRow
 		if code := b.get("/v1/ip/10.0.70.7?at="+at, &row); code != 200 || row.State != want {
 			t.Errorf("at %s: %d %s, want %s", at, code, row.State, want)
 		}
@@ -52,7 +52,7 @@ func TestReserveAndPast(t *testing.T) {
 			t.Errorf("at %s: %d %+v", at, code, f)
 		}
 	}
-	var history extender.HistoryAnswer
+	var history api.HistoryAnswer
 	if code := b.get("/v1/ip/10.0.70.7/history", &history); code != 200 || len(history.Entries) != 2 {
 		t.Fatalf("history: %d %+v", code, history)
 	}
@@ -72,7 +72,7 @@ func TestHistoryPages(t *testing.T) {
 	var seqs []uint64
 	newest := ""
 	for range 10 {
-		var page extender.HistoryAnswer
+		var page api.HistoryAnswer
 		if code := b.get("/v1/ip/10.0.70.9/history?limit=3"+newest, &page); code != 200 {
 			t.Fatalf("status %d", code)
 		}
@@ -92,16 +92,16 @@ func TestHistoryPages(t *testing.T) {
 		subnets, _ := ipam.ParseConfig([]byte(config))
 		b.do(allocator.Configure{Source: "test", Subnets: subnets})
 	}
-	var page extender.HistoryAnswer
+	var page api.HistoryAnswer
 	if b.get("/v1/ip/10.0.70.9/history", &page); len(page.Entries) != 10 {
 		t.Errorf("after it was forgotten: %d events, want 10", len(page.Entries))
 	}
 	b.do(allocator.Reserve{Address: ip, Owner: owner})
-	page = extender.HistoryAnswer{}
+	page = api.HistoryAnswer{}
 	if b.get("/v1/ip/10.0.70.9/history?limit=4", &page); len(page.Entries) != 4 || page.Older == 0 || page.Entries[3].To != nil {
 		t.Errorf("after it was used anew: %+v", page)
 	}
-	var f extender.Failure
+	var f api.Failure
 	if code := b.get("/v1/ip/10.0.70.9/history?newest=1", &f); code != 400 {
 		t.Errorf("an event about something else: %d", code)
 	}
@@ -109,7 +109,7 @@ func TestHistoryPages(t *testing.T) {
 
 func TestLogAndState(t *testing.T) {
 	b := populated(t)
-	var page extender.LogPage
+	var page api.LogPage
 	if code := b.get("/v1/log?after=2&limit=2", &page); code != 200 || len(page.Events) != 2 || page.Head != b.replica.View().Position().Head.Seq {
 		t.Fatalf("log: %d %+v", code, page)
 	}
@@ -122,11 +122,11 @@ func TestLogAndState(t *testing.T) {
 	if b.get("/v1/log?after=999", &raw); string(raw["events"]) != "[]" {
 		t.Errorf("past the head: %s", raw["events"])
 	}
-	var f extender.Failure
+	var f api.Failure
 	if code := b.get("/v1/log?limit=1001", &f); code != 400 {
 		t.Errorf("limit: %d", code)
 	}
-	var state extender.StateAnswer
+	var state api.StateAnswer
 	if code := b.get("/v1/state?digest=true", &state); code != 200 || len(state.Subnets) != 7 || state.Digest == "" || !state.Leading || !state.Ready {
 		t.Errorf("state: %d %+v", code, state)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"galaxy/allocator"
+	"galaxy/extender/httpserver"
 	"galaxy/ipam"
 	"galaxy/kube"
 	"galaxy/kube/stream"
@@ -36,10 +37,10 @@ type victim struct {
 }
 
 func (s *Scheduler) servePreempt(w http.ResponseWriter, r *http.Request) error {
-	body, out := borrowBuffer(), borrowBuffer()
-	defer giveBack(body)
-	defer giveBack(out)
-	if err := readBody(w, r, s.MaxBody, body); err != nil {
+	body, out := httpserver.BorrowBuffer(), httpserver.BorrowBuffer()
+	defer httpserver.ReturnBuffer(body)
+	defer httpserver.ReturnBuffer(out)
+	if err := httpserver.ReadBody(w, r, s.MaxBody, body); err != nil {
 		return err
 	}
 	p, err := readPreemption(body.Bytes())
@@ -48,7 +49,7 @@ func (s *Scheduler) servePreempt(w http.ResponseWriter, r *http.Request) error {
 	}
 	text := appendPreemptionResult(out.AvailableBuffer(), s.preempt(p))
 	out.Write(text)
-	writeJSON(w, text)
+	httpserver.WriteJSON(w, text)
 	return nil
 }
 
@@ -76,7 +77,7 @@ func readPreemption(body []byte) (*preemption, error) {
 	case err != nil:
 		return nil, malformed(err)
 	case p.pod == nil:
-		return nil, refuse(http.StatusBadRequest, "the request has no Pod")
+		return nil, httpserver.Refuse(http.StatusBadRequest, "the request has no Pod")
 	}
 	return p, nil
 }

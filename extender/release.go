@@ -11,66 +11,47 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"galaxy/allocator"
+	"galaxy/extender/api"
 	"galaxy/ipam"
 )
-
-// ReleaseItem is an address to release, and whom the client believes it to be held for. Rows of GET /v1/ip are such items.
-type ReleaseItem struct {
-	IP string `json:"ip"`
-	OwnerFields
-}
-
-// ReleaseBody is the body of POST /v1/ip.
-type ReleaseBody struct {
-	IPs   []ReleaseItem `json:"ips"`
-	Force bool          `json:"force,omitempty" doc:"Release also what is held for pods of which nobody knows whether they run"`
-}
-
-// ReleaseAnswer says what could not be released.
-type ReleaseAnswer struct {
-	Code       int      `json:"code"`
-	Message    string   `json:"message"`
-	Unreleased []string `json:"unreleased,omitempty"`
-	Reasons    []string `json:"reasons,omitempty" doc:"Why, in the order of unreleased"`
-}
 
 // releasers is how many releases wait for the log at a time; they share transactions.
 const releasers = 64
 
-func (rest *REST) registerRelease(api huma.API) {
-	op := operation(api, http.MethodPost, "/v1/ip", "releaseAddresses", "Give addresses back whose pods are gone")
-	huma.Register(api, op, func(ctx context.Context, in *bodyInput) (*statusOutput[ReleaseAnswer], error) {
+func (rest *REST) registerRelease(routes huma.API) {
+	op := operation(routes, http.MethodPost, "/v1/ip", "releaseAddresses", "Give addresses back whose pods are gone")
+	huma.Register(routes, op, func(ctx context.Context, in *bodyInput) (*statusOutput[api.ReleaseAnswer], error) {
 		answer, err := rest.release(ctx, in.RawBody)
-		return &statusOutput[ReleaseAnswer]{answer.Code, answer}, failureOf(err)
+		return &statusOutput[api.ReleaseAnswer]{answer.Code, answer}, failureOf(err)
 	})
-	describeBody[ReleaseBody](api, op.Path, op.Method, "ReleaseBody")
-	describeResponse(op, api, "202", "Some addresses were not released")
+	describeBody[api.ReleaseBody](routes, op.Path, op.Method, "ReleaseBody")
+	describeResponse(op, routes, "202", "Some addresses were not released")
 }
 
 // release is POST /v1/ip. Nothing is done unless every address can be read.
-func (rest *REST) release(ctx context.Context, body []byte) (ReleaseAnswer, error) {
-	var asked ReleaseBody
+func (rest *REST) release(ctx context.Context, body []byte) (api.ReleaseAnswer, error) {
+	var asked api.ReleaseBody
 	if err := readJSON(body, &asked); err != nil {
-		return ReleaseAnswer{}, err
+		return api.ReleaseAnswer{}, err
 	}
 	if len(asked.IPs) > maxReleased {
-		return ReleaseAnswer{}, badRequest("%d addresses in one request; at most %d", len(asked.IPs), maxReleased)
+		return api.ReleaseAnswer{}, badRequest("%d addresses in one request; at most %d", len(asked.IPs), maxReleased)
 	}
 	addrs := make([]netip.Addr, len(asked.IPs))
 	for i, item := range asked.IPs {
 		addr, err := ipam.ParseAddr(item.IP)
 		if err != nil {
-			return ReleaseAnswer{}, badRequest("ips[%d].ip: %v", i, err)
+			return api.ReleaseAnswer{}, badRequest("ips[%d].ip: %v", i, err)
 		}
 		addrs[i] = addr
 	}
 	ctx, cancel := context.WithTimeout(ctx, restTimeout)
 	defer cancel()
 	faults := rest.releaseAll(ctx, asked, addrs)
-	answer := ReleaseAnswer{Code: http.StatusOK}
+	answer := api.ReleaseAnswer{Code: http.StatusOK}
 	for i, fault := range faults {
 		if errors.Is(fault, allocator.ErrNotLeader) {
-			return ReleaseAnswer{}, fault
+			return api.ReleaseAnswer{}, fault
 		}
 		if fault != nil {
 			answer.Unreleased = append(answer.Unreleased, asked.IPs[i].IP)
@@ -85,7 +66,7 @@ func (rest *REST) release(ctx context.Context, body []byte) (ReleaseAnswer, erro
 }
 
 // releaseAll releases many at a time, so that they land in few transactions. The answer is in the order of the items.
-func (rest *REST) releaseAll(ctx context.Context, asked ReleaseBody, addrs []netip.Addr) []error {
+func (rest *REST) releaseAll(ctx context.Context, asked api.ReleaseBody, addrs []netip.Addr) []error {
 	faults := make([]error, len(addrs))
 	cause, rows := newCause(), rest.reader()
 	next := make(chan int)
@@ -105,7 +86,7 @@ func (rest *REST) releaseAll(ctx context.Context, asked ReleaseBody, addrs []net
 	return faults
 }
 
-func (rest *REST) releaseOne(ctx context.Context, cause string, rows reader, named OwnerFields, addr netip.Addr, force bool) error {
+func (rest *REST) releaseOne(ctx context.Context, cause string, rows reader, named api.OwnerFields, addr netip.Addr, force bool) error {
 	held := rows.view.Address(addr)
 	if held == nil {
 		// It looks free. The log is asked all the same: what is acknowledged must be so, and another may lead by now.
@@ -119,7 +100,7 @@ func (rest *REST) releaseOne(ctx context.Context, cause string, rows reader, nam
 		}
 		return rest.releaseOne(ctx, cause, rows, named, addr, force)
 	}
-	if !named.names(held.Owner) {
+	if !means(named, held.Owner) {
 		return &allocator.HolderError{Address: addr, Holder: held.Owner}
 	}
 	if status, releasable := rows.status(held); !releasable && !(force && status == statusUnknown && !rows.cluster.KnowsPods()) {

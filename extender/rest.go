@@ -14,6 +14,8 @@ import (
 
 	"galaxy/allocator"
 	"galaxy/eventlog"
+	"galaxy/extender/api"
+	"galaxy/extender/httpserver"
 	"galaxy/projections"
 )
 
@@ -21,14 +23,14 @@ import (
 type RESTConfig struct {
 	Replica Replica
 	Cluster func() Cluster // the newest cluster; nil when there is none
-	Metrics *Metrics
+	Metrics http.Handler   // GET /metrics
 	Log     *zap.Logger
 	Events  eventlog.Log
 	Version string // of this program, for the OpenAPI document
 
-	Identity string             // of this replica, for people
-	Replicas func() []ReplicaAt // who else is there, for GET /v1/state; may be nil
-	Todo     func() []string    // what a person has to do before all goes on; may be nil
+	Identity string                 // of this replica, for people
+	Replicas func() []api.ReplicaAt // who else is there, for GET /v1/state; may be nil
+	Todo     func() []string        // what a person has to do before all goes on; may be nil
 
 	Assigner  Assigner   // the cloud provider; nil for none
 	Forward   *Forwarder // nil: a replica that does not lead refuses what has to be decided
@@ -47,7 +49,6 @@ type REST struct {
 const (
 	maxRESTBody    = 1 << 20
 	restTimeout    = 30 * time.Second
-	bodyTimeout    = 10 * time.Second
 	maxReleased    = 10_000  // addresses in one release
 	maxSorted      = 200_000 // rows that are sorted other than by address
 	maxPoolSize    = allocator.MaxPoolSize
@@ -64,7 +65,7 @@ func NewREST(config RESTConfig) *REST {
 // Handler serves /v1, /openapi.json, /metrics and the health checks.
 func (rest *REST) Handler() http.Handler {
 	mux := http.NewServeMux()
-	api := humago.New(mux, huma.Config{
+	routes := humago.New(mux, huma.Config{
 		OpenAPI: &huma.OpenAPI{OpenAPI: "3.1.0", Info: &huma.Info{
 			Title: "Galaxy IPAM", Version: rest.Version, Description: "Floating addresses of pods, and the log that says why.",
 		}},
@@ -72,18 +73,18 @@ func (rest *REST) Handler() http.Handler {
 		DefaultFormat: "application/json",
 		Transformers:  []huma.Transformer{ownErrors},
 	})
-	rest.registerAddresses(api)
-	rest.registerPools(api)
-	rest.registerLog(api)
-	rest.registerState(api)
-	addHealth(mux, rest.Replica)
-	mux.Handle("GET /metrics", rest.Metrics.Handler())
-	document, err := json.Marshal(api.OpenAPI())
+	rest.registerAddresses(routes)
+	rest.registerPools(routes)
+	rest.registerLog(routes)
+	rest.registerState(routes)
+	httpserver.AddHealth(mux, rest.Replica)
+	mux.Handle("GET /metrics", rest.Metrics)
+	document, err := json.Marshal(routes.OpenAPI())
 	if err != nil {
 		panic(err) // the operations above are wrong, whatever the input
 	}
-	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, document) })
-	return recovered(rest.Log, fromHost(unmatched(mux, rest.guarded(mux))))
+	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) { httpserver.WriteJSON(w, document) })
+	return httpserver.Recovered(rest.Log, fromHost(unmatched(mux, rest.guarded(mux))))
 }
 
 // ownErrors gives errors that huma makes by itself, as for a body that is too large, the form of ours.
@@ -96,7 +97,7 @@ func ownErrors(_ huma.Context, _ string, body any) (any, error) {
 	for _, detail := range model.Errors {
 		sentence += "; " + detail.Error()
 	}
-	return failure(model.Status, "%s", sentence), nil
+	return httpserver.Failure(model.Status, "%s", sentence), nil
 }
 
 // unmatched answers requests for unknown paths and wrong methods in the form of our errors, and hands the others on.
@@ -109,15 +110,11 @@ func unmatched(mux *http.ServeMux, next http.Handler) http.Handler {
 		}
 		probe := &statusOnly{header: w.Header()}
 		handler.ServeHTTP(probe, r)
-		e := failure(http.StatusNotFound, "%s has nothing here; see /openapi.json", r.URL.Path)
+		e := httpserver.Failure(http.StatusNotFound, "%s has nothing here; see /openapi.json", r.URL.Path)
 		if probe.status == http.StatusMethodNotAllowed {
-			e = failure(probe.status, "%s does not take %s; it takes %s", r.URL.Path, r.Method, w.Header().Get("Allow"))
+			e = httpserver.Failure(probe.status, "%s does not take %s; it takes %s", r.URL.Path, r.Method, w.Header().Get("Allow"))
 		}
-		text, _ := json.Marshal(e) // two plain fields
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Del("Content-Length")
-		w.WriteHeader(e.Code)
-		_, _ = w.Write(text)
+		httpserver.WriteFailure(w, e)
 	})
 }
 
@@ -132,30 +129,30 @@ func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
 func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 
 // operation fills in what all operations share. The success response is made from the handler's output.
-func operation(api huma.API, method, path, id, summary string) huma.Operation {
+func operation(routes huma.API, method, path, id, summary string) huma.Operation {
 	return huma.Operation{
 		OperationID: id, Method: method, Path: path, Summary: summary,
-		MaxBodyBytes: maxRESTBody, BodyReadTimeout: bodyTimeout, SkipValidateBody: true, // see describeBody
+		MaxBodyBytes: maxRESTBody, BodyReadTimeout: httpserver.BodyTimeout, SkipValidateBody: true, // see describeBody
 		Responses: map[string]*huma.Response{"default": {
 			Description: "The request was refused or failed; message says why.",
-			Content:     map[string]*huma.MediaType{"application/json": {Schema: schemaOf[Failure](api, "Failure")}},
+			Content:     map[string]*huma.MediaType{"application/json": {Schema: schemaOf[api.Failure](routes, "Failure")}},
 		}},
 	}
 }
 
 // describeBody documents a body that the handler decodes by itself, so that its errors are ours.
-func describeBody[T any](api huma.API, path, method, name string) {
-	item := api.OpenAPI().Paths[path]
+func describeBody[T any](routes huma.API, path, method, name string) {
+	item := routes.OpenAPI().Paths[path]
 	op := item.Post
 	if method == http.MethodPut {
 		op = item.Put
 	}
-	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: schemaOf[T](api, name)}}}
+	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: schemaOf[T](routes, name)}}}
 }
 
 // describeResponse documents one more status with the output of another.
-func describeResponse(op huma.Operation, api huma.API, status, description string) {
-	item := api.OpenAPI().Paths[op.Path].Post
+func describeResponse(op huma.Operation, routes huma.API, status, description string) {
+	item := routes.OpenAPI().Paths[op.Path].Post
 	item.Responses[status] = &huma.Response{Description: description, Content: item.Responses["200"].Content}
 }
 

@@ -11,7 +11,7 @@ import (
 
 	"galaxy/allocator"
 	"galaxy/eventlog"
-	"galaxy/extender"
+	"galaxy/extender/api"
 	"galaxy/ipam"
 )
 
@@ -74,7 +74,7 @@ func TestListFilters(t *testing.T) {
 		"namespace=ns1&sort=nonsense":             "web-0 web-1 web-10 web-1-0",
 		"namespace=ns1&size=2&page=1":             "web-10 web-1-0",
 	} {
-		var page extender.AddressPage
+		var page api.AddressPage
 		if code := b.get("/v1/ip?"+query, &page); code != http.StatusOK {
 			t.Errorf("%s: status %d", query, code)
 		}
@@ -109,7 +109,7 @@ spec: {replicas: 1}
 kind: Pod
 metadata: {name: any, namespace: ns1, uid: u}
 `)
-	var page extender.AddressPage
+	var page api.AddressPage
 	b.get("/v1/ip?state=orphaned", &page)
 	if len(page.Content) != 1 || page.Content[0].IP != "10.173.13.2" {
 		t.Errorf("%+v", page.Content)
@@ -140,7 +140,7 @@ func TestListPages(t *testing.T) {
 		t.Errorf("content of an empty page: %v, want none", empty["content"])
 	}
 	for _, query := range []string{"page=100000", "size=10000", "page=99999999999999999999999", "size=1000000"} {
-		var f extender.Failure
+		var f api.Failure
 		if code := b.get("/v1/ip?"+query, &f); code != http.StatusBadRequest || f.Code != code || !strings.HasPrefix(f.Message, "bad request: ") {
 			t.Errorf("%s: %d %+v", query, code, f)
 		}
@@ -157,7 +157,7 @@ func TestListOrder(t *testing.T) {
 	b.do(allocator.Configure{Source: "test", Subnets: smaller, Force: true})
 	var up, down []string
 	for page := range 8 {
-		var p extender.AddressPage
+		var p api.AddressPage
 		b.get(fmt.Sprintf("/v1/ip?size=5&page=%d", page), &p)
 		for _, row := range p.Content {
 			up = append(up, row.IP)
@@ -181,7 +181,7 @@ func TestListOrder(t *testing.T) {
 			t.Errorf("%s comes before %s", up[i-1], ip)
 		}
 	}
-	var byPod extender.AddressPage
+	var byPod api.AddressPage
 	b.get("/v1/ip?sort=podname+desc&size=3", &byPod)
 	if byPod.Content[0].PodName != "web-10" || byPod.TotalElements != 39 {
 		t.Errorf("by pod name: %+v", byPod.Content[0])
@@ -193,7 +193,7 @@ func TestListHugeSpaces(t *testing.T) {
 		{"nodeSubnets":["192.168.0.0/16"],"ips":["fd00::2~fd00::ffff:ffff:ffff:ffff"],"subnet":"fd00::/64","gateway":"fd00::1"},
 		{"nodeSubnets":["192.168.0.0/16"],"ips":["fd01::2~fd01::ffff:ffff:ffff:ffff"],"subnet":"fd01::/64","gateway":"fd01::1"}]`)
 	started := time.Now()
-	var page extender.AddressPage
+	var page api.AddressPage
 	b.get("/v1/ip?page=1677&size=9999", &page)
 	if first := page.Content[0].IP; first != ipam.Plus(addr("10.0.0.2"), 1677*9999).String() || page.TotalElements != 1<<63-1 {
 		t.Errorf("first %s, %d in all", first, page.TotalElements)
@@ -205,7 +205,7 @@ func TestListHugeSpaces(t *testing.T) {
 	if took := time.Since(started); took > 5*time.Second {
 		t.Errorf("two pages took %s", took)
 	}
-	var f extender.Failure
+	var f api.Failure
 	if code := b.get("/v1/ip?sort=namespace+asc", &f); code != http.StatusBadRequest {
 		t.Errorf("sorting them by namespace: %d", code)
 	}
@@ -216,7 +216,7 @@ func TestStatus(t *testing.T) {
 	b.do(allocator.Reserve{Address: addr("10.0.70.2"), Owner: ipam.Owner{Pool: "kept"}})
 	b.do(allocator.Reserve{Address: addr("10.0.70.3"), Owner: ipam.Owner{Kind: "deployment", Namespace: "ns1", App: "kept"}})
 	status := func(ip string) string {
-		var row extender.AddressRow
+		var row api.AddressRow
 		if code := b.get("/v1/ip/"+ip, &row); code != http.StatusOK {
 			t.Fatalf("%s: status %d", ip, code)
 		}
@@ -240,7 +240,7 @@ func TestStatus(t *testing.T) {
 	expect("10.0.70.3", "cooling  false")
 	b.now.Add(int64(time.Minute))
 	expect("10.0.70.3", "free  false")
-	var f extender.Failure
+	var f api.Failure
 	if code := b.get("/v1/ip/10.9.9.9", &f); code != http.StatusNotFound || !strings.HasPrefix(f.Message, "not found: ") {
 		t.Errorf("an address of no subnet: %d %+v", code, f)
 	}
@@ -251,9 +251,9 @@ func TestStatus(t *testing.T) {
 
 func TestRelease(t *testing.T) {
 	b := populated(t)
-	release := func(body string) (int, extender.ReleaseAnswer) {
+	release := func(body string) (int, api.ReleaseAnswer) {
 		t.Helper()
-		var answer extender.ReleaseAnswer
+		var answer api.ReleaseAnswer
 		code := ask(t, http.MethodPost, b.rest.URL+"/v1/ip", body, &answer)
 		return code, answer
 	}
@@ -290,12 +290,12 @@ func TestRelease(t *testing.T) {
 		``:                              "body",
 		`{"ips":[` + strings.Repeat(`{"ip":"10.0.0.1"},`, 10_000) + `{"ip":"10.0.0.1"}]}`: "at most 10000",
 	} {
-		var f extender.Failure
+		var f api.Failure
 		if code := ask(t, http.MethodPost, b.rest.URL+"/v1/ip", body, &f); code != http.StatusBadRequest || !strings.Contains(f.Message, want) {
 			t.Errorf("%.40s: %d %+v, want %q", body, code, f, want)
 		}
 	}
-	var f extender.Failure
+	var f api.Failure
 	if code := ask(t, http.MethodPost, b.rest.URL+"/v1/ip", strings.Repeat(" ", 2<<20), &f); code != http.StatusRequestEntityTooLarge {
 		t.Errorf("2 MiB: %d %+v", code, f)
 	}
@@ -324,7 +324,7 @@ func TestPools(t *testing.T) {
 	if code := b.get("/v1/pool/p1", &raw); code != 200 || string(raw) != `{"code":200,"message":"","pool":{"name":"p1","size":4,"preAllocateIP":true},"held":4}` {
 		t.Errorf("get: %d %s", code, raw)
 	}
-	var all extender.PoolsAnswer
+	var all api.PoolsAnswer
 	if code := b.get("/v1/pool", &all); code != 200 || len(all.Pools) != 2 {
 		t.Errorf("list: %d %+v", code, all)
 	}
@@ -337,7 +337,7 @@ func TestPools(t *testing.T) {
 			t.Errorf("%.60s: %d %s", body, code, text)
 		}
 	}
-	var f extender.Failure
+	var f api.Failure
 	if code := ask(t, http.MethodDelete, b.rest.URL+"/v1/pool/p1", "", &f); code != 200 || f.Code != 200 {
 		t.Errorf("delete: %d %+v", code, f)
 	}
@@ -381,7 +381,7 @@ func TestAnswersOfAnOldLeader(t *testing.T) {
 	if b.replica.View().Address(free) != nil {
 		t.Fatal("the bed has heard of it already")
 	}
-	var answer extender.ReleaseAnswer
+	var answer api.ReleaseAnswer
 	code := ask(t, http.MethodPost, b.rest.URL+"/v1/ip", `{"ips":[{"ip":"10.173.13.15","poolName":"theirs"}]}`, &answer)
 	if code == http.StatusOK && b.replica.View().Released(free) == nil {
 		t.Errorf("acknowledged without an event: %+v", answer)

@@ -5,29 +5,11 @@ import (
 	"strings"
 	"time"
 
+	"galaxy/extender/api"
 	"galaxy/ipam"
 	"galaxy/kube"
 	"galaxy/projections"
 )
-
-// AddressRow is one address as the REST interface shows it; the first eleven fields are the contract's.
-type AddressRow struct {
-	IP         string    `json:"ip" doc:"The address"`
-	Namespace  string    `json:"namespace,omitempty"`
-	AppName    string    `json:"appName,omitempty" doc:"The workload that it is held for"`
-	PodName    string    `json:"podName,omitempty" doc:"The pod that it is held for"`
-	PoolName   string    `json:"poolName,omitempty"`
-	Policy     uint16    `json:"policy" doc:"When it is given back: 0 with the pod, 1 with the workload, 2 never by itself" maximum:"2"`
-	AppType    string    `json:"appType,omitempty" doc:"Kind of the workload in lower case"`
-	UpdateTime time.Time `json:"updateTime" doc:"Of the newest event about it, else of the configuration in force"`
-	Status     string    `json:"status,omitempty" doc:"Phase of the pod, Deleted, or Unknown"`
-	Releasable bool      `json:"releasable,omitempty" doc:"Whether POST /v1/ip would release it"`
-	State      string    `json:"state" enum:"bound,claimed,reserved,draining,cooling,free"`
-	Node       string    `json:"node,omitempty" doc:"Where it is in use"`
-	PodUID     string    `json:"podUID,omitempty"`
-	Subnet     string    `json:"subnet,omitempty" doc:"Empty while the address drains"`
-	Seq        uint64    `json:"seq,omitempty" doc:"The newest event about it, in the log"`
-}
 
 const (
 	statusDeleted = "Deleted"
@@ -48,11 +30,11 @@ func (rest *REST) reader() reader {
 }
 
 // row is an address, held or free.
-func (r reader) row(addr netip.Addr) AddressRow {
+func (r reader) row(addr netip.Addr) api.AddressRow {
 	if a := r.view.Address(addr); a != nil {
 		return r.held(a)
 	}
-	row := AddressRow{IP: addr.String(), State: "free", Subnet: r.subnet(addr), UpdateTime: r.view.Config().Time}
+	row := api.AddressRow{IP: addr.String(), State: "free", Subnet: r.subnet(addr), UpdateTime: r.view.Config().Time}
 	if released := r.view.Released(addr); released != nil {
 		row.Seq, row.UpdateTime = released.Seq, time.Unix(released.At, 0).UTC()
 		if released.Cools(r.now, r.delay) {
@@ -62,8 +44,8 @@ func (r reader) row(addr netip.Addr) AddressRow {
 	return row
 }
 
-func (r reader) held(a *projections.Address) AddressRow {
-	row := AddressRow{
+func (r reader) held(a *projections.Address) api.AddressRow {
+	row := api.AddressRow{
 		IP: a.Addr.String(), Namespace: a.Owner.Namespace, AppName: a.Owner.App, PodName: a.Owner.Pod, PoolName: a.Owner.Pool,
 		Policy: uint16(a.Policy), AppType: a.Owner.Kind, UpdateTime: a.Time(),
 		State: a.State(), Node: a.Node, PodUID: a.PodUID, Subnet: r.subnet(a.Addr), Seq: a.Seq,
@@ -106,17 +88,8 @@ func phaseOf(pod *kube.Pod) string {
 	return pod.Phase
 }
 
-// OwnerFields name an owner as clients of the REST interface do.
-type OwnerFields struct {
-	AppName   string `json:"appName,omitempty"`
-	AppType   string `json:"appType,omitempty" doc:"Kind of the workload; plurals and upper case are understood. Default statefulset, if there is an appName"`
-	PodName   string `json:"podName,omitempty"`
-	Namespace string `json:"namespace,omitempty"`
-	PoolName  string `json:"poolName,omitempty"`
-}
-
-// owner is whom the fields name. The reference writes NULL for the workload of a pod that has none.
-func (f OwnerFields) owner() ipam.Owner {
+// ownerNamed is whom the fields name. The reference writes NULL for the workload of a pod that has none.
+func ownerNamed(f api.OwnerFields) ipam.Owner {
 	o := ipam.Owner{Namespace: f.Namespace, App: f.AppName, Pod: f.PodName, Pool: f.PoolName}
 	if o.App == "NULL" && (f.AppType == "" || strings.EqualFold(f.AppType, "NULL")) {
 		o.App = ""
@@ -130,10 +103,10 @@ func (f OwnerFields) owner() ipam.Owner {
 	return o
 }
 
-// names reports whether the fields mean this owner. A bare ReplicaSet is named by its own type, which otherwise means the
+// means reports whether the fields mean this owner. A bare ReplicaSet is named by its own type, which otherwise means the
 // Deployment above it.
-func (f OwnerFields) names(owner ipam.Owner) bool {
-	named := f.owner()
+func means(f api.OwnerFields, owner ipam.Owner) bool {
+	named := ownerNamed(f)
 	if named == owner {
 		return true
 	}

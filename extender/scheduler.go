@@ -9,6 +9,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"go.uber.org/zap"
 
+	"galaxy/extender/httpserver"
 	"galaxy/ipam"
 	"galaxy/kube"
 	"galaxy/projections"
@@ -23,7 +24,7 @@ type SchedulerConfig struct {
 	Lookup   func(ctx context.Context, namespace, name string) (*kube.Pod, error)
 	Assigner Assigner   // the cloud provider; nil for none
 	Forward  *Forwarder // nil: a replica that does not lead refuses what has to be decided
-	Metrics  *Metrics
+	Metrics  Observer   // nil: nobody wants to know
 	Log      *zap.Logger
 	MaxBody  int64         // of a request; DefaultMaxBody if 0
 	Timeout  time.Duration // for a decision; DefaultTimeout if 0
@@ -31,9 +32,19 @@ type SchedulerConfig struct {
 
 // Defaults of SchedulerConfig. A scheduler sends up to 4 KB a node, and gives up after 5 s unless told otherwise.
 const (
-	DefaultMaxBody = 64 << 20
+	DefaultMaxBody = httpserver.LargestBody
 	DefaultTimeout = 5 * time.Second
 )
+
+// Observer is told of each verb that was served, and how long that took.
+type Observer interface {
+	Scheduled(verb string, took time.Duration)
+}
+
+// blind is an Observer that nobody asks.
+type blind struct{}
+
+func (blind) Scheduled(string, time.Duration) {}
 
 // How many pods and whole nodes that filter has seen are remembered for bind, which is told names only.
 const (
@@ -64,7 +75,7 @@ func NewScheduler(config SchedulerConfig) *Scheduler {
 		config.Timeout = DefaultTimeout
 	}
 	if config.Metrics == nil {
-		config.Metrics = NewMetrics(config.Replica)
+		config.Metrics = blind{}
 	}
 	config.Replica = config.Forward.watched(config.Replica)
 	return &Scheduler{
@@ -120,7 +131,7 @@ func (s *Scheduler) Handler() http.Handler {
 	} {
 		local := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if err := serve(w, r); err != nil {
-				writeRefusal(w, err)
+				httpserver.WriteRefusal(w, err)
 			}
 		})
 		handler := s.Forward.scheduling(path, local, s.MaxBody)
@@ -130,23 +141,8 @@ func (s *Scheduler) Handler() http.Handler {
 			handler.ServeHTTP(w, r.WithContext(ctx))
 		})
 	}
-	addHealth(mux, s.Replica)
-	return recovered(s.Log, mux)
-}
-
-// addHealth serves what probes ask. /healthy is the contract's; it and /healthz say that the process is alive, /readyz that
-// whoever asks is served; else it says why not.
-func addHealth(mux *http.ServeMux, replica Replica) {
-	alive := func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) }
-	mux.HandleFunc("GET /healthy", alive)
-	mux.HandleFunc("GET /healthz", alive)
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if why := replica.Unready(); why != "" {
-			http.Error(w, "not ready: "+why, http.StatusServiceUnavailable)
-			return
-		}
-		alive(w, r)
-	})
+	httpserver.AddHealth(mux, s.Replica)
+	return httpserver.Recovered(s.Log, mux)
 }
 
 // placesOf is the memory of node networks under the configuration of a view.
@@ -161,9 +157,9 @@ func (s *Scheduler) placesOf(view *projections.View) *places {
 
 // withArgs reads the arguments of filter and prioritize, and hands them on.
 func (s *Scheduler) withArgs(w http.ResponseWriter, r *http.Request, answer func(a *args, out []byte) []byte) error {
-	body := borrowBuffer()
-	defer giveBack(body)
-	if err := readBody(w, r, s.MaxBody, body); err != nil {
+	body := httpserver.BorrowBuffer()
+	defer httpserver.ReturnBuffer(body)
+	if err := httpserver.ReadBody(w, r, s.MaxBody, body); err != nil {
 		return err
 	}
 	a := borrowArgs()
@@ -171,14 +167,14 @@ func (s *Scheduler) withArgs(w http.ResponseWriter, r *http.Request, answer func
 	if err := a.read(body.Bytes()); err != nil {
 		return err
 	}
-	out := borrowBuffer()
-	defer giveBack(out)
+	out := httpserver.BorrowBuffer()
+	defer httpserver.ReturnBuffer(out)
 	text := answer(a, out.AvailableBuffer())
 	out.Write(text) // keeps what the answer has grown to for the next request
 	if keepBody(r.Context(), body) {
 		return nil // the leader answers
 	}
-	writeJSON(w, text)
+	httpserver.WriteJSON(w, text)
 	return nil
 }
 

@@ -26,6 +26,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"galaxy/extender"
+	"galaxy/extender/httpserver"
 )
 
 // signer is a certificate authority.
@@ -91,9 +92,9 @@ type secret struct {
 	dir string
 }
 
-func (s secret) files() extender.TLSFiles {
+func (s secret) files() httpserver.TLSFiles {
 	at := func(name string) string { return filepath.Join(s.dir, name) }
-	return extender.TLSFiles{Cert: at("tls.crt"), Key: at("tls.key"), ClientCA: at("ca.crt")}
+	return httpserver.TLSFiles{Cert: at("tls.crt"), Key: at("tls.key"), ClientCA: at("ca.crt")}
 }
 
 // put replaces the content as kubelet does: a new directory, and a link that is renamed.
@@ -124,7 +125,7 @@ func newSecret(t *testing.T, ca *signer) secret {
 	return s
 }
 
-func load(t *testing.T, files extender.TLSFiles, log *zap.Logger) *extender.Certificates {
+func load(t *testing.T, files httpserver.TLSFiles, log *zap.Logger) *httpserver.Certificates {
 	t.Helper()
 	certificates, err := files.Load(log)
 	if err != nil {
@@ -136,12 +137,12 @@ func load(t *testing.T, files extender.TLSFiles, log *zap.Logger) *extender.Cert
 // serveTLS serves a handler until the test ends.
 func serveTLS(t *testing.T, config *tls.Config, handler http.Handler, names ...string) string {
 	t.Helper()
-	return serveClients(t, config, handler, extender.Clients{Names: names})
+	return serveClients(t, config, handler, httpserver.Clients{Names: names})
 }
 
-func serveClients(t *testing.T, config *tls.Config, handler http.Handler, clients extender.Clients) string {
+func serveClients(t *testing.T, config *tls.Config, handler http.Handler, clients httpserver.Clients) string {
 	t.Helper()
-	s := extender.NewServer(zap.NewNop())
+	s := httpserver.New(zap.NewNop())
 	at, err := s.ListenTLS("127.0.0.1:0", handler, config, clients)
 	if err != nil {
 		t.Fatal(err)
@@ -190,7 +191,7 @@ func TestTLSClients(t *testing.T) {
 	bad := &tls.Config{RootCAs: ca.pool(), ServerName: service, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &strange[0], nil }}
 	named := serveTLS(t, load(t, newSecret(t, ca).files(), zap.NewNop()).Server(), hello, "scheduler")
 	scheduler := &tls.Config{RootCAs: ca.pool(), ServerName: service, Certificates: sign(t, ca, "scheduler").pair()}
-	tokens := serveClients(t, load(t, newSecret(t, ca).files(), zap.NewNop()).Server(), hello, extender.Clients{Without: true})
+	tokens := serveClients(t, load(t, newSecret(t, ca).files(), zap.NewNop()).Server(), hello, httpserver.Clients{Without: true})
 	for _, c := range []struct {
 		what         string
 		config       *tls.Config
@@ -302,25 +303,25 @@ func TestTLSFileErrors(t *testing.T) {
 	}
 	other := newSecret(t, ca).files()
 	for what, c := range map[string]struct {
-		change func(*extender.TLSFiles)
+		change func(*httpserver.TLSFiles)
 		says   []string
 		is     error
 	}{
-		"no certificate":      {func(f *extender.TLSFiles) { f.Cert = "" }, []string{"TLS certificate", "no file is named"}, nil},
-		"no key":              {func(f *extender.TLSFiles) { f.Key = "" }, []string{"TLS private key", "no file is named"}, nil},
-		"missing certificate": {func(f *extender.TLSFiles) { f.Cert = "/no/such" }, []string{`TLS certificate "/no/such"`, "no such file", "put it there"}, fs.ErrNotExist},
-		"missing key":         {func(f *extender.TLSFiles) { f.Key = "/no/such" }, []string{`TLS private key "/no/such"`, "no such file"}, fs.ErrNotExist},
-		"missing signers":     {func(f *extender.TLSFiles) { f.ClientCA = "/no/such" }, []string{"signers of clients", "/no/such"}, fs.ErrNotExist},
-		"missing peers":       {func(f *extender.TLSFiles) { f.PeerCA = "/no/such" }, []string{"signers of replicas", "/no/such"}, fs.ErrNotExist},
-		"mismatched":          {func(f *extender.TLSFiles) { f.Key = other.Key }, []string{s.files().Cert, other.Key, "does not match", "belongs to it"}, nil},
-		"garbage certificate": {func(f *extender.TLSFiles) { f.Cert = garbage }, []string{garbage, "PEM"}, nil},
-		"garbage key":         {func(f *extender.TLSFiles) { f.Key = garbage }, []string{garbage, "PEM"}, nil},
-		"garbage signers":     {func(f *extender.TLSFiles) { f.ClientCA = garbage }, []string{garbage, "has no certificate", "PEM"}, nil},
+		"no certificate":      {func(f *httpserver.TLSFiles) { f.Cert = "" }, []string{"TLS certificate", "no file is named"}, nil},
+		"no key":              {func(f *httpserver.TLSFiles) { f.Key = "" }, []string{"TLS private key", "no file is named"}, nil},
+		"missing certificate": {func(f *httpserver.TLSFiles) { f.Cert = "/no/such" }, []string{`TLS certificate "/no/such"`, "no such file", "put it there"}, fs.ErrNotExist},
+		"missing key":         {func(f *httpserver.TLSFiles) { f.Key = "/no/such" }, []string{`TLS private key "/no/such"`, "no such file"}, fs.ErrNotExist},
+		"missing signers":     {func(f *httpserver.TLSFiles) { f.ClientCA = "/no/such" }, []string{"signers of clients", "/no/such"}, fs.ErrNotExist},
+		"missing peers":       {func(f *httpserver.TLSFiles) { f.PeerCA = "/no/such" }, []string{"signers of replicas", "/no/such"}, fs.ErrNotExist},
+		"mismatched":          {func(f *httpserver.TLSFiles) { f.Key = other.Key }, []string{s.files().Cert, other.Key, "does not match", "belongs to it"}, nil},
+		"garbage certificate": {func(f *httpserver.TLSFiles) { f.Cert = garbage }, []string{garbage, "PEM"}, nil},
+		"garbage key":         {func(f *httpserver.TLSFiles) { f.Key = garbage }, []string{garbage, "PEM"}, nil},
+		"garbage signers":     {func(f *httpserver.TLSFiles) { f.ClientCA = garbage }, []string{garbage, "has no certificate", "PEM"}, nil},
 	} {
 		files := s.files()
 		c.change(&files)
 		certificates, err := files.Load(zap.NewNop())
-		var typed *extender.TLSFileError
+		var typed *httpserver.TLSFileError
 		if certificates != nil || !errors.As(err, &typed) || c.is != nil && !errors.Is(err, c.is) {
 			t.Errorf("%s: %v", what, err)
 			continue
@@ -331,7 +332,7 @@ func TestTLSFileErrors(t *testing.T) {
 			}
 		}
 	}
-	if _, err := extender.NewServer(zap.NewNop()).ListenTLS("nonsense", hello, load(t, s.files(), zap.NewNop()).Server(), extender.Clients{}); err == nil {
+	if _, err := httpserver.New(zap.NewNop()).ListenTLS("nonsense", hello, load(t, s.files(), zap.NewNop()).Server(), httpserver.Clients{}); err == nil {
 		t.Error("no port: no error")
 	}
 }

@@ -5,6 +5,9 @@ import (
 	"net"
 	"net/http"
 	"sync"
+
+	"galaxy/extender/api"
+	"galaxy/extender/httpserver"
 )
 
 // Bounds of costly reads: at a time, and of one client, those that wait included.
@@ -31,7 +34,7 @@ func newShares(what string, slots, share int) *shares {
 func (s *shares) take(ctx context.Context) (giveBack func(), err error) {
 	client := clientOf(ctx)
 	if !s.enter(client) {
-		return nil, failure(http.StatusTooManyRequests, "%d questions for %s are in hand for you already; try again when one is answered", s.share, s.what)
+		return nil, httpserver.Failure(http.StatusTooManyRequests, "%d questions for %s are in hand for you already; try again when one is answered", s.share, s.what)
 	}
 	select {
 	case s.slots <- struct{}{}:
@@ -41,7 +44,7 @@ func (s *shares) take(ctx context.Context) (giveBack func(), err error) {
 		}, nil
 	case <-ctx.Done():
 		s.leave(client)
-		return nil, failure(http.StatusServiceUnavailable, "%d questions for %s are being answered already; try again", cap(s.slots), s.what)
+		return nil, httpserver.Failure(http.StatusServiceUnavailable, "%d questions for %s are being answered already; try again", cap(s.slots), s.what)
 	}
 }
 
@@ -77,7 +80,7 @@ func (s *shares) bounded(mux *http.ServeMux, next http.Handler) http.Handler {
 		giveBack, err := s.take(ctx)
 		cancel()
 		if err != nil {
-			writeFailure(w, err.(*Failure))
+			httpserver.WriteFailure(w, err.(*api.Failure))
 			return
 		}
 		defer giveBack()

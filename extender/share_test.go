@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"galaxy/extender/api"
 	"galaxy/kube"
 	"galaxy/kube/objects"
 )
@@ -19,7 +20,7 @@ func as(user string) context.Context {
 }
 
 func refusedWith(err error) int {
-	var f *Failure
+	var f *api.Failure
 	if !errors.As(err, &f) {
 		return 0
 	}
@@ -128,7 +129,7 @@ func TestReadersThatDoNotRead(t *testing.T) {
 
 // What filter was sent is kept until the cluster knows the pod by itself.
 func TestRememberedUntilKnown(t *testing.T) {
-	s := NewScheduler(SchedulerConfig{Metrics: NewMetrics(nil)})
+	s := NewScheduler(SchedulerConfig{})
 	set, err := objects.Parse([]byte("kind: Pod\nmetadata: {name: known, namespace: ns, uid: u1}\n"), time.Now())
 	if err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ import (
 	"galaxy/cmd/internal/etcdclient"
 	"galaxy/cmd/internal/localhost"
 	"galaxy/eventlog/etcdlog/embedded"
-	"galaxy/extender"
+	"galaxy/extender/httpserver"
 	"galaxy/migrations/galaxy"
 )
 
@@ -54,7 +54,7 @@ type options struct {
 	mirrorQPS       float32
 	poolNamespaces  []string
 	formerObjects   string
-	tls             extender.TLSFiles
+	tls             httpserver.TLSFiles
 
 	reuseDelay    time.Duration
 	reuseStrict   bool
@@ -256,7 +256,7 @@ func (o *options) check() error {
 		return usage("--objects stands in for the API server: add --standalone, or leave it out")
 	case o.embeddedDir == "" && len(o.embeddedMembers) > 0:
 		return usage("--embedded-etcd-members needs --embedded-etcd DIR")
-	case o.tls.Cert == "" && o.tls != extender.TLSFiles{}, o.tls.Cert != "" && o.tls.Key == "":
+	case o.tls.Cert == "" && o.tls != httpserver.TLSFiles{}, o.tls.Cert != "" && o.tls.Key == "":
 		return usage("TLS needs both --tls-cert and --tls-key")
 	case len(o.clientNames) > 0 && o.tls.ClientCA == "":
 		return usage("--tls-client-names needs --tls-client-ca")

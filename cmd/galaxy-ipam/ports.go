@@ -15,6 +15,7 @@ import (
 
 	"galaxy/cmd/internal/build"
 	"galaxy/extender"
+	"galaxy/extender/httpserver"
 	"galaxy/kube/review"
 	"galaxy/lease"
 )
@@ -31,7 +32,7 @@ func (p *program) listen() error {
 		Replica: replica, Cluster: p.objects(), Forward: forward, Metrics: p.metrics, Log: p.logger, Timeout: p.patience(),
 	}
 	api := extender.RESTConfig{
-		Replica: replica, Cluster: p.objects(), Forward: forward, Metrics: p.metrics, Log: p.logger, Events: p.log, Version: build.Version(),
+		Replica: replica, Cluster: p.objects(), Forward: forward, Metrics: p.metrics.Handler(), Log: p.logger, Events: p.log, Version: build.Version(),
 		Identity: p.identity, Todo: p.todo, Replicas: p.replicas,
 	}
 	if p.cluster != nil {
@@ -43,13 +44,13 @@ func (p *program) listen() error {
 	if p.cloud != nil {
 		scheduling.Assigner, api.Assigner = p.cloud, p.cloud
 	}
-	p.server = extender.NewServer(p.logger)
+	p.server = httpserver.New(p.logger)
 	p.scheduling = extender.NewScheduler(scheduling)
-	scheduler, err := p.openPort(p.options.port, p.scheduling.Handler(), secure, extender.Clients{})
+	scheduler, err := p.openPort(p.options.port, p.scheduling.Handler(), secure, httpserver.Clients{})
 	if err != nil {
 		return fmt.Errorf("--port: %w", err)
 	}
-	rest, err := p.openPort(p.options.apiPort, extender.NewREST(api).Handler(), secure, extender.Clients{Without: p.options.authorizeReads})
+	rest, err := p.openPort(p.options.apiPort, extender.NewREST(api).Handler(), secure, httpserver.Clients{Without: p.options.authorizeReads})
 	if err != nil {
 		return errors.Join(fmt.Errorf("--api-port: %w", err), p.server.Close())
 	}
@@ -75,14 +76,14 @@ func (p *program) patience() time.Duration {
 }
 
 // certificates are those of the ports; nil without TLS.
-func (p *program) certificates() (*extender.Certificates, error) {
+func (p *program) certificates() (*httpserver.Certificates, error) {
 	if p.options.tls.Cert == "" {
 		return nil, nil
 	}
 	return p.options.tls.Load(p.logger)
 }
 
-func (p *program) openPort(port int, handler http.Handler, secure *extender.Certificates, clients extender.Clients) (net.Addr, error) {
+func (p *program) openPort(port int, handler http.Handler, secure *httpserver.Certificates, clients httpserver.Clients) (net.Addr, error) {
 	at := net.JoinHostPort(p.options.bind, strconv.Itoa(port))
 	if secure == nil {
 		return p.server.Listen(at, handler)
@@ -94,7 +95,7 @@ func (p *program) openPort(port int, handler http.Handler, secure *extender.Cert
 }
 
 // forwarder passes decisions to the leader; nil where there is no election.
-func (p *program) forwarder(replica extender.Replica, secure *extender.Certificates) *extender.Forwarder {
+func (p *program) forwarder(replica extender.Replica, secure *httpserver.Certificates) *extender.Forwarder {
 	if !p.options.leaderElect {
 		return nil
 	}

@@ -22,6 +22,8 @@ import (
 	"galaxy/eventlog/etcdlog"
 	"galaxy/eventlog/etcdlog/embedded"
 	"galaxy/extender"
+	"galaxy/extender/httpserver"
+	"galaxy/extender/metrics"
 	"galaxy/kube/live"
 	"galaxy/kube/objects"
 	"galaxy/migrations/galaxy"
@@ -43,7 +45,7 @@ type program struct {
 	cluster    *live.Cluster // nil with --standalone
 	provider   *cloud.Provider
 	cloud      *cloud.Keeper // nil without a cloud provider
-	metrics    *extender.Metrics
+	metrics    *metrics.Metrics
 	auditor    *reconciler.Audit
 	replica    *allocator.Replica // of the stream ipam
 	nodes      *allocator.Replica // of the stream nodes
@@ -54,7 +56,7 @@ type program struct {
 	badObjects atomic.Value     // string: why --objects was not read again
 	embedded   *embedded.Server // nil without an etcd of this process
 	election   atomic.Value     // string, see noElection
-	server     *extender.Server
+	server     *httpserver.Server
 	scheduling *extender.Scheduler    // behind the scheduler's port
 	reconciler *reconciler.Reconciler // nil without a cluster or --objects
 	former     *galaxy.Resolver       // nil without a cluster
@@ -181,7 +183,7 @@ func (p *program) open(ctx context.Context) (err error) {
 
 // wire builds the parts, from the log up to the ports.
 func (p *program) wire(ctx context.Context) (err error) {
-	p.metrics = extender.NewMetrics(nil)
+	p.metrics = metrics.New(nil)
 	p.auditor = p.newAudit()
 	start := time.Now()
 	p.replica, err = allocator.NewReplica(ctx, allocator.Config{

@@ -18,6 +18,7 @@ import (
 	"galaxy/eventlog/etcdlog"
 	"galaxy/eventlog/etcdlog/etcdtest"
 	"galaxy/extender"
+	"galaxy/extender/metrics"
 	"galaxy/ipam"
 )
 
@@ -62,7 +63,7 @@ func newBed(t *testing.T) *bed {
 		time.Sleep(time.Millisecond)
 	}
 	port := httptest.NewServer(extender.NewREST(extender.RESTConfig{
-		Replica: b.replica, Metrics: extender.NewMetrics(b.replica), Log: zap.NewNop(), Events: log, Version: "test",
+		Replica: b.replica, Metrics: metrics.New(b.replica).Handler(), Log: zap.NewNop(), Events: log, Version: "test",
 	}).Handler())
 	t.Cleanup(port.Close)
 	b.rest = port.URL

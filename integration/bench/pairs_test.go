@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"galaxy/extender"
+	"galaxy/extender/metrics"
 )
 
 // BenchmarkPairs reports how many pods a second get an address over HTTP, filter and bind each, with 256 callers whose
@@ -24,7 +25,7 @@ func BenchmarkPairs(b *testing.B) {
 	replica := lead(b, openLog(b, startEtcd(b)), &batches{})
 	cluster := newThousand()
 	server := httptest.NewServer(extender.NewScheduler(extender.SchedulerConfig{
-		Replica: replica, Cluster: func() extender.Cluster { return cluster }, Metrics: extender.NewMetrics(nil), Log: zap.NewNop(),
+		Replica: replica, Cluster: func() extender.Cluster { return cluster }, Metrics: metrics.New(nil), Log: zap.NewNop(),
 	}).Handler())
 	b.Cleanup(server.Close)
 	lines := make([]*line, workers)

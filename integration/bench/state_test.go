@@ -18,6 +18,7 @@ import (
 	"galaxy/allocator"
 	"galaxy/eventlog"
 	"galaxy/extender"
+	"galaxy/extender/metrics"
 	"galaxy/ipam"
 	"galaxy/kube"
 	"galaxy/projections"
@@ -181,7 +182,7 @@ func BenchmarkFilterState(b *testing.B) {
 func newFilter(b *testing.B, db *projections.DB, body []byte) func() time.Duration {
 	cluster := newThousand()
 	scheduler := extender.NewScheduler(extender.SchedulerConfig{
-		Replica: frozen{db.View()}, Cluster: func() extender.Cluster { return cluster }, Metrics: extender.NewMetrics(nil), Log: zap.NewNop(),
+		Replica: frozen{db.View()}, Cluster: func() extender.Cluster { return cluster }, Metrics: metrics.New(nil), Log: zap.NewNop(),
 	})
 	server := httptest.NewServer(scheduler.Handler())
 	b.Cleanup(server.Close)

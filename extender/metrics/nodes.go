@@ -1,8 +1,6 @@
-package extender
+package metrics
 
-import (
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
 // nodeCollector reads the state of the nodes at each scrape.
 type nodeCollector struct {

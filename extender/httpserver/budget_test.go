@@ -1,4 +1,4 @@
-package extender
+package httpserver
 
 import (
 	"bytes"
@@ -38,7 +38,7 @@ func TestBodiesInHandAreBounded(t *testing.T) {
 
 // A body for which there is no room is answered with 503, and takes nothing with it.
 func TestBodyWithoutRoom(t *testing.T) {
-	into := borrowBuffer()
+	into := BorrowBuffer()
 	filler := &bytes.Buffer{}
 	inHand.mu.Lock()
 	free := inHand.most - inHand.taken
@@ -46,11 +46,11 @@ func TestBodyWithoutRoom(t *testing.T) {
 	if err := inHand.take(filler, free); err != nil {
 		t.Fatal(err)
 	}
-	err := readBody(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/v1/filter", io.NopCloser(strings.NewReader("{}"))), 100, into)
+	err := ReadBody(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/v1/filter", io.NopCloser(strings.NewReader("{}"))), 100, into)
 	inHand.giveBack(filler)
-	giveBack(into)
-	var r *refusal
-	if !errors.As(err, &r) || r.status != http.StatusServiceUnavailable {
+	ReturnBuffer(into)
+	var r *Refusal
+	if !errors.As(err, &r) || r.Status != http.StatusServiceUnavailable {
 		t.Errorf("%v", err)
 	}
 }

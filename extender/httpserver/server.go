@@ -1,4 +1,4 @@
-package extender
+package httpserver
 
 import (
 	"context"
@@ -32,8 +32,8 @@ type Server struct {
 	drain   time.Duration
 }
 
-// NewServer makes a Server without ports.
-func NewServer(log *zap.Logger) *Server { return &Server{log: log, drain: drainTimeout} }
+// New makes a Server without ports.
+func New(log *zap.Logger) *Server { return &Server{log: log, drain: drainTimeout} }
 
 // Listen opens a port for a handler and returns its address; requests wait until Run. Port 0 takes any.
 func (s *Server) Listen(address string, handler http.Handler) (net.Addr, error) {

@@ -1,4 +1,4 @@
-package extender
+package metrics
 
 import (
 	"net/http"
@@ -7,6 +7,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"galaxy/allocator"
+	"galaxy/projections"
 )
 
 // Metrics are the figures that Prometheus scrapes, in a registry of their own. It is an allocator.Observer.
@@ -30,6 +33,13 @@ type Metrics struct {
 	etcd     *etcdGauges
 }
 
+// Replica is what is read at each scrape; *allocator.Replica is one.
+type Replica interface {
+	View() *projections.View
+	Env() allocator.Env
+	Leading() bool
+}
+
 // scheduleBuckets are the contract's 0.1*2^n seconds, n from 0 to 6, and finer ones below them: we answer in less than a
 // millisecond, which the contract's buckets would not show.
 var scheduleBuckets = []float64{
@@ -37,9 +47,9 @@ var scheduleBuckets = []float64{
 	0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4,
 }
 
-// NewMetrics makes the metrics. The state of the addresses is read from the replica at each scrape; nil leaves it out until
+// New makes the metrics. The state of the addresses is read from the replica at each scrape; nil leaves it out until
 // Watch.
-func NewMetrics(replica Replica) *Metrics {
+func New(replica Replica) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		schedule: prometheus.NewHistogramVec(prometheus.HistogramOpts{

@@ -1,8 +1,6 @@
-package extender
+package metrics
 
-import (
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
 // etcdGauges are how full etcd is.
 type etcdGauges struct {

@@ -1,4 +1,4 @@
-package extender
+package httpserver
 
 import (
 	"crypto/tls"
@@ -280,12 +280,12 @@ var healthPaths = map[string]bool{"/healthz": true, "/readyz": true, "/healthy":
 func needCertificate(next http.Handler, names []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case healthPaths[r.URL.Path] && !writes(r):
+		case healthPaths[r.URL.Path] && !Writes(r):
 		case r.TLS == nil || len(r.TLS.VerifiedChains) == 0:
-			writeFailure(w, failure(http.StatusUnauthorized, "this port needs a client certificate, signed by one whom this replica trusts"))
+			WriteFailure(w, Failure(http.StatusUnauthorized, "this port needs a client certificate, signed by one whom this replica trusts"))
 			return
 		case len(names) > 0 && !bears(r.TLS.VerifiedChains[0][0], names):
-			writeFailure(w, failure(http.StatusForbidden, "the client certificate of %q bears none of the names that --tls-client-names lets in", r.TLS.VerifiedChains[0][0].Subject.CommonName))
+			WriteFailure(w, Failure(http.StatusForbidden, "the client certificate of %q bears none of the names that --tls-client-names lets in", r.TLS.VerifiedChains[0][0].Subject.CommonName))
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -1,4 +1,4 @@
-package extender
+package httpserver
 
 import (
 	"bytes"
@@ -7,8 +7,11 @@ import (
 	"sync"
 )
 
+// LargestBody is the largest body that any port takes: a scheduler that sends whole nodes sends up to 4 KB for each.
+const LargestBody = 64 << 20
+
 // maxInHand bounds the bodies of all requests that are in hand, in bytes: a few of the largest, or very many of the usual size.
-const maxInHand = 4 * DefaultMaxBody
+const maxInHand = 4 * LargestBody
 
 // errFull is a body for which there is no room beside those in hand.
 var errFull = errors.New("the requests in hand fill the room that there is for their bodies")
