@@ -2,7 +2,6 @@ package extender
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -58,7 +57,8 @@ func (s *Scheduler) filter(ctx context.Context, a *args) (verdict, error) {
 	}
 	answer, err := allocator.Filter(view, pod, candidates, s.Replica.Env())
 	if err == nil && answer.Claim {
-		answer.Networks, err = s.claim(ctx, pod, candidates)
+		// If it gets none, each node says NoFIPLeft, so that the scheduler may look for victims.
+		answer.Networks, err = s.saga.Claim(ctx, pod, candidates)
 	}
 	if err != nil {
 		return nil, err
@@ -83,25 +83,6 @@ func verdictOf(passes []bool) verdict {
 			return ""
 		}
 	}
-}
-
-// claim takes the pod's share of a limit now, as binding comes later and many at once, and answers where it may then run.
-func (s *Scheduler) claim(ctx context.Context, pod allocator.Pod, candidates []netip.Prefix) ([]netip.Prefix, error) {
-	result, err := s.Replica.Do(ctx, pod.UID, allocator.Claim{Pod: pod, Candidates: candidates})
-	var exhausted *allocator.ExhaustedError
-	if errors.As(err, &exhausted) {
-		return nil, nil // each node says NoFIPLeft, so that the scheduler may look for victims
-	}
-	if err != nil {
-		return nil, err
-	}
-	var networks []netip.Prefix
-	for _, network := range candidates {
-		if !slices.ContainsFunc(result.Grants, func(g allocator.Grant) bool { return !g.Subnet.Serves(network) }) {
-			networks = append(networks, network)
-		}
-	}
-	return networks, nil
 }
 
 // appendFilterResult writes an ExtenderFilterResult. Nodes go back as they came, byte for byte.

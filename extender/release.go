@@ -106,11 +106,6 @@ func (rest *REST) releaseOne(ctx context.Context, cause string, rows reader, nam
 	if status, releasable := rows.status(held); !releasable && !(force && status == statusUnknown && !rows.cluster.KnowsPods()) {
 		return notReleasable(held.Owner, status, rows.cluster.KnowsPods())
 	}
-	if rest.Assigner != nil {
-		if err := rest.Assigner.Unassign(ctx, held); err != nil {
-			return err
-		}
-	}
 	_, err := rest.Replica.Do(ctx, cause, allocator.Release{Address: addr, Owner: held.Owner, Reason: "released by an administrator"})
 	return err
 }

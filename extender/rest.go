@@ -32,7 +32,6 @@ type RESTConfig struct {
 	Replicas func() []api.ReplicaAt // who else is there, for GET /v1/state; may be nil
 	Todo     func() []string        // what a person has to do before all goes on; may be nil
 
-	Assigner  Assigner   // the cloud provider; nil for none
 	Forward   *Forwarder // nil: a replica that does not lead refuses what has to be decided
 	Authorize Authorizer // nil: whoever reaches the port may write
 	// AuthorizeReads has the Authorizer asked for reads, too, but for health checks and the OpenAPI document.

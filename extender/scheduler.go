@@ -9,6 +9,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"go.uber.org/zap"
 
+	"galaxy/extender/binding"
 	"galaxy/extender/httpserver"
 	"galaxy/ipam"
 	"galaxy/kube"
@@ -19,15 +20,14 @@ import (
 type SchedulerConfig struct {
 	Replica Replica
 	Cluster func() Cluster // the newest cluster; nil when there is none
-	Binder  Binder         // nil: galaxy-ipam only allocates, and something else binds
+	Binder  binding.Binder // nil: galaxy-ipam only allocates, and something else binds
 	// Lookup asks the cluster itself for a pod that is in no list yet; nil when it is not there. May be absent.
-	Lookup   func(ctx context.Context, namespace, name string) (*kube.Pod, error)
-	Assigner Assigner   // the cloud provider; nil for none
-	Forward  *Forwarder // nil: a replica that does not lead refuses what has to be decided
-	Metrics  Observer   // nil: nobody wants to know
-	Log      *zap.Logger
-	MaxBody  int64         // of a request; DefaultMaxBody if 0
-	Timeout  time.Duration // for a decision; DefaultTimeout if 0
+	Lookup  func(ctx context.Context, namespace, name string) (*kube.Pod, error)
+	Forward *Forwarder // nil: a replica that does not lead refuses what has to be decided
+	Metrics Observer   // nil: nobody wants to know
+	Log     *zap.Logger
+	MaxBody int64         // of a request; DefaultMaxBody if 0
+	Timeout time.Duration // for a decision; DefaultTimeout if 0
 }
 
 // Defaults of SchedulerConfig. A scheduler sends up to 4 KB a node, and gives up after 5 s unless told otherwise.
@@ -55,14 +55,14 @@ const (
 // Scheduler answers kube-scheduler.
 type Scheduler struct {
 	SchedulerConfig
+	saga      *binding.Saga
 	seen      *lru.Cache[podName, *kube.Pod]
 	seenNodes *lru.Cache[string, *kube.Node]
 	places    atomic.Pointer[places]
-	binds     atomic.Int64 // that wait for the cluster's answer
 }
 
 // Binding reports whether the cluster is being told of bound pods at this moment.
-func (s *Scheduler) Binding() bool { return s.binds.Load() > 0 }
+func (s *Scheduler) Binding() bool { return s.saga.Telling() }
 
 type podName struct{ namespace, name string }
 
@@ -80,6 +80,7 @@ func NewScheduler(config SchedulerConfig) *Scheduler {
 	config.Replica = config.Forward.watched(config.Replica)
 	return &Scheduler{
 		SchedulerConfig: config,
+		saga:            &binding.Saga{Replica: config.Replica, Binder: config.Binder},
 		seen:            newCache[podName, *kube.Pod](rememberPods),
 		seenNodes:       newCache[string, *kube.Node](rememberNodes),
 	}

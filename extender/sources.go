@@ -34,19 +34,6 @@ type Cluster interface {
 	Workload(owner ipam.Owner) allocator.Workload
 }
 
-// Binder tells the cluster that a pod runs on a node with these addresses.
-type Binder interface {
-	Bind(ctx context.Context, pod *kube.Pod, node string, infos []ipam.IPInfo) error
-}
-
-// Assigner moves addresses between nodes where a cloud provider has to be told of it.
-type Assigner interface {
-	// Assign tells the provider where the addresses of a pod are used from now on. It may be repeated.
-	Assign(ctx context.Context, pod allocator.Pod, node string, grants []allocator.Grant) error
-	// Unassign tells it that an address is about to be given up.
-	Unassign(ctx context.Context, a *projections.Address) error
-}
-
 // emptyCluster stands for a cluster that nothing is known of.
 type emptyCluster struct{}
 

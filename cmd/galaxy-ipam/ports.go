@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"galaxy/cloud"
 	"galaxy/cmd/internal/build"
 	"galaxy/extender"
 	"galaxy/extender/httpserver"
@@ -26,7 +27,7 @@ func (p *program) listen() error {
 	if err != nil {
 		return err
 	}
-	replica := gated{p.replica, p}
+	replica := p.served()
 	forward := p.forwarder(replica, secure)
 	scheduling := extender.SchedulerConfig{
 		Replica: replica, Cluster: p.objects(), Forward: forward, Metrics: p.metrics, Log: p.logger, Timeout: p.patience(),
@@ -40,9 +41,6 @@ func (p *program) listen() error {
 		if p.options.authorizeWrites {
 			api.Authorize, api.AuthorizeReads = review.New(review.Config{Client: p.clients.Kube}), p.options.authorizeReads
 		}
-	}
-	if p.cloud != nil {
-		scheduling.Assigner, api.Assigner = p.cloud, p.cloud
 	}
 	p.server = httpserver.New(p.logger)
 	p.scheduling = extender.NewScheduler(scheduling)
@@ -68,6 +66,15 @@ func (p *program) listen() error {
 	}
 	p.logger.Info("listening", zap.Stringer("scheduler", scheduler), zap.Stringer("rest", rest), zap.Bool("tls", secure != nil))
 	return nil
+}
+
+// served is the replica as requests have it: it gives no address out before the running pods are recorded, and a cloud provider is told.
+func (p *program) served() extender.Replica {
+	replica := gated{p.replica, p}
+	if p.cloud == nil {
+		return replica
+	}
+	return cloud.Told{Decider: replica, Keeper: p.cloud}
 }
 
 // patience is how long a decision may wait for a leader: one that has died is waited for twice at most.
