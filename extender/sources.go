@@ -34,22 +34,24 @@ type Cluster interface {
 	Workload(owner ipam.Owner) allocator.Workload
 }
 
-// emptyCluster stands for a cluster that nothing is known of.
-type emptyCluster struct{}
+// NoCluster is a cluster that nothing is known of.
+var NoCluster Cluster = noCluster{}
 
-func (emptyCluster) KnowsPods() bool                        { return false }
-func (emptyCluster) Pod(_, _ string) *kube.Pod              { return nil }
-func (emptyCluster) PodByUID(string) *kube.Pod              { return nil }
-func (emptyCluster) Node(string) *kube.Node                 { return nil }
-func (emptyCluster) Workload(ipam.Owner) allocator.Workload { return allocator.Workload{} }
+type noCluster struct{}
 
-// clusterOf calls a source of clusters that may be absent.
-func clusterOf(source func() Cluster) Cluster {
+func (noCluster) KnowsPods() bool                        { return false }
+func (noCluster) Pod(_, _ string) *kube.Pod              { return nil }
+func (noCluster) PodByUID(string) *kube.Pod              { return nil }
+func (noCluster) Node(string) *kube.Node                 { return nil }
+func (noCluster) Workload(ipam.Owner) allocator.Workload { return allocator.Workload{} }
+
+// ClusterOf calls a source of clusters that may be absent.
+func ClusterOf(source func() Cluster) Cluster {
 	if source == nil {
-		return emptyCluster{}
+		return NoCluster
 	}
 	if c := source(); c != nil {
 		return c
 	}
-	return emptyCluster{}
+	return NoCluster
 }

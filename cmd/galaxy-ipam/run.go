@@ -24,6 +24,7 @@ import (
 	"galaxy/extender"
 	"galaxy/extender/httpserver"
 	"galaxy/extender/metrics"
+	"galaxy/extender/scheduler"
 	"galaxy/kube/live"
 	"galaxy/kube/objects"
 	"galaxy/migrations/galaxy"
@@ -57,7 +58,7 @@ type program struct {
 	embedded   *embedded.Server // nil without an etcd of this process
 	election   atomic.Value     // string, see noElection
 	server     *httpserver.Server
-	scheduling *extender.Scheduler    // behind the scheduler's port
+	scheduling *scheduler.Scheduler   // behind the scheduler's port
 	reconciler *reconciler.Reconciler // nil without a cluster or --objects
 	former     *galaxy.Resolver       // nil without a cluster
 	address    string                 // of the scheduler's port, for other replicas

@@ -8,12 +8,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"galaxy/allocator"
-	"galaxy/eventlog"
-	"galaxy/eventlog/memlog"
 	"galaxy/extender/binding"
+	"galaxy/extender/extendertest"
 	"galaxy/ipam"
 	"galaxy/kube"
 )
@@ -57,32 +55,8 @@ func (b *bed) Do(ctx context.Context, cause string, command allocator.Command) (
 
 func newBed(t *testing.T) *bed {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	replica, err := allocator.NewReplica(ctx, allocator.Config{Log: memlog.New(), Actor: "test", Now: time.Now}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = replica.Lead(ctx, eventlog.Fence{})
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-ended
-	})
-	for !replica.Leading() {
-		time.Sleep(time.Millisecond)
-	}
-	config, err := ipam.ParseConfig([]byte(subnets))
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &bed{Replica: replica, t: t, cluster: &cluster{respond: func() error { return nil }}}
+	b := &bed{Replica: extendertest.New(t, subnets, nil).Replica, t: t, cluster: &cluster{respond: func() error { return nil }}}
 	b.saga = &binding.Saga{Replica: b, Binder: b.cluster}
-	if _, err := replica.Do(ctx, "test", allocator.Configure{Source: "test", Subnets: config}); err != nil {
-		t.Fatal(err)
-	}
 	return b
 }
 

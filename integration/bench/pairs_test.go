@@ -16,6 +16,7 @@ import (
 
 	"galaxy/extender"
 	"galaxy/extender/metrics"
+	"galaxy/extender/scheduler"
 )
 
 // BenchmarkPairs reports how many pods a second get an address over HTTP, filter and bind each, with 256 callers whose
@@ -24,7 +25,7 @@ func BenchmarkPairs(b *testing.B) {
 	const workers, count = 256, 20_000
 	replica := lead(b, openLog(b, startEtcd(b)), &batches{})
 	cluster := newThousand()
-	server := httptest.NewServer(extender.NewScheduler(extender.SchedulerConfig{
+	server := httptest.NewServer(scheduler.New(scheduler.Config{
 		Replica: replica, Cluster: func() extender.Cluster { return cluster }, Metrics: metrics.New(nil), Log: zap.NewNop(),
 	}).Handler())
 	b.Cleanup(server.Close)
