@@ -94,8 +94,9 @@ func (s *Saga) tell(ctx context.Context, o Order, grants []allocator.Grant) erro
 
 // correct records where a pod really runs, as this bind has recorded another node for it.
 func (s *Saga) correct(ctx context.Context, pod allocator.Pod, node string, grants []allocator.Grant) error {
+	cause := pod.UID + ": it was bound to another node"
 	for _, g := range grants {
-		if _, err := s.Replica.Do(ctx, pod.UID+": it was bound to another node", allocator.Adopt{Pod: pod, Node: node, Address: g.Address}); err != nil {
+		if _, err := s.Replica.Do(ctx, cause, allocator.Adopt{Pod: pod, Node: node, Address: g.Address}); err != nil {
 			return err
 		}
 	}

@@ -136,7 +136,8 @@ func TestBindRefused(t *testing.T) {
 
 // A pod that vanished during its bind must not keep its address, unless its policy keeps it for the next pod of the name.
 func TestPodVanishes(t *testing.T) {
-	for policy, want := range map[ipam.Policy]string{ipam.ReleaseOnDelete: "", ipam.Immutable: "10.0.0.2 reserved", ipam.Never: "10.0.0.2 reserved"} {
+	const kept = "10.0.0.2 reserved"
+	for policy, want := range map[ipam.Policy]string{ipam.ReleaseOnDelete: "", ipam.Immutable: kept, ipam.Never: kept} {
 		b, o := newBed(t), order(0, policy)
 		b.cluster.respond = func() error { return fmt.Errorf("bind: %w", kube.ErrPodGone) }
 		if err := b.saga.Bind(t.Context(), o); !errors.Is(err, kube.ErrPodGone) {
@@ -152,7 +153,9 @@ func TestSuccessorKeepsItsAddress(t *testing.T) {
 	next := order(0, ipam.ReleaseOnDelete)
 	next.Asked.UID = "u1"
 	b.cluster.respond = func() error {
-		for _, command := range []allocator.Command{allocator.EndPod{Pod: o.Asked}, allocator.Bind{Pod: next.Asked, Node: "b", NodeNetwork: first}} {
+		for _, command := range []allocator.Command{
+			allocator.EndPod{Pod: o.Asked}, allocator.Bind{Pod: next.Asked, Node: "b", NodeNetwork: first},
+		} {
 			if _, err := b.Replica.Do(t.Context(), "test", command); err != nil {
 				t.Fatal(err)
 			}
