@@ -144,11 +144,14 @@ func (b *bed) do(command allocator.Command) allocator.Result {
 	return result
 }
 
-// bind binds the pod to a node, as the extender does: the log first, then the provider.
+// told is the replica as requests have it.
+func (b *bed) told() cloud.Told { return cloud.Told{Decider: b.replica, Keeper: b.keeper} }
+
+// bind binds the pod to a node: the log first, then the provider.
 func (b *bed) bind(pod allocator.Pod, node string) (netip.Addr, error) {
 	b.t.Helper()
-	result := b.do(allocator.Bind{Pod: pod, Node: node, NodeNetwork: network})
-	return result.Grants[0].Address, b.keeper.Assign(context.Background(), pod, node, result.Grants)
+	result, err := b.told().Do(context.Background(), "test", allocator.Bind{Pod: pod, Node: node, NodeNetwork: network})
+	return result.Grants[0].Address, err
 }
 
 func (b *bed) assigned(addr netip.Addr) string {
@@ -211,14 +214,66 @@ func TestLostAnswer(t *testing.T) {
 	if status.Code(errors.Unwrap(err)) != codes.Unavailable || b.provider.node(addr) != "a" || b.assigned(addr) != "" {
 		t.Fatalf("the answer is lost: %v", err)
 	}
-	end := allocator.EndPod{Pod: pod}
-	for _, a := range allocator.GivesUp(b.replica.View(), end) {
-		if err := b.keeper.Unassign(context.Background(), a); err != nil {
+	if _, err := b.told().Do(t.Context(), "test", allocator.EndPod{Pod: pod}); err != nil || b.provider.node(addr) != "" {
+		t.Errorf("%v, the provider still has it on %q", err, b.provider.node(addr))
+	}
+}
+
+// While the provider refuses to take an address back, the pod keeps it; once it takes it, that comes before the log lets it go.
+func TestGivenUp(t *testing.T) {
+	for name, command := range map[string]func(netip.Addr) allocator.Command{
+		"the pod ends": func(netip.Addr) allocator.Command { return allocator.EndPod{Pod: pod} },
+		"released":     func(a netip.Addr) allocator.Command { return allocator.Release{Address: a, Owner: pod.Owner} },
+	} {
+		b := newBed(t)
+		addr, err := b.bind(pod, "a")
+		if err != nil {
 			t.Fatal(err)
 		}
+		b.provider.set("unassign", "")
+		if _, err := b.told().Do(t.Context(), "test", command(addr)); err == nil || !strings.Contains(err.Error(), "busy") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if a := b.replica.View().Address(addr); a == nil || a.PodUID != pod.UID || a.Node != "a" {
+			t.Errorf("%s: the provider refuses, and the log has %+v", name, a)
+		}
+		b.provider.set("", "")
+		if _, err := b.told().Do(t.Context(), "test", command(addr)); err != nil || b.provider.node(addr) != "" {
+			t.Errorf("%s: %v, the provider has it on %q", name, err, b.provider.node(addr))
+		}
+		if a := b.replica.View().Address(addr); a != nil && (a.PodUID != "" || a.Node != "") {
+			t.Errorf("%s: the log has %+v", name, a)
+		}
 	}
-	if b.do(end); b.provider.node(addr) != "" {
-		t.Errorf("the provider still has it on %q", b.provider.node(addr))
+}
+
+// A release of what another holds is refused, and takes nothing from that one's node; nor does what has no node at all.
+func TestNotGivenUp(t *testing.T) {
+	b := newBed(t)
+	addr, err := b.bind(pod, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := len(b.provider.calls)
+	var holder *allocator.HolderError
+	for _, owner := range []ipam.Owner{{}, {Pool: "other"}} {
+		if _, err := b.told().Do(t.Context(), "test", allocator.Release{Address: addr, Owner: owner}); !errors.As(err, &holder) {
+			t.Errorf("released for %v: %v", owner, err)
+		}
+	}
+	if _, err := b.told().Do(t.Context(), "test", allocator.SizePool{Pool: "p", Size: 1}); err != nil {
+		t.Error(err)
+	}
+	if len(b.provider.calls) != calls || b.provider.node(addr) != "a" {
+		t.Errorf("the provider was asked to %v", b.provider.calls[calls:])
+	}
+}
+
+// What the log refuses the provider never hears of.
+func TestRefusedByTheLog(t *testing.T) {
+	b := newBed(t)
+	if _, err := b.told().Do(t.Context(), "test", allocator.Bind{Pod: pod, Node: "a"}); !errors.Is(err, allocator.ErrUnsupported) || len(b.provider.calls) != 0 {
+		t.Errorf("%v, the provider was asked to %v", err, b.provider.calls)
 	}
 }
 

@@ -1,3 +1,2 @@
-// Package extender speaks HTTP: the verbs of kube-scheduler's extender protocol on one port, the REST interface for people
-// and tools on another. It decodes, calls the allocator or reads a projection, and answers; it decides nothing itself.
+// Package extender is what its rooms share, the scheduler's verbs and REST: what they ask of the allocator and of the cluster.
 package extender

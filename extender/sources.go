@@ -34,35 +34,24 @@ type Cluster interface {
 	Workload(owner ipam.Owner) allocator.Workload
 }
 
-// Binder tells the cluster that a pod runs on a node with these addresses.
-type Binder interface {
-	Bind(ctx context.Context, pod *kube.Pod, node string, infos []ipam.IPInfo) error
-}
+// NoCluster is a cluster that nothing is known of.
+var NoCluster Cluster = noCluster{}
 
-// Assigner moves addresses between nodes where a cloud provider has to be told of it.
-type Assigner interface {
-	// Assign tells the provider where the addresses of a pod are used from now on. It may be repeated.
-	Assign(ctx context.Context, pod allocator.Pod, node string, grants []allocator.Grant) error
-	// Unassign tells it that an address is about to be given up.
-	Unassign(ctx context.Context, a *projections.Address) error
-}
+type noCluster struct{}
 
-// emptyCluster stands for a cluster that nothing is known of.
-type emptyCluster struct{}
+func (noCluster) KnowsPods() bool                        { return false }
+func (noCluster) Pod(_, _ string) *kube.Pod              { return nil }
+func (noCluster) PodByUID(string) *kube.Pod              { return nil }
+func (noCluster) Node(string) *kube.Node                 { return nil }
+func (noCluster) Workload(ipam.Owner) allocator.Workload { return allocator.Workload{} }
 
-func (emptyCluster) KnowsPods() bool                        { return false }
-func (emptyCluster) Pod(_, _ string) *kube.Pod              { return nil }
-func (emptyCluster) PodByUID(string) *kube.Pod              { return nil }
-func (emptyCluster) Node(string) *kube.Node                 { return nil }
-func (emptyCluster) Workload(ipam.Owner) allocator.Workload { return allocator.Workload{} }
-
-// clusterOf calls a source of clusters that may be absent.
-func clusterOf(source func() Cluster) Cluster {
+// ClusterOf calls a source of clusters that may be absent.
+func ClusterOf(source func() Cluster) Cluster {
 	if source == nil {
-		return emptyCluster{}
+		return NoCluster
 	}
 	if c := source(); c != nil {
 		return c
 	}
-	return emptyCluster{}
+	return NoCluster
 }

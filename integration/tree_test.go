@@ -35,7 +35,15 @@ var rules = []rule{
 	{"cloud", []string{"cloud/rpc", "allocator", "projections", "ipam"}, "a cloud provider is told what the log says"},
 	{"cloud/rpc", nil, "it is a protocol"},
 	{"kube", []string{"allocator", "ipam"}, "Kubernetes objects are turned into our words here"},
-	{"extender", []string{"kube/...", "allocator", "projections", "eventlog", "ipam"}, "HTTP decodes, calls and answers"},
+	{"extender", []string{"kube", "allocator", "projections", "ipam"}, "it says what its rooms ask for, and knows none of them"},
+	{"extender/api", []string{"ipam"}, "what goes over the wire is shared by servers and clients"},
+	{"extender/httpserver", []string{"extender/api"}, "a port knows nothing of what it serves"},
+	{"extender/metrics", []string{"allocator", "projections", "ipam"}, "figures are reported to it, or read from a replica"},
+	{"extender/forward", []string{"extender", "extender/httpserver", "allocator", "eventlog"}, "a request goes to the leader whatever is in it"},
+	{"extender/binding", []string{"kube", "allocator", "ipam"}, "the saga of a bind knows no HTTP"},
+	{"extender/scheduler", []string{"extender", "extender/binding", "extender/forward", "extender/httpserver", "kube/...", "allocator", "projections", "ipam"}, "the scheduler's verbs are decoded, carried out and responded to"},
+	{"extender/rest", []string{"extender", "extender/api", "extender/forward", "extender/httpserver", "kube", "allocator", "projections", "eventlog", "ipam"}, "requests of people are decoded, carried out and responded to"},
+	{"extender/extendertest", []string{"extender", "extender/httpserver", "kube/objects", "allocator", "eventlog/...", "ipam"}, "it helps tests of the rooms, and knows none of the ports"},
 	{"deploy", nil, "manifests know no code"},
 	{"reconciler/mirror", []string{"deploy/crd", "kube/...", "allocator", "projections", "eventlog", "ipam"}, "rows go out to objects"},
 	{"reconciler", []string{"kube/...", "allocator", "projections", "lease", "ipam"}, "it turns what the cluster says into commands"},
@@ -103,24 +111,25 @@ func TestRooms(t *testing.T) {
 	}
 }
 
-// testsMay is what tests may import beyond their room: real logs to run on, and the room above a folder.
+// testsMay is what tests may import beyond their room: real logs to run on, what is there for tests, and the room above a folder.
 func testsMay(room, imported string) bool {
-	return within(imported, "eventlog") || within(room, imported) || within(imported, room) ||
-		room == "eventlog/etcdlog" && imported == "lease" || room == "extender" && imported == "reconciler"
+	return within(imported, "eventlog") || forTests(imported) || within(room, imported) || within(imported, room) ||
+		room == "eventlog/etcdlog" && imported == "lease"
 }
 
 // The rules themselves refuse what they are there to refuse.
 func TestRulesRefuse(t *testing.T) {
 	for room, imported := range map[string]string{
 		"ipam": "eventlog", "eventlog": "eventlog/etcdlog", "eventlog/etcdlog": "ipam", "projections": "allocator", "allocator": "kube",
-		"kube/objects": "extender", "extender": "eventlog/etcdlog", "reconciler": "extender", "lease": "eventlog", "eventlog/memlog": "eventlog/etcdlog",
+		"kube/objects": "extender", "extender": "extender/rest", "extender/rest": "extender/scheduler", "extender/scheduler": "extender/metrics",
+		"extender/binding": "extender/httpserver", "extender/api": "extender", "extender/forward": "eventlog/etcdlog", "reconciler": "extender", "lease": "eventlog", "eventlog/memlog": "eventlog/etcdlog",
 	} {
 		if r, known := ruleOf(room); !known || r.allows(room, imported) {
 			t.Errorf("%s may import %s", room, imported)
 		}
 	}
 	for room, imported := range map[string]string{
-		"kube": "kube/objects", "kube/objects": "kube", "cmd/galaxyctl": "cmd/internal/build", "extender": "kube/objects", "integration/bench": "allocator",
+		"kube": "kube/objects", "kube/objects": "kube", "cmd/galaxyctl": "cmd/internal/build", "extender/scheduler": "kube/stream", "extender/rest": "extender", "integration/bench": "allocator",
 	} {
 		if r, known := ruleOf(room); !known || !r.allows(room, imported) {
 			t.Errorf("%s may not import %s", room, imported)
@@ -153,7 +162,7 @@ func TestProofsAreNotImported(t *testing.T) {
 				t.Errorf("%s imports %s: commands wire the rooms, and are imported by none", s.path, imported)
 			case imported == "eventlog/etcdlog/embedded" && !s.test && !within(s.room, "cmd") && !inProof && s.room != "eventlog/etcdlog/etcdtest":
 				t.Errorf("%s imports %s: a client of etcd must not carry the server; only commands and tests may", s.path, imported)
-			case (imported == "eventlog/etcdlog/etcdtest" || imported == "eventlog/logtest" || path == "testing") && !s.test && !inProof && !forTests(s.room):
+			case (forTests(imported) || path == "testing") && !s.test && !inProof && !forTests(s.room):
 				t.Errorf("%s imports %s, which is for tests only", s.path, path)
 			}
 		}
@@ -183,7 +192,7 @@ func TestCommandsOfGalaxyctl(t *testing.T) {
 
 // forTests are the rooms whose code is not of tests but for them.
 func forTests(room string) bool {
-	return room == "eventlog/etcdlog/etcdtest" || room == "eventlog/logtest"
+	return room == "eventlog/etcdlog/etcdtest" || room == "eventlog/logtest" || room == "extender/extendertest"
 }
 
 // pureRooms know no clock, no chance and no I/O.

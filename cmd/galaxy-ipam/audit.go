@@ -6,7 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"galaxy/extender"
+	"galaxy/extender/api"
 	"galaxy/lease"
 	"galaxy/projections"
 	"galaxy/reconciler"
@@ -50,9 +50,9 @@ func (p *program) audit(ctx context.Context) error {
 }
 
 // replicas are those that live, for people.
-func (p *program) replicas() (all []extender.ReplicaAt) {
+func (p *program) replicas() (all []api.ReplicaAt) {
 	for _, r := range p.auditor.Replicas() {
-		all = append(all, extender.ReplicaAt{Identity: r.ID, Seq: r.Seq})
+		all = append(all, api.ReplicaAt{Identity: r.ID, Seq: r.Seq})
 	}
 	return all
 }

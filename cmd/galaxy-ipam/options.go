@@ -15,7 +15,7 @@ import (
 	"galaxy/cmd/internal/etcdclient"
 	"galaxy/cmd/internal/localhost"
 	"galaxy/eventlog/etcdlog/embedded"
-	"galaxy/extender"
+	"galaxy/extender/httpserver"
 	"galaxy/migrations/galaxy"
 )
 
@@ -50,7 +50,7 @@ type options struct {
 	mirrorQPS       float32
 	poolNamespaces  []string
 	formerObjects   string
-	tls             extender.TLSFiles
+	tls             httpserver.TLSFiles
 
 	reuseDelay    time.Duration
 	reuseStrict   bool
@@ -176,7 +176,7 @@ func (o *options) Check() error {
 		return cli.Usage("--authorize-reads asks the API server: leave out --standalone and --authorize-writes=false")
 	case !o.api.Standalone && o.objects != "":
 		return cli.Usage("--objects stands in for the API server: add --standalone, or leave it out")
-	case o.tls.Cert == "" && o.tls != extender.TLSFiles{}, o.tls.Cert != "" && o.tls.Key == "":
+	case o.tls.Cert == "" && o.tls != httpserver.TLSFiles{}, o.tls.Cert != "" && o.tls.Key == "":
 		return cli.Usage("TLS needs both --tls-cert and --tls-key")
 	case len(o.clientNames) > 0 && o.tls.ClientCA == "":
 		return cli.Usage("--tls-client-names needs --tls-client-ca")

@@ -13,8 +13,13 @@ import (
 
 	"go.uber.org/zap"
 
+	"galaxy/cloud"
 	"galaxy/cmd/internal/build"
 	"galaxy/extender"
+	"galaxy/extender/forward"
+	"galaxy/extender/httpserver"
+	"galaxy/extender/rest"
+	"galaxy/extender/scheduler"
 	"galaxy/kube/review"
 	"galaxy/lease"
 )
@@ -25,13 +30,13 @@ func (p *program) listen() error {
 	if err != nil {
 		return err
 	}
-	replica := gated{p.replica, p}
+	replica := p.served()
 	forward := p.forwarder(replica, secure)
-	scheduling := extender.SchedulerConfig{
+	scheduling := scheduler.Config{
 		Replica: replica, Cluster: p.objects(), Forward: forward, Metrics: p.metrics, Log: p.logger, Timeout: p.patience(),
 	}
-	api := extender.RESTConfig{
-		Replica: replica, Cluster: p.objects(), Forward: forward, Metrics: p.metrics, Log: p.logger, Events: p.log, Version: build.Version(),
+	api := rest.Config{
+		Replica: replica, Cluster: p.objects(), Forward: forward, Metrics: p.metrics.Handler(), Log: p.logger, Events: p.log, Version: build.Version(),
 		Identity: p.identity, Todo: p.todo, Replicas: p.replicas,
 	}
 	if p.cluster != nil {
@@ -40,16 +45,13 @@ func (p *program) listen() error {
 			api.Authorize, api.AuthorizeReads = review.New(review.Config{Client: p.clients.Kube}), p.options.authorizeReads
 		}
 	}
-	if p.cloud != nil {
-		scheduling.Assigner, api.Assigner = p.cloud, p.cloud
-	}
-	p.server = extender.NewServer(p.logger)
-	p.scheduling = extender.NewScheduler(scheduling)
-	scheduler, err := p.openPort(p.options.port, p.scheduling.Handler(), secure, extender.Clients{})
+	p.server = httpserver.New(p.logger)
+	p.scheduling = scheduler.New(scheduling)
+	scheduler, err := p.openPort(p.options.port, p.scheduling.Handler(), secure, httpserver.Clients{})
 	if err != nil {
 		return fmt.Errorf("--port: %w", err)
 	}
-	rest, err := p.openPort(p.options.apiPort, extender.NewREST(api).Handler(), secure, extender.Clients{Without: p.options.authorizeReads})
+	rest, err := p.openPort(p.options.apiPort, rest.New(api).Handler(), secure, httpserver.Clients{Without: p.options.authorizeReads})
 	if err != nil {
 		return errors.Join(fmt.Errorf("--api-port: %w", err), p.server.Close())
 	}
@@ -69,20 +71,29 @@ func (p *program) listen() error {
 	return nil
 }
 
+// served is the replica as requests have it: it gives no address out before the running pods are recorded, and a cloud provider is told.
+func (p *program) served() extender.Replica {
+	replica := gated{p.replica, p}
+	if p.cloud == nil {
+		return replica
+	}
+	return cloud.Told{Decider: replica, Keeper: p.cloud}
+}
+
 // patience is how long a decision may wait for a leader: one that has died is waited for twice at most.
 func (p *program) patience() time.Duration {
-	return max(extender.DefaultTimeout, 2*p.options.leaseDuration+extender.DefaultTimeout/2)
+	return max(scheduler.DefaultTimeout, 2*p.options.leaseDuration+scheduler.DefaultTimeout/2)
 }
 
 // certificates are those of the ports; nil without TLS.
-func (p *program) certificates() (*extender.Certificates, error) {
+func (p *program) certificates() (*httpserver.Certificates, error) {
 	if p.options.tls.Cert == "" {
 		return nil, nil
 	}
 	return p.options.tls.Load(p.logger)
 }
 
-func (p *program) openPort(port int, handler http.Handler, secure *extender.Certificates, clients extender.Clients) (net.Addr, error) {
+func (p *program) openPort(port int, handler http.Handler, secure *httpserver.Certificates, clients httpserver.Clients) (net.Addr, error) {
 	at := net.JoinHostPort(p.options.bind, strconv.Itoa(port))
 	if secure == nil {
 		return p.server.Listen(at, handler)
@@ -94,7 +105,7 @@ func (p *program) openPort(port int, handler http.Handler, secure *extender.Cert
 }
 
 // forwarder passes decisions to the leader; nil where there is no election.
-func (p *program) forwarder(replica extender.Replica, secure *extender.Certificates) *extender.Forwarder {
+func (p *program) forwarder(replica extender.Replica, secure *httpserver.Certificates) *forward.Forwarder {
 	if !p.options.leaderElect {
 		return nil
 	}
@@ -102,21 +113,21 @@ func (p *program) forwarder(replica extender.Replica, secure *extender.Certifica
 	if secure != nil {
 		peers = secure.Peer("")
 	}
-	return extender.NewForwarder(extender.ForwarderConfig{Replica: replica, Identity: p.identity, Leader: p.leader, TLS: peers, Log: p.logger, Passed: p.metrics.PassedOn})
+	return forward.New(forward.Config{Replica: replica, Identity: p.identity, Leader: p.leader, TLS: peers, Log: p.logger, Passed: p.metrics.PassedOn})
 }
 
 // leader reads who leads.
-func (p *program) leader(ctx context.Context) (extender.Peer, error) {
+func (p *program) leader(ctx context.Context) (forward.Peer, error) {
 	if why := p.etcd.trouble(); why != "" {
-		return extender.Peer{}, errors.New(why) // whoever led may not any more
+		return forward.Peer{}, errors.New(why) // whoever led may not any more
 	}
 	holder, err := lease.Leader(ctx, p.client, lease.LeaderKey(p.options.etcd.Prefix))
 	if err == nil && holder.Address == p.address && !p.replica.Leading() {
 		// It would ask itself. Its key is there before it leads, and for a while after it ended without a word.
-		return extender.Peer{}, errors.New("this replica is named as the leader, and does not lead yet")
+		return forward.Peer{}, errors.New("this replica is named as the leader, and does not lead yet")
 	}
 	if why := p.noElection(); errors.Is(err, lease.ErrNoLeader) && why != "" {
 		err = fmt.Errorf("%w: %s", err, why)
 	}
-	return extender.Peer{Scheduler: holder.Address, REST: holder.REST}, err
+	return forward.Peer{Scheduler: holder.Address, REST: holder.REST}, err
 }

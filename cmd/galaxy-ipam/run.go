@@ -22,6 +22,9 @@ import (
 	"galaxy/eventlog/etcdlog"
 	"galaxy/eventlog/etcdlog/embedded"
 	"galaxy/extender"
+	"galaxy/extender/httpserver"
+	"galaxy/extender/metrics"
+	"galaxy/extender/scheduler"
 	"galaxy/kube/live"
 	"galaxy/kube/objects"
 	"galaxy/migrations/galaxy"
@@ -43,7 +46,7 @@ type program struct {
 	cluster    *live.Cluster // nil with --standalone
 	provider   *cloud.Provider
 	cloud      *cloud.Keeper // nil without a cloud provider
-	metrics    *extender.Metrics
+	metrics    *metrics.Metrics
 	auditor    *reconciler.Audit
 	replica    *allocator.Replica // of the stream ipam
 	nodes      *allocator.Replica // of the stream nodes
@@ -54,8 +57,8 @@ type program struct {
 	badObjects atomic.Value     // string: why --objects was not read again
 	embedded   *embedded.Server // nil without an etcd of this process
 	election   atomic.Value     // string, see noElection
-	server     *extender.Server
-	scheduling *extender.Scheduler    // behind the scheduler's port
+	server     *httpserver.Server
+	scheduling *scheduler.Scheduler   // behind the scheduler's port
 	reconciler *reconciler.Reconciler // nil without a cluster or --objects
 	former     *galaxy.Resolver       // nil without a cluster
 	address    string                 // of the scheduler's port, for other replicas
@@ -161,7 +164,7 @@ func (p *program) open(ctx context.Context) (err error) {
 
 // wire builds the parts, from the log up to the ports.
 func (p *program) wire(ctx context.Context) (err error) {
-	p.metrics = extender.NewMetrics(nil)
+	p.metrics = metrics.New(nil)
 	p.auditor = p.newAudit()
 	start := time.Now()
 	p.replica, err = allocator.NewReplica(ctx, allocator.Config{

@@ -18,7 +18,8 @@ import (
 	"galaxy/eventlog"
 	"galaxy/eventlog/etcdlog"
 	"galaxy/eventlog/etcdlog/etcdtest"
-	"galaxy/extender"
+	"galaxy/extender/metrics"
+	"galaxy/extender/rest"
 	"galaxy/ipam"
 )
 
@@ -62,8 +63,8 @@ func newBed(t *testing.T) *bed {
 	for !b.replica.Leading() {
 		time.Sleep(time.Millisecond)
 	}
-	port := httptest.NewServer(extender.NewREST(extender.RESTConfig{
-		Replica: b.replica, Metrics: extender.NewMetrics(b.replica), Log: zap.NewNop(), Events: log, Version: "test",
+	port := httptest.NewServer(rest.New(rest.Config{
+		Replica: b.replica, Metrics: metrics.New(b.replica).Handler(), Log: zap.NewNop(), Events: log, Version: "test",
 	}).Handler())
 	t.Cleanup(port.Close)
 	b.rest = port.URL

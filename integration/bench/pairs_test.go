@@ -15,6 +15,8 @@ import (
 	"go.uber.org/zap"
 
 	"galaxy/extender"
+	"galaxy/extender/metrics"
+	"galaxy/extender/scheduler"
 )
 
 // BenchmarkPairs reports how many pods a second get an address over HTTP, filter and bind each, with 256 callers whose
@@ -23,8 +25,8 @@ func BenchmarkPairs(b *testing.B) {
 	const workers, count = 256, 20_000
 	replica := lead(b, openLog(b, startEtcd(b)), &batches{})
 	cluster := newThousand()
-	server := httptest.NewServer(extender.NewScheduler(extender.SchedulerConfig{
-		Replica: replica, Cluster: func() extender.Cluster { return cluster }, Metrics: extender.NewMetrics(nil), Log: zap.NewNop(),
+	server := httptest.NewServer(scheduler.New(scheduler.Config{
+		Replica: replica, Cluster: func() extender.Cluster { return cluster }, Metrics: metrics.New(nil), Log: zap.NewNop(),
 	}).Handler())
 	b.Cleanup(server.Close)
 	lines := make([]*line, workers)

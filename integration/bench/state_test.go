@@ -18,6 +18,8 @@ import (
 	"galaxy/allocator"
 	"galaxy/eventlog"
 	"galaxy/extender"
+	"galaxy/extender/metrics"
+	"galaxy/extender/scheduler"
 	"galaxy/ipam"
 	"galaxy/kube"
 	"galaxy/projections"
@@ -180,8 +182,8 @@ func BenchmarkFilterState(b *testing.B) {
 // newFilter serves a state, and returns what asks it once.
 func newFilter(b *testing.B, db *projections.DB, body []byte) func() time.Duration {
 	cluster := newThousand()
-	scheduler := extender.NewScheduler(extender.SchedulerConfig{
-		Replica: frozen{db.View()}, Cluster: func() extender.Cluster { return cluster }, Metrics: extender.NewMetrics(nil), Log: zap.NewNop(),
+	scheduler := scheduler.New(scheduler.Config{
+		Replica: frozen{db.View()}, Cluster: func() extender.Cluster { return cluster }, Metrics: metrics.New(nil), Log: zap.NewNop(),
 	})
 	server := httptest.NewServer(scheduler.Handler())
 	b.Cleanup(server.Close)

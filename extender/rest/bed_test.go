@@ -1,0 +1,42 @@
+package rest_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"galaxy/extender/extendertest"
+	"galaxy/extender/rest"
+)
+
+const fixture = extendertest.Subnets
+
+var (
+	addr    = extendertest.Addr
+	ask     = extendertest.Ask
+	raw     = extendertest.Raw
+	asJSON  = extendertest.JSON
+	podText = extendertest.PodText
+	sts     = extendertest.PodOf
+)
+
+// figures stand for metrics.
+var figures = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+
+// bed is the REST port over a real replica.
+type bed struct {
+	*extendertest.Bed
+	rest *httptest.Server
+}
+
+func newBed(t testing.TB, config string) *bed {
+	t.Helper()
+	b := &bed{Bed: extendertest.New(t, config, nil)}
+	b.rest = httptest.NewServer(rest.New(rest.Config{
+		Replica: b.Replica, Cluster: b.Cluster, Metrics: figures, Log: zap.NewNop(), Events: b.Log, Version: "test",
+	}).Handler())
+	t.Cleanup(b.rest.Close)
+	return b
+}

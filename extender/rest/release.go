@@ -1,0 +1,118 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"sync"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"galaxy/allocator"
+	"galaxy/extender/api"
+	"galaxy/ipam"
+)
+
+// releasers is how many releases wait for the log at a time; they share transactions.
+const releasers = 64
+
+func (rest *REST) registerRelease(routes huma.API) {
+	op := operation(routes, http.MethodPost, "/v1/ip", "releaseAddresses", "Give addresses back whose pods are gone")
+	huma.Register(routes, op, func(ctx context.Context, in *bodyInput) (*statusOutput[api.ReleaseAnswer], error) {
+		answer, err := rest.release(ctx, in.RawBody)
+		return &statusOutput[api.ReleaseAnswer]{answer.Code, answer}, failureOf(err)
+	})
+	describeBody[api.ReleaseBody](routes, op.Path, op.Method, "ReleaseBody")
+	describeResponse(op, routes, "202", "Some addresses were not released")
+}
+
+// release is POST /v1/ip. Nothing is done unless every address can be read.
+func (rest *REST) release(ctx context.Context, body []byte) (api.ReleaseAnswer, error) {
+	var asked api.ReleaseBody
+	if err := readJSON(body, &asked); err != nil {
+		return api.ReleaseAnswer{}, err
+	}
+	if len(asked.IPs) > maxReleased {
+		return api.ReleaseAnswer{}, badRequest("%d addresses in one request; at most %d", len(asked.IPs), maxReleased)
+	}
+	addrs := make([]netip.Addr, len(asked.IPs))
+	for i, item := range asked.IPs {
+		addr, err := ipam.ParseAddr(item.IP)
+		if err != nil {
+			return api.ReleaseAnswer{}, badRequest("ips[%d].ip: %v", i, err)
+		}
+		addrs[i] = addr
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	faults := rest.releaseAll(ctx, asked, addrs)
+	answer := api.ReleaseAnswer{Code: http.StatusOK}
+	for i, fault := range faults {
+		if errors.Is(fault, allocator.ErrNotLeader) {
+			return api.ReleaseAnswer{}, fault
+		}
+		if fault != nil {
+			answer.Unreleased = append(answer.Unreleased, asked.IPs[i].IP)
+			answer.Reasons = append(answer.Reasons, fault.Error())
+		}
+	}
+	if failed := len(answer.Unreleased); failed > 0 {
+		answer.Code = http.StatusAccepted
+		answer.Message = fmt.Sprintf("released %d addresses, %d were not released", len(faults)-failed, failed)
+	}
+	return answer, nil
+}
+
+// releaseAll releases many at a time, so that they land in few transactions. The answer is in the order of the items.
+func (rest *REST) releaseAll(ctx context.Context, asked api.ReleaseBody, addrs []netip.Addr) []error {
+	faults := make([]error, len(addrs))
+	cause, rows := newCause(), rest.reader()
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range min(releasers, len(addrs)) {
+		workers.Go(func() {
+			for i := range next {
+				faults[i] = rest.releaseOne(ctx, cause, rows, asked.IPs[i].OwnerFields, addrs[i], asked.Force)
+			}
+		})
+	}
+	for i := range addrs {
+		next <- i
+	}
+	close(next)
+	workers.Wait()
+	return faults
+}
+
+func (rest *REST) releaseOne(ctx context.Context, cause string, rows reader, named api.OwnerFields, addr netip.Addr, force bool) error {
+	held := rows.view.Address(addr)
+	if held == nil {
+		// It looks free. The log is asked all the same: what is acknowledged must be so, and another may lead by now.
+		_, err := rest.Replica.Do(ctx, cause, allocator.Release{Address: addr})
+		var holder *allocator.HolderError
+		if !errors.As(err, &holder) {
+			return err
+		}
+		if rows = rest.reader(); rows.view.Address(addr) == nil {
+			return err // it was given to somebody just now, and not even the news of that is here
+		}
+		return rest.releaseOne(ctx, cause, rows, named, addr, force)
+	}
+	if !means(named, held.Owner) {
+		return &allocator.HolderError{Address: addr, Holder: held.Owner}
+	}
+	if status, releasable := rows.status(held); !releasable && !(force && status == statusUnknown && !rows.cluster.KnowsPods()) {
+		return notReleasable(held.Owner, status, rows.cluster.KnowsPods())
+	}
+	_, err := rest.Replica.Do(ctx, cause, allocator.Release{Address: addr, Owner: held.Owner, Reason: "released by an administrator"})
+	return err
+}
+
+func notReleasable(owner ipam.Owner, status string, known bool) error {
+	if known {
+		return fmt.Errorf("%s is there, %s; delete the pod first", owner.Describe(), status)
+	}
+	return fmt.Errorf(`nobody knows whether %s runs; send "force": true (galaxyctl: --force) to release its address all the same`, owner.Describe())
+}

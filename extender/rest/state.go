@@ -1,0 +1,78 @@
+package rest
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"galaxy/extender/api"
+	"galaxy/ipam"
+)
+
+// leaderTimeout bounds how long it may take to find out who leads.
+const leaderTimeout = 3 * time.Second
+
+func (rest *REST) registerState(routes huma.API) {
+	op := operation(routes, http.MethodGet, "/v1/state", "getState", "Where this replica stands, who leads, how full the subnets are, and what waits for a person")
+	huma.Register(routes, op, func(ctx context.Context, in *struct {
+		freshInput
+		Digest bool `query:"digest" doc:"Compute the digest of the whole state"`
+	}) (*output[api.StateAnswer], error) {
+		return &output[api.StateAnswer]{rest.state(ctx, in.Digest)}, nil
+	})
+}
+
+// state is GET /v1/state.
+func (rest *REST) state(ctx context.Context, digest bool) api.StateAnswer {
+	view, env := rest.Replica.View(), rest.Replica.Env()
+	position := view.Position()
+	answer := api.StateAnswer{
+		Generation: position.Head.Generation, Seq: position.Head.Seq, Hash: position.Head.Hash.String(), Time: position.Time,
+		Leading: rest.Replica.Leading(), Ready: rest.Replica.Unready() == "", Waits: rest.Replica.Unready(), Source: view.Config().Source, Subnets: []api.SubnetUsage{},
+		Identity: rest.Identity, Version: rest.Version, FullPools: []string{}, Todo: []string{}, Replicas: []api.ReplicaAt{},
+	}
+	if rest.Replicas != nil {
+		answer.Replicas = append(answer.Replicas, rest.Replicas()...)
+	}
+	rest.addLeader(ctx, &answer)
+	if rest.Todo != nil {
+		answer.Todo = append(answer.Todo, rest.Todo()...)
+	}
+	for p := range view.Pools() {
+		if view.Share(ipam.Owner{Pool: p.Name}).Held >= p.Size {
+			answer.FullPools = append(answer.FullPools, p.Name)
+		}
+	}
+	if digest {
+		answer.Digest = view.Digest()
+	}
+	for range view.Draining() {
+		answer.Draining++
+	}
+	for i, s := range view.Config().Subnets {
+		u := view.Usage(i, env.Now, env.Rules.ReuseDelay)
+		usage := api.SubnetUsage{
+			Subnet: s.Prefix.String(), Gateway: s.Gateway.String(), VLAN: s.VLAN,
+			Total: u.Total, Held: u.Held, Cooling: u.Cooling, Free: u.Free,
+		}
+		for _, network := range s.NodeNetworks {
+			usage.NodeNetworks = append(usage.NodeNetworks, network.String())
+		}
+		answer.Subnets = append(answer.Subnets, usage)
+	}
+	return answer
+}
+
+func (rest *REST) addLeader(ctx context.Context, answer *api.StateAnswer) {
+	if rest.Forward == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaderTimeout)
+	defer cancel()
+	leader, err := rest.Forward.Leader(ctx)
+	if answer.Leader = api.LeaderAt(leader); err != nil {
+		answer.NoLeader = err.Error()
+	}
+}

@@ -1,0 +1,40 @@
+package scheduler_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"galaxy/extender/extendertest"
+	"galaxy/extender/scheduler"
+)
+
+const fixture = extendertest.Subnets
+
+var (
+	addr     = extendertest.Addr
+	ask      = extendertest.Ask
+	asJSON   = extendertest.JSON
+	raw      = extendertest.Raw
+	podText  = extendertest.PodText
+	nodeText = extendertest.NodeText
+	nodeIPs  = extendertest.NodeIPs
+)
+
+// bed is the scheduler's port over a real replica.
+type bed struct {
+	*extendertest.Bed
+	handler   http.Handler
+	scheduler *httptest.Server
+}
+
+func newBed(t testing.TB, config string) *bed {
+	t.Helper()
+	b := &bed{Bed: extendertest.New(t, config, nil)}
+	b.handler = scheduler.New(scheduler.Config{Replica: b.Replica, Cluster: b.Cluster, Log: zap.NewNop()}).Handler()
+	b.scheduler = httptest.NewServer(b.handler)
+	t.Cleanup(b.scheduler.Close)
+	return b
+}
