@@ -14,7 +14,6 @@ import (
 	"galaxy/eventlog/etcdlog"
 	"galaxy/eventlog/etcdlog/embedded"
 	"galaxy/eventlog/etcdlog/etcdtest"
-	"galaxy/lease"
 )
 
 // settledGoroutines waits until at most so many goroutines are left, or it is clear that more are.
@@ -78,41 +77,6 @@ func TestNoSpace(t *testing.T) {
 	}
 	if _, err := log.Append(ctx, stream, head, batch(head.Seq, 1), eventlog.Fence{}); !errors.Is(err, etcdlog.ErrNoSpace) {
 		t.Errorf("append without space: %v", err)
-	}
-}
-
-// The fence of an append is the key of a real election.
-func TestDeposedLeader(t *testing.T) {
-	t.Parallel()
-	client, ctx := etcdtest.Start(t).Client(t), etcdtest.Context(t)
-	log := open(t, client, quick)
-	candidate := lease.Candidate{Key: lease.LeaderKey("/galaxy"), ID: "a", TTL: 2 * time.Second}
-	first, err := lease.Elect(ctx, client, candidate)
-	if err != nil {
-		t.Fatal(err)
-	}
-	head, err := log.Head(ctx, stream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	old := eventlog.Fence{Key: first.Key, Revision: first.Revision}
-	if head, err = log.Append(ctx, stream, head, batch(0, 1), old); err != nil {
-		t.Fatal(err)
-	}
-	if err := first.Resign(ctx); err != nil {
-		t.Fatal(err)
-	}
-	for _, successor := range []string{"", "b"} {
-		if successor != "" {
-			second, err := lease.Elect(ctx, client, candidate)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer second.Resign(ctx) //nolint:errcheck // etcd ends with the test
-		}
-		if _, err := log.Append(ctx, stream, head, batch(1, 1), old); !errors.Is(err, eventlog.ErrFenced) {
-			t.Errorf("append by a deposed leader, successor %q: %v", successor, err)
-		}
 	}
 }
 

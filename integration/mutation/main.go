@@ -1,4 +1,4 @@
-// Mutation asks whether a package's own tests notice when its code is changed for the worse: a guard taken out, a condition turned round,
+// Command mutation asks whether a package's own tests notice when its code is changed for the worse: a guard taken out, a condition turned round,
 // a call left out. It changes no file: the go command is given each mutant as an overlay.
 //
 //	go run ./integration/mutation -each 12 ./eventlog/... ./allocator
