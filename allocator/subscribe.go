@@ -105,29 +105,20 @@ func (c *Changes) add(data eventlog.Data) {
 		*c = Changes{All: true}
 		return
 	}
-	switch d := data.(type) {
-	case *eventlog.PoolSized:
-		c.pool(d.Pool)
-	case *eventlog.PoolDeleted:
-		c.pool(d.Pool)
-	case *eventlog.SubnetsConfigured:
+	switch about := data.Subject(); {
+	case data.Type() == eventlog.TypeSubnetsConfigured:
 		c.Config = true
-	case *eventlog.FormerObjectsResolved:
+	case data.Type() == eventlog.TypeFormerObjectsResolved:
 		*c = Changes{All: true}
-	case *eventlog.FormerObjectsFound, *eventlog.RunningPodsAdopted: // about no address
-	default:
-		if addr, _ := eventlog.About(data); addr.IsValid() {
-			if c.Addresses == nil {
-				c.Addresses = map[netip.Addr]struct{}{}
-			}
-			c.Addresses[addr] = struct{}{}
+	case about.Address.IsValid():
+		if c.Addresses == nil {
+			c.Addresses = map[netip.Addr]struct{}{}
 		}
+		c.Addresses[about.Address] = struct{}{}
+	case about.Owner.Pool != "":
+		if c.Pools == nil {
+			c.Pools = map[string]struct{}{}
+		}
+		c.Pools[about.Owner.Pool] = struct{}{}
 	}
-}
-
-func (c *Changes) pool(name string) {
-	if c.Pools == nil {
-		c.Pools = map[string]struct{}{}
-	}
-	c.Pools[name] = struct{}{}
 }

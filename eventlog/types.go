@@ -13,6 +13,7 @@ type Type string
 type Data interface {
 	Type() Type       // its name on disk
 	Subject() Subject // whom and what it is about
+	Summary() string  // what it says, in a few words for people; Subject has the owner and the node
 }
 
 // An event about an address names in After the sequence number of the event before it about the same address (0: none

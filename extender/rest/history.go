@@ -13,7 +13,6 @@ import (
 
 	"galaxy/eventlog"
 	"galaxy/extender/api"
-	"galaxy/ipam"
 	"galaxy/projections"
 )
 
@@ -94,12 +93,12 @@ func (p *past) walk(ctx context.Context, newest, head uint64) error {
 		if err != nil {
 			return err
 		}
-		about, after := eventlog.About(e.Data)
-		if about != p.addr {
+		about := e.Data.Subject()
+		if about.Address != p.addr {
 			return badRequest("event %d is not about %s", seq, p.addr)
 		}
 		p.found = append(p.found, e)
-		seq, before = after, seq
+		seq, before = about.After, seq
 	}
 	if p.forgotten == 0 || p.forgotten >= before {
 		return nil
@@ -144,7 +143,7 @@ func (p *past) search(ctx context.Context, through uint64) error {
 			if err != nil {
 				return err
 			}
-			if about, _ := eventlog.About(e.Data); about == p.addr {
+			if e.Data.Subject().Address == p.addr {
 				found = append(found, e)
 			}
 			if len(found) > room+1 {
@@ -176,25 +175,12 @@ func (p *past) entries() []api.HistoryEntry {
 }
 
 func historyEntry(e eventlog.Event) api.HistoryEntry {
-	entry := api.HistoryEntry{Seq: e.Seq, Type: string(e.Data.Type()), From: e.Time, Actor: e.Actor, Cause: e.Cause}
-	var owner ipam.Owner
-	switch d := e.Data.(type) {
-	case *eventlog.AddressAllocated:
-		owner, entry.PodUID, entry.Node, entry.Policy, entry.Reason = d.Owner, d.PodUID, d.Node, d.Policy.String(), d.Reason
-	case *eventlog.AddressBound:
-		owner, entry.PodUID, entry.Node, entry.Policy = d.Owner, d.PodUID, d.Node, d.Policy.String()
-	case *eventlog.AddressReserved:
-		owner, entry.PodUID, entry.Policy, entry.Reason = d.Owner, d.PodUID, d.Policy.String(), d.Reason
-	case *eventlog.AddressReleased:
-		owner, entry.Reason = d.Owner, d.Reason
-	case *eventlog.AddressAssigned:
-		entry.Node = d.Node
-		return entry
-	case *eventlog.AddressUnassigned:
-		entry.Node = d.Node
-		return entry
+	about := e.Data.Subject()
+	owner := about.Owner
+	return api.HistoryEntry{
+		Seq: e.Seq, Type: string(e.Data.Type()), From: e.Time, Actor: e.Actor, Cause: e.Cause,
+		PodUID: about.PodUID, Node: about.Node, Policy: about.Policy, Reason: about.Reason,
+		Key: owner.String(), Namespace: owner.Namespace, AppName: owner.App,
+		AppType: owner.Kind, PodName: owner.Pod, PoolName: owner.Pool,
 	}
-	entry.Key, entry.Namespace, entry.AppName = owner.String(), owner.Namespace, owner.App
-	entry.AppType, entry.PodName, entry.PoolName = owner.Kind, owner.Pod, owner.Pool
-	return entry
 }

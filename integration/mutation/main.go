@@ -8,6 +8,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -92,6 +93,17 @@ type pkg struct {
 	GoFiles         []string
 	TestGoFiles     []string
 	XTestGoFiles    []string
+}
+
+// usesRapid reports whether the package's tests take the flags of pgregory.net/rapid.
+func (p pkg) usesRapid() bool {
+	for _, name := range append(p.TestGoFiles, p.XTestGoFiles...) {
+		text, err := os.ReadFile(filepath.Join(p.Dir, name))
+		if err == nil && bytes.Contains(text, []byte(`"pgregory.net/rapid"`)) {
+			return true
+		}
+	}
+	return false
 }
 
 func list(ctx context.Context, patterns []string) ([]pkg, error) {
@@ -186,7 +198,11 @@ func (o options) try(ctx context.Context, p pkg, m mutant) (outcome, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	test := exec.CommandContext(ctx, binary, "-test.failfast", "-test.short", "-test.timeout", o.timeout.String())
+	arguments := []string{"-test.failfast", "-test.short", "-test.timeout", o.timeout.String()}
+	if p.usesRapid() {
+		arguments = append(arguments, "-rapid.nofailfile") // nothing is left in testdata
+	}
+	test := exec.CommandContext(ctx, binary, arguments...)
 	test.Dir, test.WaitDelay = p.Dir, time.Second
 	if err := test.Run(); err != nil {
 		return caught, context.Cause(ctx)

@@ -57,8 +57,11 @@ func (p *eventPrinter) print(r eventlog.Record) error {
 	if err != nil {
 		return err
 	}
-	t := tell(e.Data)
-	p.table.Add(output.Decimal(e.Seq), output.Moment(e.Time), string(e.Data.Type()), t.what, t.owner, t.node, e.Actor, e.Cause)
+	about, owner := e.Data.Subject(), ""
+	if about.Address.IsValid() { // a pool stands in the summary
+		owner = about.Owner.String()
+	}
+	p.table.Add(output.Decimal(e.Seq), output.Moment(e.Time), string(e.Data.Type()), e.Data.Summary(), owner, about.Node, e.Actor, e.Cause)
 	return nil
 }
 

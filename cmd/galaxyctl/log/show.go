@@ -163,13 +163,14 @@ func (o *showOptions) wants(r eventlog.Record) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if o.addr.IsValid() && !concerns(e.Data, o.addr) {
+	about := e.Data.Subject()
+	if o.addr.IsValid() && !about.Concerns(o.addr) {
 		return false, nil
 	}
 	if o.owner == "" {
 		return true, nil
 	}
-	for _, owner := range owners(e.Data) {
+	for _, owner := range about.Owners() {
 		if strings.Contains(owner.String(), o.owner) || strings.Contains(owner.Describe(), o.owner) {
 			return true, nil
 		}
