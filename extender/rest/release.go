@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
+	"golang.org/x/sync/errgroup"
 
 	"galaxy/allocator"
 	"galaxy/extender/api"
@@ -69,20 +69,15 @@ func (rest *REST) release(ctx context.Context, body []byte) (api.ReleaseAnswer, 
 func (rest *REST) releaseAll(ctx context.Context, asked api.ReleaseBody, addrs []netip.Addr) []error {
 	faults := make([]error, len(addrs))
 	cause, rows := newCause(), rest.reader()
-	next := make(chan int)
-	var workers sync.WaitGroup
-	for range min(releasers, len(addrs)) {
-		workers.Go(func() {
-			for i := range next {
-				faults[i] = rest.releaseOne(ctx, cause, rows, asked.IPs[i].OwnerFields, addrs[i], asked.Force)
-			}
+	var group errgroup.Group
+	group.SetLimit(releasers)
+	for i, addr := range addrs {
+		group.Go(func() error {
+			faults[i] = rest.releaseOne(ctx, cause, rows, asked.IPs[i].OwnerFields, addr, asked.Force)
+			return nil // each item has its own
 		})
 	}
-	for i := range addrs {
-		next <- i
-	}
-	close(next)
-	workers.Wait()
+	_ = group.Wait()
 	return faults
 }
 

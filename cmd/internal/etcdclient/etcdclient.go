@@ -4,7 +4,6 @@ package etcdclient
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -241,23 +240,5 @@ func (f *Flags) tls() (*tls.Config, error) {
 	if !f.secure() {
 		return nil, nil
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if f.CA != "" {
-		text, err := os.ReadFile(f.CA)
-		if err != nil {
-			return nil, fmt.Errorf("--etcd-ca: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("--etcd-ca %s: no certificate in PEM form is in it", f.CA)
-		}
-	}
-	if f.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
-		if err != nil {
-			return nil, fmt.Errorf("--etcd-cert %s and --etcd-key %s: %w", f.Cert, f.Key, err)
-		}
-		config.Certificates = []tls.Certificate{pair}
-	}
-	return config, nil
+	return cli.ClientTLS(cli.File{Flag: "etcd-ca", Path: f.CA}, cli.File{Flag: "etcd-cert", Path: f.Cert}, cli.File{Flag: "etcd-key", Path: f.Key})
 }

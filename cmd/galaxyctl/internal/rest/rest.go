@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -93,25 +92,7 @@ func (f *Flags) token() (string, error) {
 }
 
 func (f *Flags) tls() (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if f.ca != "" {
-		text, err := os.ReadFile(f.ca)
-		if err != nil {
-			return nil, fmt.Errorf("--server-ca: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("--server-ca %s has no certificate in PEM form", f.ca)
-		}
-	}
-	if f.cert != "" {
-		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
-		if err != nil {
-			return nil, fmt.Errorf("--server-client-cert %s, --server-client-key %s: %w", f.cert, f.key, err)
-		}
-		config.Certificates = []tls.Certificate{pair}
-	}
-	return config, nil
+	return cli.ClientTLS(cli.File{Flag: "server-ca", Path: f.ca}, cli.File{Flag: "server-client-cert", Path: f.cert}, cli.File{Flag: "server-client-key", Path: f.key})
 }
 
 // maxAnswer bounds an answer of galaxy-ipam, in bytes.
