@@ -73,6 +73,11 @@ func TestDecodeNode(t *testing.T) {
 	if want := []netip.Addr{netip.MustParseAddr("fd00::1"), netip.MustParseAddr("10.0.0.1")}; !reflect.DeepEqual(node.IPs, want) {
 		t.Errorf("addresses %v, want %v", node.IPs, want)
 	}
+	for text, want := range map[string]bool{"1.2.3.4": true, "fd00::1": true, "10.0.0.1": true, "10.0.0.2": true, "10.0.0.3": false} {
+		if got := node.Has(netip.MustParseAddr(text)); got != want {
+			t.Errorf("the node has %s: %t", text, got)
+		}
+	}
 }
 
 func TestDecodeErrors(t *testing.T) {

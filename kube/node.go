@@ -3,6 +3,7 @@ package kube
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -15,6 +16,8 @@ type Node struct {
 	Name, UID string
 	// IPs are its internal addresses: the first of each family, in their order. Empty if it has none.
 	IPs []netip.Addr
+	// Further are the other addresses that its status has, internal and external ones.
+	Further []netip.Addr
 
 	// OutOfService says that somebody has put the taint node.kubernetes.io/out-of-service on it: nothing runs there any more.
 	OutOfService bool
@@ -109,19 +112,24 @@ func (n *Node) readAddress(dec *jsontext.Decoder) error {
 		}
 		return stream.Skip(dec)
 	})
-	if err != nil || !internal || !addr.IsValid() {
+	if err != nil || !addr.IsValid() {
 		return err
 	}
-	n.AddIP(addr)
+	n.AddAddress(addr, internal)
 	return nil
 }
 
-// AddIP adds an internal address to a node that is being made, if it is the first of its family.
-func (n *Node) AddIP(addr netip.Addr) {
-	for _, known := range n.IPs {
-		if known.Is4() == addr.Is4() {
-			return
-		}
+// AddAddress adds an address to a node that is being made.
+func (n *Node) AddAddress(addr netip.Addr, internal bool) {
+	sameFamily := func(known netip.Addr) bool { return known.Is4() == addr.Is4() }
+	if internal && !slices.ContainsFunc(n.IPs, sameFamily) {
+		n.IPs = append(n.IPs, addr)
+	} else {
+		n.Further = append(n.Further, addr)
 	}
-	n.IPs = append(n.IPs, addr)
+}
+
+// Has reports whether the node's status has an address.
+func (n *Node) Has(addr netip.Addr) bool {
+	return slices.Contains(n.IPs, addr) || slices.Contains(n.Further, addr)
 }

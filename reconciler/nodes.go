@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -32,6 +33,10 @@ type Nodes struct {
 	Deleted func(name string) bool
 	// Ready says that the cluster hears a node's kubelet; nil where nobody can say so.
 	Ready func(name string) bool
+	// Has says whether the cluster knows a node by an address; known is false while it knows none of the node's. Nil where nobody can say so.
+	Has func(name string, addr netip.Addr) (has, known bool)
+	// Networks are where nodes are reached at addresses that the cluster does not know them by.
+	Networks []netip.Prefix
 	// Report shows on a node what is wrong with it. May be nil, as Fault.
 	Report func(node, reason, message string)
 	Fault  func(kind string)
@@ -44,6 +49,7 @@ type Nodes struct {
 	waiting []string
 	silent  map[string]silence // agents whose leases have ended
 	told    map[string]string  // what was said of silent nodes last
+	foreign map[string]string  // what was said of addresses that nodes are not known by
 	doubted int                // of the nodes, how many are silent and not believed to be lost
 	term    time.Time          // when this replica was first seen to lead; zero while it does not
 }
@@ -181,8 +187,9 @@ func (n *Nodes) reconcile(ctx context.Context) <-chan time.Time {
 	n.listen(n.Now())
 	plan := decideNodes(nodesSeen{
 		view: n.Replica.View(), alive: n.alive, now: n.Now(), keep: n.Keep, deleted: n.Deleted, overlay: n.Overlay, source: n.Source,
-		settling: n.Now().Sub(n.term) < settleFor, silent: n.silent, ready: n.Ready,
+		settling: n.Now().Sub(n.term) < settleFor, silent: n.silent, ready: n.Ready, has: n.Has, networks: n.Networks,
 	})
+	n.showForeign(plan.foreign)
 	n.showLosses(plan.losses)
 	n.showWaiting(plan.waiting)
 	if len(plan.first)+len(plan.commands) == 0 {
@@ -247,6 +254,24 @@ func (n *Nodes) showLosses(found nodeLosses) {
 		}
 	}
 	n.told = now
+}
+
+// showForeign tells of nodes that announce addresses which they are not known by, each once.
+func (n *Nodes) showForeign(foreign map[string][]netip.Addr) {
+	now := map[string]string{}
+	for name, addrs := range foreign {
+		now[name] = fmt.Sprintf("the galaxy agent of this node announces %v, which its Node does not have: nobody sends anything there; "+
+			"where nodes are reached at other addresses than their Nodes have, name the networks in overlay.nodeNetworks of galaxy-ipam's --config", addrs)
+		if n.foreign[name] == now[name] {
+			continue
+		}
+		n.fault("node")
+		n.Log.Warn("a node announces addresses that it is not known by", zap.String("node", name), zap.Stringers("addresses", addrs))
+		if n.Report != nil {
+			n.Report(name, eventAgentForeign, now[name])
+		}
+	}
+	n.foreign = now
 }
 
 // Silent is how many nodes are silent and not taken for lost, for metrics.

@@ -29,6 +29,29 @@ type nodesSeen struct {
 	settling bool                   // a leader that is new believes in no loss
 	silent   map[string]silence     // agents whose leases have ended
 	ready    func(name string) bool // the cluster hears the node's kubelet; nil: nobody says so
+	// has says whether the cluster knows a node by an address; known is false while it knows none of the node. Nil: nobody can say so.
+	has      func(name string, addr netip.Addr) (has, known bool)
+	networks []netip.Prefix // in which nodes are reached that the cluster does not know by these addresses
+}
+
+// proven is an announcement with the addresses that the node is known by; foreign are the others. Whoever has a node's user in etcd could
+// announce any: routes of all nodes lead there, and what pods send there is not masqueraded.
+func (s nodesSeen) proven(name string) (a ipam.Announcement, foreign []netip.Addr) {
+	a = s.alive[name]
+	if s.has == nil {
+		return a, nil
+	}
+	isForeign := func(addr netip.Addr) bool {
+		has, known := s.has(name, addr)
+		return known && !has && !slices.ContainsFunc(s.networks, func(p netip.Prefix) bool { return p.Contains(addr) })
+	}
+	for _, addr := range a.Addresses {
+		if isForeign(addr) {
+			foreign = append(foreign, addr)
+		}
+	}
+	a.Addresses = slices.DeleteFunc(slices.Clone(a.Addresses), isForeign)
+	return a, foreign
 }
 
 // nodesPlan is what is to be done.
@@ -37,20 +60,27 @@ type nodesPlan struct {
 	commands []allocator.Command // of different nodes, in any order
 	waiting  []string            // nodes that have no subnet, as none is left
 	losses   nodeLosses
+	foreign  map[string][]netip.Addr // addresses that nodes announce and are not known by
 }
 
 // decideNodes turns the difference between leases and the log into commands.
 func decideNodes(s nodesSeen) nodesPlan {
-	var plan nodesPlan
+	plan := nodesPlan{foreign: map[string][]netip.Addr{}}
 	if s.overlay != nil && (s.view.Overlay().Seq == 0 || !slices.Equal(s.view.Overlay().Networks, s.overlay)) {
 		plan.first = append(plan.first, allocator.ConfigureOverlay{Source: s.source, Networks: s.overlay})
 		return plan // the rest follows from the state after
 	}
 	free := freeFamilies(s.view)
 	for _, name := range sortedNames(s.alive) {
-		join, waits := joins(s.view.Node(name), s.alive[name], free)
+		a, foreign := s.proven(name)
+		if len(foreign) > 0 {
+			plan.foreign[name] = foreign
+			if len(a.Addresses) == 0 {
+				continue // a node that the log knows stays as it is
+			}
+		}
+		join, waits := joins(s.view.Node(name), a, free)
 		if join {
-			a := s.alive[name]
 			plan.commands = append(plan.commands, allocator.JoinNode{Node: name, Addresses: a.Addresses, Machine: a.Machine})
 		}
 		if waits {

@@ -377,3 +377,55 @@ func TestAnnouncementsNotUnderstood(t *testing.T) {
 		t.Errorf("alive %v, told %q", n.alive, told)
 	}
 }
+
+// A node is where its Node says, or in a network that the configuration names: whoever has a node's user in etcd cannot have all nodes send
+// elsewhere. What it is not known by is said on the Node, once, and loses nobody.
+func TestAddressesOfOthers(t *testing.T) {
+	b := newNodesBed(t)
+	for !b.replica.Leading() {
+		time.Sleep(time.Millisecond)
+	}
+	var told []string
+	own, elsewhere := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.7")
+	known := true
+	n := &Nodes{
+		Replica: b.replica, Overlay: overlayOf(t, `[{"cidr":"10.0.0.0/22","nodePrefix":24}]`), Now: b.clock, Log: zap.NewNop(), Keep: time.Hour,
+		Has:    func(_ string, addr netip.Addr) (bool, bool) { return addr == own, known },
+		Report: func(node, reason, message string) { told = append(told, node+" "+reason+" "+message) },
+		alive:  map[string]ipam.Announcement{},
+	}
+	announce := func(addrs ...netip.Addr) (announced []netip.Addr) {
+		t.Helper()
+		n.alive["a"] = ipam.Announcement{Node: "a", Machine: "a", Addresses: addrs}
+		for range 3 {
+			n.reconcile(t.Context())
+		}
+		if node := b.replica.View().Node("a"); node != nil {
+			return node.Addresses
+		}
+		return nil
+	}
+	if got := announce(elsewhere); got != nil {
+		t.Errorf("a node has joined at %v", got)
+	}
+	if len(told) != 1 || !strings.Contains(told[0], "a GalaxyAgentNotUnderstood the galaxy agent of this node announces [198.51.100.7]") {
+		t.Errorf("told: %q", told)
+	}
+	if got := announce(own, elsewhere); !slices.Equal(got, []netip.Addr{own}) {
+		t.Errorf("a node is at %v", got)
+	}
+	if got := announce(elsewhere); !slices.Equal(got, []netip.Addr{own}) || !b.replica.View().Node("a").Alive() {
+		t.Errorf("a node that announces another's address is at %v", got)
+	}
+	n.Networks = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+	if got := announce(elsewhere); !slices.Equal(got, []netip.Addr{elsewhere}) {
+		t.Errorf("a node that is reached elsewhere is at %v", got)
+	}
+	n.Networks, known = nil, false
+	if got := announce(own, elsewhere); len(got) != 2 {
+		t.Errorf("a node of which the cluster says nothing is at %v", got)
+	}
+	if len(told) != 1 {
+		t.Errorf("told: %q", told)
+	}
+}

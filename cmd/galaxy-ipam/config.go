@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"time"
 
@@ -23,6 +24,7 @@ type settings struct {
 
 	overlay   []ipam.OverlayNetwork // nil: none is configured here; those in the log stay
 	keepNodes time.Duration         // how long a lost node keeps its subnets
+	reach     []netip.Prefix        // where nodes are reached at addresses that their Nodes do not have
 }
 
 type configFile struct {
@@ -37,6 +39,7 @@ type configFile struct {
 	Overlay *struct {
 		Networks      json.RawMessage `json:"networks"`
 		KeepLostNodes string          `json:"keepLostNodes"`
+		NodeNetworks  []string        `json:"nodeNetworks"`
 	} `json:"overlay"`
 }
 
@@ -88,8 +91,10 @@ func misplaced(text []byte) error {
 			return fmt.Errorf("%s stands at the top, where it has no effect: it belongs into schedule_plugin", key)
 		}
 	}
-	if _, there := top["networks"]; there {
-		return errors.New("networks stands at the top, where it has no effect: it belongs into overlay")
+	for _, key := range []string{"networks", "nodeNetworks", "keepLostNodes"} {
+		if _, there := top[key]; there {
+			return fmt.Errorf("%s stands at the top, where it has no effect: it belongs into overlay", key)
+		}
 	}
 	return nil
 }
@@ -109,6 +114,13 @@ func (s *settings) readOverlay(file configFile) (err error) {
 		if s.keepNodes, err = time.ParseDuration(text); err != nil || s.keepNodes < 0 {
 			return fmt.Errorf(`keepLostNodes %q: want a duration such as "24h"`, text)
 		}
+	}
+	for _, text := range file.Overlay.NodeNetworks {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return fmt.Errorf(`nodeNetworks %q: want a network such as "192.168.0.0/24"`, text)
+		}
+		s.reach = append(s.reach, network.Masked())
 	}
 	return nil
 }

@@ -36,7 +36,9 @@ func TestReadSettings(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"schedule_plugin":`: "unexpected end of JSON",
 		`{"overlay":{"networks":[{"cidr":"10.244.0.0/16","nodePrefix":8}]}}`: "overlay",
-		`{"overlay":{"networks":[],"keepLostNodes":"a day"}}`:                `keepLostNodes "a day": want a duration such as "24h"`,
+		`{"overlay":{"networks":[],"nodeNetworks":["192.168.0.1"]}}`:         `nodeNetworks "192.168.0.1": want a network such as "192.168.0.0/24"`,
+		`{"nodeNetworks":[]}`: "nodeNetworks stands at the top, where it has no effect: it belongs into overlay",
+		`{"overlay":{"networks":[],"keepLostNodes":"a day"}}`: `keepLostNodes "a day": want a duration such as "24h"`,
 	} {
 		if _, err := settingsOf(t, text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"iter"
+	"net/netip"
 	"time"
 
 	"galaxy/allocator"
@@ -27,7 +28,7 @@ func (p *program) wireNodes(ctx context.Context) (err error) {
 		Fault: p.metrics.Reconcile, Now: time.Now, Log: p.logger,
 	}
 	if p.cluster != nil {
-		p.nodeLeases.Deleted, p.nodeLeases.Ready = p.nodeDeleted, p.nodeReady
+		p.nodeLeases.Deleted, p.nodeLeases.Ready, p.nodeLeases.Has, p.nodeLeases.Networks = p.nodeDeleted, p.nodeReady, p.nodeHas, p.settings.reach
 		p.nodeLeases.Report = func(node, reason, message string) {
 			p.cluster.ReportNode(node, true, reason, message)
 		}
@@ -40,6 +41,15 @@ func (p *program) wireNodes(ctx context.Context) (err error) {
 func (p *program) nodeReady(name string) bool {
 	node := p.cluster.Set().Node(name)
 	return node != nil && node.Ready
+}
+
+// nodeHas reports whether the cluster knows a node by an address, if it knows any of it.
+func (p *program) nodeHas(name string, addr netip.Addr) (has, known bool) {
+	node := p.cluster.Set().Node(name)
+	if node == nil || len(node.IPs)+len(node.Further) == 0 {
+		return false, false
+	}
+	return node.Has(addr), true
 }
 
 // nodeDeleted reports whether the cluster, as far as it is known at all, has no such node.

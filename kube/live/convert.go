@@ -67,11 +67,8 @@ func PodOf(p *corev1.Pod) *kube.Pod {
 func nodeOf(n *corev1.Node) *kube.Node {
 	node := &kube.Node{Name: n.Name, UID: string(n.UID)}
 	for _, a := range n.Status.Addresses {
-		if a.Type != corev1.NodeInternalIP {
-			continue
-		}
 		if addr, err := ipam.ParseAddr(a.Address); err == nil {
-			node.AddIP(addr)
+			node.AddAddress(addr, a.Type == corev1.NodeInternalIP)
 		}
 	}
 	for _, taint := range n.Spec.Taints {

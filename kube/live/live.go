@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -213,13 +214,8 @@ func (c *Cluster) WaitForSync(ctx context.Context) error {
 }
 
 func sameNode(a, b *kube.Node) bool {
-	if a.UID != b.UID || a.OutOfService != b.OutOfService || a.Capacity != b.Capacity || len(a.IPs) != len(b.IPs) {
+	if a.UID != b.UID || a.OutOfService != b.OutOfService || a.Capacity != b.Capacity || !slices.Equal(a.IPs, b.IPs) {
 		return false
 	}
-	for i := range a.IPs {
-		if a.IPs[i] != b.IPs[i] {
-			return false
-		}
-	}
-	return true
+	return slices.Equal(a.Further, b.Further)
 }
