@@ -64,6 +64,15 @@ func ParseAnnouncement(text []byte) (Announcement, error) {
 	return a, nil
 }
 
+// AnnouncementOf reads what stands under the key of a node, which must be of that node.
+func AnnouncementOf(node string, text []byte) (Announcement, error) {
+	a, err := ParseAnnouncement(text)
+	if err == nil && a.Node != node {
+		return Announcement{}, fmt.Errorf("the key of node %s says that it is of node %q", node, a.Node)
+	}
+	return a, err
+}
+
 func (a Announcement) check() error {
 	switch {
 	case len(a.Machine) > maxWord || len(a.Boot) > maxWord:

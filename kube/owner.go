@@ -24,6 +24,11 @@ func OwnerOf(pod *Pod) (ipam.Owner, error) {
 		return ipam.Owner{}, fmt.Errorf("pod %s: metadata.ownerReferences: the owner has the kind %q and the name %q; want both", pod, ref.Kind, ref.Name)
 	}
 	o.Kind, o.App = KindOf(ref.APIVersion, ref.Kind), ref.Name
+	for _, name := range []string{o.Kind, o.App} { // whoever makes the pod writes them, and Kubernetes sets no bound
+		if err := ipam.CheckName(name); err != nil {
+			return ipam.Owner{}, fmt.Errorf("pod %s: metadata.ownerReferences: %w", pod, err)
+		}
+	}
 	if o.Kind != ipam.KindReplicaSet {
 		return o, nil
 	}

@@ -47,11 +47,12 @@ type Nodes struct {
 	alive   map[string]ipam.Announcement
 	bad     map[string]string // announcements that are not understood, so that each is told once
 	waiting []string
-	silent  map[string]silence // agents whose leases have ended
-	told    map[string]string  // what was said of silent nodes last
-	foreign map[string]string  // what was said of addresses that nodes are not known by
-	doubted int                // of the nodes, how many are silent and not believed to be lost
-	term    time.Time          // when this replica was first seen to lead; zero while it does not
+	silent  map[string]silence   // agents whose leases have ended
+	told    map[string]string    // what was said of silent nodes last
+	hasty   map[string]time.Time // when it was said last that a node changes its announcement too often
+	foreign map[string]string    // what was said of addresses that nodes are not known by
+	doubted int                  // of the nodes, how many are silent and not believed to be lost
+	term    time.Time            // when this replica was first seen to lead; zero while it does not
 }
 
 // Bounds of Nodes.
@@ -123,10 +124,7 @@ func (n *Nodes) note(changes []lease.Change) {
 			delete(n.bad, name)
 			continue
 		}
-		a, err := n.parse(c.Value)
-		if err == nil && a.Node != name {
-			err = fmt.Errorf("the key of node %s says that it is of node %s", name, a.Node)
-		}
+		a, err := n.parse(name, c.Value)
 		if err != nil {
 			if n.bad[name] != err.Error() {
 				n.bad[name] = err.Error()
@@ -146,11 +144,11 @@ func (n *Nodes) note(changes []lease.Change) {
 // maxAnnouncement is how long an agent's announcement may be, in bytes: many times what an agent says.
 const maxAnnouncement = 64 << 10
 
-func (n *Nodes) parse(value []byte) (ipam.Announcement, error) {
+func (n *Nodes) parse(name string, value []byte) (ipam.Announcement, error) {
 	if len(value) > maxAnnouncement {
 		return ipam.Announcement{}, fmt.Errorf("it has %d bytes, and an agent says at most %d: whoever writes it fills etcd; take the node's user away (galaxyctl etcd-auth), and see who has its password", len(value), maxAnnouncement)
 	}
-	return ipam.ParseAnnouncement(value)
+	return ipam.AnnouncementOf(name, value)
 }
 
 // listen keeps since when each agent is silent that the log takes for alive.
@@ -190,6 +188,7 @@ func (n *Nodes) reconcile(ctx context.Context) <-chan time.Time {
 		settling: n.Now().Sub(n.term) < settleFor, silent: n.silent, ready: n.Ready, has: n.Has, networks: n.Networks,
 	})
 	n.showForeign(plan.foreign)
+	n.showHasty(plan.hasty)
 	n.showLosses(plan.losses)
 	n.showWaiting(plan.waiting)
 	if len(plan.first)+len(plan.commands) == 0 {
@@ -254,6 +253,29 @@ func (n *Nodes) showLosses(found nodeLosses) {
 		}
 	}
 	n.told = now
+}
+
+// hastyTold is how often it is said of a node that it changes its announcement too often.
+const hastyTold = 10 * time.Minute
+
+// showHasty tells of nodes that announce themselves elsewhere again and again.
+func (n *Nodes) showHasty(hasty []string) {
+	for _, name := range hasty {
+		if last, told := n.hasty[name]; told && n.Now().Sub(last) < hastyTold {
+			continue
+		}
+		if n.hasty == nil {
+			n.hasty = map[string]time.Time{}
+		}
+		n.hasty[name] = n.Now()
+		n.fault("node")
+		message := fmt.Sprintf("the galaxy agent of this node has changed its addresses or its machine twice within %s: the second change waits; "+
+			"if that goes on, two agents use one name, or somebody else has the node's user in etcd", changeEvery)
+		n.Log.Warn(message, zap.String("node", name))
+		if n.Report != nil {
+			n.Report(name, eventAgentForeign, message)
+		}
+	}
 }
 
 // showForeign tells of nodes that announce addresses which they are not known by, each once.

@@ -61,7 +61,12 @@ type nodesPlan struct {
 	waiting  []string            // nodes that have no subnet, as none is left
 	losses   nodeLosses
 	foreign  map[string][]netip.Addr // addresses that nodes announce and are not known by
+	hasty    []string                // nodes that changed what they announce just before, and have to wait
 }
+
+// changeEvery is how soon a node that is there may be elsewhere, or another machine: each change is an event, and a write in the kernel of
+// every node.
+const changeEvery = 10 * time.Second
 
 // decideNodes turns the difference between leases and the log into commands.
 func decideNodes(s nodesSeen) nodesPlan {
@@ -79,8 +84,12 @@ func decideNodes(s nodesSeen) nodesPlan {
 				continue // a node that the log knows stays as it is
 			}
 		}
-		join, waits := joins(s.view.Node(name), a, free)
-		if join {
+		known := s.view.Node(name)
+		join, waits := joins(known, a, free)
+		switch {
+		case join && known != nil && known.Alive() && s.now.Sub(known.Time()) < changeEvery && moves(known, a):
+			plan.hasty = append(plan.hasty, name)
+		case join:
 			plan.commands = append(plan.commands, allocator.JoinNode{Node: name, Addresses: a.Addresses, Machine: a.Machine})
 		}
 		if waits {
@@ -142,6 +151,11 @@ func freeFamilies(view *projections.View) (of struct{ configured, free families 
 	return of
 }
 
+// moves reports whether a node that is there announces itself elsewhere.
+func moves(n *projections.Node, a ipam.Announcement) bool {
+	return n.Machine != a.Machine || !slices.Equal(n.Addresses, a.Addresses)
+}
+
 // joins reports whether the log does not say yet what a node announces, and whether the node waits for a subnet.
 func joins(n *projections.Node, a ipam.Announcement, of struct{ configured, free families }) (join, waits bool) {
 	var has families
@@ -151,7 +165,7 @@ func joins(n *projections.Node, a ipam.Announcement, of struct{ configured, free
 		}
 	}
 	lacks4, lacks6 := of.configured.ip4 && !has.ip4, of.configured.ip6 && !has.ip6
-	join = n == nil || !n.Alive() || n.Machine != a.Machine || !slices.Equal(n.Addresses, a.Addresses) ||
+	join = n == nil || !n.Alive() || moves(n, a) ||
 		lacks4 && of.free.ip4 || lacks6 && of.free.ip6
 	return join, lacks4 && !of.free.ip4 || lacks6 && !of.free.ip6
 }

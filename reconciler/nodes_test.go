@@ -373,7 +373,7 @@ func TestAnnouncementsNotUnderstood(t *testing.T) {
 	for range 2 {
 		n.note([]lease.Change{{Key: "nodes/n1", Value: make([]byte, maxAnnouncement+1)}, {Key: "nodes/n2", Value: []byte(`{"node":"n1","machine":"m"}`)}})
 	}
-	if len(told) != 2 || !strings.Contains(told[0], "n1 GalaxyAgentNotUnderstood it has 65537 bytes") || !strings.Contains(told[1], "says that it is of node n1") || len(n.alive) > 0 {
+	if len(told) != 2 || !strings.Contains(told[0], "n1 GalaxyAgentNotUnderstood it has 65537 bytes") || !strings.Contains(told[1], "says that it is of node \"n1\"") || len(n.alive) > 0 {
 		t.Errorf("alive %v, told %q", n.alive, told)
 	}
 }
@@ -400,6 +400,7 @@ func TestAddressesOfOthers(t *testing.T) {
 		for range 3 {
 			n.reconcile(t.Context())
 		}
+		b.pass(changeEvery)
 		if node := b.replica.View().Node("a"); node != nil {
 			return node.Addresses
 		}
@@ -427,5 +428,34 @@ func TestAddressesOfOthers(t *testing.T) {
 	}
 	if len(told) != 1 {
 		t.Errorf("told: %q", told)
+	}
+}
+
+// A node that changes what it announces again and again writes one event in a while, and is told of once.
+func TestHastyNode(t *testing.T) {
+	b := newNodesBed(t)
+	for !b.replica.Leading() {
+		time.Sleep(time.Millisecond)
+	}
+	told := 0
+	n := &Nodes{
+		Replica: b.replica, Overlay: overlayOf(t, `[{"cidr":"10.0.0.0/22","nodePrefix":24}]`), Now: b.clock, Log: zap.NewNop(), Keep: time.Hour,
+		Report: func(string, string, string) { told++ }, alive: map[string]ipam.Announcement{},
+	}
+	for i := range 100 {
+		n.alive["a"] = ipam.Announcement{Node: "a", Machine: fmt.Sprint("m", i%2), Addresses: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})}}
+		for range 3 {
+			n.reconcile(t.Context())
+		}
+		b.pass(changeEvery / 10)
+	}
+	events := b.replica.View().Position().Head.Seq
+	if events < 10 || events > 14 || told != 1 {
+		t.Errorf("100 changes in ten intervals made %d events, and were told of %d times", events, told)
+	}
+	b.pass(changeEvery)
+	n.reconcile(t.Context())
+	if node := b.replica.View().Node("a"); node.Machine != "m1" || node.Addresses[0].As4()[3] != 99 {
+		t.Errorf("the newest announcement is not in force: %+v", node)
 	}
 }

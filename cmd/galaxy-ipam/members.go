@@ -41,6 +41,9 @@ func (o *options) checkEmbedded() error {
 	if !isURL(o.embeddedClientURL) {
 		return cli.Usage("--embedded-etcd-client-url %q: want http://<address>:<port>", o.embeddedClientURL)
 	}
+	if u, err := url.Parse(o.embeddedClientURL); err == nil && !localhost.Is(u.Hostname()) && !o.insecurePorts {
+		return cli.Usage("--embedded-etcd-client-url %s: whoever reaches it could write the log: take an address of this host alone, or say --insecure-ports", o.embeddedClientURL)
+	}
 	if len(o.embeddedMembers) == 0 {
 		return nil
 	}

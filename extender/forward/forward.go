@@ -155,13 +155,7 @@ func (f *Forwarder) IfUndecided(route Route, local http.Handler) http.Handler {
 
 // hold reads a body that may have to be sent more than once. Its content type is judged by who answers it.
 func hold(w http.ResponseWriter, r *http.Request, limit int64, into *bytes.Buffer) error {
-	deadline := http.NewResponseController(w)
-	_ = deadline.SetReadDeadline(time.Now().Add(httpserver.BodyTimeout)) // where it cannot be set there is no slow client
-	err := httpserver.ReadBody(w, &http.Request{Body: r.Body, ContentLength: r.ContentLength}, limit, into)
-	if err == nil {
-		_ = deadline.SetReadDeadline(time.Time{}) // else it would end the request while that waits for a leader
-	}
-	return err
+	return httpserver.ReadBody(w, &http.Request{Body: r.Body, ContentLength: r.ContentLength}, limit, into)
 }
 
 // carry has the request answered by who leads, whoever that is and becomes, until its time is up.

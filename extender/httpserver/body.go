@@ -26,7 +26,7 @@ func Refuse(status int, format string, args ...any) *Refusal {
 	return &Refusal{status, fmt.Sprintf(format, args...)}
 }
 
-// BodyTimeout is how long a body may take to arrive where a request may wait longer than that.
+// BodyTimeout is how long a body may take to arrive.
 const BodyTimeout = 10 * time.Second
 
 // Buffers are kept for the next request unless they have grown beyond keptBuffer.
@@ -46,7 +46,7 @@ func ReturnBuffer(b *bytes.Buffer) {
 	}
 }
 
-// ReadBody reads a JSON body of at most limit bytes into the buffer.
+// ReadBody reads a JSON body of at most limit bytes into the buffer, within BodyTimeout where w can be given a deadline.
 func ReadBody(w http.ResponseWriter, r *http.Request, limit int64, into *bytes.Buffer) error {
 	if kind := r.Header.Get("Content-Type"); kind != "" {
 		if media, _, err := mime.ParseMediaType(kind); err != nil || media != "application/json" {
@@ -56,12 +56,15 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int64, into *bytes.B
 	if r.ContentLength > limit {
 		return tooLarge(limit)
 	}
+	deadline := http.NewResponseController(w)
+	_ = deadline.SetReadDeadline(time.Now().Add(BodyTimeout)) // where it cannot be set there is no slow client
 	// The length that a client promises is only believed as far as it costs little.
 	into.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead)
 	_, err := into.ReadFrom(&metered{from: http.MaxBytesReader(w, r.Body, limit), hold: &inHand, into: into})
 	var large *http.MaxBytesError
 	switch {
 	case err == nil:
+		_ = deadline.SetReadDeadline(time.Time{}) // else it would end the request while that waits for a leader
 		return nil
 	case errors.Is(err, errFull):
 		return Refuse(http.StatusServiceUnavailable, "%v; try again", err)

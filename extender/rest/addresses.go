@@ -134,6 +134,9 @@ func (rest *REST) readerAt(ctx context.Context, at string) (reader, error) {
 
 func (rest *REST) parsePoint(ctx context.Context, at string) (projections.Until, error) {
 	if moment, err := time.Parse(time.RFC3339, at); err == nil {
+		if moment.IsZero() {
+			return projections.Until{}, notFound("nothing was written before %s", at) // the zero time is no bound
+		}
 		return projections.Until{Time: moment}, nil
 	}
 	seq, err := strconv.ParseUint(at, 10, 64)
@@ -170,8 +173,8 @@ func (rest *REST) reserve(ctx context.Context, text string, body []byte) (api.Ad
 	if err := checkNames(owner.Kind, owner.Namespace, owner.App, owner.Pod, owner.Pool); err != nil {
 		return api.AddressRow{}, err
 	}
-	if len(asked.Reason) > maxReason {
-		return api.AddressRow{}, badRequest("reason has %d characters; at most %d", len(asked.Reason), maxReason)
+	if err := ipam.CheckReason(asked.Reason); err != nil {
+		return api.AddressRow{}, badRequest("%v", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -181,8 +184,6 @@ func (rest *REST) reserve(ctx context.Context, text string, body []byte) (api.Ad
 	}
 	return rest.reader().row(addr), nil
 }
-
-const maxReason = 1024
 
 // checkNames keeps what no Kubernetes object can be called out of the log.
 func checkNames(names ...string) error {

@@ -76,6 +76,11 @@ func (a *args) read(body []byte) error {
 	return nil
 }
 
+// maxNodes bounds the nodes of one request: many times what a cluster has, and each costs some 500 bytes while it is judged.
+const maxNodes = 100_000
+
+var errManyNodes = fmt.Errorf("the request has more than %d nodes", maxNodes)
+
 func (a *args) readNodes(dec *jsontext.Decoder, body []byte) error {
 	return stream.Object(dec, func(name []byte) error {
 		if !is(name, "items") {
@@ -89,6 +94,9 @@ func (a *args) readNodes(dec *jsontext.Decoder, body []byte) error {
 			}
 			if node == nil {
 				return fmt.Errorf("%s: want a Node, have null", stream.Where(dec))
+			}
+			if len(a.nodes) == maxNodes {
+				return errManyNodes
 			}
 			a.nodes = append(a.nodes, candidate{name: node.Name, node: node, text: trimSeparators(body[start:dec.InputOffset()])})
 			return nil
@@ -110,6 +118,9 @@ func (a *args) readNames(dec *jsontext.Decoder, body []byte) error {
 		text, err := dec.ReadValue()
 		if err != nil {
 			return err
+		}
+		if len(a.nodes) == maxNodes {
+			return errManyNodes
 		}
 		end := dec.InputOffset()
 		a.nodes = append(a.nodes, candidate{text: body[end-int64(len(text)) : end], end: end - start})

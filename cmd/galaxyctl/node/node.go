@@ -98,7 +98,7 @@ func announced(ctx context.Context, client *clientv3.Client, prefix string) (map
 	all := map[string]ipam.Announcement{}
 	for _, kv := range answer.Kvs {
 		name := strings.TrimPrefix(string(kv.Key), prefix)
-		a, err := ipam.ParseAnnouncement(kv.Value)
+		a, err := ipam.AnnouncementOf(name, kv.Value)
 		if err != nil {
 			a = ipam.Announcement{Node: name, Problems: []string{err.Error()}}
 		}
@@ -139,6 +139,11 @@ func (r nodeRow) with(alive map[string]ipam.Announcement, head uint64) nodeRow {
 	}
 	r.Lease, r.Backend, r.Position, r.Differs, r.Problems = true, a.Backend, a.Position, a.Differs, a.Problems
 	r.Behind = head - min(a.Position, head)
+	for _, addr := range a.Addresses {
+		if r.State == "alive" && !slices.Contains(r.Addresses, addr) {
+			r.Problems = append(slices.Clone(r.Problems), fmt.Sprintf("it announces %s, which is not in force: see the Events of the Node", addr))
+		}
+	}
 	return r
 }
 
