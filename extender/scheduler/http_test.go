@@ -104,7 +104,7 @@ func TestSlowBody(t *testing.T) {
 	b := newBed(t, fixture)
 	s := scheduler.New(scheduler.Config{Replica: b.Replica, Log: zap.NewNop()})
 	server := httptest.NewUnstartedServer(s.Handler())
-	server.Config.ReadTimeout = 200 * time.Millisecond
+	server.Config.ReadTimeout = time.Minute
 	server.Start()
 	defer server.Close()
 	conn, err := net.Dial("tcp", server.Listener.Addr().String())
@@ -113,7 +113,7 @@ func TestSlowBody(t *testing.T) {
 	}
 	defer conn.Close()
 	fmt.Fprintf(conn, "POST /v1/filter HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{")
-	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ func (m *Mirror) floatingIP(ctx context.Context, name string) error {
 		return nil
 	case a == nil && have.IsReservation():
 		return m.reserve(ctx, addr, have)
-	case a == nil && mayRemove(have, m.Replica.View().Origin()):
+	case a == nil && mayRemove(have, addr, m.Replica.View()):
 		return m.ips.remove(ctx, have)
 	case a == nil:
 		m.report("FloatingIP", have, eventForeign, "nobody holds the address, and galaxy-ipam has not made this object, so it is left alone; "+
@@ -62,10 +62,12 @@ func (m *Mirror) floatingIP(ctx context.Context, name string) error {
 }
 
 // mayRemove reports whether an object that shows a free address may be deleted: one that galaxy-ipam has made, or one of a former
-// system that somebody has discarded.
-func mayRemove(have *api.FloatingIP, origin *projections.Origin) bool {
-	return have.ShowsEvent() ||
-		origin.Outcome == eventlog.FormerDiscarded && have.CreationTimestamp.Unix() <= origin.Resolved
+// system that somebody has discarded, or whose address was taken into the log and has been given back since.
+func mayRemove(have *api.FloatingIP, addr netip.Addr, view *projections.View) bool {
+	origin := view.Origin()
+	former := have.CreationTimestamp.Unix() <= origin.Resolved
+	return have.ShowsEvent() || former && origin.Outcome == eventlog.FormerDiscarded ||
+		former && origin.Outcome == eventlog.FormerImported && view.Released(addr) != nil
 }
 
 // reserve does what an administrator asks for with a labelled object.
