@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
+	"slices"
 	"time"
 )
 
@@ -73,17 +75,27 @@ func AnnouncementOf(node string, text []byte) (Announcement, error) {
 	return a, err
 }
 
+// nodeName is what Kubernetes lets a Node be called (RFC 1123, section 2.1).
+var nodeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
+
+// unusable are networks in which no host is (RFC 6890), beside those of one link alone.
+var unusable = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("::/96")}
+
 func (a Announcement) check() error {
 	switch {
+	case !nodeName.MatchString(a.Node) || len(a.Node) > MaxName:
+		return errors.New("want the name of a Node object: lower-case letters, digits, dots and hyphens, at most 253 bytes")
+	case len(a.Addresses) == 0:
+		return errors.New("it announces no address at which other nodes could reach it")
 	case len(a.Machine) > maxWord || len(a.Boot) > maxWord:
 		return fmt.Errorf("its machine and its boot have %d and %d bytes, at most %d", len(a.Machine), len(a.Boot), maxWord)
-	case a.TTL < 0 || a.TTL > MaxLease.Seconds():
-		return fmt.Errorf("its lease lasts %g s, at most %g", a.TTL, MaxLease.Seconds())
+	case a.TTL != 0 && (a.TTL < MinLease.Seconds() || a.TTL > MaxLease.Seconds()):
+		return fmt.Errorf("its lease lasts %g s, want %g to %g", a.TTL, MinLease.Seconds(), MaxLease.Seconds())
 	case len(a.Addresses) > MaxNodeAddresses:
 		return fmt.Errorf("it has %d addresses, at most %d", len(a.Addresses), MaxNodeAddresses)
 	}
 	for _, addr := range a.Addresses {
-		if !addr.IsGlobalUnicast() || addr.Is4In6() || addr.Zone() != "" {
+		if !addr.IsGlobalUnicast() || addr.Is4In6() || addr.Zone() != "" || slices.ContainsFunc(unusable, func(p netip.Prefix) bool { return p.Contains(addr) }) {
 			return fmt.Errorf("other nodes cannot reach it at %s: want a unicast address that is not of one link alone", addr)
 		}
 	}

@@ -14,7 +14,13 @@ func TestParseAnnouncement(t *testing.T) {
 	long := strings.Repeat("m", 257)
 	many := strings.Repeat(`"192.0.2.1",`, 17)
 	for text, want := range map[string]string{
-		`{"node":"a","machine":"m"}`: "",
+		`{"node":"a","machine":"m"}`:                                                                       "announces no address",
+		`{"node":"A","machine":"m","addresses":["192.0.2.1"]}`:                                             "want the name of a Node object",
+		`{"node":"a\u001b[2J","machine":"m","addresses":["192.0.2.1"]}`:                                    "want the name of a Node object",
+		`{"node":"a/b","machine":"m","addresses":["192.0.2.1"]}`:                                           "want the name of a Node object",
+		`{"node":"a","machine":"m","addresses":["240.0.0.1"]}`:                                             "cannot reach it at",
+		`{"node":"a","machine":"m","addresses":["0.1.2.3"]}`:                                               "cannot reach it at",
+		`{"node":"a","machine":"m","addresses":["::2"]}`:                                                   "cannot reach it at",
 		`{"node":"a","machine":"m","addresses":["192.168.0.1","2001:db8::1","fd00::1"],"ttl":600}`:         "",
 		`{"node":"a","machine":"m","addresses":[` + strings.TrimSuffix(many[:16*len(many)/17], ",") + `]}`: "",
 		`{"node":"a","machine":"m","addresses":[` + strings.TrimSuffix(many, ",") + `]}`:                   "17 addresses, at most 16",
@@ -28,10 +34,11 @@ func TestParseAnnouncement(t *testing.T) {
 		`{"node":"a","machine":"m","addresses":["::ffff:192.168.0.1"]}`:                                    "cannot reach it at",
 		`{"node":"a","machine":"m","addresses":["2001:db8::1%eth0"]}`:                                      "cannot reach it at",
 		`{"node":"a","machine":"m","addresses":[""]}`:                                                      "cannot reach it at",
-		`{"node":"a","machine":"m","ttl":-1}`:                                                              "its lease lasts -1 s",
-		`{"node":"a","machine":"m","ttl":1e300}`:                                                           "its lease lasts 1e+300 s",
-		`{"node":"a","machine":"` + long + `"}`:                                                            "257 and 0 bytes, at most 256",
-		`{"node":"a","machine":"m","boot":"` + long + `"}`:                                                 "1 and 257 bytes",
+		`{"node":"a","machine":"m","addresses":["192.0.2.1"],"ttl":-1}`:                                    "its lease lasts -1 s",
+		`{"node":"a","machine":"m","addresses":["192.0.2.1"],"ttl":1e-12}`:                                 "its lease lasts 1e-12 s, want 2 to 600",
+		`{"node":"a","machine":"m","addresses":["192.0.2.1"],"ttl":1e300}`:                                 "its lease lasts 1e+300 s",
+		`{"node":"a","machine":"` + long + `","addresses":["192.0.2.1"]}`:                                  "257 and 0 bytes, at most 256",
+		`{"node":"a","machine":"m","addresses":["192.0.2.1"],"boot":"` + long + `"}`:                       "1 and 257 bytes",
 		`{"node":"a"}`:    "names no node, or no machine",
 		`{"machine":"m"}`: "names no node, or no machine",
 		`[]`:              "announcement of a node",
@@ -40,7 +47,7 @@ func TestParseAnnouncement(t *testing.T) {
 		if (err != nil) != (want != "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%.100s: %v, want %q", text, err, want)
 		}
-		if err == nil && (a.Lease() <= 0 || a.Lease() > ipam.MaxLease) {
+		if err == nil && (a.Lease() < ipam.MinLease || a.Lease() > ipam.MaxLease) {
 			t.Errorf("%.100s: a lease of %s", text, a.Lease())
 		}
 	}
@@ -54,7 +61,7 @@ func FuzzAnnouncement(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(a.Addresses) > ipam.MaxNodeAddresses || a.Lease() <= 0 || a.Lease() > ipam.MaxLease {
+		if len(a.Addresses) > ipam.MaxNodeAddresses || a.Lease() < ipam.MinLease || a.Lease() > ipam.MaxLease {
 			t.Fatalf("%+v", a)
 		}
 		again, err := json.Marshal(a)

@@ -3,6 +3,7 @@ package nodeagent
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -72,8 +73,8 @@ func (a *Agent) keepLease(ctx context.Context) error {
 
 // others says that another machine has the node's name.
 func (a *Agent) others(value []byte) error {
-	holder, err := ipam.ParseAnnouncement(value)
-	if err != nil {
+	var holder ipam.Announcement
+	if err := json.Unmarshal(value, &holder); err != nil {
 		return nil //nolint:nilerr // what nobody understands helps nobody
 	}
 	if holder.Machine != a.Machine {

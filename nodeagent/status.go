@@ -2,6 +2,7 @@ package nodeagent
 
 import (
 	"context"
+	"encoding/json"
 	"net/netip"
 	"time"
 
@@ -31,7 +32,7 @@ func (a *Agent) Status(ctx context.Context) (NodeStatus, error) {
 	s := NodeStatus{
 		Subnets: a.Addresses.Subnets(), Waiting: a.Local.Waiting(), Reached: a.Local.Reached(), Routes: a.Routes.Status(),
 	}
-	if s.Announced, err = ipam.ParseAnnouncement(text); err != nil {
+	if err = json.Unmarshal(text, &s.Announced); err != nil {
 		return NodeStatus{}, err
 	}
 	if replica := a.Addresses.replica(); replica != nil {

@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"net/netip"
@@ -212,18 +213,21 @@ func (n *Nodes) reconcile(ctx context.Context) <-chan time.Time {
 	return nil
 }
 
+// do gives all commands, whatever becomes of one of them: what one node announces must keep no other from joining.
 func (n *Nodes) do(ctx context.Context, commands []allocator.Command, atOnce int) error {
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group
 	group.SetLimit(atOnce)
-	for _, command := range commands {
+	failed := make([]error, len(commands))
+	for i, command := range commands {
 		group.Go(func() error {
 			ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 			defer cancel()
-			_, err := n.Replica.Do(ctx, "lease", command)
-			return err
+			_, failed[i] = n.Replica.Do(ctx, "lease", command)
+			return nil
 		})
 	}
-	return group.Wait()
+	_ = group.Wait()
+	return errors.Join(failed...)
 }
 
 // showLosses tells of nodes that are silent and not taken for lost, and why, each once; and when many are.

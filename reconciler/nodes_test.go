@@ -371,7 +371,7 @@ func TestAnnouncementsNotUnderstood(t *testing.T) {
 	n := &Nodes{Prefix: "nodes/", Log: zap.NewNop(), alive: map[string]ipam.Announcement{}, bad: map[string]string{}}
 	n.Report = func(node, reason, message string) { told = append(told, node+" "+reason+" "+message) }
 	for range 2 {
-		n.note([]lease.Change{{Key: "nodes/n1", Value: make([]byte, maxAnnouncement+1)}, {Key: "nodes/n2", Value: []byte(`{"node":"n1","machine":"m"}`)}})
+		n.note([]lease.Change{{Key: "nodes/n1", Value: make([]byte, maxAnnouncement+1)}, {Key: "nodes/n2", Value: []byte(`{"node":"n1","machine":"m","addresses":["192.0.2.1"]}`)}})
 	}
 	if len(told) != 2 || !strings.Contains(told[0], "n1 GalaxyAgentNotUnderstood it has 65537 bytes") || !strings.Contains(told[1], "says that it is of node \"n1\"") || len(n.alive) > 0 {
 		t.Errorf("alive %v, told %q", n.alive, told)
@@ -457,5 +457,29 @@ func TestHastyNode(t *testing.T) {
 	n.reconcile(t.Context())
 	if node := b.replica.View().Node("a"); node.Machine != "m1" || node.Addresses[0].As4()[3] != 99 {
 		t.Errorf("the newest announcement is not in force: %+v", node)
+	}
+}
+
+// One command that fails keeps no other node from joining.
+func TestOneNodeKeepsNoOtherOut(t *testing.T) {
+	b := newNodesBed(t)
+	for !b.replica.Leading() {
+		time.Sleep(time.Millisecond)
+	}
+	n := &Nodes{Replica: b.replica, Overlay: overlayOf(t, `[{"cidr":"10.0.0.0/16","nodePrefix":24}]`), Now: b.clock, Log: zap.NewNop(), Keep: time.Hour}
+	n.alive = map[string]ipam.Announcement{}
+	for i := range 2 * nodesAtOnce {
+		n.alive[fmt.Sprintf("a%03d", i)] = ipam.Announcement{Node: fmt.Sprintf("a%03d", i), Machine: "m"} // no address: JoinNode refuses it
+		n.alive[fmt.Sprintf("b%03d", i)] = ipam.Announcement{Node: fmt.Sprintf("b%03d", i), Machine: "m", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+	}
+	for range 3 {
+		n.reconcile(t.Context())
+	}
+	joined := 0
+	for range b.replica.View().Nodes() {
+		joined++
+	}
+	if joined != 2*nodesAtOnce {
+		t.Errorf("%d of %d good nodes have joined", joined, 2*nodesAtOnce)
 	}
 }

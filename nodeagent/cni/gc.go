@@ -2,7 +2,6 @@ package cni
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,18 +16,9 @@ import (
 
 // gc undoes what was made for containers that the runtime no longer has (CNI specification 1.1, GC).
 func (s *Server) gc(ctx context.Context, args skel.CmdArgs) error {
-	var conf struct {
-		Valid json.RawMessage `json:"cni.dev/valid-attachments"`
-	}
-	if err := json.Unmarshal(args.StdinData, &conf); err != nil {
-		return types.NewError(types.ErrDecodingFailure, "the configuration of the network is not JSON", err.Error())
-	}
-	if conf.Valid == nil {
-		return types.NewError(types.ErrInvalidNetworkConfig, "GC needs the list cni.dev/valid-attachments", "without it nobody would be spared")
-	}
-	var valid []types.GCAttachment // null is how the CNI project's library says that there are none
-	if err := json.Unmarshal(conf.Valid, &valid); err != nil {
-		return types.NewError(types.ErrDecodingFailure, "cni.dev/valid-attachments is no list of attachments", err.Error())
+	valid, err := plugins.ValidAttachments(args.StdinData)
+	if err != nil {
+		return err
 	}
 	return s.sweep(ctx, callOf(args).Network, valid, time.Now(), args.Path)
 }

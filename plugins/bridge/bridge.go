@@ -139,7 +139,11 @@ func collect(ctx context.Context, host plugins.Host, args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
-	if err := pair.Collect(Name, conf.Name, conf.ValidAttachments); err != nil {
+	valid, err := plugins.ValidAttachments(args.StdinData)
+	if err != nil {
+		return err
+	}
+	if err := pair.Collect(Name, conf.Name, valid); err != nil {
 		return plugins.In("GC of network "+conf.Name, plugins.ErrKernel, err)
 	}
 	return plugins.GCIPAM(ctx, host, conf.IPAM.Type, args)

@@ -36,8 +36,7 @@ type config struct {
 	Delegate   map[string]any `json:"delegate"`
 	IPAM       map[string]any `json:"ipam"`
 
-	PrevResult       json.RawMessage      `json:"prevResult"`
-	ValidAttachments []types.GCAttachment `json:"cni.dev/valid-attachments"`
+	PrevResult json.RawMessage `json:"prevResult"`
 }
 
 // flannel runs delegates.
@@ -176,12 +175,16 @@ func (f flannel) collect(ctx context.Context, host plugins.Host, args *skel.CmdA
 	if err != nil {
 		return err
 	}
+	spared, err := plugins.ValidAttachments(args.StdinData)
+	if err != nil {
+		return err
+	}
 	kept, err := list(conf.DataDir, conf.Name)
 	if err != nil {
 		return err
 	}
 	valid := map[types.GCAttachment]bool{}
-	for _, a := range conf.ValidAttachments {
+	for _, a := range spared {
 		valid[a] = true
 	}
 	var failed []error

@@ -206,11 +206,14 @@ func TestNotes(t *testing.T) {
 	if len(b.delegate.told) != told {
 		t.Error("a second DEL asked the delegate")
 	}
+	if err := b.do("GC", b.args("", "", "")); err == nil || !strings.Contains(err.Error(), "cni.dev/valid-attachments") {
+		t.Errorf("a GC without a list, which spares nobody: %v", err)
+	}
 	b.must(b.do("GC", b.args("", "", `,"cni.dev/valid-attachments":[{"containerID":"c2","ifname":"eth0"}]`)))
 	if b.kept() != "c2" {
 		t.Errorf("kept %q", b.kept())
 	}
-	b.must(b.do("GC", b.args("", "", "")))
+	b.must(b.do("GC", b.args("", "", `,"cni.dev/valid-attachments":[]`)))
 	if b.kept() != "" || b.delegate.told[len(b.delegate.told)-1] != "DEL c2 eth0" {
 		t.Errorf("kept %q, told %v", b.kept(), b.delegate.told)
 	}

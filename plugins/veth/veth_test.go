@@ -426,6 +426,10 @@ func TestGCDeletesOnlyItsOwn(t *testing.T) {
 	other.StdinData = []byte(strings.Replace(string(other.StdinData), "overlay", "another", 1))
 	_, err := b.add(other)
 	b.must(err)
+	err = b.host.Do(func() error { return veth.Plugin().GC(context.Background(), b.environment(), args("", nil, "", "")) })
+	if all, _ := b.host.Links(); err == nil || !strings.Contains(err.Error(), "cni.dev/valid-attachments") || len(all) != 3 {
+		t.Fatalf("a GC without a list, which spares nobody, leaves %v: %v", all, err)
+	}
 	gc := args("", nil, "", `,"cni.dev/valid-attachments":[{"containerID":"one","ifname":"eth0"}]`)
 	for range 2 {
 		b.must(b.host.Do(func() error { return veth.Plugin().GC(context.Background(), b.environment(), gc) }))

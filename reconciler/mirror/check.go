@@ -43,7 +43,7 @@ func Check(ctx context.Context, client dynamic.Interface, view *projections.View
 			found = append(found, Difference{What: "FloatingIP " + object.Name + " holds the address for " + object.Spec.Key + ", and the log knows nothing of it: see galaxyctl migrate galaxy --dry-run"})
 		case releasedAfter(view, addr, after):
 			recent++
-		case mayRemove(object, view.Origin()):
+		case mayRemove(object, addr, view):
 			found = append(found, Difference{What: "FloatingIP " + object.Name + " is there, and nobody holds the address", Mend: "delete the object", have: object})
 		default:
 			found = append(found, Difference{What: "FloatingIP " + object.Name + " is there, galaxy-ipam has not made it, and nobody holds the address"})
