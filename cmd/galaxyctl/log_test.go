@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,12 +12,15 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"galaxy/allocator"
 	"galaxy/cmd/internal/cli"
 	"galaxy/eventlog"
 	"galaxy/eventlog/archive"
 	"galaxy/eventlog/etcdlog"
 	"galaxy/eventlog/etcdlog/etcdtest"
+	"galaxy/projections"
 )
 
 func key(seq uint64) string { return fmt.Sprintf("/galaxy/v1/log/ipam/%020d", seq) }
@@ -59,10 +63,10 @@ func TestVerifyFindsTampering(t *testing.T) {
 				b.t.Fatal(err)
 			}
 		}, []string{"stream ipam", "event 4 is missing"}},
-		"an event too many": {func(b *bed) { b.put(key(10), "{}") }, []string{"10 events", "account for 9"}},
+		"an event too many": {func(b *bed) { b.put(key(10), "{}") }, []string{"10 events", "accounts for 9"}},
 		"a stream without a head": {func(b *bed) {
 			b.put("/galaxy/v1/log/nodes/00000000000000000001", "{}")
-		}, []string{"10 events", "account for 9"}},
+		}, []string{"stream nodes", "there are 1 events", "accounts for 0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t)
@@ -268,4 +272,87 @@ func TestEmbeddedEtcd(t *testing.T) {
 	b.must("log", "verify", "--embedded-etcd", dir)
 	b.refuses([]string{"there is no etcd in it"}, "log", "verify", "--embedded-etcd", filepath.Join(folder, "elsewhere"))
 	b.refuses([]string{"not empty"}, "log", "restore", file, "--embedded-etcd", dir)
+}
+
+// What a node's user writes under the node's own keys keeps nobody from verifying and backing up the rest, and hides no other damage.
+func TestDamagedNodeStreams(t *testing.T) {
+	b := newBed(t)
+	b.story()
+	head, err := b.log.Head(t.Context(), eventlog.StreamIPAM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone := fmt.Sprintf(`{"seq":1,"hash":%q,"generation":%q}`, strings.Repeat("a", 64), head.Generation)
+	b.put("/galaxy/v1/head/node-a", "\x1b[31mno JSON")
+	b.put("/galaxy/v1/head/node-b", alone)
+	b.put("/galaxy/v1/log/node-c/00000000000000000001", "{}")
+	b.put("/galaxy/v1/head/node-\x1b[2J", alone)
+	code, out, errs := b.run("log", "verify")
+	if code != 1 || !strings.Contains(out, "ipam") || strings.ContainsRune(out+errs, '\x1b') {
+		t.Errorf("verify: %d\n%s%s", code, out, errs)
+	}
+	for _, says := range []string{"stream node-a: ", "stream node-b: ", "stream node-c: ", `stream "node-\x1b[2J": `} {
+		if !strings.Contains(errs, says) {
+			t.Errorf("verify does not say %q: %s", says, errs)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "backup")
+	code, _, errs = b.run("log", "backup", file)
+	if code != 1 || strings.Count(errs, "the backup is without the damaged stream") != 4 {
+		t.Errorf("backup: %d %s", code, errs)
+	}
+	if code, out, errs = b.run("log", "verify", file); code != 1 || !strings.Contains(out, "ipam") || !strings.Contains(errs, "left out") {
+		t.Errorf("verify of the backup: %d\n%s%s", code, out, errs)
+	}
+	b.put("/galaxy/v1/head/nodes", alone)
+	if code, _, errs = b.run("log", "verify"); code != 1 || !strings.Contains(errs, "stream nodes: ") {
+		t.Errorf("damage of the stream nodes is hidden: %d %s", code, errs)
+	}
+	if code, _, errs = b.run("log", "backup", "--force", file); code != 1 || !strings.Contains(errs, "nodes") || strings.Contains(errs, "is without") {
+		t.Errorf("a backup without the stream nodes: %d %s", code, errs)
+	}
+}
+
+// A snapshot that does not say what the events lead to is found, though its parts have the right sums; so is one of events that are gone.
+func TestVerifyComparesSnapshots(t *testing.T) {
+	b := newBed(t)
+	b.story()
+	head, err := b.log.Head(t.Context(), eventlog.StreamIPAM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := projections.Load(t.Context(), b.log, eventlog.StreamIPAM, projections.Until{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var state bytes.Buffer
+	if err := db.View().Save(&state); err != nil {
+		t.Fatal(err)
+	}
+	save := func(text string) {
+		t.Helper()
+		err := b.log.SaveSnapshot(t.Context(), eventlog.StreamIPAM, head, func(w io.Writer) error {
+			_, err := io.WriteString(w, text)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	save(state.String())
+	b.must("log", "verify")
+	forged := strings.ReplaceAll(state.String(), `"db-0"`, `"eve-0"`)
+	if forged == state.String() {
+		t.Fatal("nothing is forged")
+	}
+	save(forged)
+	b.refuses([]string{"stream ipam", fmt.Sprintf("the snapshot at event %d is not the state", head.Seq)}, "log", "verify")
+	save(state.String())
+	if _, err := b.client.Delete(t.Context(), "/galaxy/v1/log/ipam/", clientv3.WithPrefix()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.client.Delete(t.Context(), "/galaxy/v1/head/ipam"); err != nil {
+		t.Fatal(err)
+	}
+	b.refuses([]string{"stream ipam", "events were removed"}, "log", "verify")
 }

@@ -2,12 +2,14 @@ package archive_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -24,11 +26,13 @@ import (
 type source struct {
 	log   eventlog.Log
 	heads map[string]eventlog.Head
+	bad   map[string]error
 }
 
-func (s source) Generation() string              { return s.heads["ipam"].Generation }
+func (s source) Generation() string              { return cmp.Or(s.heads["ipam"].Generation, "g") }
 func (s source) Revision() int64                 { return 42 }
 func (s source) Heads() map[string]eventlog.Head { return s.heads }
+func (s source) Damaged() map[string]error       { return maps.Clone(s.bad) }
 func (s source) Read(ctx context.Context, stream string) iter.Seq2[[]eventlog.Record, error] {
 	return s.log.Read(ctx, stream, 0, s.heads[stream].Seq)
 }
@@ -36,7 +40,7 @@ func (s source) Read(ctx context.Context, stream string) iter.Seq2[[]eventlog.Re
 // fill appends so many events to every stream of a new log.
 func fill(t testing.TB, streams map[string]int) source {
 	t.Helper()
-	s := source{memlog.New(), map[string]eventlog.Head{}}
+	s := source{memlog.New(), map[string]eventlog.Head{}, map[string]error{}}
 	for stream, n := range streams {
 		head, err := s.log.Head(t.Context(), stream)
 		if err != nil {
@@ -164,7 +168,7 @@ func TestBackupAndRestore(t *testing.T) {
 }
 
 func TestEmptyLog(t *testing.T) {
-	file, m := backup(t, source{memlog.New(), nil})
+	file, m := backup(t, source{log: memlog.New()})
 	if m.Events() != 0 {
 		t.Errorf("manifest %+v", m)
 	}
@@ -333,4 +337,45 @@ func FuzzOpen(f *testing.F) {
 			t.Fatalf("%d events, the manifest says %d", n, r.Manifest().Events())
 		}
 	})
+}
+
+// A node's stream that is damaged keeps nobody from a backup of the others, and the manifest says that it is left out; a stream of
+// galaxy-ipam's own does.
+func TestDamagedStreams(t *testing.T) {
+	s := fill(t, map[string]int{"ipam": 5, "nodes": 3, "node-a": 4, "node-b": 2})
+	wrong := s.heads["node-a"]
+	wrong.Seq++
+	s.heads["node-a"] = wrong
+	s.bad["node-\x1b[2J"] = fmt.Errorf("%w: its head is no JSON", eventlog.ErrCorrupt)
+	var file bytes.Buffer
+	m, err := archive.Backup(t.Context(), s, &file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, stream := range m.Streams {
+		names = append(names, stream.Name)
+	}
+	if fmt.Sprint(names) != "[ipam node-b nodes]" || len(m.LeftOut) != 2 || m.LeftOut[0].Name != `"node-\x1b[2J"` || m.LeftOut[1].Name != `"node-a"` {
+		t.Errorf("the backup has %v and leaves out %+v", names, m.LeftOut)
+	}
+	r, err := archive.Open(&file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close() //nolint:errcheck // it was only read
+	events := 0
+	for _, err := range r.Entries() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		events++
+	}
+	if events != 10 || len(r.Manifest().LeftOut) != 2 {
+		t.Errorf("%d events, left out %+v", events, r.Manifest().LeftOut)
+	}
+	s.bad["nodes"] = fmt.Errorf("%w: its head is no JSON", eventlog.ErrCorrupt)
+	if _, err := archive.Backup(t.Context(), s, io.Discard, nil); !errors.Is(err, eventlog.ErrCorrupt) || !strings.Contains(err.Error(), `stream "nodes"`) {
+		t.Errorf("a backup without the stream nodes: %v", err)
+	}
 }

@@ -13,6 +13,8 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -26,6 +28,7 @@ type Source interface {
 	Generation() string
 	Revision() int64                 // of etcd at that moment
 	Heads() map[string]eventlog.Head // of the streams that have events
+	Damaged() map[string]error       // the streams that are not in Heads as they are damaged
 	Read(ctx context.Context, stream string) iter.Seq2[[]eventlog.Record, error]
 }
 
@@ -34,12 +37,12 @@ type Progress func(done, total uint64)
 
 // Backup writes a log to w, event by event. Every event is checked on the way as a reader would: a log that is corrupt, or
 // holds events that this program does not know, is an error and not a backup. What was written to w before an error is
-// useless.
+// useless. Only the streams of single nodes are judged each by itself, as a node's own user writes them: one that is damaged is left out,
+// and the manifest says so. To know that before the first line is written they are read twice.
 func Backup(ctx context.Context, source Source, w io.Writer, progress Progress) (Manifest, error) {
-	heads := source.Heads()
-	m := Manifest{Format: Format, Version: Version, Generation: source.Generation(), Revision: source.Revision(), Time: time.Now().UTC().Round(0), Streams: []Stream{}}
-	for _, name := range slices.Sorted(maps.Keys(heads)) {
-		m.Streams = append(m.Streams, Stream{Name: name, Seq: heads[name].Seq, Hash: heads[name].Hash})
+	m, err := manifestOf(ctx, source)
+	if err != nil {
+		return Manifest{}, fmt.Errorf("backup: %w", err)
 	}
 	encoder, err := zstd.NewWriter(w)
 	if err != nil {
@@ -50,6 +53,46 @@ func Backup(ctx context.Context, source Source, w io.Writer, progress Progress) 
 		return Manifest{}, fmt.Errorf("backup: %w", err)
 	}
 	return m, nil
+}
+
+// nodeStream begins the names of the streams that nodes write themselves.
+const nodeStream = "node-"
+
+// manifestOf finds out what a backup will hold.
+func manifestOf(ctx context.Context, source Source) (Manifest, error) {
+	m := Manifest{
+		Format: Format, Version: Version, Generation: source.Generation(), Revision: source.Revision(), Time: time.Now().UTC().Round(0), Streams: []Stream{},
+	}
+	damaged := source.Damaged()
+	for name, head := range source.Heads() {
+		s := Stream{Name: name, Seq: head.Seq, Hash: head.Hash}
+		if strings.HasPrefix(name, nodeStream) {
+			err := s.read(ctx, source, func(eventlog.Record) error { return nil })
+			if IsDamage(err) {
+				damaged[name] = err
+				continue
+			}
+			if err != nil {
+				return m, fmt.Errorf("stream %s: %w", name, err)
+			}
+		}
+		m.Streams = append(m.Streams, s)
+	}
+	for _, name := range slices.Sorted(maps.Keys(damaged)) {
+		if !strings.HasPrefix(name, nodeStream) {
+			return m, fmt.Errorf("stream %q: %w", name, damaged[name])
+		}
+		m.LeftOut = append(m.LeftOut, LeftOut{Name: strconv.QuoteToASCII(name), Why: damaged[name].Error()})
+	}
+	slices.SortFunc(m.Streams, func(a, b Stream) int { return strings.Compare(a.Name, b.Name) })
+	return m, nil
+}
+
+// IsDamage reports whether an error is about what stands in the log, and not about how it is reached.
+func IsDamage(err error) bool {
+	var unknown *eventlog.UnknownTypeError
+	var version *eventlog.VersionError
+	return errors.Is(err, eventlog.ErrCorrupt) || errors.As(err, &unknown) || errors.As(err, &version)
 }
 
 // writer writes the lines of a backup and sums them up.
@@ -77,6 +120,16 @@ func (w *writer) stream(ctx context.Context, source Source, s Stream) error {
 	if err := w.json(section{s.Name, s.Seq}); err != nil {
 		return err
 	}
+	return s.read(ctx, source, func(r eventlog.Record) error {
+		if w.done++; w.done%1000 == 0 || w.done == w.total {
+			w.progress.report(w.done, w.total)
+		}
+		return w.line(r.Bytes)
+	})
+}
+
+// read takes the events of a stream to each, checked as a reader would, and makes sure that they reach its head.
+func (s Stream) read(ctx context.Context, source Source, each func(eventlog.Record) error) error {
 	var cursor eventlog.Cursor
 	for records, err := range source.Read(ctx, s.Name) {
 		if err != nil {
@@ -90,12 +143,10 @@ func (w *writer) stream(ctx context.Context, source Source, s Stream) error {
 			if bytes.IndexByte(r.Bytes, '\n') >= 0 {
 				return fmt.Errorf("%w: event %d has more than one line", eventlog.ErrCorrupt, r.Seq)
 			}
-			if err := w.line(r.Bytes); err != nil {
+			if err := each(r); err != nil {
 				return err
 			}
 		}
-		w.done += uint64(len(records))
-		w.progress.report(w.done, w.total)
 	}
 	return s.reached(cursor.Head)
 }

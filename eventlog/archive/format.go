@@ -2,6 +2,7 @@ package archive
 
 import (
 	"fmt"
+	"regexp"
 	"time"
 
 	"galaxy/eventlog"
@@ -23,7 +24,17 @@ type Manifest struct {
 	Revision   int64     `json:"revision"`   // of etcd at the moment of the backup
 	Time       time.Time `json:"time"`       // of the backup
 	Streams    []Stream  `json:"streams"`    // sorted by name
+	LeftOut    []LeftOut `json:"leftOut,omitzero"`
 }
+
+// LeftOut is a node's stream that is not in a backup, as it was damaged.
+type LeftOut struct {
+	Name string `json:"name"` // quoted
+	Why  string `json:"why"`
+}
+
+// wordPattern is what an id of a generation is made of.
+var wordPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // Stream is a stream in a backup, and the head that it had.
 type Stream struct {
@@ -57,6 +68,9 @@ func (m Manifest) check() error {
 	}
 	if m.Version != Version {
 		return fmt.Errorf("the backup has version %d, this program understands version %d; use a release that knows both", m.Version, Version)
+	}
+	if m.Streams != nil && !wordPattern.MatchString(m.Generation) {
+		return fmt.Errorf("%w: its generation is %q", ErrDamaged, m.Generation)
 	}
 	var events uint64
 	for i, s := range m.Streams {

@@ -75,6 +75,9 @@ func exported(t *testing.T, log *etcdlog.Log) error {
 	if err != nil {
 		return err
 	}
+	for _, err := range export.Damaged() {
+		return err
+	}
 	for name := range export.Heads() {
 		for _, err := range export.Read(ctx, name) {
 			if err != nil {

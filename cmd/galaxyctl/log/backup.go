@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,7 +34,8 @@ func newBackup(g *command.Globals) *cobra.Command {
 		Use:   "backup FILE",
 		Short: "Write the log to a file, while it is in use",
 		Long: `Write all streams of the log, as they are at one moment, to a file; the log may grow meanwhile. Every event is checked on the
-way: a log that is corrupt gives no backup. The file is only there once it is complete and on the disk. FILE may be "-" for
+way: a log that is corrupt gives no backup. Only the stream of a node that is damaged is left out, and then the exit code is 1,
+though the file is there. The file is only there once it is complete and on the disk. FILE may be "-" for
 standard output.`,
 		Example: `  galaxyctl log backup galaxy.log.zst
   galaxyctl log backup --force /var/backups/galaxy.log.zst
@@ -43,18 +45,28 @@ standard output.`,
 			told := newProgress(cmd.ErrOrStderr(), "backup").report
 			write := func(to io.Writer) (archive.Manifest, error) { return backup(cmd.Context(), &g.Etcd, to, told) }
 			if args[0] == standard {
-				_, err := write(cmd.OutOrStdout())
-				return err
+				m, err := write(cmd.OutOrStdout())
+				return errors.Join(err, incomplete(m))
 			}
 			m, err := writeFile(args[0], force, write)
 			if err != nil {
 				return err
 			}
-			return describeBackup(args[0], m).print(cmd.OutOrStdout(), g.Output, "written to "+args[0])
+			err = describeBackup(args[0], m).print(cmd.OutOrStdout(), g.Output, "written to "+args[0])
+			return errors.Join(err, incomplete(m))
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "replace the file if there is one")
 	return cmd
+}
+
+// incomplete is the error of a backup without some streams; nil for one that has all.
+func incomplete(m archive.Manifest) error {
+	var all []error
+	for _, left := range m.LeftOut {
+		all = append(all, fmt.Errorf("the backup is without the damaged stream %s: %s", left.Name, left.Why))
+	}
+	return errors.Join(all...)
 }
 
 func backup(ctx context.Context, flags *etcdclient.Flags, to io.Writer, told archive.Progress) (archive.Manifest, error) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
+	"slices"
 
 	"galaxy/eventlog"
 	"galaxy/projections"
@@ -22,12 +23,52 @@ type checker struct {
 	done     uint64
 
 	stream string
+	proofs []proof // that are still to be compared
 	cursor eventlog.Cursor
 	db     *projections.DB
 	txn    *projections.Txn // open while the stream is read
 	folded int              // events in it
 
 	found []verdict
+}
+
+// proof is a snapshot: what it says the events up to one lead to.
+type proof struct {
+	at     eventlog.Head // that it is stored under
+	inside eventlog.Head // that it says itself
+	digest string
+}
+
+// all checks a stream from its first event to its head.
+func (c *checker) all(records iter.Seq2[[]eventlog.Record, error]) error {
+	for batch, err := range records {
+		if err != nil {
+			return err
+		}
+		for _, r := range batch {
+			if err := c.take(r); err != nil {
+				return err
+			}
+		}
+	}
+	return c.end()
+}
+
+// compare compares the state with a snapshot at this event, if there is one.
+func (c *checker) compare() error {
+	for i, p := range c.proofs {
+		if p.at.Seq != c.cursor.Head.Seq {
+			continue
+		}
+		c.commit()
+		c.proofs = slices.Delete(slices.Clone(c.proofs), i, i+1)
+		if p.at.Hash != c.cursor.Head.Hash || p.inside != p.at || p.digest != c.db.View().Digest() {
+			return fmt.Errorf("%w: the snapshot at event %d is not the state that the events lead to: it was changed; delete it (it is made again), "+
+				"and restart every galaxy-ipam that began from it", eventlog.ErrCorrupt, p.at.Seq)
+		}
+		return nil
+	}
+	return nil
 }
 
 // verdict is a stream that was found to be right.
@@ -61,6 +102,9 @@ func (c *checker) take(r eventlog.Record) error {
 		return c.fault(err)
 	}
 	if err := c.fold(e); err != nil {
+		return c.fault(err)
+	}
+	if err := c.compare(); err != nil {
 		return c.fault(err)
 	}
 	if c.done++; c.done%foldBatch == 0 {
@@ -97,6 +141,9 @@ func (c *checker) end() error {
 	}
 	if reached.Hash != head.Hash {
 		return c.fault(fmt.Errorf("%w: event %d hashes to %s, the head says %s", eventlog.ErrCorrupt, head.Seq, reached.Hash, head.Hash))
+	}
+	for _, p := range c.proofs {
+		return c.fault(fmt.Errorf("%w: it ends with event %d, and there is a snapshot at event %d: events were removed", eventlog.ErrCorrupt, reached.Seq, p.at.Seq))
 	}
 	c.commit()
 	view := c.db.View()

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,7 +16,9 @@ import (
 	"galaxy/cmd/galaxyctl/internal/command"
 	"galaxy/cmd/galaxyctl/internal/output"
 	"galaxy/cmd/internal/etcdclient"
+	"galaxy/eventlog"
 	"galaxy/eventlog/archive"
+	"galaxy/projections"
 )
 
 // verified is a log that was found to be right.
@@ -25,6 +28,33 @@ type verified struct {
 	Revision   int64     `json:"revision"`
 	Events     uint64    `json:"events"`
 	Streams    []verdict `json:"streams"`
+	Faults     []fault   `json:"faults,omitempty"`
+}
+
+// fault is what is wrong with a stream.
+type fault struct {
+	Stream string `json:"stream"`
+	Error  string `json:"error"`
+}
+
+// wrong is the error of a log that is not right; nil for one that is.
+func (v verified) wrong() error {
+	if len(v.Faults) == 0 {
+		return nil
+	}
+	lines := make([]string, len(v.Faults))
+	for i, f := range v.Faults {
+		lines[i] = fmt.Sprintf("stream %s: %s", printable(f.Stream), f.Error)
+	}
+	return fmt.Errorf("%s is not right: %s", v.Source, strings.Join(lines, "\n"))
+}
+
+// printable quotes a name that a terminal would obey.
+func printable(name string) string {
+	if quoted := strconv.QuoteToASCII(name); quoted[1:len(quoted)-1] != name {
+		return quoted
+	}
+	return name
 }
 
 func newVerify(g *command.Globals) *cobra.Command {
@@ -33,7 +63,8 @@ func newVerify(g *command.Globals) *cobra.Command {
 		Short: "Recompute everything that the log claims",
 		Long: `Read the whole log, or a backup of it, and recompute what it claims: the sequence numbers, the hash of every event, the
 order of time, the heads, and that no event contradicts those before it (an address held twice, an address outside its
-subnet, a release by somebody else). The first fault is named with its stream and event, and the exit code is 1.
+subnet, a release by somebody else), nor a snapshot what the events before it lead to. The first fault of each stream is named
+with its event, and the exit code is 1.
 
 The digest is a hash over the whole state that the log leads to. A log and its backup, or two replicas at one event, have
 the same.`,
@@ -53,7 +84,10 @@ the same.`,
 			if err != nil {
 				return err
 			}
-			return found.print(cmd.OutOrStdout(), g.Output)
+			if err := found.print(cmd.OutOrStdout(), g.Output); err != nil {
+				return err
+			}
+			return found.wrong()
 		},
 	}
 }
@@ -67,6 +101,13 @@ func (v verified) print(out io.Writer, f output.Format) error {
 		t.Add(s.Stream, output.Decimal(s.Events), short(s.Head.String()), orNone(s.Held), orNone(s.Nodes), short(s.Digest))
 	}
 	if err := t.Flush(); err != nil {
+		return err
+	}
+	switch {
+	case len(v.Faults) > 0:
+		return nil // the error says it
+	case v.Events == 0:
+		_, err := fmt.Fprintf(out, "\n%s is empty: no events of generation %s\n", v.Source, v.Generation)
 		return err
 	}
 	_, err := fmt.Fprintf(out, "\n%s is right: %d events of generation %s\n", v.Source, v.Events, v.Generation)
@@ -83,36 +124,71 @@ func orNone(n *int) string {
 // short is enough of a hash for a person.
 func short(hash string) string { return hash[:min(16, len(hash))] }
 
-// verifyEtcd checks the log as it is at one moment; it may grow meanwhile.
+// verifyEtcd checks the log as it is at one moment; it may grow meanwhile. Each stream is judged by itself.
 func verifyEtcd(ctx context.Context, flags *etcdclient.Flags, told func(done, total uint64)) (verified, error) {
 	log, client, err := flags.Open(ctx)
 	if err != nil {
 		return verified{}, err
 	}
-	defer client.Close() //nolint:errcheck // it was only read from
+	defer client.Close()                //nolint:errcheck // it was only read from
+	proofs, err := readProofs(ctx, log) // first, so that none is newer than what is read
+	if err != nil {
+		return verified{}, err
+	}
 	export, err := log.Export(ctx)
 	if err != nil {
 		return verified{}, err
 	}
-	heads := export.Heads()
-	c := newChecker(heads, told)
-	for _, stream := range slices.Sorted(maps.Keys(heads)) {
-		c.begin(stream)
-		for records, err := range export.Read(ctx, stream) {
-			if err != nil {
-				return verified{}, err
-			}
-			for _, r := range records {
-				if err := c.take(r); err != nil {
-					return verified{}, err
-				}
-			}
-		}
-		if err := c.end(); err != nil {
-			return verified{}, err
+	v := verified{Source: "the log at " + strings.Join(flags.Endpoints, ",") + flags.Prefix, Generation: export.Generation(), Revision: export.Revision()}
+	heads, damaged := export.Heads(), export.Damaged()
+	for stream := range proofs {
+		if damaged[stream] == nil {
+			heads[stream] = export.Heads()[stream] // there may be a snapshot of a stream that has no events any more
 		}
 	}
-	return verified{"the log at " + strings.Join(flags.Endpoints, ",") + flags.Prefix, export.Generation(), export.Revision(), c.total, c.found}, nil
+	for _, stream := range slices.Sorted(maps.Keys(damaged)) {
+		v.Faults = append(v.Faults, fault{stream, damaged[stream].Error()})
+	}
+	c := newChecker(heads, told)
+	for _, stream := range slices.Sorted(maps.Keys(heads)) {
+		c.proofs = proofs[stream]
+		c.begin(stream)
+		err := c.all(export.Read(ctx, stream))
+		if ctx.Err() != nil || err != nil && !archive.IsDamage(err) && !errors.Is(err, projections.ErrImpossible) {
+			return verified{}, err
+		}
+		if err != nil {
+			v.Faults = append(v.Faults, fault{stream, err.Error()})
+		}
+	}
+	v.Events, v.Streams = c.total, c.found
+	return v, nil
+}
+
+// readProofs reads the snapshots of galaxy-ipam's streams, the newest first.
+func readProofs(ctx context.Context, log eventlog.Log) (map[string][]proof, error) {
+	all := map[string][]proof{}
+	for _, stream := range []string{eventlog.StreamIPAM, eventlog.StreamNodes} {
+		for atMost := uint64(0); ; {
+			head, saved, err := log.LoadSnapshot(ctx, stream, atMost)
+			if errors.Is(err, eventlog.ErrNoSnapshot) {
+				break
+			}
+			if err != nil {
+				return nil, err
+			}
+			db, err := projections.Restore(saved)
+			_ = saved.Close()
+			if err == nil { // one that cannot be read is passed over by everybody
+				all[stream] = append(all[stream], proof{head, db.View().Position().Head, db.View().Digest()})
+			}
+			if head.Seq < 2 {
+				break
+			}
+			atMost = head.Seq - 1
+		}
+	}
+	return all, ctx.Err()
 }
 
 // verifyFile checks a backup.
@@ -154,7 +230,11 @@ func verifyBackup(from io.Reader, told func(done, total uint64)) (verified, erro
 	if err := c.turn(""); err != nil {
 		return verified{}, err
 	}
-	return verified{Generation: m.Generation, Revision: m.Revision, Events: c.total, Streams: c.found}, nil
+	v := verified{Generation: m.Generation, Revision: m.Revision, Events: c.total, Streams: c.found}
+	for _, left := range m.LeftOut {
+		v.Faults = append(v.Faults, fault{left.Name, "it was left out as it was damaged: " + left.Why})
+	}
+	return v, nil
 }
 
 // turn ends the stream that was read and begins the next.
