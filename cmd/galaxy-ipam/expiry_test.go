@@ -85,6 +85,11 @@ func TestPortsAreSecure(t *testing.T) {
 		{append([]string{"--embedded-etcd", "d", "--embedded-etcd-members", "a=http://a.example:2380,b=http://127.0.0.1:2380"}, secure...), "a=http://a.example:2380"},
 		{append([]string{"--embedded-etcd", "d", "--embedded-etcd-members", "a=https://a.example:2380"}, secure...), "--embedded-etcd-peer-cert"},
 		{append([]string{"--embedded-etcd", "d", "--embedded-etcd-members", "a=https://a.example:2380", "--embedded-etcd-peer-cert", "c", "--embedded-etcd-peer-key", "k", "--embedded-etcd-peer-ca", "ca"}, secure...), ""},
+		{[]string{"--standalone", "--embedded-etcd", "d", "--embedded-etcd-client-url", "http://0.0.0.0:2379"}, "--embedded-etcd-client-url http://0.0.0.0:2379"},
+		{[]string{"--standalone", "--insecure-ports", "--embedded-etcd", "d", "--embedded-etcd-client-url", "http://0.0.0.0:2379"}, ""},
+		{[]string{"--standalone", "--embedded-etcd", "d", "--embedded-etcd-client-url", "http://[::1]:2379"}, ""},
+		{[]string{"--standalone", "--embedded-etcd", "d", "--embedded-etcd-members", "a=http://127.0.0.1:2380"}, "--embedded-etcd-peer-url http://0.0.0.0:2380"},
+		{[]string{"--standalone", "--embedded-etcd", "d", "--embedded-etcd-members", "a=http://127.0.0.1:2380", "--embedded-etcd-peer-url", "http://127.0.0.1:2380"}, ""},
 		{[]string{"--insecure-ports", "--embedded-etcd", "d", "--embedded-etcd-members", "a=http://a.example:2380"}, ""},
 	} {
 		o := &options{}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"galaxy/allocator"
@@ -19,6 +20,9 @@ import (
 	"galaxy/lease"
 	"galaxy/reconciler"
 )
+
+// reviewQPS is how many tokens and permissions the API server is asked about in a second, beside what else it is asked.
+const reviewQPS = 100
 
 // connectCluster makes the clients of the API server, from the flags or from the pod that this process runs in.
 func (p *program) connectCluster() error {
@@ -32,6 +36,12 @@ func (p *program) connectCluster() error {
 		return err
 	}
 	p.restConfig = rest.CopyConfig(config)
+	// Strangers can have tokens asked about; what that costs must not delay binds, so it has a limiter of its own.
+	asking := rest.CopyConfig(config)
+	asking.QPS, asking.Burst = reviewQPS, 2*reviewQPS
+	if p.reviews, err = kubernetes.NewForConfig(asking); err != nil {
+		return fmt.Errorf("client of the API server: %w", err)
+	}
 	p.cluster = live.New(live.Config{
 		Clients: p.clients, Log: p.logger, Actor: p.identity,
 		ConfigNamespace: p.settings.rules.ConfigNamespace, ConfigName: p.settings.rules.ConfigName,

@@ -41,7 +41,7 @@ func (o *options) checkEmbedded() error {
 	if !isURL(o.embeddedClientURL) {
 		return cli.Usage("--embedded-etcd-client-url %q: want http://<address>:<port>", o.embeddedClientURL)
 	}
-	if u, err := url.Parse(o.embeddedClientURL); err == nil && !localhost.Is(u.Hostname()) && !o.insecurePorts {
+	if !isLocalURL(o.embeddedClientURL) && !o.insecurePorts {
 		return cli.Usage("--embedded-etcd-client-url %s: whoever reaches it could write the log: take an address of this host alone, or say --insecure-ports", o.embeddedClientURL)
 	}
 	if len(o.embeddedMembers) == 0 {
@@ -58,10 +58,17 @@ func (o *options) checkEmbedded() error {
 	switch member := o.plainMember(); {
 	case member != "" && !o.insecurePorts:
 		return cli.Usage("--embedded-etcd-members %s: whoever reaches it could write the log: name https URLs, with --embedded-etcd-peer-cert, -key and -ca (galaxyctl certs makes them), or say --insecure-ports", member)
+	case !o.secureMembers() && !o.insecurePorts && !isLocalURL(o.embeddedPeerURL):
+		return cli.Usage("--embedded-etcd-peer-url %s: whoever reaches it could write the log: take an address of this host alone, or name https URLs in --embedded-etcd-members, or say --insecure-ports", o.embeddedPeerURL)
 	case o.secureMembers() && (o.embeddedTLS.Cert == "" || o.embeddedTLS.Key == "" || o.embeddedTLS.CA == ""):
 		return cli.Usage("members with https URLs need --embedded-etcd-peer-cert, --embedded-etcd-peer-key and --embedded-etcd-peer-ca")
 	}
 	return nil
+}
+
+func isLocalURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && localhost.Is(u.Hostname())
 }
 
 func isURL(text string) bool {

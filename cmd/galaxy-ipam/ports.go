@@ -42,7 +42,7 @@ func (p *program) listen() error {
 	if p.cluster != nil {
 		scheduling.Binder, scheduling.Lookup = p.cluster, p.cluster.Pod
 		if p.options.authorizeWrites {
-			api.Authorize, api.AuthorizeReads = review.New(review.Config{Client: p.clients.Kube}), p.options.authorizeReads
+			api.Authorize, api.AuthorizeReads = review.New(review.Config{Client: p.reviews}), p.options.authorizeReads
 		}
 	}
 	p.server = httpserver.New(p.logger)

@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"galaxy/allocator"
@@ -40,8 +41,9 @@ type program struct {
 
 	client     *clientv3.Client
 	log        *etcdlog.Log
-	store      *objects.Store // nil without --objects
-	clients    live.Clients   // of the API server; none with --standalone
+	store      *objects.Store       // nil without --objects
+	reviews    kubernetes.Interface // asks about tokens; nil with --standalone
+	clients    live.Clients         // of the API server; none with --standalone
 	restConfig *rest.Config
 	cluster    *live.Cluster // nil with --standalone
 	provider   *cloud.Provider

@@ -125,6 +125,10 @@ func (f *Forwarder) ToLeader(route Route, local http.Handler, needs func(*http.R
 			defer cancel()
 			r = r.WithContext(ctx)
 		}
+		if !httpserver.Writes(r) { // a read has no body, so that nobody has us hold one
+			f.carry(w, r, route, nil, local)
+			return
+		}
 		body := httpserver.BorrowBuffer()
 		defer httpserver.ReturnBuffer(body)
 		if err := hold(w, r, route.Limit, body); err != nil {

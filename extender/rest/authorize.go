@@ -71,12 +71,22 @@ func UserOf(ctx context.Context) string {
 
 // guarded is what a request that mux knows passes before mux gets it: may its sender do that, and does this replica decide it?
 func (rest *REST) guarded(mux *http.ServeMux) http.Handler {
-	return authorized(rest.Authorize, rest.AuthorizeReads, mux, rest.long.bounded(mux, rest.Forward.ToLeader(toLeader(), mux, decides)))
+	return authorized(rest.Authorize, rest.AuthorizeReads, mux, rest.long.bounded(mux, rest.Forward.ToLeader(toLeader(), mux, decidedIn(mux))))
 }
 
-// decides reports whether the leader has to answer: what changes something, and a read that wants the newest there is.
-func decides(r *http.Request) bool {
-	return httpserver.Writes(r) || r.URL.Query().Get("fresh") == "true"
+// decidedIn reports whether the leader has to respond: to what changes something, and to a read that wants the newest there is, but for
+// those that anybody may make.
+func decidedIn(mux *http.ServeMux) func(r *http.Request) bool {
+	return func(r *http.Request) bool {
+		if httpserver.Writes(r) {
+			return true
+		}
+		if r.URL.Query().Get("fresh") != "true" {
+			return false
+		}
+		_, pattern := mux.Handler(r)
+		return !public[pattern]
+	}
 }
 
 // authorized lets nobody write but whom the Authorizer allows it, and if reads is true nobody read what is not public.

@@ -1,10 +1,13 @@
 package extender_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -125,7 +128,7 @@ func TestForwardREST(t *testing.T) {
 func TestFreshReads(t *testing.T) {
 	c := newCrew(t, 2, nil)
 	leader, follower := c.members[0], c.members[1]
-	for path, passes := range map[string]int64{"/v1/ip": 0, "/v1/ip?fresh=true": 1, "/v1/pool?fresh=true": 1, "/v1/ip/10.173.13.2?fresh=true": 1, "/v1/ip/10.173.13.2?fresh=no": 0} {
+	for path, passes := range map[string]int64{"/v1/ip": 0, "/v1/ip?fresh=true": 1, "/v1/pool?fresh=true": 1, "/v1/ip/10.173.13.2?fresh=true": 1, "/v1/ip/10.173.13.2?fresh=no": 0, "/healthz?fresh=true": 0, "/openapi.json?fresh=true": 0} {
 		before := leader.passed.Load()
 		if code := ask(t, http.MethodGet, follower.rest.URL+path, "", nil); code != http.StatusOK || leader.passed.Load()-before != passes {
 			t.Errorf("%s: %d, %d passed on, want %d", path, code, leader.passed.Load()-before, passes)
@@ -137,6 +140,28 @@ func TestFreshReads(t *testing.T) {
 	}
 	if code := ask(t, http.MethodGet, leader.rest.URL+"/v1/ip?fresh=true", "", nil); code != http.StatusOK {
 		t.Error(code)
+	}
+}
+
+// A read has no body: whoever promises one, and stalls, has no room kept for it.
+func TestReadsHoldNoBody(t *testing.T) {
+	c := newCrew(t, 1, nil)
+	server, err := url.Parse(c.members[0].rest.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", server.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // the test is over
+	if _, err := fmt.Fprintf(conn, "GET /v1/ip?fresh=true HTTP/1.1\r\nHost: %s\r\nContent-Length: 1048576\r\n\r\n{", server.Host); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("a read whose body never comes: %v, %v", resp, err)
 	}
 }
 

@@ -117,7 +117,7 @@ func (l *lab) startIPAM() {
 		l.t.Fatal(err)
 	}
 	l.ipam = &process{t: l.t, where: l.wires, name: "galaxy-ipam", path: filepath.Join(l.bin, "galaxy-ipam"), log: filepath.Join(l.dir, "galaxy-ipam.log"), args: []string{
-		"--standalone", "--config", file, "--embedded-etcd", filepath.Join(l.dir, "etcd"), "--embedded-etcd-client-url", etcdURL,
+		"--standalone", "--insecure-ports", "--config", file, "--embedded-etcd", filepath.Join(l.dir, "etcd"), "--embedded-etcd-client-url", etcdURL,
 		"--bind", control, "--leader-elect-lease-duration", "2s", "--log-format", "console",
 	}}
 	l.ipam.start()

@@ -26,6 +26,8 @@ const (
 	DefaultDeniedFor  = 5 * time.Second
 	DefaultTimeout    = 10 * time.Second
 	DefaultSize       = 4096
+	DefaultAtOnce     = 64
+	maxToken          = 16 << 10 // bytes; a token of the API server's own has some 1 KB
 )
 
 // Config is what a Reviewer needs. Only Client is required.
@@ -35,13 +37,18 @@ type Config struct {
 	DeniedFor  time.Duration // and a no; DefaultDeniedFor if 0
 	Timeout    time.Duration // of the questions for one request; DefaultTimeout if 0
 	Size       int           // how many answers are remembered; DefaultSize if 0
+	AtOnce     int           // how many requests are asked about at a time; DefaultAtOnce if 0
 	Now        func() time.Time
 }
+
+// ErrBusy is a request that is not asked about, as too many others are: anybody can send tokens that nobody knows.
+var ErrBusy = errors.New("too many tokens are being asked about; try again")
 
 // Reviewer asks the API server, and remembers its answers for a short while. Failures to get an answer are not remembered.
 type Reviewer struct {
 	Config
-	known *lru.Cache[key, verdict]
+	known  *lru.Cache[key, verdict]
+	asking chan struct{} // has one for each request that is asked about
 }
 
 // key is of a question, and has no token in it that could leak.
@@ -67,7 +74,8 @@ func New(config Config) *Reviewer {
 	if err != nil {
 		panic(err) // the size is not positive
 	}
-	return &Reviewer{Config: config, known: known}
+	orDefault(&config.AtOnce, DefaultAtOnce)
+	return &Reviewer{Config: config, known: known, asking: make(chan struct{}, config.AtOnce)}
 }
 
 func orDefault[T comparable](to *T, value T) {
@@ -125,6 +133,15 @@ func (r *Reviewer) Authorize(ctx context.Context, token, verb, resource, name st
 	k := keyOf(token, verb, resource, name)
 	if v, ok := r.known.Get(k); ok && r.Now().Before(v.until) {
 		return v.user, v.err
+	}
+	if len(token) > maxToken {
+		return "", &UnauthenticatedError{fmt.Sprintf("it has %d bytes, and at most %d are asked about", len(token), maxToken)}
+	}
+	select {
+	case r.asking <- struct{}{}:
+		defer func() { <-r.asking }()
+	default:
+		return "", ErrBusy
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()

@@ -245,3 +245,34 @@ func TestTimeout(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Tokens that nobody knows cost the API server a bounded number of questions at a time. One that is too long to be a token costs none.
+func TestManyTokens(t *testing.T) {
+	asked, silent := make(chan struct{}, 100), make(chan struct{})
+	api := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked <- struct{}{}
+		<-silent
+	}))
+	defer api.Close()
+	defer close(silent)
+	client, err := kubernetes.NewForConfig(&rest.Config{Host: api.URL, QPS: 1000, Burst: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := review.New(review.Config{Client: client, AtOnce: 3, Timeout: 20 * time.Second})
+	var unauthenticated *review.UnauthenticatedError
+	if _, err := r.Authorize(t.Context(), strings.Repeat("x", 1<<20), "create", "floatingips", ""); !errors.As(err, &unauthenticated) || len(asked) != 0 {
+		t.Errorf("a token of 1 MiB: %v, asked %d times", err, len(asked))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for i := range 3 {
+		go func() { _, _ = r.Authorize(ctx, fmt.Sprint("made up ", i), "create", "floatingips", "") }()
+	}
+	for range 3 {
+		<-asked
+	}
+	if _, err := r.Authorize(t.Context(), "made up", "create", "floatingips", ""); !errors.Is(err, review.ErrBusy) {
+		t.Errorf("a fourth token: %v", err)
+	}
+}

@@ -67,6 +67,9 @@ func ParseConfig(text []byte) (*Config, error) {
 		if err == nil && config.Network(n.Name) != nil {
 			err = fmt.Errorf("there are two networks with the name %q", n.Name)
 		}
+		if err == nil {
+			err = n.asksUs()
+		}
 		if err != nil {
 			faults = append(faults, fmt.Errorf("NetworkConf %d: %w", i+1, err))
 			continue

@@ -24,7 +24,13 @@ func TestParseSelections(t *testing.T) {
 			want: `[{"Name":"a","IfName":"eth1","MAC":"02:00:00:00:00:01","IPs":["10.0.0.5/24","fd00::5/128"]}]`},
 		{text: `[{"name":"a","mac":"red"}]`, fail: "want six bytes"},
 		{text: `[{"name":"a","ips":["10.0.0"]}]`, fail: "want an address"},
-		{text: `[{"name":"a","interface":"a/b"}]`, fail: "without blanks"},
+		{text: `[{"name":"a","mac":"02:00:00:00:00:00:00:01"}]`, fail: "want six bytes"},
+		{text: `[{"name":"a","interface":"a/b"}]`, fail: "want a name of at most 15 letters"},
+		{text: `[{"name":"a","interface":"a\u0000b"}]`, fail: "want a name of at most 15 letters"},
+		{text: `[{"name":"a","interface":"a\u001b[2J"}]`, fail: "want a name of at most 15 letters"},
+		{text: `[{"name":"a","interface":"eth%d"}]`, fail: "want a name of at most 15 letters"},
+		{text: `[{"name":"a","interface":".."}]`, fail: "want a name of at most 15 letters"},
+		{text: `[]`, fail: "names no network"},
 		{text: `{"name":"a"}`, fail: "want an array"},
 	} {
 		got, err := ParseSelections(c.text)
@@ -117,8 +123,8 @@ func TestParseConfig(t *testing.T) {
 	if n := config.Network("chain"); n == nil || len(n.Plugins) != 2 || n.CNIVersion != "1.0.0" {
 		t.Errorf("the chain is %+v", n)
 	}
-	_, err = ParseConfig([]byte(`{"NetworkConf":[{"name":"a"},{"name":7,"type":"x"},{"type":"x"},{"type":"x"},{"name":"l","plugins":[]},{"type":"/bin/sh"}]}`))
-	for _, want := range []string{`NetworkConf 1: there is no "type"`, `NetworkConf 2: "name" must be a string`, `NetworkConf 4: there are two`, "NetworkConf 5", "not given by its path"} {
+	_, err = ParseConfig([]byte(`{"NetworkConf":[{"name":"a"},{"name":7,"type":"x"},{"type":"x"},{"type":"x"},{"name":"l","plugins":[]},{"type":"/bin/sh"},{"name":"x2","plugins":[{"type":"t"},{"type":"galaxy-sdn"}]}]}`))
+	for _, want := range []string{`NetworkConf 1: there is no "type"`, `NetworkConf 2: "name" must be a string`, `NetworkConf 4: there are two`, "NetworkConf 5", "not given by its path", "NetworkConf 7", "which would ask itself"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
@@ -131,7 +137,7 @@ func TestResolve(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for name, text := range map[string]string{"10-c.conf": `{"name":"c","type":"t"}`, "bad.conf": "{", "README.md": "{}", "sub/d.conflist": `{"name":"d","plugins":[{"type":"t"}]}`} {
+	for name, text := range map[string]string{"10-c.conf": `{"name":"c","type":"t"}`, "00-galaxy.conf": `{"name":"galaxy-sdn","type":"galaxy-sdn"}`, "bad.conf": "{", "README.md": "{}", "sub/d.conflist": `{"name":"d","plugins":[{"type":"t"}]}`} {
 		file := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			t.Fatal(err)
@@ -152,6 +158,7 @@ func TestResolve(t *testing.T) {
 		{Pod{FloatIP: true}, "f:eth0"},
 		{Pod{Networks: "b@net7,c,d@eth1", FloatIP: true}, "b:eth0 c:eth2 d:eth1"},
 		{Pod{Networks: "b,c@eth0"}, `two networks of the pod want the interface "eth0"`},
+		{Pod{Networks: "galaxy-sdn"}, `network "galaxy-sdn": its plugin galaxy-sdn is how the runtime asks this agent, which would ask itself`},
 		{Pod{Networks: "nowhere"}, `there is no network "nowhere"; the configuration file has [a b f]`},
 	} {
 		wanted, err := config.Resolve(c.pod, "eth0", lookup)

@@ -121,7 +121,22 @@ func (c *Config) find(name string, lookup func(string) (*Network, error)) (*Netw
 	if n == nil {
 		return nil, fmt.Errorf("there is no network %q; the configuration file has %v, and no file in the network configuration directory is called so", name, c.names())
 	}
+	if err := n.asksUs(); err != nil {
+		return nil, err
+	}
 	return n, nil
+}
+
+// asking is the type of the plugin by which the runtime asks the agent.
+const asking = "galaxy-sdn"
+
+// asksUs is the error of a network that has the agent ask itself, about a container that it is busy with: the runtime's own configuration
+// is such a file in the same directory.
+func (n *Network) asksUs() error {
+	if slices.ContainsFunc(n.Plugins, func(p Plugin) bool { return p.Type == asking }) {
+		return fmt.Errorf("network %q: its plugin %s is how the runtime asks this agent, which would ask itself; name one of the networks behind it", n.Name, asking)
+	}
+	return nil
 }
 
 func (c *Config) names() []string {

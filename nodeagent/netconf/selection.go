@@ -88,12 +88,15 @@ func parseJSON(text string) ([]Selection, error) {
 	if err := json.Unmarshal([]byte(text), &raw); err != nil {
 		return nil, fmt.Errorf(`%w; want an array such as [{"name":"galaxy-flannel","interface":"eth1"}]`, err)
 	}
+	if len(raw) == 0 {
+		return nil, errors.New("the array names no network: leave the annotation out to get the default ones")
+	}
 	var all []Selection
 	for i, r := range raw {
 		s := Selection{Name: r.Name, Namespace: r.Namespace, IfName: r.Interface}
 		if r.MAC != "" {
 			mac, err := net.ParseMAC(r.MAC)
-			if err != nil {
+			if err != nil || len(mac) != 6 {
 				return nil, fmt.Errorf("network %d: mac %q: want six bytes such as 02:42:0a:00:00:02", i+1, r.MAC)
 			}
 			s.MAC = mac
@@ -122,14 +125,17 @@ func parseIP(text string) (netip.Prefix, error) {
 	return netip.PrefixFrom(addr, addr.BitLen()), nil
 }
 
+// ifName is a part of what the kernel takes for the name of a link: nothing that a plugin's environment, a path or a terminal stumbles over.
+var ifName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
 func (s Selection) check() error {
 	switch {
 	case !label.MatchString(s.Name):
 		return fmt.Errorf("name %q: want lower-case letters, digits and -", s.Name)
 	case s.Namespace != "" && !label.MatchString(s.Namespace):
 		return fmt.Errorf("namespace %q: want lower-case letters, digits and -", s.Namespace)
-	case len(s.IfName) > maxIfName || strings.ContainsAny(s.IfName, "/: \t\n") || s.IfName == "." || s.IfName == "..":
-		return fmt.Errorf("interface %q: want a name of at most %d characters, without blanks, colons or slashes", s.IfName, maxIfName)
+	case s.IfName != "" && (len(s.IfName) > maxIfName || !ifName.MatchString(s.IfName)):
+		return fmt.Errorf("interface %q: want a name of at most %d letters, digits, '.', '-' and '_'", s.IfName, maxIfName)
 	}
 	return nil
 }
