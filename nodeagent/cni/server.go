@@ -317,10 +317,7 @@ func (s *Server) undo(ctx context.Context, args skel.CmdArgs) error {
 			return err
 		}
 	}
-	if s.Notes.Dir == "" {
-		return nil
-	}
-	return s.Notes.Drop(args.ContainerID, args.IfName)
+	return s.dropNote(args)
 }
 
 // holds reports whether an interface is among some attachments; "" is any.
