@@ -42,7 +42,7 @@ func (s *Server) forEach(ctx context.Context, told map[string]string, ids []stri
 	}
 	for _, id := range ids {
 		unlock := s.locks.lock(id)
-		err := do(ctx, id)
+		err := s.guard.do(id, func() error { return do(ctx, id) })
 		unlock()
 		if ctx.Err() != nil {
 			return
