@@ -76,6 +76,7 @@ func spoilt() map[string]func(path string) error {
 	for _, text := range []string{
 		"", "null", "[]", "{}", "1", `"x"`, "garbage", `{"interfaces":null}`, `{"interfaces":{}}`, `{"interfaces":{"eth0":null}}`,
 		`{"interfaces":{"eth0":[]}}`, `{"interfaces":{"eth0":"x"}}`, `{"interfaces":{"eth0":{}}}`, `{"interfaces":{"eth0":{"type":7}}}`, `{"name":"n"}`,
+		`{"interfaces":{"eth0":{"type":"../bin/sh","name":"n"}}}`,
 	} {
 		all[text] = func(path string) error { return os.WriteFile(path, []byte(text), 0o600) }
 	}

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -293,8 +294,8 @@ func typeOf(conf []byte) (string, error) {
 	if err := json.Unmarshal(conf, &c); err != nil {
 		return "", plugins.Errorf(types.ErrDecodingFailure, "read the delegate's configuration: %w", err)
 	}
-	if c.Type == "" {
-		return "", plugins.Errorf(types.ErrInvalidNetworkConfig, "the delegate's configuration has no type")
+	if c.Type == "" || strings.ContainsAny(c.Type, "/\\\x00") {
+		return "", plugins.Errorf(types.ErrInvalidNetworkConfig, "the delegate's type is %q, want the name of a plugin", c.Type)
 	}
 	return c.Type, nil
 }
