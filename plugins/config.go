@@ -19,7 +19,7 @@ func DecodeConfig(args *skel.CmdArgs, into any) error {
 	return nil
 }
 
-// PrevResult is the result of the ADD that a CHECK is about.
+// PrevResult is the result of the ADD that a CHECK is about; it has passed CheckResult.
 func PrevResult(conf *types.PluginConf) (*types100.Result, error) {
 	if err := version.ParsePrevResult(conf); err != nil {
 		return nil, Errorf(types.ErrDecodingFailure, "read prevResult: %w", err)
@@ -27,9 +27,9 @@ func PrevResult(conf *types.PluginConf) (*types100.Result, error) {
 	if conf.PrevResult == nil {
 		return nil, Errorf(types.ErrInvalidNetworkConfig, "the configuration has no prevResult: CHECK needs what ADD returned")
 	}
-	result, err := types100.NewResultFromResult(conf.PrevResult)
+	result, err := NewestResult(conf.PrevResult)
 	if err != nil {
-		return nil, Errorf(types.ErrDecodingFailure, "convert prevResult: %w", err)
+		return nil, Errorf(types.ErrDecodingFailure, "prevResult cannot be used: %w", err)
 	}
 	return result, nil
 }

@@ -16,6 +16,8 @@ const (
 	ErrChanged uint = 101
 	// ErrKernel is for what the kernel refused.
 	ErrKernel uint = 102
+	// ErrResult is for the ADD of another plugin that has ended well and whose result cannot be used; what it has made is there.
+	ErrResult uint = 103
 )
 
 // Errorf is an error with a code of the CNI specification.
@@ -30,6 +32,12 @@ func In(where string, code uint, err error) *types.Error {
 		return types.NewError(known.Code, where+": "+known.Msg, known.Details)
 	}
 	return types.NewError(code, where+": "+err.Error(), "")
+}
+
+// Unreadable reports whether a plugin could not do its work as it cannot read its configuration, or is not there.
+func Unreadable(err error) bool {
+	var known *types.Error
+	return errors.As(err, &known) && (known.Code == types.ErrDecodingFailure || known.Code == types.ErrInvalidNetworkConfig)
 }
 
 // Undone adds to the reason of a failure what could not be taken back after it.

@@ -19,25 +19,20 @@ func AddIPAM(ctx context.Context, host Host, ipam string, args *skel.CmdArgs) (*
 		return nil, In(fmt.Sprintf("take an address from IPAM %q", ipam), types.ErrInternal, err)
 	}
 	if len(result.IPs) == 0 {
-		return nil, Errorf(types.ErrInternal, "IPAM %q answered without an address", ipam)
-	}
-	for _, ip := range result.IPs {
-		if !Prefix(ip.Address).IsValid() {
-			return nil, Errorf(types.ErrInternal, "IPAM %q answered %q, which is no address with a mask", ipam, ip.Address.String())
-		}
+		return nil, Errorf(types.ErrInternal, "IPAM %q returned no address", ipam)
 	}
 	return result, nil
 }
 
 func addIPAM(ctx context.Context, host Host, ipam string, args *skel.CmdArgs) (*types100.Result, error) {
-	if host.serves(ipam) {
-		return host.IPAM.Add(ctx, args)
+	if !host.serves(ipam) {
+		return ExecAdd(ctx, host, ipam, args)
 	}
-	result, err := ExecAdd(ctx, host, ipam, args)
+	result, err := host.IPAM.Add(ctx, args)
 	if err != nil {
 		return nil, err
 	}
-	return result, nil
+	return result, CheckResult(result)
 }
 
 // DelIPAM gives addresses back; a configuration without IPAM holds none.
@@ -81,18 +76,39 @@ func StatusIPAM(ctx context.Context, host Host, ipam string, args *skel.CmdArgs)
 // serves reports whether addresses of this type come from this process.
 func (h Host) serves(ipam string) bool { return h.IPAM != nil && ipam != "" && h.IPAM.Type() == ipam }
 
-// ExecAdd runs the binary of a plugin for an ADD. Unlike the functions of libcni for delegation it takes nothing from the
-// environment of this process but what has no CNI_ name: the agent works for many containers at once.
+// ExecAdd runs the binary of a plugin for an ADD; its result has passed CheckResult. Unlike the functions of libcni for delegation it takes
+// nothing from the environment of this process but what has no CNI_ name: the agent works for many containers at once.
 func ExecAdd(ctx context.Context, host Host, plugin string, args *skel.CmdArgs) (*types100.Result, error) {
 	path, exec, err := find(host, plugin, args)
 	if err != nil {
 		return nil, err
 	}
-	result, err := invoke.ExecPluginWithResult(ctx, path, args.StdinData, environment("ADD", args), exec)
-	if err != nil {
+	ran := &watched{Exec: exec}
+	result, err := invoke.ExecPluginWithResult(ctx, path, args.StdinData, environment("ADD", args), ran)
+	if err != nil && !ran.well {
 		return nil, ended(ctx, plugin, err)
 	}
-	return types100.NewResultFromResult(result)
+	var newest *types100.Result
+	if err == nil {
+		newest, err = NewestResult(result)
+	}
+	if err != nil {
+		return nil, Errorf(ErrResult, "plugin %s has returned a result that cannot be used: %w", plugin, err)
+	}
+	return newest, nil
+}
+
+// watched remembers whether a plugin has ended well.
+type watched struct {
+	invoke.Exec
+	well bool
+}
+
+// ExecPlugin implements invoke.Exec.
+func (w *watched) ExecPlugin(ctx context.Context, path string, stdin []byte, environ []string) ([]byte, error) {
+	out, err := w.Exec.ExecPlugin(ctx, path, stdin, environ)
+	w.well = err == nil
+	return out, err
 }
 
 // Exec runs the binary of a plugin for an operation that has no result.

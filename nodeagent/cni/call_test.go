@@ -12,6 +12,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 
+	"galaxy/durable"
 	"galaxy/wire"
 )
 
@@ -101,13 +102,13 @@ func TestDelWithoutState(t *testing.T) {
 		if fmt.Sprint(s.lost) != "["+id+"/eth0]" {
 			t.Errorf("%s: undone was %v", id, s.lost)
 		}
-		aside, _ := os.ReadFile(filepath.Join(s.Dir, damagedPrefix+id))
+		aside, _ := os.ReadFile(filepath.Join(s.Dir, durable.Damaged+id))
 		if _, err := os.Stat(filepath.Join(s.Dir, id)); !errors.Is(err, os.ErrNotExist) || id == "cut" && len(aside) != 20 {
 			t.Errorf("%s: the file is there still (%v), or was not kept: %q", id, err, aside)
 		}
 	}
 	if NewServer(s.Config); true {
-		if kept, _ := filepath.Glob(filepath.Join(s.Dir, damagedPrefix+"*")); len(kept) != 3 {
+		if kept, _ := filepath.Glob(filepath.Join(s.Dir, durable.Damaged+"*")); len(kept) != 3 {
 			t.Errorf("after a start there are %v", kept)
 		}
 	}

@@ -58,10 +58,18 @@ func (r *runner) addOne(ctx context.Context, w Attachment, p netconf.Plugin, arg
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	if ours, ok := r.builtin[p.Type]; ok {
-		return ours.Add(ctx, r.host, &args)
+	ours, builtin := r.builtin[p.Type]
+	if !builtin {
+		return plugins.ExecAdd(ctx, r.host, p.Type, &args)
 	}
-	return plugins.ExecAdd(ctx, r.host, p.Type, &args)
+	result, err := ours.Add(ctx, r.host, &args)
+	if err != nil {
+		return nil, err
+	}
+	if err := plugins.CheckResult(result); err != nil {
+		return nil, plugins.Errorf(plugins.ErrResult, "it has returned a result that cannot be used: %w", err)
+	}
+	return result, nil
 }
 
 // del runs DEL of all plugins of a network, the last first. All are tried, whatever fails.
@@ -101,10 +109,14 @@ func (r *runner) mend(ctx context.Context, w Attachment, args skel.CmdArgs) erro
 
 // quietly runs a command that has no result.
 func (r *runner) quietly(ctx context.Context, command string, w Attachment, p netconf.Plugin, args skel.CmdArgs, prev *types100.Result) error {
-	args, err := r.prepare(w, p, args, prev)
+	prepared, err := r.prepare(w, p, args, prev)
+	if err != nil && command == "DEL" {
+		prepared, err = r.prepare(w, p, args, nil) // a result without a form in the plugin's version must not keep a container
+	}
 	if err != nil {
 		return err
 	}
+	args = prepared
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	ours, builtin := r.builtin[p.Type]

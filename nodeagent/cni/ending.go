@@ -22,7 +22,13 @@ func (s states) ending(containerID string) string {
 
 // end puts the file of a container aside until its links are gone.
 func (s states) end(containerID string) error {
-	if err := os.Rename(s.path(containerID), s.ending(containerID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err := os.Rename(s.path(containerID), s.ending(containerID))
+	if errors.Is(err, fs.ErrExist) { // a folder, which is none of ours
+		if err = s.ended(containerID); err == nil {
+			err = os.Rename(s.path(containerID), s.ending(containerID))
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("state of container %s: %w", containerID, err)
 	}
 	return nil
@@ -30,7 +36,7 @@ func (s states) end(containerID string) error {
 
 // ended says that a container's links are gone.
 func (s states) ended(containerID string) error {
-	if err := os.Remove(s.ending(containerID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeAny(s.ending(containerID)); err != nil {
 		return fmt.Errorf("state of container %s: %w", containerID, err)
 	}
 	return nil
@@ -60,7 +66,7 @@ func (s *Server) forget(containerID string) error {
 // finish deletes what an agent before this one was killed over. Its caller has the container's lock.
 func (s *Server) finish(ctx context.Context, containerID string) error {
 	s.later.wait(containerID)
-	if _, err := os.Stat(s.state.ending(containerID)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(s.state.ending(containerID)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err := s.Lost(ctx, containerID, ""); err != nil {

@@ -66,12 +66,16 @@ func exemptOf(all []Attachment) []netip.Addr {
 func (s *Server) readExempt() {
 	known, err := s.state.containers(time.Time{})
 	for _, id := range known {
-		all, _, unread := s.state.load(id)
+		unread := s.guard.do(id, func() error {
+			all, _, err := s.state.load(id)
+			if err == nil {
+				s.exempt.set(id, exemptOf(all))
+			}
+			return err
+		})
 		if unread != nil {
 			err = unread
-			continue
 		}
-		s.exempt.set(id, exemptOf(all))
 	}
 	if err != nil {
 		s.Log.Warn("not all states of containers can be read; those addresses are masqueraded whatever their pods say", zap.Error(err))

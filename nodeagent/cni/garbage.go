@@ -76,7 +76,7 @@ func (g *Garbage) Look(ctx context.Context) error {
 		why := evidence(listed) + ", and no process is in its network namespace"
 		g.Log.Info("a container is gone: undoing its networks", zap.String("container", id), zap.Int("sandboxes", len(alive)),
 			zap.String("evidence", why), zap.Duration("for", g.Now().Sub(g.missed[id])))
-		if err := g.reclaim(plugins.WithEvidence(ctx, why), id); err != nil {
+		if err := g.guard.do(id, func() error { return g.reclaim(plugins.WithEvidence(ctx, why), id) }); err != nil {
 			failed = append(failed, fmt.Errorf("container %s: %w", id, err))
 		}
 	}
@@ -132,28 +132,36 @@ func (g *Garbage) empty(ids []string, nothing bool) ([]string, error) {
 		return nil, nil
 	}
 	paths := map[string][]string{}
-	var all []string
+	var known, all []string
+	var failed error
 	for _, id := range ids {
-		paths[id] = g.namespaces(id)
-		all = append(all, paths[id]...)
+		err := g.guard.do(id, func() error {
+			paths[id] = g.namespaces(id)
+			return nil
+		})
+		if err != nil { // where it may be is not known, and it is kept
+			failed = errors.Join(failed, fmt.Errorf("container %s: %w", id, err))
+			continue
+		}
+		known, all = append(known, id), append(all, paths[id]...)
 	}
 	inhabited, err := g.Inhabited(all)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(failed, err)
 	}
 	lives := func(id string) bool {
 		return slices.ContainsFunc(paths[id], func(p string) bool { return inhabited[p] })
 	}
-	if nothing && slices.ContainsFunc(ids, lives) {
+	if nothing && slices.ContainsFunc(known, lives) {
 		g.tell("", "the runtime has no sandbox at all, but processes are in the network namespaces of pods: it is not believed, and all is kept")
-		return nil, nil
+		return nil, failed
 	}
-	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
+	return slices.DeleteFunc(known, func(id string) bool {
 		if lives(id) {
 			g.tell(id, "the runtime does not have a container, but processes are in its network namespace: its networks are kept")
 		}
 		return lives(id)
-	}), nil
+	}), failed
 }
 
 // tell says once why something is kept.

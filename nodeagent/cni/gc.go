@@ -37,7 +37,7 @@ func (s *Server) sweep(ctx context.Context, network string, valid []types.GCAtta
 	}
 	var failed []error
 	for _, id := range containers {
-		if err := s.sweepOne(ctx, id, network, valid, path); err != nil {
+		if err := s.guard.do(id, func() error { return s.sweepOne(ctx, id, network, valid, path) }); err != nil {
 			failed = append(failed, fmt.Errorf("container %s: %w", id, err))
 		}
 	}

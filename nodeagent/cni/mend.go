@@ -21,7 +21,7 @@ func (s *Server) Mend(ctx context.Context) error {
 		if s.locks.busy(id) {
 			continue
 		}
-		if err := s.mendOne(ctx, id); err != nil {
+		if err := s.guard.do(id, func() error { return s.mendOne(ctx, id) }); err != nil {
 			failed = append(failed, fmt.Errorf("container %s: %w", id, err))
 		}
 	}

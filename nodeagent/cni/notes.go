@@ -2,12 +2,15 @@ package cni
 
 import (
 	"context"
+	"errors"
 	"time"
 
-	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/cni/pkg/skel"
 	"go.uber.org/zap"
 
+	"galaxy/durable"
 	"galaxy/pause"
+	"galaxy/wire"
 )
 
 // notesEvery is how often it is looked for notes, which come only while no agent is there, or one that is too busy to listen.
@@ -39,7 +42,7 @@ func (s *Server) forEach(ctx context.Context, told map[string]string, ids []stri
 	}
 	for _, id := range ids {
 		unlock := s.locks.lock(id)
-		err := do(ctx, id)
+		err := s.guard.do(id, func() error { return do(ctx, id) })
 		unlock()
 		if ctx.Err() != nil {
 			return
@@ -58,13 +61,10 @@ func (s *Server) tell(told map[string]string, id string, err error) {
 	}
 }
 
-// undoNoted does what the note of a container says, if there is one. Its caller has the container's lock, so that an ADD that comes
-// after the DEL of the note is not undone.
+// undoNoted does what the notes of a container say, if there are any. Its caller has the container's lock, so that an ADD that comes
+// after the DEL of a note is not undone.
 func (s *Server) undoNoted(ctx context.Context, containerID string) error {
-	if s.Notes.Dir == "" {
-		return nil
-	}
-	requests, err := s.Notes.Read(containerID)
+	requests, err := s.noted(containerID)
 	if err != nil {
 		return err
 	}
@@ -72,9 +72,6 @@ func (s *Server) undoNoted(ctx context.Context, containerID string) error {
 		args, _, err := request.Args()
 		if err != nil {
 			return err
-		}
-		if args.ContainerID != containerID || request.Command() != "DEL" {
-			return types.NewError(types.ErrInternal, "the note of container "+containerID+" is of another, or no DEL; remove it from "+s.Notes.Dir, "")
 		}
 		args.Path = s.path(args.Path)
 		if err := s.undo(ctx, *args); err != nil {
@@ -86,4 +83,37 @@ func (s *Server) undoNoted(ctx context.Context, containerID string) error {
 		s.Log.Info("undid the networks of a container whose DEL was put off", zap.String("container", containerID), zap.String("interface", args.IfName))
 	}
 	return nil
+}
+
+// noted are the DELs in the notes of a container. A note that is damaged is set aside: it says nothing, and must keep no container.
+func (s *Server) noted(containerID string) (requests []wire.Request, err error) {
+	if s.Notes.Dir == "" {
+		return nil, nil
+	}
+	notes, err := s.Notes.Read(containerID)
+	for _, note := range notes {
+		if note.Damage == nil {
+			requests = append(requests, note.Request)
+			continue
+		}
+		aside, failed := durable.SetAside(note.File)
+		if failed != nil {
+			err = errors.Join(err, note.Damage, failed)
+			continue
+		}
+		s.Log.Error("the note of a DEL is damaged and is set aside; if its container is gone, garbage collection undoes its networks",
+			zap.String("container", containerID), zap.String("file", aside), zap.Error(note.Damage))
+	}
+	return requests, err
+}
+
+// dropNote removes the note of an interface that is undone, and what is damaged among the container's.
+func (s *Server) dropNote(args skel.CmdArgs) error {
+	if s.Notes.Dir == "" {
+		return nil
+	}
+	if _, err := s.noted(args.ContainerID); err != nil {
+		s.Log.Warn("not all notes of a container can be read", zap.String("container", args.ContainerID), zap.Error(err))
+	}
+	return s.Notes.Drop(args.ContainerID, args.IfName)
 }

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
+	"galaxy/durable"
 	"galaxy/wire"
 )
 
@@ -82,7 +84,7 @@ func TestAddComesAfterItsNote(t *testing.T) {
 	}
 }
 
-// A note that nobody can read, or that is of another container, stops nothing but itself.
+// A note that nobody can read, or that is of another container, is set aside; it stops nothing else.
 func TestBadNotes(t *testing.T) {
 	s := newNotedStage(t)
 	s.add(t, "c1")
@@ -97,7 +99,58 @@ func TestBadNotes(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.catchUpOnce(t, "DEL a eth0")
-	if left, err := s.Notes.Containers(); err != nil || len(left) != 2 {
+	if left, err := s.Notes.Containers(); err != nil || len(left) != 0 {
 		t.Errorf("notes of %v are left: %v", left, err)
+	}
+	for _, name := range []string{"c0@eth0", "b"} {
+		if _, err := os.Stat(filepath.Join(s.Notes.Dir, durable.Damaged+name)); err != nil {
+			t.Error(err)
+		}
+	}
+	s.catchUpOnce(t, "")
+}
+
+// Neither an ADD nor a DEL of a container waits for somebody who removes a damaged note, of whatever interface.
+func TestDamagedNotesKeepNoContainer(t *testing.T) {
+	damage := map[string]func(path string) error{
+		"folder": func(p string) error { return errors.Join(os.Mkdir(p, 0o700), os.Mkdir(filepath.Join(p, "x"), 0o700)) },
+		"pipe":   func(p string) error { return syscall.Mkfifo(p, 0o600) },
+		"loop":   func(p string) error { return os.Symlink(p, p) },
+	}
+	for name, text := range map[string]string{
+		"empty": "", "garbage": "xx", "null": "null", "no environment": `{"config":"e30="}`, "nothing in it": `{"env":{},"config":"e30="}`,
+		"of another":              `{"env":{"CNI_COMMAND":"DEL","CNI_CONTAINERID":"keep","CNI_IFNAME":"eth0"},"config":"e30="}`,
+		"of an interface besides": `{"env":{"CNI_COMMAND":"DEL","CNI_CONTAINERID":"c1","CNI_IFNAME":"eth7"},"config":"e30="}`,
+		"a CHECK":                 `{"env":{"CNI_COMMAND":"CHECK","CNI_CONTAINERID":"c1","CNI_IFNAME":"eth0","CNI_NETNS":"x"},"config":"e30="}`,
+	} {
+		damage[name] = func(p string) error { return os.WriteFile(p, []byte(text), 0o600) }
+	}
+	for name, spoil := range damage {
+		for _, file := range []string{"c1", "c1@eth0", "c1@net9", "c1@a@b"} {
+			if name == "of an interface besides" && file == "c1" {
+				continue // such a note is of all interfaces
+			}
+			t.Run(name+" "+file, func(t *testing.T) {
+				s := newNotedStage(t)
+				if err := os.MkdirAll(s.Notes.Dir, 0o700); err != nil {
+					t.Fatal(err)
+				}
+				path := filepath.Join(s.Notes.Dir, file)
+				for _, command := range []string{"ADD", "DEL"} {
+					if err := spoil(path); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := s.ask(command, "c1", "web", "1.1.0"); err != nil {
+						t.Errorf("%s: %v", command, err)
+					}
+					if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+						t.Errorf("%s: the note is there still: %v", command, err)
+					}
+				}
+				if got := s.taken(); got != "ADD a eth0, DEL a eth0" {
+					t.Errorf("done was %s", got)
+				}
+			})
+		}
 	}
 }

@@ -2,7 +2,6 @@ package cni
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,11 +10,11 @@ import (
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
-	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/types/create"
 	"github.com/containernetworking/cni/pkg/version"
 	"go.uber.org/zap"
 
+	"galaxy/durable"
 	"galaxy/nodeagent/netconf"
 	"galaxy/plugins"
 	"galaxy/wire"
@@ -86,6 +85,7 @@ type Server struct {
 	state states
 	locks keyLocks
 	later laters
+	guard guard
 	// exempt are addresses that are not masqueraded.
 	exempt exempt
 }
@@ -113,11 +113,17 @@ func NewServer(c Config) *Server {
 	if c.ExemptChanged == nil {
 		c.ExemptChanged = func(context.Context) error { return nil }
 	}
-	s := &Server{Config: c, run: &runner{builtin: c.Builtin, host: c.Host, timeout: PluginTimeout, defaults: c.Defaults}, state: states{c.Dir}}
+	s := &Server{
+		Config: c, state: states{c.Dir}, guard: guard{log: c.Log},
+		run: &runner{builtin: c.Builtin, host: c.Host, timeout: PluginTimeout, defaults: c.Defaults},
+	}
 	s.later.failed = func(containerID string, err error) {
 		c.Log.Warn("something of a container is left; the kernel removes it with the container's namespace", zap.String("container", containerID), zap.Error(err))
 	}
-	s.run.later = s.later.of
+	s.run.later = func(containerID string) func(work func() error) {
+		put := s.later.of(containerID)
+		return func(work func() error) { put(func() error { return s.guard.do(containerID, work) }) }
+	}
 	if err := s.state.tidy(); err != nil {
 		c.Log.Warn("files that were half written are left", zap.Error(err))
 	}
@@ -190,7 +196,7 @@ func (s *Server) add(ctx context.Context, args skel.CmdArgs, of wire.PodArgs) ([
 	if err := s.undoNoted(ctx, args.ContainerID); err != nil {
 		return nil, err
 	}
-	attachments, err := s.attach(ctx, args, pod, all)
+	attachments, result, err := s.attach(ctx, args, wanted, pod, all)
 	if err != nil {
 		return nil, err
 	}
@@ -199,98 +205,27 @@ func (s *Server) add(ctx context.Context, args skel.CmdArgs, of wire.PodArgs) ([
 			s.Log.Warn("the networks of a pod are not shown on it", zap.String("pod", of.Namespace+"/"+of.Name), zap.Error(err))
 		}
 	}
-	return encode(attachments[0].Result, wanted)
+	return result, nil
 }
 
-// attach makes the networks one after the other, and none if one fails. What is about to be made is saved before, so that it can
-// be undone whatever happens.
-func (s *Server) attach(ctx context.Context, args skel.CmdArgs, pod Pod, wanted []netconf.Wanted) ([]Attachment, error) {
-	if err := s.finish(ctx, args.ContainerID); err != nil {
-		return nil, err
-	}
-	call := callOf(args)
-	others, err := s.undoEarlier(ctx, args, call)
-	if err != nil {
-		return nil, err
-	}
-	attachments := make([]Attachment, len(wanted))
-	for i, w := range wanted {
-		attachments[i] = Attachment{Of: call, Network: *w.Network, IfName: w.IfName, Args: joinArgs(wishes(w), pod.Args), Exempt: w.Exempt}
-	}
-	if err := s.state.save(args.ContainerID, slices.Concat(others, attachments)); err != nil {
-		return nil, err
-	}
-	for i := range attachments {
-		result, err := s.run.add(ctx, attachments[i], args)
-		if err != nil {
-			s.undoFailed(ctx, args, others, attachments[:i+1])
-			return nil, err
-		}
-		attachments[i].Result = result
-	}
-	all := slices.Concat(others, attachments)
-	if err := s.state.save(args.ContainerID, all); err != nil {
-		s.undoFailed(ctx, args, others, attachments)
-		return nil, err
-	}
-	if s.exempt.set(args.ContainerID, exemptOf(all)) {
-		if err := s.ExemptChanged(ctx); err != nil {
-			s.undoFailed(ctx, args, others, attachments)
-			return nil, fmt.Errorf("keep the addresses of container %s from being masqueraded: %w", args.ContainerID, err)
-		}
-	}
-	return attachments, nil
-}
-
-// undoFailed undoes what a failed ADD has made.
-func (s *Server) undoFailed(ctx context.Context, args skel.CmdArgs, others, made []Attachment) {
-	if err := s.delAll(context.WithoutCancel(ctx), args, others, made); err != nil {
-		s.Log.Warn("a failed ADD has left something, which DEL will undo", zap.String("container", args.ContainerID), zap.Error(err))
-	}
-}
-
-// undoEarlier undoes what the same call has left that was cut off half-way. It returns what other calls have made for the container.
-func (s *Server) undoEarlier(ctx context.Context, args skel.CmdArgs, call Call) (others []Attachment, err error) {
-	all, known, err := s.known(args.ContainerID)
-	if err != nil || !known {
-		return nil, err
-	}
-	earlier, others := Call{IfName: call.IfName}.split(all)
-	for _, a := range earlier {
-		if a.Result == nil {
-			continue
-		}
-		return nil, types.NewError(plugins.ErrExists, fmt.Sprintf("container %s has its interface %s already; DEL comes before another ADD", args.ContainerID, call.IfName), "")
-	}
-	return others, s.delAll(ctx, args, others, earlier)
-}
-
-// known loads the state of a container. A damaged file is set aside: what it was about is found by other means.
+// known loads the state of a container. A damaged file is set aside: what can be read of it is kept, and the rest of what it was about is
+// found by other means.
 func (s *Server) known(containerID string) (all []Attachment, known bool, err error) {
 	all, known, err = s.state.load(containerID)
 	var damaged *DamagedError
 	if !errors.As(err, &damaged) {
 		return all, known, err
 	}
-	aside, failed := s.state.setAside(containerID)
+	aside, failed := durable.SetAside(damaged.File)
 	if failed != nil {
 		return nil, false, errors.Join(err, failed)
 	}
-	s.Log.Error("the state of a container is damaged: it is set aside, and what it has is undone by the log and the notes at the links", zap.String("container", containerID),
-		zap.String("file", aside), zap.Error(damaged.Why))
-	return nil, false, nil
-}
-
-// wishes are the parts of a pod's network selection that a plugin is told through CNI_ARGS.
-func wishes(w netconf.Wanted) string {
-	text := ""
-	if w.MAC != "" {
-		text = joinArgs(text, "MAC="+w.MAC)
+	s.Log.Error("the state of a container is damaged and is set aside; what it does not say is undone by the log and the notes at the links",
+		zap.String("container", containerID), zap.String("file", aside), zap.Int("networks", len(all)), zap.Error(damaged.Why))
+	if len(all) == 0 {
+		return nil, false, nil
 	}
-	if len(w.IPs) > 0 {
-		text = joinArgs(text, "IP="+strings.Join(w.IPs, ","))
-	}
-	return text
+	return all, true, s.state.save(containerID, all)
 }
 
 // del undoes all that was made for a container. A container that nobody knows, and one whose namespace is gone, are no errors.
@@ -317,10 +252,7 @@ func (s *Server) undo(ctx context.Context, args skel.CmdArgs) error {
 			return err
 		}
 	}
-	if s.Notes.Dir == "" {
-		return nil
-	}
-	return s.Notes.Drop(args.ContainerID, args.IfName)
+	return s.dropNote(args)
 }
 
 // holds reports whether an interface is among some attachments; "" is any.
@@ -363,10 +295,8 @@ func (s *Server) keep(containerID string, left []Attachment) error {
 // delOne undoes a network. A configuration that a plugin cannot read must not keep a pod: what the ADD was refused for never ran, and
 // what has run before the configuration was spoilt is undone by the log and the notes at the links.
 func (s *Server) delOne(ctx context.Context, a Attachment, args skel.CmdArgs) error {
-	err := s.run.del(ctx, a, args)
-	var known *types.Error
-	unreadable := errors.As(err, &known) && (known.Code == types.ErrDecodingFailure || known.Code == types.ErrInvalidNetworkConfig)
-	if err == nil || !unreadable || a.Result != nil && !s.ours(a) {
+	err := s.guard.do(args.ContainerID, func() error { return s.run.del(ctx, a, args) })
+	if err == nil || !plugins.Unreadable(err) || a.Result != nil && !s.ours(a) {
 		return err
 	}
 	s.Log.Warn("a network cannot be undone by its configuration: it is undone by the log and the notes at the links", zap.String("container", args.ContainerID),
@@ -408,38 +338,9 @@ func (s *Server) check(ctx context.Context, args skel.CmdArgs) error {
 		return types.NewError(types.ErrUnknownContainer, fmt.Sprintf("no network was made for %s of container %s", args.IfName, args.ContainerID), "")
 	}
 	for _, a := range covered {
-		if err := s.run.check(ctx, a, args); err != nil {
+		if err := s.guard.do(args.ContainerID, func() error { return s.run.check(ctx, a, args) }); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// encode writes a result in the version that the runtime asks for.
-func encode(result *types100.Result, version string) ([]byte, error) {
-	converted, err := result.GetAsVersion(version)
-	if err != nil {
-		return nil, types.NewError(types.ErrIncompatibleCNIVersion, fmt.Sprintf("the result has no form in version %s", version), err.Error())
-	}
-	text, err := json.Marshal(converted)
-	if err != nil {
-		return nil, fmt.Errorf("encode the result: %w", err)
-	}
-	return text, nil
-}
-
-func statuses(all []Attachment) []NetworkStatus {
-	shown := make([]NetworkStatus, len(all))
-	for i, a := range all {
-		shown[i] = NetworkStatus{Name: a.Network.Name, Interface: a.IfName, Default: i == 0, DNS: a.Result.DNS}
-		for _, ip := range a.Result.IPs {
-			shown[i].IPs = append(shown[i].IPs, ip.Address.IP.String())
-		}
-		for _, link := range a.Result.Interfaces {
-			if link.Name == a.IfName {
-				shown[i].MAC = link.Mac
-			}
-		}
-	}
-	return shown
 }

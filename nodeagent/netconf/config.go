@@ -167,6 +167,15 @@ func takeNamespaces(conf map[string]json.RawMessage) (all []string, err error) {
 	return all, nil
 }
 
+// ParsePlugin reads the configuration of one plugin as it is in a Plugin: what ParseNetwork leaves out is left out already.
+func ParsePlugin(text []byte) (Plugin, error) {
+	var conf map[string]json.RawMessage
+	if err := json.Unmarshal(text, &conf); err != nil {
+		return Plugin{}, fmt.Errorf("it is no JSON object: %w", err)
+	}
+	return parsePlugin(conf)
+}
+
 func parsePlugin(conf map[string]json.RawMessage) (Plugin, error) {
 	kind, err := stringIn(conf, "type")
 	switch {

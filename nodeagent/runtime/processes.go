@@ -3,15 +3,18 @@ package runtime
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 )
 
 // namespaceID tells one network namespace from another.
 type namespaceID struct{ device, inode uint64 }
+
+// nowhere are what the kernel says of a path that leads to nothing.
+var nowhere = []error{syscall.ENOENT, syscall.ENOTDIR, syscall.ELOOP, syscall.ENAMETOOLONG, syscall.EINVAL}
 
 // Inhabited are those of some network namespaces, given by their paths, in which processes live. A path that leads nowhere has
 // none, and one that leads to the namespace of this process is no pod's: it went by a process whose number another has now. It sees the
@@ -25,7 +28,7 @@ func Inhabited(paths []string) (map[string]bool, error) {
 	for _, path := range paths {
 		id, err := namespaceAt(path)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
+		case slices.ContainsFunc(nowhere, func(e error) bool { return errors.Is(err, e) }):
 		case err != nil:
 			return nil, fmt.Errorf("look at a network namespace: %w", err)
 		case id == own:

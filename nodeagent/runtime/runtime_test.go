@@ -151,7 +151,12 @@ func TestInhabited(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	inhabited, err := Inhabited([]string{mine, nowhere, file, pod, reused})
+	loop := filepath.Join(t.TempDir(), "loop")
+	if err := os.Symlink(loop, loop); err != nil {
+		t.Fatal(err)
+	}
+	// What the state of one container says must not hide the others.
+	inhabited, err := Inhabited([]string{mine, nowhere, file, loop, file + "/below", "no\x00path", pod, reused})
 	if want := map[string]bool{pod: true}; err != nil || !maps.Equal(inhabited, want) {
 		t.Errorf("%v, %v", inhabited, err)
 	}

@@ -10,11 +10,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/utils"
+	"go.uber.org/zap"
 
 	"galaxy/plugins"
 )
@@ -87,7 +89,7 @@ func (f flannel) add(ctx context.Context, host plugins.Host, args *skel.CmdArgs)
 	// Before the work: one that dies in the midst of it must leave a note of what to clean up. An interface that is kept
 	// already is being used; the delegate refuses it, and its note must outlive that.
 	before, err := state.load(args.IfName)
-	if err != nil {
+	if err != nil && !errors.Is(err, errDamaged) {
 		return nil, err
 	}
 	if before == nil {
@@ -97,9 +99,21 @@ func (f flannel) add(ctx context.Context, host plugins.Host, args *skel.CmdArgs)
 	}
 	result, err := f.runAdd(ctx, host, with(args, delegate))
 	if err != nil && before == nil {
-		err = plugins.Undone(err, state.drop(args.IfName))
+		err = plugins.Undone(err, f.undo(context.WithoutCancel(ctx), host, with(args, delegate), state, err))
 	}
 	return result, err
+}
+
+// undo takes back what is left of an ADD that has failed, and the note of it. A delegate that fails leaves nothing; one whose result cannot
+// be used has done its work.
+func (f flannel) undo(ctx context.Context, host plugins.Host, args *skel.CmdArgs, state state, reason error) error {
+	var known *types.Error
+	if errors.As(reason, &known) && known.Code == plugins.ErrResult {
+		if err := f.run(ctx, host, "DEL", args); err != nil {
+			return err // the note stays, for the next DEL
+		}
+	}
+	return state.drop(args.IfName)
 }
 
 func (f flannel) runAdd(ctx context.Context, host plugins.Host, args *skel.CmdArgs) (*types100.Result, error) {
@@ -110,7 +124,11 @@ func (f flannel) runAdd(ctx context.Context, host plugins.Host, args *skel.CmdAr
 	if d, ok := f.ours[kind]; ok {
 		return d.Add(ctx, host, args)
 	}
-	return plugins.ExecAdd(ctx, host, kind, args)
+	result, err := plugins.ExecAdd(ctx, host, kind, args)
+	if err != nil {
+		return nil, plugins.In("delegate "+kind, types.ErrInternal, err)
+	}
+	return result, nil
 }
 
 func (f flannel) del(ctx context.Context, host plugins.Host, args *skel.CmdArgs) error {
@@ -123,11 +141,35 @@ func (f flannel) del(ctx context.Context, host plugins.Host, args *skel.CmdArgs)
 	}
 	state := open(conf.DataDir, args.ContainerID)
 	delegate, err := state.load(args.IfName)
+	if errors.Is(err, errDamaged) {
+		return f.delDamaged(ctx, host, conf, args, state, err)
+	}
 	if err != nil || delegate == nil {
 		return err // nothing was added, or all is deleted
 	}
 	if err := f.run(ctx, host, "DEL", with(args, delegate)); err != nil {
 		return err // the note stays, for the next DEL
+	}
+	return state.drop(args.IfName)
+}
+
+// delDamaged deletes what a damaged note was about: the delegate is told what it would be told for an ADD now. Then the note is set aside,
+// also where nothing can be told any more.
+func (f flannel) delDamaged(ctx context.Context, host plugins.Host, conf config, args *skel.CmdArgs, state state, damage error) error {
+	node, unknown := readSubnet(conf.SubnetFile)
+	filled, err := node.fill(conf)
+	if err == nil {
+		var delegate []byte
+		if delegate, err = json.Marshal(filled); err == nil {
+			err = f.run(ctx, host, "DEL", with(args, delegate))
+		}
+	}
+	if err != nil && unknown == nil && !plugins.Unreadable(err) {
+		return err // the note stays, for the next DEL
+	}
+	if host.Log != nil {
+		host.Log.Error("what a delegate was told is damaged and is set aside; it was told to delete what it would make now",
+			zap.String("container", args.ContainerID), zap.String("interface", args.IfName), zap.Error(damage), zap.NamedError("delegate", err))
 	}
 	return state.drop(args.IfName)
 }
@@ -150,6 +192,9 @@ func (f flannel) again(ctx context.Context, host plugins.Host, command string, a
 		return err
 	}
 	delegate, err := open(conf.DataDir, args.ContainerID).load(args.IfName)
+	if errors.Is(err, errDamaged) {
+		return plugins.Errorf(plugins.ErrChanged, "%s of container %s: %w", args.IfName, args.ContainerID, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -244,12 +289,16 @@ func with(args *skel.CmdArgs, conf []byte) *skel.CmdArgs {
 	return &other
 }
 
+// typeOf is the plugin that a delegate's configuration is for.
 func typeOf(conf []byte) (string, error) {
 	var c struct {
 		Type string `json:"type"`
 	}
 	if err := json.Unmarshal(conf, &c); err != nil {
 		return "", plugins.Errorf(types.ErrDecodingFailure, "read the delegate's configuration: %w", err)
+	}
+	if c.Type == "" || strings.ContainsAny(c.Type, "/\\\x00") {
+		return "", plugins.Errorf(types.ErrInvalidNetworkConfig, "the delegate's type is %q, want the name of a plugin", c.Type)
 	}
 	return c.Type, nil
 }

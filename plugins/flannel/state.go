@@ -29,38 +29,74 @@ type notes struct {
 	reference json.RawMessage
 }
 
+// maxNotes bounds a file. What one delegate is told takes some kilobytes.
+const maxNotes = 16 << 20
+
+// errDamaged is for a note that does not say what the delegate was told.
+var errDamaged = errors.New("the note of what the delegate was told is damaged")
+
 func open(dir, container string) state { return state{dir: dir, container: container} }
 
 func (s state) path() string { return filepath.Join(s.dir, s.container) }
 
-// load is what the delegate of an interface was told, or nil.
+// load is what the delegate of an interface was told, or nil. It is errDamaged where something was noted and cannot be read: the note
+// itself, or a file of this container that was set aside.
 func (s state) load(ifName string) (json.RawMessage, error) {
 	n, err := s.read()
 	if err != nil {
 		return nil, err
 	}
-	if note, ok := n.Interfaces[ifName]; ok {
-		return note, nil
+	note, err := n.of(ifName)
+	if note != nil || err != nil {
+		return note, err
 	}
-	return n.reference, nil
+	if _, err := os.Lstat(filepath.Join(s.dir, durable.Damaged+s.container)); err == nil {
+		return nil, fmt.Errorf("%w: the file of container %s was set aside", errDamaged, s.container)
+	}
+	return nil, nil
+}
+
+// of is what was noted for an interface, or nil.
+func (n notes) of(ifName string) (json.RawMessage, error) {
+	note, noted := n.Interfaces[ifName]
+	if !noted {
+		return n.reference, nil
+	}
+	if _, err := typeOf(note); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", errDamaged, ifName, err)
+	}
+	return note, nil
 }
 
 func (s state) read() (notes, error) {
-	var n notes
-	text, err := os.ReadFile(s.path())
-	if errors.Is(err, fs.ErrNotExist) {
-		return n, nil
+	text, err := durable.ReadFile(s.path(), maxNotes)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return notes{}, nil
+	case errors.Is(err, durable.ErrForeign):
+		return notes{}, fmt.Errorf("%w: %w", errDamaged, err)
+	case err != nil:
+		return notes{}, plugins.Errorf(types.ErrIOFailure, "read what the delegate was told: %w", err)
 	}
+	n, err := decodeNotes(text)
 	if err != nil {
-		return n, plugins.Errorf(types.ErrIOFailure, "read what the delegate was told: %w", err)
-	}
-	if json.Unmarshal(text, &n) != nil {
-		return notes{}, nil // cut by a crash: it tells nothing, as if it were not there, and must not keep a container
-	}
-	if n.Interfaces == nil {
-		n.reference = text
+		return notes{}, fmt.Errorf("%w: %s: %w", errDamaged, s.path(), err)
 	}
 	return n, nil
+}
+
+// decodeNotes reads a file. What is noted for an interface may be damaged still.
+func decodeNotes(text []byte) (n notes, err error) {
+	if err := json.Unmarshal(text, &n); err != nil {
+		return notes{}, err
+	}
+	if len(n.Interfaces) > 0 {
+		return n, nil
+	}
+	if _, err := typeOf(text); err != nil {
+		return notes{}, err
+	}
+	return notes{reference: text}, nil
 }
 
 // save notes what a delegate is told.
@@ -83,7 +119,7 @@ func (s state) drop(ifName string) error {
 	})
 }
 
-// change rewrites the file. The lock is on the folder, for the file comes and goes.
+// change rewrites the file; one that is damaged is set aside. The lock is on the folder, for the file comes and goes.
 func (s state) change(f func(n *notes)) (err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return plugins.Errorf(types.ErrIOFailure, "make the folder for what delegates are told: %w", err)
@@ -97,6 +133,9 @@ func (s state) change(f func(n *notes)) (err error) {
 		return plugins.Errorf(types.ErrIOFailure, "lock %s: %w", s.dir, err)
 	}
 	n, err := s.read()
+	if errors.Is(err, errDamaged) {
+		_, err = durable.SetAside(s.path())
+	}
 	if err != nil {
 		return err
 	}
@@ -108,6 +147,9 @@ func (s state) change(f func(n *notes)) (err error) {
 		return nil
 	}
 	text, err := json.Marshal(n)
+	if err == nil && len(text) > maxNotes {
+		err = fmt.Errorf("it has %d bytes, more than %d", len(text), maxNotes)
+	}
 	if err != nil {
 		return plugins.Errorf(types.ErrInternal, "encode what the delegate was told: %w", err)
 	}
@@ -123,7 +165,8 @@ type keptNote struct {
 	delegate   json.RawMessage
 }
 
-// list finds the notes of a network. Those of the reference do not say for which interface they are, and are left alone.
+// list finds the notes of a network. Those of the reference do not say for which interface they are, and are left alone, as is what is
+// damaged.
 func list(dir, network string) ([]keptNote, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -138,6 +181,9 @@ func list(dir, network string) ([]keptNote, error) {
 			continue
 		}
 		n, err := open(dir, entry.Name()).read()
+		if errors.Is(err, errDamaged) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("container %s: %w", entry.Name(), err)
 		}
@@ -145,7 +191,7 @@ func list(dir, network string) ([]keptNote, error) {
 			var conf struct {
 				Name string `json:"name"`
 			}
-			if json.Unmarshal(delegate, &conf) == nil && conf.Name == network {
+			if _, err := typeOf(delegate); err == nil && json.Unmarshal(delegate, &conf) == nil && conf.Name == network {
 				kept = append(kept, keptNote{types.GCAttachment{ContainerID: entry.Name(), IfName: ifName}, delegate})
 			}
 		}

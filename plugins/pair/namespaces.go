@@ -6,9 +6,9 @@ package pair
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"runtime"
+	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/vishvananda/netlink"
@@ -18,7 +18,7 @@ import (
 	"galaxy/plugins"
 )
 
-// ErrNoNamespace is for a path that leads to no namespace: a container that is gone.
+// ErrNoNamespace is for a path that leads to no network namespace: a container that is gone.
 var ErrNoNamespace = errors.New("there is no network namespace")
 
 // Namespaces are the two that a pair joins. The host's is that of the thread that called Open; the sockets stay in their
@@ -75,28 +75,42 @@ func (n *Namespaces) Close() {
 	_ = n.fd.Close() // it was only read
 }
 
-// openNamespace refuses what is no namespace: the file that a runtime leaves when the mount on it is gone is a plain one.
+// nowhere are what the kernel says of a path that leads to nothing that a namespace could be.
+var nowhere = []error{unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.ENAMETOOLONG, unix.EINVAL, unix.ENXIO, unix.ENODEV, unix.ESRCH}
+
+// openNamespace refuses what is no network namespace, and waits for nothing: the file that a runtime leaves when the mount on it is gone is
+// a plain one.
 func openNamespace(path string) (netns.NsHandle, error) {
 	if path == "" {
 		return -1, ErrNoNamespace
 	}
-	fd, err := netns.GetFromPath(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return -1, fmt.Errorf("%w at %s", ErrNoNamespace, path)
-	case err != nil:
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if slices.ContainsFunc(nowhere, func(e error) bool { return errors.Is(err, e) }) {
+		return -1, fmt.Errorf("%w at %s: %w", ErrNoNamespace, path, err)
+	}
+	if err != nil {
 		return -1, fmt.Errorf("open the network namespace %s: %w", path, err)
 	}
+	if err := checkNamespace(fd, path); err != nil {
+		_ = unix.Close(fd) // it was only looked at
+		return -1, err
+	}
+	return netns.NsHandle(fd), nil
+}
+
+// checkNamespace asks the kernel whether an open file is a network namespace.
+func checkNamespace(fd int, path string) error {
 	var stat unix.Statfs_t
-	if err := unix.Fstatfs(int(fd), &stat); err != nil {
-		_ = fd.Close() // the other error is the one that counts
-		return -1, fmt.Errorf("look at the network namespace %s: %w", path, err)
+	if err := unix.Fstatfs(fd, &stat); err != nil {
+		return fmt.Errorf("look at the network namespace %s: %w", path, err)
 	}
-	if stat.Type != unix.NSFS_MAGIC && stat.Type != unix.PROC_SUPER_MAGIC {
-		_ = fd.Close() // it was only looked at
-		return -1, fmt.Errorf("%w at %s, only a file", ErrNoNamespace, path)
+	if stat.Type != unix.NSFS_MAGIC {
+		return fmt.Errorf("%w at %s, only a file", ErrNoNamespace, path)
 	}
-	return fd, nil
+	if kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE); err != nil || kind != unix.CLONE_NEWNET {
+		return fmt.Errorf("%w at %s, only a namespace of another kind", ErrNoNamespace, path)
+	}
+	return nil
 }
 
 // WriteSysctl writes a kernel setting in the container, like "net/ipv6/conf/eth0/disable_ipv6". Settings have no netlink: a

@@ -65,9 +65,12 @@ func TestNoAgent(t *testing.T) {
 	if err := c.relay.Funcs(t.Context()).Del(c.args); err != nil {
 		t.Fatal(err)
 	}
-	requests, err := c.notes.Read("box")
-	if err != nil || len(requests) != 1 || requests[0].Command() != "DEL" || requests[0].Env["CNI_ARGS"] == "" || string(requests[0].Config) != string(c.args.StdinData) {
-		t.Errorf("the notes are %+v, %v", requests, err)
+	notes, err := c.notes.Read("box")
+	if err != nil || len(notes) != 1 || notes[0].Damage != nil {
+		t.Fatalf("the notes are %+v, %v", notes, err)
+	}
+	if noted := notes[0].Request; noted.Command() != "DEL" || noted.Env["CNI_ARGS"] == "" || string(noted.Config) != string(c.args.StdinData) {
+		t.Errorf("noted is %+v", noted)
 	}
 	for command, run := range map[string]func(skel.CNIFuncs) error{
 		"ADD": func(f skel.CNIFuncs) error { return f.Add(c.args) }, "CHECK": func(f skel.CNIFuncs) error { return f.Check(c.args) },
