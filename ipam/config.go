@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,19 +44,24 @@ func ParseConfig(text []byte) ([]Subnet, error) {
 			faults[i] = append(faults[i], more...)
 		}
 	}
-	all := slices.Concat(faults...)
-	for i := range subnets {
-		for j := range i {
-			if faults[i] == nil && faults[j] == nil {
-				all = append(all, overlaps(subnets, j, i)...)
-			}
-		}
-	}
-	if err := errors.Join(all...); err != nil {
+	sound := func(entry int) bool { return faults[entry] == nil }
+	all := slices.Concat(append(faults, prefixOverlaps(subnets, sound), rangeOverlaps(subnets, sound))...)
+	if err := joinFirst(all); err != nil {
 		return nil, err
 	}
 	slices.SortStableFunc(subnets, func(a, b Subnet) int { return a.Gateway.Compare(b.Gateway) })
 	return subnets, nil
+}
+
+// maxFaults is how many errors of a configuration are shown: they go into Events, and before people.
+const maxFaults = 50
+
+// joinFirst joins the first errors, and says how many more there are.
+func joinFirst(all []error) error {
+	if len(all) > maxFaults {
+		all = append(all[:maxFaults:maxFaults], fmt.Errorf("and %d more", len(all)-maxFaults))
+	}
+	return errors.Join(all...)
 }
 
 // decodeConfig reads the entries. Faults of an entry are no error of its own: entries that can be read come with those of the others.
@@ -135,7 +141,7 @@ func (raw rawSubnet) subnet(entry int) (Subnet, []error) {
 	if raw.IPs == nil {
 		fail("ips", "", "is missing; write [] for a subnet without addresses")
 	}
-	var ranges []Range
+	var ranges []placed
 	for i, text := range raw.IPs {
 		field := fmt.Sprintf("ips[%d]", i)
 		r, err := ParseRange(text)
@@ -149,14 +155,13 @@ func (raw rawSubnet) subnet(entry int) (Subnet, []error) {
 				continue
 			}
 		}
-		for j, earlier := range ranges {
-			if r.Overlaps(earlier) {
-				fail(field, text, fmt.Sprintf("overlaps %s of the same entry", ranges[j]))
-			}
-		}
-		ranges = append(ranges, r)
+		ranges = append(ranges, placed{r, i})
+		s.Ranges = append(s.Ranges, r)
 	}
-	s.Ranges = MergeRanges(ranges)
+	for _, c := range crossings(ranges) {
+		fail(fmt.Sprintf("ips[%d]", c.later.at), raw.IPs[c.later.at], fmt.Sprintf("overlaps %s of the same entry", c.earlier.Range))
+	}
+	s.Ranges = MergeRanges(s.Ranges)
 	return s, faults
 }
 
@@ -247,19 +252,75 @@ func without(r Range, addr netip.Addr) []string {
 	return parts
 }
 
-// overlaps finds what the later entry disputes with the earlier one. Two entries may share a network (as two node
-// networks that draw from disjoint ranges of it do); networks that only partly overlap are a mistake in a mask.
-func overlaps(subnets []Subnet, earlier, later int) []error {
-	a, b := subnets[earlier], subnets[later]
-	if a.Prefix != b.Prefix && a.Prefix.Overlaps(b.Prefix) {
-		return []error{entryError(later, "subnet", b.Prefix.String(), fmt.Sprintf("partly overlaps %s of floatingips[%d]; correct one of the masks", a.Prefix, earlier))}
-	}
-	var faults []error
-	for _, r := range b.Ranges {
-		for _, other := range a.Ranges {
-			if r.Overlaps(other) {
-				faults = append(faults, entryError(later, "ips", r.String(), fmt.Sprintf("overlaps %s of floatingips[%d]; an address belongs to one entry", other, earlier)))
+// placed is a range, and where it was written.
+type placed struct {
+	Range
+	at int
+}
+
+// crossing is a range that overlaps one that was written before it.
+type crossing struct{ earlier, later placed }
+
+// crossings are the ranges that overlap another, each named once. It takes n log n steps, however many overlap.
+func crossings(all []placed) (found []crossing) {
+	sorted := slices.Clone(all)
+	slices.SortStableFunc(sorted, func(a, b placed) int { return a.First.Compare(b.First) })
+	for i, widest := 1, 0; i < len(sorted); i++ {
+		if w := sorted[widest]; !w.Last.Less(sorted[i].First) {
+			c := crossing{w, sorted[i]}
+			if c.later.at < c.earlier.at {
+				c.earlier, c.later = c.later, c.earlier
 			}
+			found = append(found, c)
+		}
+		if sorted[widest].Last.Less(sorted[i].Last) {
+			widest = i
+		}
+	}
+	slices.SortStableFunc(found, func(a, b crossing) int { return a.later.at - b.later.at })
+	return found
+}
+
+// rangeOverlaps finds addresses that two entries have. Entries that are not sound themselves are passed over.
+func rangeOverlaps(subnets []Subnet, sound func(entry int) bool) (faults []error) {
+	var all []placed
+	for i, s := range subnets {
+		for _, r := range s.Ranges {
+			if sound(i) {
+				all = append(all, placed{r, i})
+			}
+		}
+	}
+	for _, c := range crossings(all) {
+		faults = append(faults, entryError(c.later.at, "ips", c.later.String(),
+			fmt.Sprintf("overlaps %s of floatingips[%d]; an address belongs to one entry", c.earlier.Range, c.earlier.at)))
+	}
+	return faults
+}
+
+// prefixOverlaps finds networks that partly overlap, which is a mistake in a mask. Two entries may share a network, as two node networks
+// that draw from disjoint ranges of it do.
+func prefixOverlaps(subnets []Subnet, sound func(entry int) bool) (faults []error) {
+	var entries []int
+	for i := range subnets {
+		if sound(i) {
+			entries = append(entries, i)
+		}
+	}
+	slices.SortStableFunc(entries, func(a, b int) int {
+		x, y := subnets[a].Prefix, subnets[b].Prefix
+		return cmp.Or(x.Addr().Compare(y.Addr()), x.Bits()-y.Bits())
+	})
+	for i, widest := 1, 0; i < len(entries); i++ {
+		w, next := entries[widest], entries[i]
+		switch a, b := subnets[w].Prefix, subnets[next].Prefix; {
+		case a == b:
+		case a.Overlaps(b):
+			earlier, later := min(w, next), max(w, next)
+			faults = append(faults, entryError(later, "subnet", subnets[later].Prefix.String(),
+				fmt.Sprintf("partly overlaps %s of floatingips[%d]; correct one of the masks", subnets[earlier].Prefix, earlier)))
+		default:
+			widest = i
 		}
 	}
 	return faults

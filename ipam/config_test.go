@@ -116,3 +116,24 @@ func TestRangeEnds(t *testing.T) {
 		}
 	}
 }
+
+// However often a configuration says the same thing, its errors are few: they go into Events, and before people.
+func TestManyFaults(t *testing.T) {
+	entry := func(ips string) string {
+		return `{"nodeSubnets":["192.168.0.0/16"],"subnet":"10.0.0.0/8","gateway":"10.0.0.1","ips":[` + strings.TrimSuffix(ips, ",") + `]}`
+	}
+	same := strings.Repeat(`"10.1.0.2~10.1.0.9",`, 40_000)
+	for what, text := range map[string]string{
+		"one range 40,000 times":     "[" + entry(same) + "]",
+		"10,000 ranges that are bad": "[" + entry(strings.Repeat(`"10.1.0.2~10.0.0.9",`, 10_000)) + "]",
+		"5,000 entries alike":        "[" + strings.TrimSuffix(strings.Repeat(entry(`"10.1.0.2"`)+",", 5000), ",") + "]",
+	} {
+		_, err := ParseConfig([]byte(text))
+		if err == nil {
+			t.Fatalf("%s is taken", what)
+		}
+		if lines := strings.Count(err.Error(), "\n") + 1; lines != 51 || len(err.Error()) > 20_000 || !strings.Contains(err.Error(), " more") {
+			t.Errorf("%s makes %d lines of %d bytes, which end with %q", what, lines, len(err.Error()), err.Error()[len(err.Error())-40:])
+		}
+	}
+}

@@ -24,6 +24,15 @@ const (
 	mostNodeBits = 24
 )
 
+// Check fails for a network that no configuration can name.
+func (n OverlayNetwork) Check() error {
+	if n.NodePrefix == 0 {
+		return fmt.Errorf("overlay network %s has no nodePrefix", n.CIDR)
+	}
+	_, err := parseOverlayNetwork(n.CIDR.String(), n.NodePrefix)
+	return err
+}
+
 // Subnets is how many node subnets the network has.
 func (n OverlayNetwork) Subnets() int { return 1 << (n.NodePrefix - n.CIDR.Bits()) }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"galaxy/allocator"
+	"galaxy/ipam"
 	"galaxy/kube"
 )
 
@@ -111,5 +112,28 @@ func TestLongArgs(t *testing.T) {
 	built.SetArgs(long[1:])
 	if len(built.Args) != kube.MaxArgs {
 		t.Errorf("%d bytes are kept of as many as may be", len(built.Args))
+	}
+}
+
+// What is remembered of a pod is bounded, whatever its author writes; what is too long is refused for its length.
+func TestBoundedPod(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	pod, err := kube.DecodePod([]byte(`{"metadata":{"name":"p","namespace":"n","annotations":{"` + kube.AnnotationReleasePolicy + `":"` + long + `","` + kube.AnnotationPool + `":"` + long +
+		`"},"ownerReferences":[{"apiVersion":"` + long + `","kind":"` + long + `","name":"` + long + `"}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(pod.ReleasePolicy) + len(pod.Pool) + len(pod.Owner.APIVersion) + len(pod.Owner.Kind) + len(pod.Owner.Name); n > 4*(ipam.MaxName+1)+64 {
+		t.Errorf("%d bytes of a pod are kept", n)
+	}
+	if _, err := kube.OwnerOf(pod); err == nil || !strings.Contains(err.Error(), "want at most 253") {
+		t.Errorf("the pool: %v", err)
+	}
+	pod.Pool = ""
+	if _, err := kube.OwnerOf(pod); err == nil || !strings.Contains(err.Error(), "ownerReferences") || !strings.Contains(err.Error(), "want at most 253") {
+		t.Errorf("the owner: %v", err)
+	}
+	if kube.PolicyOf(pod) != ipam.ReleaseOnDelete {
+		t.Errorf("a policy that is none is %s", kube.PolicyOf(pod))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -177,9 +178,13 @@ func (p *Pod) readAnnotations(dec *jsontext.Decoder) error {
 	return stream.Object(dec, func(name []byte) error {
 		switch string(name) {
 		case AnnotationReleasePolicy:
-			return stream.Text(dec, &p.ReleasePolicy)
+			err := stream.Text(dec, &p.ReleasePolicy)
+			p.ReleasePolicy = BoundPolicy(p.ReleasePolicy)
+			return err
 		case AnnotationPool:
-			return stream.Text(dec, &p.Pool)
+			err := stream.Text(dec, &p.Pool)
+			p.Pool = Bound(p.Pool)
+			return err
 		case AnnotationArgs:
 			var text string
 			err := stream.Text(dec, &text)
@@ -208,7 +213,7 @@ func (p *Pod) readOwners(dec *jsontext.Decoder) error {
 			return stream.Skip(dec)
 		})
 		if first || ref.Controller && !p.Owner.Controller {
-			p.Owner, first = ref, false
+			p.Owner, first = ref.bounded(), false
 		}
 		return err
 	})
@@ -243,4 +248,31 @@ func (p *Pod) readContainer(dec *jsontext.Decoder) error {
 			})
 		})
 	})
+}
+
+// BoundPolicy keeps of an annotation no more than decides: any text that is no policy is the default one (contract section 2).
+func BoundPolicy(text string) string {
+	if len(text) > maxPolicy {
+		return unknownPolicy
+	}
+	return text
+}
+
+const (
+	maxPolicy     = 64
+	unknownPolicy = "too long"
+)
+
+// Bound keeps of a name as much as it takes to be refused for its length, so that nobody has us remember more.
+func Bound(name string) string {
+	if len(name) <= ipam.MaxName {
+		return name
+	}
+	return strings.Clone(name[:ipam.MaxName+1])
+}
+
+// bounded is the reference with each of its names as far as Bound keeps it.
+func (r OwnerRef) bounded() OwnerRef {
+	r.APIVersion, r.Kind, r.Name = Bound(r.APIVersion), Bound(r.Kind), Bound(r.Name)
+	return r
 }

@@ -78,6 +78,11 @@ func (v *View) nodeSubnets() iter.Seq[*nodeSubnet] {
 func (t *Txn) foldNode(e eventlog.Event) (known bool, err error) {
 	switch d := e.Data.(type) {
 	case *eventlog.OverlayConfigured:
+		for _, n := range d.Networks {
+			if err := n.Check(); err != nil {
+				return true, fmt.Errorf("%w: %w", ErrImpossible, err)
+			}
+		}
 		t.configureOverlay(newOverlay(d.Source, e.Seq, e.Time, d.Networks))
 	case *eventlog.NodeJoined:
 		return true, t.editNode(e, d.Node, d.After, func(n *Node) error {

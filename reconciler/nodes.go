@@ -159,6 +159,10 @@ func (n *Nodes) listen(now time.Time) {
 	}
 	for node := range n.Replica.View().Nodes() {
 		a, announced := n.alive[node.Name]
+		if _, unclear := n.bad[node.Name]; unclear && !announced {
+			delete(n.silent, node.Name)
+			continue
+		}
 		s, before := n.silent[node.Name]
 		switch {
 		case announced:
@@ -185,7 +189,7 @@ func (n *Nodes) reconcile(ctx context.Context) <-chan time.Time {
 	}
 	n.listen(n.Now())
 	plan := decideNodes(nodesSeen{
-		view: n.Replica.View(), alive: n.alive, now: n.Now(), keep: n.Keep, deleted: n.Deleted, overlay: n.Overlay, source: n.Source,
+		view: n.Replica.View(), alive: n.alive, unclear: n.bad, now: n.Now(), keep: n.Keep, deleted: n.Deleted, overlay: n.Overlay, source: n.Source,
 		settling: n.Now().Sub(n.term) < settleFor, silent: n.silent, ready: n.Ready, has: n.Has, networks: n.Networks,
 	})
 	n.showForeign(plan.foreign)

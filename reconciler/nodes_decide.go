@@ -21,6 +21,7 @@ const (
 type nodesSeen struct {
 	view     *projections.View
 	alive    map[string]ipam.Announcement // by name; whose lease lasts
+	unclear  map[string]string            // agents whose leases last, and whose announcements are not understood: nothing is known of them but that
 	now      time.Time
 	keep     time.Duration          // how long a lost node keeps its subnets
 	deleted  func(name string) bool // the cluster says that the node is gone for good; nil: nobody says so
@@ -32,6 +33,13 @@ type nodesSeen struct {
 	// has says whether the cluster knows a node by an address; known is false while it knows none of the node. Nil: nobody can say so.
 	has      func(name string, addr netip.Addr) (has, known bool)
 	networks []netip.Prefix // in which nodes are reached that the cluster does not know by these addresses
+}
+
+// announced reports whether the lease of a node's agent lasts, whatever it says.
+func (s nodesSeen) announced(name string) bool {
+	_, alive := s.alive[name]
+	_, unclear := s.unclear[name]
+	return alive || unclear
 }
 
 // proven is an announcement with the addresses that the node is known by; foreign are the others. Whoever has a node's user in etcd could
@@ -103,9 +111,8 @@ func decideNodes(s nodesSeen) nodesPlan {
 // ended is what becomes of nodes whose leases have ended.
 func (plan *nodesPlan) ended(s nodesSeen) {
 	for n := range s.view.Nodes() {
-		_, announced := s.alive[n.Name]
 		switch {
-		case n.Alive() || announced:
+		case n.Alive() || s.announced(n.Name):
 		case s.deleted != nil && s.deleted(n.Name):
 			plan.commands = append(plan.commands, allocator.ReleaseNode{Node: n.Name, Reason: ReasonNodeDeleted})
 		case s.now.Sub(n.LostAt()) > s.keep:
@@ -115,11 +122,7 @@ func (plan *nodesPlan) ended(s nodesSeen) {
 	if s.settling {
 		return
 	}
-	announced := func(name string) bool {
-		_, there := s.alive[name]
-		return there
-	}
-	plan.losses = lossesOf(s.view, announced, s.silent, s.ready, s.now, manyLosses)
+	plan.losses = lossesOf(s.view, s.announced, s.silent, s.ready, s.now, manyLosses)
 	for _, name := range plan.losses.lost {
 		plan.commands = append(plan.commands, allocator.LoseNode{Node: name, Reason: ReasonLeaseEnded})
 	}

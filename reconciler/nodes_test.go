@@ -483,3 +483,37 @@ func TestOneNodeKeepsNoOtherOut(t *testing.T) {
 		t.Errorf("%d of %d good nodes have joined", joined, 2*nodesAtOnce)
 	}
 }
+
+// A node whose announcement is not understood keeps its lease, so that it is neither lost nor its subnet another's, also under a new leader.
+func TestUnclearNodeIsNotLost(t *testing.T) {
+	b := newNodesBed(t)
+	for !b.replica.Leading() {
+		time.Sleep(time.Millisecond)
+	}
+	networks := overlayOf(t, `[{"cidr":"10.0.0.0/23","nodePrefix":24}]`)
+	agents := map[string]ipam.Announcement{"a": {Node: "a", Machine: "a", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}
+	before := &Nodes{Replica: b.replica, Overlay: networks, Now: b.clock, Log: zap.NewNop(), Keep: time.Hour, alive: agents}
+	for range 3 {
+		before.reconcile(t.Context())
+	}
+	after := &Nodes{
+		Replica: b.replica, Overlay: networks, Now: b.clock, Log: zap.NewNop(), Keep: time.Hour, Prefix: "/p/",
+		alive: map[string]ipam.Announcement{}, bad: map[string]string{},
+	}
+	after.note([]lease.Change{{Key: "/p/a", Value: []byte(`{"node":"a","machine":"a","addresses":["127.0.0.1"]}`)}})
+	for range 10 {
+		after.reconcile(t.Context())
+		b.pass(time.Hour)
+	}
+	if got := b.states(); got != "a 10.0.0.0/24" {
+		t.Errorf("a node whose lease lasts is %q", got)
+	}
+	after.note([]lease.Change{{Key: "/p/a", Gone: true}})
+	for range 3 {
+		after.reconcile(t.Context())
+		b.pass(10 * time.Minute)
+	}
+	if got := b.states(); got != "a 10.0.0.0/24 lost" {
+		t.Errorf("a node whose lease has ended is %q", got)
+	}
+}

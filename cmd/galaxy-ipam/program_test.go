@@ -223,11 +223,11 @@ func TestMisuse(t *testing.T) {
 		"--standalone --objects /no/such/file":                                      {"--objects", 1},
 		"--standalone --embedded-etcd d --embedded-etcd-client-url unix:///x":       {"--embedded-etcd-client-url", 2},
 		"--standalone --embedded-etcd d --embedded-etcd-members a=http://127.0.0.1": {"a=http://127.0.0.1: want", 2},
-		"--standalone --embedded-etcd d --embedded-etcd-members a=http://127.0.0.1:1 --embedded-etcd-peer-url x": {"--embedded-etcd-peer-url", 2},
-		"--standalone --insecure-ports --embedded-etcd d --embedded-etcd-members a=http://127.0.0.1:1 --embedded-etcd-name b":     {"--embedded-etcd-name", 2},
-		"--standalone --embedded-etcd-members a=http://127.0.0.1:1":                                              {"needs --embedded-etcd DIR", 2},
-		"--standalone --embedded-etcd /proc/nope":                                                                {"--embedded-etcd /proc/nope", 1},
-		"--standalone --etcd-endpoints https://127.0.0.1:1 --etcd-cert x":                                        {"go together", 2},
+		"--standalone --embedded-etcd d --embedded-etcd-members a=http://127.0.0.1:1 --embedded-etcd-peer-url x":              {"--embedded-etcd-peer-url", 2},
+		"--standalone --insecure-ports --embedded-etcd d --embedded-etcd-members a=http://127.0.0.1:1 --embedded-etcd-name b": {"--embedded-etcd-name", 2},
+		"--standalone --embedded-etcd-members a=http://127.0.0.1:1":                                                           {"needs --embedded-etcd DIR", 2},
+		"--standalone --embedded-etcd /proc/nope":                                                                             {"--embedded-etcd /proc/nope", 1},
+		"--standalone --etcd-endpoints https://127.0.0.1:1 --etcd-cert x":                                                     {"go together", 2},
 	} {
 		cmd := newCommand()
 		cmd.SetArgs(strings.Fields(args))

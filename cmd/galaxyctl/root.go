@@ -35,11 +35,11 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	switch {
 	case err == nil:
 	case cli.IsUsage(err):
-		_, _ = fmt.Fprintf(errs, "error: %v\nSee '%s --help'.\n", err, called.CommandPath())
+		_, _ = fmt.Fprintf(errs, "error: %s\nSee '%s --help'.\n", cli.Printable(err.Error()), called.CommandPath())
 	case ctx.Err() != nil:
 		_, _ = fmt.Fprintln(errs, "error: interrupted")
 	default:
-		_, _ = fmt.Fprintf(errs, "error: %v\n", err)
+		_, _ = fmt.Fprintf(errs, "error: %s\n", cli.Printable(err.Error()))
 	}
 	return cli.ExitCode(err)
 }

@@ -4,7 +4,7 @@
 //	go run ./integration/mutation -each 12 ./eventlog/... ./allocator
 //
 // A mutant that the package's tests fail on, or never end on, is caught; one that they pass on has lived, and is printed. Its exit code is
-// 0 whatever lives: `make mutation` compares the result with the table in docs/mutation.md.
+// 0 whatever lives. With -guards it tries the safety rules of guards.txt instead of a draw.
 package main
 
 import (

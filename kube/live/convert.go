@@ -39,7 +39,7 @@ func slim[O metav1.Object, T any](convert func(O) T) func(any) (any, error) {
 func PodOf(p *corev1.Pod) *kube.Pod {
 	pod := &kube.Pod{
 		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID),
-		ReleasePolicy: p.Annotations[kube.AnnotationReleasePolicy], Pool: p.Annotations[kube.AnnotationPool],
+		ReleasePolicy: kube.BoundPolicy(p.Annotations[kube.AnnotationReleasePolicy]), Pool: kube.Bound(p.Annotations[kube.AnnotationPool]),
 		TemplateHash: p.Labels[kube.LabelTemplateHash], Node: p.Spec.NodeName, Phase: string(p.Status.Phase), HostNetwork: p.Spec.HostNetwork, Deleting: p.DeletionTimestamp != nil,
 	}
 	pod.SetArgs(p.Annotations[kube.AnnotationArgs])
@@ -50,7 +50,9 @@ func PodOf(p *corev1.Pod) *kube.Pod {
 	for i, ref := range p.OwnerReferences {
 		controller := ref.Controller != nil && *ref.Controller
 		if i == 0 || controller {
-			pod.Owner = kube.OwnerRef{APIVersion: ref.APIVersion, Kind: ref.Kind, Name: ref.Name, Controller: controller}
+			pod.Owner = kube.OwnerRef{
+				APIVersion: kube.Bound(ref.APIVersion), Kind: kube.Bound(ref.Kind), Name: kube.Bound(ref.Name), Controller: controller,
+			}
 		}
 		if controller {
 			break

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"galaxy/cmd/galaxyctl/internal/command"
+	"galaxy/cmd/internal/cli"
 	"galaxy/eventlog/archive"
 	"galaxy/eventlog/etcdlog"
 )
@@ -20,8 +21,8 @@ func newRestore(g *command.Globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Write a backup into an etcd that has no log",
-		Long: `Write a backup into etcd, under a prefix that has no log. The file is verified before anything is written (unless it comes
-from standard input, as "-"), and the log is only there once it is complete. It gets a new generation, so that nobody who
+		Long: `Write a backup into etcd, under a prefix that has no log. The file is verified before anything is written (what comes
+from standard input, as "-", is kept in a temporary file for that), and the log is only there once it is complete. It gets a new generation, so that nobody who
 knew the old one takes it for that.
 
 A restore that was broken off is repeated with the same file, or undone with --abort. Neither touches a complete log.`,
@@ -61,28 +62,50 @@ func abortRestore(cmd *cobra.Command, g *command.Globals, client *clientv3.Clien
 }
 
 func restoreFrom(cmd *cobra.Command, g *command.Globals, client *clientv3.Client, name string) error {
-	from := cmd.InOrStdin()
-	if name != standard {
-		file, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		defer file.Close() //nolint:errcheck // it was only read from
-		told := newProgress(cmd.ErrOrStderr(), "verify").report
-		if _, err := verifyBackup(file, told); err != nil {
-			return fmt.Errorf("nothing was restored: %s: %w", name, err)
-		}
-		if _, err := file.Seek(0, io.SeekStart); err != nil {
-			return err
-		}
-		from = file
+	open := func() (*os.File, error) { return os.Open(name) }
+	if name == standard {
+		open = func() (*os.File, error) { return spooled(cmd.InOrStdin()) }
 	}
-	backup, err := archive.Open(from)
+	file, err := open()
+	if err != nil {
+		return err
+	}
+	defer file.Close() //nolint:errcheck // it was only read from
+	told := newProgress(cmd.ErrOrStderr(), "verify").report
+	found, err := verifyBackup(file, told)
+	if err != nil {
+		return fmt.Errorf("nothing was restored: %s: %w", name, err)
+	}
+	for _, f := range found.Faults {
+		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "warning: stream %s: %s\n", printable(f.Stream), cli.Printable(f.Error))
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	backup, err := archive.Open(file)
 	if err != nil {
 		return fmt.Errorf("nothing was restored: %s: %w", name, err)
 	}
 	defer backup.Close() //nolint:errcheck // it has nothing to lose
 	return restore(cmd, g, client, name, backup)
+}
+
+// spooled keeps what comes on standard input in a file without a name, so that all of it can be verified before anything is written.
+func spooled(from io.Reader) (*os.File, error) {
+	file, err := os.CreateTemp("", "galaxy-restore-")
+	if err != nil {
+		return nil, err
+	}
+	if err = os.Remove(file.Name()); err == nil {
+		_, err = io.Copy(file, from)
+	}
+	if err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("keep the backup from standard input in %s: %w", os.TempDir(), err), file.Close())
+	}
+	return file, nil
 }
 
 func restore(cmd *cobra.Command, g *command.Globals, client *clientv3.Client, name string, backup *archive.Reader) error {

@@ -214,23 +214,34 @@ func verifyBackup(from io.Reader, told func(done, total uint64)) (verified, erro
 	defer backup.Close() //nolint:errcheck // it has nothing to lose
 	m := backup.Manifest()
 	c := newChecker(m.Heads(), told)
+	var faults []fault
+	stop := "" // the stream that is not read any further
 	for entry, err := range backup.Entries() {
 		if err != nil {
 			return verified{}, err
 		}
 		if entry.Stream != c.stream {
-			if err := c.turn(entry.Stream); err != nil {
+			if err := c.turn(entry.Stream, stop); err != nil {
 				return verified{}, err
 			}
 		}
-		if err := c.take(entry.Record); err != nil {
+		if stop == entry.Stream {
+			continue
+		}
+		err := c.take(entry.Record)
+		if errors.Is(err, projections.ErrImpossible) && strings.HasPrefix(entry.Stream, "node-") {
+			stop = entry.Stream // what a node's own user wrote is no reason to refuse all other streams
+			faults = append(faults, fault{entry.Stream, err.Error()})
+			continue
+		}
+		if err != nil {
 			return verified{}, err
 		}
 	}
-	if err := c.turn(""); err != nil {
+	if err := c.turn("", stop); err != nil {
 		return verified{}, err
 	}
-	v := verified{Generation: m.Generation, Revision: m.Revision, Events: c.total, Streams: c.found}
+	v := verified{Generation: m.Generation, Revision: m.Revision, Events: c.total, Streams: c.found, Faults: faults}
 	for _, left := range m.LeftOut {
 		v.Faults = append(v.Faults, fault{left.Name, "it was left out as it was damaged: " + left.Why})
 	}
@@ -238,9 +249,9 @@ func verifyBackup(from io.Reader, told func(done, total uint64)) (verified, erro
 }
 
 // turn ends the stream that was read and begins the next.
-func (c *checker) turn(next string) error {
+func (c *checker) turn(next, stop string) error {
 	var err error
-	if c.stream != "" {
+	if c.stream != "" && c.stream != stop {
 		err = c.end()
 	}
 	c.begin(next)

@@ -20,7 +20,7 @@ func Main(program func(context.Context) int) {
 // Report says on standard error, in a line, why a program ends, and returns its exit code. A nil error says nothing.
 func Report(program string, err error) int {
 	if err != nil {
-		_, _ = fmt.Fprintf(os.Stderr, "%s: %v\n", program, err)
+		_, _ = fmt.Fprintf(os.Stderr, "%s: %s\n", program, Printable(err.Error()))
 	}
 	return ExitCode(err)
 }
