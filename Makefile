@@ -31,7 +31,7 @@ ANEW := -count=1
 # Packages whose code runs on many goroutines.
 RACE_ROOMS := galaxy/\(allocator\|eventlog\|lease\|extender\|reconciler\|projections\|kube\|cloud\|nodeagent/\(cni\|journal\)\|cmd/internal/etcdclient\|integration/extender\)
 
-.PHONY: help build packages demo demo-overlay test test-fast test-slow test-cluster race bench bench-cluster lint lint-cluster fuzz generate generate-proto clean
+.PHONY: help build packages demo demo-overlay test test-fast test-slow test-cluster race bench bench-cluster lint lint-cluster mutation fuzz generate generate-proto clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -106,6 +106,9 @@ lint: lint-cluster ## gofmt, go vet, staticcheck, and whether go.mod is tidy
 lint-cluster:
 	cd $(CLUSTER) && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) mod tidy -diff
 	cd $(CLUSTER)/tools && $(GO) mod tidy -diff
+
+mutation: ## take each safety rule of integration/mutation/guards.txt out, and see whether its package's own tests notice; half an hour
+	$(GO) run ./integration/mutation -guards $$($(GO) list ./... | grep '^galaxy/\(eventlog\|projections\|allocator\|lease\|reconciler\|nodeagent\|extender/binding\|cloud\)')
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@for file in $$(grep -rl '^func Fuzz' --include='*_test.go' . | sort); do \
