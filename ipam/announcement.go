@@ -40,7 +40,8 @@ const (
 	MaxLease     = 10 * time.Minute
 
 	MaxNodeAddresses = 16
-	maxWord          = 256 // bytes of Machine and Boot
+	MaxAnnouncement  = 64 << 10 // bytes: many times what an agent says
+	maxWord          = 256      // bytes of Machine and Boot
 )
 
 // Lease is how long the agent's lease lasts.
@@ -54,6 +55,10 @@ func (a Announcement) Lease() time.Duration {
 // ParseAnnouncement reads what an agent has announced.
 func ParseAnnouncement(text []byte) (Announcement, error) {
 	var a Announcement
+	if len(text) > MaxAnnouncement {
+		return Announcement{}, fmt.Errorf("it has %d bytes, and an agent says at most %d: whoever writes it fills etcd; "+
+			"take the node's user away (galaxyctl etcd-auth), and see who has its password", len(text), MaxAnnouncement)
+	}
 	if err := json.Unmarshal(text, &a); err != nil {
 		return Announcement{}, fmt.Errorf("announcement of a node: %w", err)
 	}

@@ -199,6 +199,9 @@ func (raw rawSubnet) network(fail func(field, value, why string)) (gateway netip
 	switch {
 	case !gateway.IsValid() || !subnet.IsValid():
 		return gateway, netip.Prefix{}
+	case !forHosts(subnet):
+		fail("subnet", raw.Subnet, "is no network for hosts")
+		return gateway, netip.Prefix{}
 	case gateway.Is4() != subnet.Addr().Is4():
 		fail("gateway", raw.Gateway, "is not of the same family as the subnet "+raw.Subnet)
 		return gateway, netip.Prefix{}

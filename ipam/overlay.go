@@ -121,6 +121,12 @@ func ParseOverlay(text []byte) ([]OverlayNetwork, error) {
 	return networks, nil
 }
 
+// forHosts reports whether hosts beyond one link can have addresses of a network.
+func forHosts(prefix netip.Prefix) bool {
+	addr := prefix.Addr()
+	return !addr.Is4In6() && !addr.IsMulticast() && !addr.IsLoopback() && !addr.IsLinkLocalUnicast()
+}
+
 func parseOverlayNetwork(cidr string, nodePrefix int) (OverlayNetwork, error) {
 	prefix, err := netip.ParsePrefix(cidr)
 	if err != nil {
@@ -137,7 +143,7 @@ func parseOverlayNetwork(cidr string, nodePrefix int) (OverlayNetwork, error) {
 		nodePrefix = usual
 	}
 	switch {
-	case prefix.Addr().Is4In6() || prefix.Addr().IsMulticast() || prefix.Addr().IsLoopback() || prefix.Addr().IsLinkLocalUnicast():
+	case !forHosts(prefix):
 		return OverlayNetwork{}, fmt.Errorf("cidr %q is no network for hosts", cidr)
 	case nodePrefix < prefix.Bits():
 		return OverlayNetwork{}, fmt.Errorf("nodePrefix %d is shorter than that of %s; a node's subnet is a part of it: say %d", nodePrefix, cidr, usual)

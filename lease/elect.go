@@ -191,11 +191,11 @@ func (l *Leadership) run(ctx context.Context) {
 	case err := <-renewed:
 		l.end(err)
 		cancel()
-		_ = <-gone // its end is waited for
+		<-gone
 	case err := <-gone:
 		l.end(err)
 		cancel()
-		_ = <-renewed
+		<-renewed
 	}
 }
 

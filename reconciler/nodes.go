@@ -125,7 +125,7 @@ func (n *Nodes) note(changes []lease.Change) {
 			delete(n.bad, name)
 			continue
 		}
-		a, err := n.parse(name, c.Value)
+		a, err := ipam.AnnouncementOf(name, c.Value)
 		if err != nil {
 			if n.bad[name] != err.Error() {
 				n.bad[name] = err.Error()
@@ -140,16 +140,6 @@ func (n *Nodes) note(changes []lease.Change) {
 		delete(n.bad, name)
 		n.alive[name] = a
 	}
-}
-
-// maxAnnouncement is how long an agent's announcement may be, in bytes: many times what an agent says.
-const maxAnnouncement = 64 << 10
-
-func (n *Nodes) parse(name string, value []byte) (ipam.Announcement, error) {
-	if len(value) > maxAnnouncement {
-		return ipam.Announcement{}, fmt.Errorf("it has %d bytes, and an agent says at most %d: whoever writes it fills etcd; take the node's user away (galaxyctl etcd-auth), and see who has its password", len(value), maxAnnouncement)
-	}
-	return ipam.AnnouncementOf(name, value)
 }
 
 // listen keeps since when each agent is silent that the log takes for alive.

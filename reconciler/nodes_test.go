@@ -371,7 +371,7 @@ func TestAnnouncementsNotUnderstood(t *testing.T) {
 	n := &Nodes{Prefix: "nodes/", Log: zap.NewNop(), alive: map[string]ipam.Announcement{}, bad: map[string]string{}}
 	n.Report = func(node, reason, message string) { told = append(told, node+" "+reason+" "+message) }
 	for range 2 {
-		n.note([]lease.Change{{Key: "nodes/n1", Value: make([]byte, maxAnnouncement+1)}, {Key: "nodes/n2", Value: []byte(`{"node":"n1","machine":"m","addresses":["192.0.2.1"]}`)}})
+		n.note([]lease.Change{{Key: "nodes/n1", Value: make([]byte, ipam.MaxAnnouncement+1)}, {Key: "nodes/n2", Value: []byte(`{"node":"n1","machine":"m","addresses":["192.0.2.1"]}`)}})
 	}
 	if len(told) != 2 || !strings.Contains(told[0], "n1 GalaxyAgentNotUnderstood it has 65537 bytes") || !strings.Contains(told[1], "says that it is of node \"n1\"") || len(n.alive) > 0 {
 		t.Errorf("alive %v, told %q", n.alive, told)
