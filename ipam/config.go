@@ -25,7 +25,7 @@ type rawSubnet struct {
 
 // entryError says which entry, field and value of the configuration is at fault, and how to mend it.
 func entryError(entry int, field, value, why string) error {
-	return fmt.Errorf("floatingips[%d].%s: %q %s", entry, field, value, why)
+	return fmt.Errorf("floatingips[%d].%s: %.*q %s", entry, field, maxShown, value, why)
 }
 
 // ParseConfig reads the value of floatingip-config: a JSON array of subnets. All faults are reported, each with its entry,
@@ -53,8 +53,38 @@ func ParseConfig(text []byte) ([]Subnet, error) {
 	return subnets, nil
 }
 
-// maxFaults is how many errors of a configuration are shown: they go into Events, and before people.
-const maxFaults = 50
+// Bounds of the errors of a configuration, which go into Events and before people.
+const (
+	maxFaults = 50 // how many are shown
+	maxShown  = 80 // characters of a value that is wrong
+)
+
+// plain is a text in an error message without quotes: its first characters, those that are not printable escaped.
+func plain(text string) string {
+	quoted := fmt.Sprintf("%.*q", maxShown, text)
+	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+}
+
+// repeated are the names that stand more than once in a JSON object, in lower case and without repeats: encoding/json takes names in any
+// case, and of several the last.
+func repeated(object []byte) (names []string) {
+	decoder, seen := json.NewDecoder(bytes.NewReader(object)), map[string]int{}
+	if _, err := decoder.Token(); err != nil {
+		return nil
+	}
+	for decoder.More() {
+		token, err := decoder.Token()
+		name, ok := token.(string)
+		if err != nil || !ok || decoder.Decode(new(json.RawMessage)) != nil {
+			return names
+		}
+		name = strings.ToLower(name)
+		if seen[name]++; seen[name] == 2 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
 
 // joinFirst joins the first errors, and says how many more there are.
 func joinFirst(all []error) error {
@@ -104,7 +134,10 @@ var fields = []string{"nodeSubnets", "routableSubnet", "ips", "subnet", "gateway
 func decodeEntry(entry int, text []byte) (raw *rawSubnet, faults []error) {
 	var written map[string]json.RawMessage
 	if err := json.Unmarshal(text, &written); err != nil || written == nil {
-		return nil, []error{fmt.Errorf("floatingips[%d]: %.60s is no entry; want %s", entry, text, entryForm)}
+		return nil, []error{fmt.Errorf("floatingips[%d]: %s is no entry; want %s", entry, plain(string(text)), entryForm)}
+	}
+	for _, name := range repeated(text) {
+		faults = append(faults, fmt.Errorf("floatingips[%d].%s: stands more than once in the entry; leave one of them", entry, plain(name)))
 	}
 	raw = &rawSubnet{}
 	into := map[string]any{
@@ -113,7 +146,7 @@ func decodeEntry(entry int, text []byte) (raw *rawSubnet, faults []error) {
 	for _, name := range slices.Sorted(maps.Keys(written)) {
 		known := slices.IndexFunc(fields, func(field string) bool { return strings.EqualFold(field, name) })
 		if known < 0 {
-			faults = append(faults, fmt.Errorf("floatingips[%d].%s: there is no such field; want %s", entry, name, strings.Join(fields, ", ")))
+			faults = append(faults, fmt.Errorf("floatingips[%d].%s: there is no such field; want %s", entry, plain(name), strings.Join(fields, ", ")))
 			continue
 		}
 		if err := json.Unmarshal(written[name], into[fields[known]]); err != nil {
@@ -174,12 +207,14 @@ func (raw rawSubnet) nodeNetworks(fail func(field, value, why string)) []netip.P
 		fail("nodeSubnets", "", "is empty; name the CIDRs of the nodes whose pods may use this subnet")
 	}
 	var networks []netip.Prefix
+	seen := map[netip.Prefix]bool{}
 	for _, text := range texts {
 		network, err := parsePrefix(text)
 		if err != nil {
 			fail(field, text, err.Error())
-		} else if !slices.Contains(networks, network.Masked()) {
-			networks = append(networks, network.Masked())
+		} else if network = network.Masked(); !seen[network] {
+			seen[network] = true
+			networks = append(networks, network)
 		}
 	}
 	return networks

@@ -3,6 +3,7 @@ package ipam
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -132,8 +133,55 @@ func TestManyFaults(t *testing.T) {
 		if err == nil {
 			t.Fatalf("%s is taken", what)
 		}
-		if lines := strings.Count(err.Error(), "\n") + 1; lines != 51 || len(err.Error()) > 20_000 || !strings.Contains(err.Error(), " more") {
-			t.Errorf("%s makes %d lines of %d bytes, which end with %q", what, lines, len(err.Error()), err.Error()[len(err.Error())-40:])
+		few(t, what, err)
+	}
+	networks := strings.TrimSuffix(strings.Repeat(`{"cidr":"10.0.0.0/8"},`, 20_000), ",")
+	_, err := ParseOverlay([]byte("[" + networks + "]"))
+	if err == nil {
+		t.Fatal("an overlay network is taken 20,000 times")
+	}
+	few(t, "one overlay network 20,000 times", err)
+}
+
+// few fails unless an error has as many lines as maxFaults lets through, and they are short.
+func few(t *testing.T, what string, err error) {
+	t.Helper()
+	text := err.Error()
+	if lines := strings.Count(text, "\n") + 1; lines != maxFaults+1 || len(text) > 20_000 || !strings.Contains(text, " more") {
+		t.Errorf("%s makes %d lines of %d bytes, which end with %q", what, lines, len(text), text[len(text)-40:])
+	}
+}
+
+// However long a value is, its error is short.
+func TestLongValues(t *testing.T) {
+	long := strings.Repeat("\x1b", 1<<18)
+	quoted := strconv.Quote(strings.Repeat("x", 1<<20))
+	for _, text := range []string{
+		`[{"nodeSubnets":[` + quoted + `],"subnet":` + quoted + `,"gateway":` + quoted + `,"ips":[` + quoted + `],` + quoted + `:1,"vlan":` + quoted + `}]`,
+		`[` + quoted + `]`, `[{` + quoted + `:1,` + quoted + `:2}]`, long,
+	} {
+		for _, parse := range []func([]byte) error{
+			func(text []byte) error { _, err := ParseConfig(text); return err },
+			func(text []byte) error { _, err := ParseOverlay(text); return err },
+		} {
+			if err := parse([]byte(text)); err == nil || len(err.Error()) > 3000 {
+				t.Errorf("%.40q makes an error of %d bytes", text, len(fmt.Sprint(err)))
+			}
 		}
+	}
+	if _, err := ParseOverlay([]byte(`[{"cidr":` + quoted + `}]`)); err == nil || len(err.Error()) > 300 {
+		t.Errorf("%d bytes", len(fmt.Sprint(err)))
+	}
+}
+
+// A configuration of as many networks of nodes as fit into a ConfigMap is read in steps that grow with it, and no network is kept twice.
+func TestManyNodeNetworks(t *testing.T) {
+	var texts []string
+	for i := range 60_000 {
+		texts = append(texts, fmt.Sprintf(`"10.%d.%d.0/24"`, i/256%100, i%256))
+	}
+	subnets, err := ParseConfig([]byte(`[{"nodeSubnets":[` + strings.Join(texts, ",") + `],"subnet":"10.200.0.0/16","gateway":"10.200.0.1","ips":[]}]`))
+	if err != nil || len(subnets[0].NodeNetworks) != 25_600 {
+		t.Fatalf("%d subnets: %v", len(subnets), err)
 	}
 }

@@ -22,16 +22,16 @@ func ParseRange(text string) (Range, error) {
 	var r Range
 	var err error
 	if r.First, err = ParseAddr(strings.TrimSpace(first)); err != nil {
-		return Range{}, fmt.Errorf("range %q: %w", text, err)
+		return Range{}, fmt.Errorf("range %.*q: %w", maxShown, text, err)
 	}
 	if r.Last, err = ParseAddr(strings.TrimSpace(last)); err != nil {
-		return Range{}, fmt.Errorf("range %q: %w", text, err)
+		return Range{}, fmt.Errorf("range %.*q: %w", maxShown, text, err)
 	}
 	if r.First.Is4() != r.Last.Is4() {
-		return Range{}, fmt.Errorf("range %q: its ends are of different families", text)
+		return Range{}, fmt.Errorf("range %.*q: its ends are of different families", maxShown, text)
 	}
 	if r.Last.Less(r.First) {
-		return Range{}, fmt.Errorf("range %q: its first address is above its last; write %s~%s", text, r.Last, r.First)
+		return Range{}, fmt.Errorf("range %.*q: its first address is above its last; write %s~%s", maxShown, text, r.Last, r.First)
 	}
 	return r, nil
 }
@@ -40,10 +40,10 @@ func ParseRange(text string) (Range, error) {
 func ParseAddr(text string) (netip.Addr, error) {
 	addr, err := netip.ParseAddr(text)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("%q is not an IP address", text)
+		return netip.Addr{}, fmt.Errorf("%.*q is not an IP address", maxShown, text)
 	}
 	if addr.Zone() != "" || addr.Is4In6() {
-		return netip.Addr{}, fmt.Errorf("%q: write the address without zone and IPv4 as a.b.c.d", text)
+		return netip.Addr{}, fmt.Errorf("%.*q: write the address without zone and IPv4 as a.b.c.d", maxShown, text)
 	}
 	return addr, nil
 }

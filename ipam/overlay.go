@@ -3,7 +3,6 @@ package ipam
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -87,20 +86,17 @@ func NodePool(subnet netip.Prefix) Subnet {
 	return Subnet{NodeNetworks: []netip.Prefix{subnet}, Prefix: subnet, Gateway: gateway, Ranges: []Range{pool}}
 }
 
-// ParseOverlay reads the overlay networks of a configuration: [{"cidr":"10.244.0.0/16","nodePrefix":24}, …]. It reports all
-// faults, with the number of the entry, and how to mend them. Networks are returned in the order of their addresses.
+// ParseOverlay reads the overlay networks of a configuration: [{"cidr":"10.244.0.0/16","nodePrefix":24}, …]. It reports its first errors, at
+// most maxFaults, with the number of the entry, and how to mend them. Networks are returned in the order of their addresses.
 func ParseOverlay(text []byte) ([]OverlayNetwork, error) {
-	var raw []struct {
-		CIDR       string `json:"cidr"`
-		NodePrefix int    `json:"nodePrefix"`
-	}
-	if err := json.Unmarshal(text, &raw); err != nil {
-		return nil, fmt.Errorf(`overlay networks: %w; want [{"cidr":"10.244.0.0/16","nodePrefix":24}]`, err)
+	var entries []json.RawMessage
+	if err := json.Unmarshal(text, &entries); err != nil {
+		return nil, fmt.Errorf("overlay networks: %w; want %s", err, overlayForm)
 	}
 	var networks []OverlayNetwork
 	var faults []error
-	for i, r := range raw {
-		n, err := parseOverlayNetwork(r.CIDR, r.NodePrefix)
+	for i, entry := range entries {
+		n, err := decodeOverlayNetwork(entry)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("overlay network %d: %w", i+1, err))
 			continue
@@ -110,15 +106,34 @@ func ParseOverlay(text []byte) ([]OverlayNetwork, error) {
 	slices.SortFunc(networks, func(a, b OverlayNetwork) int {
 		return cmp.Or(a.CIDR.Addr().Compare(b.CIDR.Addr()), cmp.Compare(a.CIDR.Bits(), b.CIDR.Bits()))
 	})
-	for i := 1; i < len(networks); i++ {
-		if networks[i-1].CIDR.Overlaps(networks[i].CIDR) {
-			faults = append(faults, fmt.Errorf("overlay networks %s and %s overlap; leave one out", networks[i-1].CIDR, networks[i].CIDR))
+	for i, widest := 1, 0; i < len(networks); i++ {
+		if a, b := networks[widest].CIDR, networks[i].CIDR; a.Overlaps(b) {
+			faults = append(faults, fmt.Errorf("overlay networks %s and %s overlap; leave one out", a, b))
+		} else {
+			widest = i
 		}
 	}
-	if err := errors.Join(faults...); err != nil {
+	if err := joinFirst(faults); err != nil {
 		return nil, err
 	}
 	return networks, nil
+}
+
+// overlayForm shows what overlay networks look like.
+const overlayForm = `[{"cidr":"10.244.0.0/16","nodePrefix":24}]`
+
+func decodeOverlayNetwork(text []byte) (OverlayNetwork, error) {
+	var raw struct {
+		CIDR       string `json:"cidr"`
+		NodePrefix int    `json:"nodePrefix"`
+	}
+	if err := json.Unmarshal(text, &raw); err != nil {
+		return OverlayNetwork{}, fmt.Errorf("%s is no network; want %s", plain(string(text)), overlayForm)
+	}
+	if names := repeated(text); len(names) > 0 {
+		return OverlayNetwork{}, fmt.Errorf("%s stands more than once; leave one of them", plain(names[0]))
+	}
+	return parseOverlayNetwork(raw.CIDR, raw.NodePrefix)
 }
 
 // forHosts reports whether hosts beyond one link can have addresses of a network.
@@ -130,7 +145,7 @@ func forHosts(prefix netip.Prefix) bool {
 func parseOverlayNetwork(cidr string, nodePrefix int) (OverlayNetwork, error) {
 	prefix, err := netip.ParsePrefix(cidr)
 	if err != nil {
-		return OverlayNetwork{}, fmt.Errorf("cidr %q: want a network, such as 10.244.0.0/16 or fd00:10:244::/48", cidr)
+		return OverlayNetwork{}, fmt.Errorf("cidr %.*q: want a network, such as 10.244.0.0/16 or fd00:10:244::/48", maxShown, cidr)
 	}
 	if prefix != prefix.Masked() {
 		return OverlayNetwork{}, fmt.Errorf("cidr %q has bits beyond its length; say %s", cidr, prefix.Masked())
