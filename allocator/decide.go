@@ -73,9 +73,22 @@ func servesAny(config *projections.Config, addr netip.Addr, networks []netip.Pre
 	return slices.ContainsFunc(networks, func(network netip.Prefix) bool { return config.Serves(addr, network) })
 }
 
+// checkNames fails for names that may not stand in the log. No uid, and no node, is fine.
+func checkNames(owner ipam.Owner, uid, node string) error {
+	for _, err := range [...]error{owner.Check(), ipam.CheckUID(uid), ipam.CheckName(node)} {
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrUnsupported, err)
+		}
+	}
+	return nil
+}
+
 func (p Pod) check() error {
 	if !p.Owner.IsPod() {
 		return fmt.Errorf("%w: %q is not a pod", ErrUnsupported, p.Owner)
+	}
+	if err := checkNames(p.Owner, p.UID, ""); err != nil {
+		return err
 	}
 	if len(p.Ranges) > 0 && p.Owner.IsSet() && p.Policy != ipam.ReleaseOnDelete {
 		return fmt.Errorf("%w: %s keeps a set of addresses under release policy %s, so its pods cannot request ranges; use a StatefulSet, or no release policy",

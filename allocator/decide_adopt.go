@@ -5,6 +5,9 @@ import (
 )
 
 func (c Adopt) decide(d *decision) error {
+	if err := checkNames(c.Pod.Owner, c.Pod.UID, c.Node); err != nil {
+		return err
+	}
 	a := d.view.Address(c.Address)
 	if a == nil {
 		subnet, ok := d.view.Config().SubnetOf(c.Address)

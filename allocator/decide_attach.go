@@ -39,6 +39,9 @@ func (c Attach) decide(d *decision) error {
 	if !c.Owner.IsPod() || c.ContainerID == "" || c.IfName == "" {
 		return fmt.Errorf("%w: an address is for an interface of a container of a pod", ErrUnsupported)
 	}
+	if err := checkNames(c.Owner, c.PodUID, c.Node); err != nil {
+		return err
+	}
 	held := slices.Collect(d.view.Attached(c.ContainerID, c.IfName))
 	config := d.view.Config()
 	if len(config.Subnets) == 0 {

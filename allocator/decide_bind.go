@@ -12,7 +12,7 @@ import (
 )
 
 func (c Bind) decide(d *decision) error {
-	if err := errors.Join(mayGive(d.view), c.Pod.check()); err != nil {
+	if err := errors.Join(mayGive(d.view), c.Pod.check(), ipam.CheckName(c.Node)); err != nil {
 		return err
 	}
 	held := heldBy(d.view, c.Pod)

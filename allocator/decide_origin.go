@@ -90,8 +90,8 @@ func (c ResolveFormer) decide(d *decision) error {
 }
 
 func (c Import) decide(d *decision) error {
-	if c.Owner.IsZero() {
-		return fmt.Errorf("%w: import %s: no owner", ErrUnsupported, c.Address)
+	if err := checkNames(c.Owner, c.PodUID, c.Node); err != nil {
+		return fmt.Errorf("import %s: %w", c.Address, err)
 	}
 	if a := d.view.Address(c.Address); a != nil {
 		if a.Owner != c.Owner || a.Labelled != c.Labelled {

@@ -19,6 +19,9 @@ func (c SizePool) decide(d *decision) error {
 	if c.Pool == "" {
 		return errors.New("pool: the name is empty")
 	}
+	if err := ipam.CheckName(c.Pool); err != nil {
+		return fmt.Errorf("%w: pool: %w", ErrUnsupported, err)
+	}
 	if c.Size < 0 || c.Size > MaxPoolSize {
 		return fmt.Errorf("pool %s: size %d is not within 0 and %d", c.Pool, c.Size, MaxPoolSize)
 	}
@@ -133,8 +136,8 @@ func (c Reserve) decide(d *decision) error {
 	if !ok {
 		return &UnknownAddressError{Address: c.Address}
 	}
-	if c.Owner.IsZero() {
-		return fmt.Errorf("%w: reserve %s: no owner; name a pool, an app or a pod", ErrUnsupported, c.Address)
+	if err := checkNames(c.Owner, "", ""); err != nil {
+		return fmt.Errorf("reserve %s: %w", c.Address, err)
 	}
 	if err := mayGive(d.view); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -25,6 +26,25 @@ type Owner struct {
 	App       string `json:"app,omitempty"`
 	Pod       string `json:"pod,omitempty"`
 	Pool      string `json:"pool,omitempty"`
+}
+
+// Check fails for an owner that may not stand in the log: it is nobody, an app or a pod without a namespace, or has a name that CheckName
+// refuses.
+func (o Owner) Check() error {
+	switch named := o.App != "" || o.Pod != ""; {
+	case !named && o.Pool == "":
+		return errors.New("no owner: name a pool, an app or a pod")
+	case named && o.Namespace == "":
+		return errors.New("namespace is missing")
+	}
+	for _, part := range [...]struct{ what, name string }{
+		{"kind", o.Kind}, {"namespace", o.Namespace}, {"app", o.App}, {"pod", o.Pod}, {"pool", o.Pool},
+	} {
+		if err := CheckName(part.name); err != nil {
+			return fmt.Errorf("%s: %w", part.what, err)
+		}
+	}
+	return nil
 }
 
 // IsZero reports whether nobody is meant.
@@ -143,7 +163,7 @@ func ParseOwner(text string) (Owner, error) {
 	if tail, pooled := strings.CutPrefix(text, poolMark); pooled {
 		pool, owner, ok := cutPool(tail)
 		if !ok {
-			return Owner{}, fmt.Errorf("owner %q: no pool name after %q; want pool__<pool>_[<kind>_<namespace>_<app>_<pod>]", text, poolMark)
+			return Owner{}, fmt.Errorf("owner %.*q: no pool name after %q; want pool__<pool>_[<kind>_<namespace>_<app>_<pod>]", maxShown, text, poolMark)
 		}
 		o.Pool, rest = pool, owner
 	}
@@ -152,7 +172,7 @@ func ParseOwner(text string) (Owner, error) {
 	}
 	parts := strings.Split(rest, "_")
 	if len(parts) != 4 {
-		return Owner{}, fmt.Errorf("owner %q: %d parts between underscores, want 4: <kind>_<namespace>_<app>_<pod>", text, len(parts))
+		return Owner{}, fmt.Errorf("owner %.*q: %d parts between underscores, want 4: <kind>_<namespace>_<app>_<pod>", maxShown, text, len(parts))
 	}
 	o.Kind, o.Namespace, o.App, o.Pod = kindOf(parts[0]), parts[1], parts[2], parts[3]
 	if o.Kind == "" && o.App == noOwner {
@@ -183,7 +203,7 @@ func (o Owner) unescape(text string) (Owner, error) {
 	for _, field := range []*string{&o.Kind, &o.Namespace, &o.App, &o.Pod, &o.Pool} {
 		plain, err := unescape(*field)
 		if err != nil {
-			return Owner{}, fmt.Errorf("owner %q: %w", text, err)
+			return Owner{}, fmt.Errorf("owner %.*q: %w", maxShown, text, err)
 		}
 		*field = plain
 	}

@@ -1,6 +1,8 @@
 package ipam
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -139,5 +141,32 @@ func TestPolicyOf(t *testing.T) {
 	}
 	if _, err := Policy(3).MarshalText(); err == nil {
 		t.Error("policy 3 is written")
+	}
+}
+
+func TestOwnerCheck(t *testing.T) {
+	long := strings.Repeat("x", MaxName+1)
+	for _, key := range []string{"pool__reserved-for-node_", "NULL_ns_NULL_p", "dp_ns_web_", "pool__blå_sts_ns_db_db-0"} {
+		if o, err := ParseOwner(key); err != nil || o.Check() != nil {
+			t.Errorf("%s is refused: %v, %v", key, err, o.Check())
+		}
+	}
+	for _, o := range []Owner{
+		{}, {Namespace: "ns"}, {Kind: KindDeployment, Namespace: "ns"}, {Kind: KindDeployment, App: "web"}, {Pod: "p", Pool: "blue"},
+		{Pool: long}, {Pool: "a\x1bb"}, {Namespace: long, Pod: "p"}, {Namespace: "ns", Pod: long}, {Namespace: "ns", App: long},
+		{Kind: long, Namespace: "ns", App: "a"}, {Namespace: "a\u009b", Pod: "p"}, {Namespace: "ns", Pod: ".."},
+	} {
+		if o.Check() == nil {
+			t.Errorf("%.80q is taken", o.String())
+		}
+	}
+}
+
+// An owner's text that cannot be read is shown in part.
+func TestLongOwnerText(t *testing.T) {
+	for _, text := range []string{strings.Repeat("x_", 1<<18), "pool__" + strings.Repeat("x", 1<<18), "dp_n_" + strings.Repeat("%zz", 1<<18) + "_"} {
+		if _, err := ParseOwner(text); err == nil || len(err.Error()) > 500 {
+			t.Errorf("%.20s: an error of %d bytes", text, len(fmt.Sprint(err)))
+		}
 	}
 }

@@ -50,11 +50,11 @@ func unescape(text string) (string, error) {
 			continue
 		}
 		if i+2 >= len(text) {
-			return "", fmt.Errorf("%q ends inside a percent escape; want %%XX", text)
+			return "", fmt.Errorf("%.*q ends inside a percent escape; want %%XX", maxShown, text)
 		}
 		hi, lo := strings.IndexByte(hexDigits, text[i+1]), strings.IndexByte(hexDigits, text[i+2])
 		if hi < 0 || lo < 0 {
-			return "", fmt.Errorf("%q holds the bad percent escape %q; want two upper-case hex digits", text, text[i:i+3])
+			return "", fmt.Errorf("%.*q holds the bad percent escape %q; want two upper-case hex digits", maxShown, text, text[i:i+3])
 		}
 		b.WriteByte(byte(hi<<4 | lo))
 		i += 2

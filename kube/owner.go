@@ -13,27 +13,31 @@ import (
 // counts as that Deployment: its name ends in the pod's template hash. A bare ReplicaSet counts as itself.
 func OwnerOf(pod *Pod) (ipam.Owner, error) {
 	o := ipam.Owner{Namespace: pod.Namespace, Pod: pod.Name, Pool: pod.Pool}
-	if err := ipam.CheckName(pod.Pool); err != nil {
-		return ipam.Owner{}, fmt.Errorf("pod %s: annotation %s: %w", pod, AnnotationPool, err)
-	}
 	ref := pod.Owner
 	if ref == (OwnerRef{}) {
-		return o, nil
+		return checked(o, pod)
 	}
 	if ref.Kind == "" || ref.Name == "" {
 		return ipam.Owner{}, fmt.Errorf("pod %s: metadata.ownerReferences: the owner has the kind %q and the name %q; want both", pod, ref.Kind, ref.Name)
 	}
 	o.Kind, o.App = KindOf(ref.APIVersion, ref.Kind), ref.Name
-	for _, name := range []string{o.Kind, o.App} { // whoever makes the pod writes them, and Kubernetes sets no bound
-		if err := ipam.CheckName(name); err != nil {
-			return ipam.Owner{}, fmt.Errorf("pod %s: metadata.ownerReferences: %w", pod, err)
-		}
-	}
 	if o.Kind != ipam.KindReplicaSet {
-		return o, nil
+		return checked(o, pod)
 	}
 	if app, made := strings.CutSuffix(ref.Name, "-"+pod.TemplateHash); made && pod.TemplateHash != "" && app != "" {
 		o.Kind, o.App = ipam.KindDeployment, app
+	}
+	return checked(o, pod)
+}
+
+// checked is the owner of a pod, or what is wrong with it: whoever makes the pod writes its names, and Kubernetes does not bound them all.
+func checked(o ipam.Owner, pod *Pod) (ipam.Owner, error) {
+	err := o.Check()
+	if err == nil {
+		err = ipam.CheckUID(pod.UID)
+	}
+	if err != nil {
+		return ipam.Owner{}, fmt.Errorf("pod %q: its name, metadata.ownerReferences or annotation %s: %w", pod, AnnotationPool, err)
 	}
 	return o, nil
 }

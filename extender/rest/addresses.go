@@ -164,14 +164,11 @@ func (rest *REST) reserve(ctx context.Context, text string, body []byte) (api.Ad
 		return api.AddressRow{}, err
 	}
 	owner := ownerNamed(asked.OwnerFields)
-	switch {
-	case owner.IsZero():
+	if owner.IsZero() {
 		return api.AddressRow{}, badRequest("nobody to reserve %s for; name a poolName, an appName, or a podName", addr)
-	case owner.Namespace == "" && (owner.App != "" || owner.Pod != ""):
-		return api.AddressRow{}, badRequest("namespace is missing")
 	}
-	if err := checkNames(owner.Kind, owner.Namespace, owner.App, owner.Pod, owner.Pool); err != nil {
-		return api.AddressRow{}, err
+	if err := owner.Check(); err != nil {
+		return api.AddressRow{}, badRequest("%v", err)
 	}
 	if err := ipam.CheckReason(asked.Reason); err != nil {
 		return api.AddressRow{}, badRequest("%v", err)
@@ -183,14 +180,4 @@ func (rest *REST) reserve(ctx context.Context, text string, body []byte) (api.Ad
 		return api.AddressRow{}, err
 	}
 	return rest.reader().row(addr), nil
-}
-
-// checkNames keeps what no Kubernetes object can be called out of the log.
-func checkNames(names ...string) error {
-	for _, name := range names {
-		if err := ipam.CheckName(name); err != nil {
-			return badRequest("%v", err)
-		}
-	}
-	return nil
 }

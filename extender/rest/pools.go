@@ -67,8 +67,8 @@ func (rest *REST) sizePool(ctx context.Context, body []byte) (api.SizedAnswer, e
 	if pool.Name == "" {
 		return api.SizedAnswer{}, badRequest("name is missing")
 	}
-	if err := checkNames(pool.Name); err != nil {
-		return api.SizedAnswer{}, err
+	if err := ipam.CheckName(pool.Name); err != nil {
+		return api.SizedAnswer{}, badRequest("%v", err)
 	}
 	if pool.Size < 0 || pool.Size > maxPoolSize {
 		return api.SizedAnswer{}, badRequest("size %d is out of range; want 0 to %d", pool.Size, maxPoolSize)

@@ -169,7 +169,7 @@ func readFloatingIP(f *api.FloatingIP, cluster Cluster) (allocator.Import, error
 	attribute := api.Attribute{}
 	if f.Spec.Attribute != "" {
 		if err := json.Unmarshal([]byte(f.Spec.Attribute), &attribute); err != nil {
-			return c, fmt.Errorf("attribute %q: %w", f.Spec.Attribute, err)
+			return c, fmt.Errorf("attribute %.80q: %w", f.Spec.Attribute, err)
 		}
 	}
 	switch {
