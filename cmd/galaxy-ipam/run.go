@@ -156,12 +156,23 @@ func (p *program) open(ctx context.Context) (err error) {
 	if p.client, err = p.options.etcd.Connect(ctx); err != nil {
 		return err
 	}
-	first, cancel := context.WithTimeout(ctx, p.options.etcd.Timeout)
+	first, cancel := context.WithTimeout(ctx, p.patienceWithEtcd())
 	defer cancel()
 	if p.log, err = etcdlog.Open(first, p.client, p.options.etcd.Options()); err != nil {
 		return errors.Join(p.options.etcd.Explain(err), p.client.Close())
 	}
 	return nil
+}
+
+// embeddedPatience is how long a start waits for the etcd in this process: on a busy machine that takes a while, and to end does not help it.
+const embeddedPatience = time.Minute
+
+// patienceWithEtcd is how long a start waits for etcd's first response.
+func (p *program) patienceWithEtcd() time.Duration {
+	if p.options.embeddedDir != "" {
+		return max(p.options.etcd.Timeout, embeddedPatience)
+	}
+	return p.options.etcd.Timeout
 }
 
 // wire builds the parts, from the log up to the ports.

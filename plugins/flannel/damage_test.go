@@ -1,6 +1,7 @@
 package flannel
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -98,7 +99,9 @@ func TestDamagedNotes(t *testing.T) {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
-			if err := n.GC(t.Context(), plugins.Host{}, n.args("", "galaxy-veth")); err != nil || n.taken() != "" {
+			all := n.args("", "galaxy-veth")
+			all.StdinData = bytes.Replace(all.StdinData, []byte("{"), []byte(`{"cni.dev/valid-attachments":[],`), 1)
+			if err := n.GC(t.Context(), plugins.Host{}, all); err != nil || n.taken() != "" {
 				t.Errorf("GC: %v", err)
 			}
 			n.fail = plugins.Errorf(plugins.ErrKernel, "it is busy")
