@@ -99,6 +99,8 @@ func mayRead(t *testing.T, b *bed.Bed, user string) {
 
 var ipamArguments = regexp.MustCompile(`(?s)- args:\n(.*?)\n {8}\w`)
 
+var etcdEndpoints = regexp.MustCompile(`GALAXY_ETCD_ENDPOINTS: (\S+)`)
+
 // checkFlags has galaxy-ipam itself judge the flags that a manifest gives it: it gets as far as its config file, which is not there.
 func checkFlags(t *testing.T, folder, manifest string) {
 	t.Helper()
@@ -108,7 +110,11 @@ func checkFlags(t *testing.T, folder, manifest string) {
 	}
 	var args []string
 	for line := range strings.Lines(found[1]) {
-		args = append(args, strings.TrimPrefix(strings.TrimSpace(line), "- "))
+		arg := strings.TrimPrefix(strings.TrimSpace(line), "- ")
+		if endpoints := etcdEndpoints.FindStringSubmatch(manifest); endpoints != nil { // as a kubelet puts them in
+			arg = strings.ReplaceAll(arg, "$(GALAXY_ETCD_ENDPOINTS)", endpoints[1])
+		}
+		args = append(args, arg)
 	}
 	missing := filepath.Join(t.TempDir(), "none.json")
 	out, err := exec.Command(bed.Galaxy(t, "galaxy-ipam"), append(args, "--config", missing)...).CombinedOutput()
