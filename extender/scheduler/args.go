@@ -33,7 +33,14 @@ var argsPool = sync.Pool{New: func() any { return new(args) }}
 
 func borrowArgs() *args { return argsPool.Get().(*args) }
 
+// keptNodes is the room for candidates that is kept for the next request, where one was larger: three times what clusters have, of some
+// 100 bytes each.
+const keptNodes = 16_384
+
 func (a *args) giveBack() {
+	if cap(a.nodes) > keptNodes {
+		a.nodes = nil
+	}
 	clear(a.nodes)
 	*a = args{nodes: a.nodes[:0]}
 	argsPool.Put(a)
@@ -132,6 +139,9 @@ func (a *args) readNames(dec *jsontext.Decoder, body []byte) error {
 	list := string(body[start:dec.InputOffset()])
 	for i := range a.nodes[first:] {
 		c := &a.nodes[first+i]
+		if len(c.text) <= len(`""`) {
+			return fmt.Errorf("name %d of %d is empty", i+1, len(a.nodes)-first)
+		}
 		if bytes.IndexByte(c.text, '\\') >= 0 {
 			plain, err := jsontext.AppendUnquote(nil, c.text)
 			if err != nil {
