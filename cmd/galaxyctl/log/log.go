@@ -37,7 +37,7 @@ func addStream(cmd *cobra.Command, flags *pflag.FlagSet, to *string) {
 	command.Complete(cmd, "stream", eventlog.StreamIPAM, eventlog.StreamNodes)
 }
 
-// eventPrinter prints events as they come: rows of a table, or their stored bytes.
+// eventPrinter prints events as they come: rows of a table, or as they are stored.
 type eventPrinter struct {
 	out    io.Writer
 	format output.Format
@@ -51,7 +51,7 @@ func newEventPrinter(out io.Writer, f output.Format) *eventPrinter {
 // print shows one event, whose stored bytes are those of r.
 func (p *eventPrinter) print(r eventlog.Record) error {
 	if p.format != output.AsTable {
-		return p.format.Line(p.out, r.Bytes)
+		return p.format.Line(p.out, r.Seq, r.Bytes)
 	}
 	e, err := eventlog.Decode(r)
 	if err != nil {

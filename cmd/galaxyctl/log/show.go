@@ -33,7 +33,8 @@ func newShow(g *command.Globals) *cobra.Command {
 		Use:   "show",
 		Short: "Print events of the log",
 		Long: `Print events of the log: what happened, to whom, by whose decision and why. With -o json each event is one line, byte for
-byte as it is stored, so that its SHA-256 is the "prev" of the event after it.
+byte as it is stored, so that its SHA-256 is the "prev" of the event after it; but what a terminal would obey is escaped, and
+one that is no JSON is shown as {"seq":N,"damaged":"..."}.
 
 --limit takes the first events after --from, or, without --from, the newest ones.`,
 		Example: `  galaxyctl log show --limit 20

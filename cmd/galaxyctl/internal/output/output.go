@@ -47,32 +47,37 @@ func (f *Format) Set(word string) error {
 
 // Document prints a value that is not a table: JSON or YAML.
 func (f Format) Document(out io.Writer, value any) error {
+	text, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return fmt.Errorf("print as %s: %w", f, err)
+	}
+	text = printable(text)
 	if f == AsYAML {
-		text, err := yaml.Marshal(value)
-		if err != nil {
+		if text, err = yaml.JSONToYAML(text); err != nil {
 			return fmt.Errorf("print as yaml: %w", err)
 		}
 		_, err = out.Write(text)
 		return err
 	}
-	text, err := json.MarshalIndent(value, "", "  ")
-	if err != nil {
-		return fmt.Errorf("print as json: %w", err)
-	}
 	_, err = out.Write(append(text, '\n'))
 	return err
 }
 
-// Line prints one of many values: in JSON a line each, its bytes as they are; in YAML a document each.
-func (f Format) Line(out io.Writer, text []byte) error {
+// Line prints one of many values that are JSON, with what a terminal would obey escaped: in JSON a line each, its other bytes as they are; in
+// YAML a document each. One that is no JSON is damaged, and shown so.
+func (f Format) Line(out io.Writer, seq uint64, text []byte) error {
+	text, err := oneLine(seq, text)
+	if err != nil {
+		return fmt.Errorf("print as %s: %w", f, err)
+	}
 	if f == AsYAML {
-		document, err := yaml.JSONToYAML(text)
+		document, err := toYAML(text)
 		if err != nil {
 			return fmt.Errorf("print as yaml: %w", err)
 		}
 		_, err = fmt.Fprintf(out, "---\n%s", document)
 		return err
 	}
-	_, err := fmt.Fprintf(out, "%s\n", text)
+	_, err = fmt.Fprintf(out, "%s\n", text)
 	return err
 }
