@@ -2,12 +2,18 @@ package eventlog
 
 import (
 	"net/netip"
+	"strings"
 
 	"galaxy/ipam"
 )
 
 // StreamOfNode is the stream of a node's overlay addresses. Its only writer is the agent of that node.
-func StreamOfNode(node string) string { return "node-" + node }
+func StreamOfNode(node string) string { return ofNode + node }
+
+const ofNode = "node-"
+
+// IsOfNode reports whether a stream, which may be any text, is the one of a single node.
+func IsOfNode(stream string) bool { return strings.HasPrefix(stream, ofNode) }
 
 // An event about a node names in After the sequence number of the event before it about the same node (0: the node is new),
 // as events about addresses do.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"galaxy/eventlog/archive"
 	"galaxy/eventlog/etcdlog"
 	"galaxy/eventlog/etcdlog/etcdtest"
+	"galaxy/ipam"
 	"galaxy/projections"
 )
 
@@ -355,4 +357,40 @@ func TestVerifyComparesSnapshots(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.refuses([]string{"stream ipam", "events were removed"}, "log", "verify")
+}
+
+// A stream that contradicts itself in its middle says nothing of the streams after it, in etcd or in a backup.
+func TestContradictionStaysInItsStream(t *testing.T) {
+	b := newBed(t)
+	b.story()
+	write := func(stream string, events ...eventlog.Data) {
+		t.Helper()
+		head, err := b.log.Head(t.Context(), stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cursor := eventlog.Cursor{Head: head}
+		for _, data := range events {
+			before := cursor.Head
+			_, r, err := cursor.Write(time.Unix(1, 0), "test", "", data)
+			if err == nil {
+				_, err = b.log.Append(t.Context(), stream, before, []eventlog.Record{r}, eventlog.Fence{})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	overlay := &eventlog.OverlayConfigured{Source: "test", Networks: []ipam.OverlayNetwork{{CIDR: netip.MustParsePrefix("10.244.0.0/22"), NodePrefix: 24}}}
+	joined := &eventlog.NodeJoined{Node: "a", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Machine: "m"}
+	write(eventlog.StreamOfNode("a"), overlay, joined, &eventlog.AddressReleased{Address: netip.MustParseAddr("10.244.0.2")})
+	write(eventlog.StreamNodes, overlay, joined)
+	file := filepath.Join(t.TempDir(), "backup")
+	b.must("log", "backup", file)
+	for _, from := range [][]string{{"log", "verify"}, {"log", "verify", file}} {
+		code, out, errs := b.run(from...)
+		if code != 1 || strings.Count(errs, "stream ") != 1 || !strings.Contains(errs, "stream node-a: ") || !strings.Contains(out, "\nnodes ") {
+			t.Errorf("%q: %d\n%s%s", from, code, out, errs)
+		}
+	}
 }

@@ -55,9 +55,6 @@ func Backup(ctx context.Context, source Source, w io.Writer, progress Progress) 
 	return m, nil
 }
 
-// nodeStream begins the names of the streams that nodes write themselves.
-const nodeStream = "node-"
-
 // manifestOf finds out what a backup will hold.
 func manifestOf(ctx context.Context, source Source) (Manifest, error) {
 	m := Manifest{
@@ -66,7 +63,7 @@ func manifestOf(ctx context.Context, source Source) (Manifest, error) {
 	damaged := source.Damaged()
 	for name, head := range source.Heads() {
 		s := Stream{Name: name, Seq: head.Seq, Hash: head.Hash}
-		if strings.HasPrefix(name, nodeStream) {
+		if eventlog.IsOfNode(name) {
 			err := s.read(ctx, source, func(eventlog.Record) error { return nil })
 			if IsDamage(err) {
 				damaged[name] = err
@@ -79,7 +76,7 @@ func manifestOf(ctx context.Context, source Source) (Manifest, error) {
 		m.Streams = append(m.Streams, s)
 	}
 	for _, name := range slices.Sorted(maps.Keys(damaged)) {
-		if !strings.HasPrefix(name, nodeStream) {
+		if !eventlog.IsOfNode(name) {
 			return m, fmt.Errorf("stream %q: %w", name, damaged[name])
 		}
 		m.LeftOut = append(m.LeftOut, LeftOut{Name: strconv.QuoteToASCII(name), Why: damaged[name].Error()})

@@ -22,12 +22,13 @@ type checker struct {
 	total    uint64
 	done     uint64
 
-	stream string
-	proofs []proof // that are still to be compared
-	cursor eventlog.Cursor
-	db     *projections.DB
-	txn    *projections.Txn // open while the stream is read
-	folded int              // events in it
+	stream  string
+	stopped bool    // it is wrong, and is not read any further
+	proofs  []proof // that are still to be compared
+	cursor  eventlog.Cursor
+	db      *projections.DB
+	txn     *projections.Txn // open while the stream is read
+	folded  int              // events in it
 
 	found []verdict
 }
@@ -61,7 +62,7 @@ func (c *checker) compare() error {
 			continue
 		}
 		c.commit()
-		c.proofs = slices.Delete(slices.Clone(c.proofs), i, i+1)
+		c.proofs = slices.Delete(c.proofs, i, i+1)
 		if p.at.Hash != c.cursor.Head.Hash || p.inside != p.at || p.digest != c.db.View().Digest() {
 			return fmt.Errorf("%w: the snapshot at event %d is not the state that the events lead to: it was changed; delete it (it is made again), "+
 				"and restart every galaxy-ipam that began from it", eventlog.ErrCorrupt, p.at.Seq)
@@ -89,9 +90,12 @@ func newChecker(heads map[string]eventlog.Head, progress func(done, total uint64
 	return c
 }
 
-// begin turns to a stream.
-func (c *checker) begin(stream string) {
-	c.stream, c.cursor, c.db = stream, eventlog.Cursor{}, nil
+// begin turns to a stream, of which there are these snapshots. The one before may have ended anywhere.
+func (c *checker) begin(stream string, proofs []proof) {
+	if c.txn != nil {
+		c.txn.Abort()
+	}
+	c.stream, c.stopped, c.proofs, c.cursor, c.txn = stream, false, proofs, eventlog.Cursor{}, nil
 	c.db = projections.New(c.heads[stream].Generation)
 }
 
@@ -99,13 +103,13 @@ func (c *checker) begin(stream string) {
 func (c *checker) take(r eventlog.Record) error {
 	e, err := c.cursor.Read(r)
 	if err != nil {
-		return c.fault(err)
+		return err
 	}
 	if err := c.fold(e); err != nil {
-		return c.fault(err)
+		return err
 	}
 	if err := c.compare(); err != nil {
-		return c.fault(err)
+		return err
 	}
 	if c.done++; c.done%foldBatch == 0 {
 		c.progress(c.done, c.total)
@@ -137,13 +141,13 @@ func (c *checker) commit() {
 func (c *checker) end() error {
 	head, reached := c.heads[c.stream], c.cursor.Head
 	if reached.Seq != head.Seq {
-		return c.fault(fmt.Errorf("%w: it ends with event %d, its head is at event %d", eventlog.ErrCorrupt, reached.Seq, head.Seq))
+		return fmt.Errorf("%w: it ends with event %d, its head is at event %d", eventlog.ErrCorrupt, reached.Seq, head.Seq)
 	}
 	if reached.Hash != head.Hash {
-		return c.fault(fmt.Errorf("%w: event %d hashes to %s, the head says %s", eventlog.ErrCorrupt, head.Seq, reached.Hash, head.Hash))
+		return fmt.Errorf("%w: event %d hashes to %s, the head says %s", eventlog.ErrCorrupt, head.Seq, reached.Hash, head.Hash)
 	}
 	for _, p := range c.proofs {
-		return c.fault(fmt.Errorf("%w: it ends with event %d, and there is a snapshot at event %d: events were removed", eventlog.ErrCorrupt, reached.Seq, p.at.Seq))
+		return fmt.Errorf("%w: it ends with event %d, and there is a snapshot at event %d: events were removed", eventlog.ErrCorrupt, reached.Seq, p.at.Seq)
 	}
 	c.commit()
 	view := c.db.View()
@@ -156,8 +160,6 @@ func (c *checker) end() error {
 	c.found = append(c.found, v)
 	return nil
 }
-
-func (c *checker) fault(err error) error { return fmt.Errorf("stream %s: %w", c.stream, err) }
 
 func count[T any](rows iter.Seq[T]) *int {
 	n := 0

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"galaxy/cmd/galaxyctl/internal/command"
+	"galaxy/cmd/galaxyctl/internal/output"
 	"galaxy/cmd/internal/cli"
 	"galaxy/eventlog/archive"
 	"galaxy/eventlog/etcdlog"
@@ -77,7 +78,7 @@ func restoreFrom(cmd *cobra.Command, g *command.Globals, client *clientv3.Client
 		return fmt.Errorf("nothing was restored: %s: %w", name, err)
 	}
 	for _, f := range found.Faults {
-		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "warning: stream %s: %s\n", printable(f.Stream), cli.Printable(f.Error))
+		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "warning: stream %s: %s\n", output.Cell(f.Stream), cli.Printable(f.Error))
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return err

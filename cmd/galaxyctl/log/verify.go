@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -44,17 +43,9 @@ func (v verified) wrong() error {
 	}
 	lines := make([]string, len(v.Faults))
 	for i, f := range v.Faults {
-		lines[i] = fmt.Sprintf("stream %s: %s", printable(f.Stream), f.Error)
+		lines[i] = fmt.Sprintf("stream %s: %s", output.Cell(f.Stream), f.Error)
 	}
 	return fmt.Errorf("%s is not right: %s", v.Source, strings.Join(lines, "\n"))
-}
-
-// printable quotes a name that a terminal would obey.
-func printable(name string) string {
-	if quoted := strconv.QuoteToASCII(name); quoted[1:len(quoted)-1] != name {
-		return quoted
-	}
-	return name
 }
 
 func newVerify(g *command.Globals) *cobra.Command {
@@ -142,8 +133,8 @@ func verifyEtcd(ctx context.Context, flags *etcdclient.Flags, told func(done, to
 	v := verified{Source: "the log at " + strings.Join(flags.Endpoints, ",") + flags.Prefix, Generation: export.Generation(), Revision: export.Revision()}
 	heads, damaged := export.Heads(), export.Damaged()
 	for stream := range proofs {
-		if damaged[stream] == nil {
-			heads[stream] = export.Heads()[stream] // there may be a snapshot of a stream that has no events any more
+		if _, has := heads[stream]; !has && damaged[stream] == nil {
+			heads[stream] = eventlog.Head{Generation: v.Generation} // there is a snapshot of a stream that has no events any more
 		}
 	}
 	for _, stream := range slices.Sorted(maps.Keys(damaged)) {
@@ -151,8 +142,7 @@ func verifyEtcd(ctx context.Context, flags *etcdclient.Flags, told func(done, to
 	}
 	c := newChecker(heads, told)
 	for _, stream := range slices.Sorted(maps.Keys(heads)) {
-		c.proofs = proofs[stream]
-		c.begin(stream)
+		c.begin(stream, proofs[stream])
 		err := c.all(export.Read(ctx, stream))
 		if ctx.Err() != nil || err != nil && !archive.IsDamage(err) && !errors.Is(err, projections.ErrImpossible) {
 			return verified{}, err
@@ -214,46 +204,44 @@ func verifyBackup(from io.Reader, told func(done, total uint64)) (verified, erro
 	defer backup.Close() //nolint:errcheck // it has nothing to lose
 	m := backup.Manifest()
 	c := newChecker(m.Heads(), told)
-	var faults []fault
-	stop := "" // the stream that is not read any further
+	v := verified{Generation: m.Generation, Revision: m.Revision, Events: c.total}
 	for entry, err := range backup.Entries() {
+		if err == nil && entry.Stream != c.stream {
+			err = c.turn(entry.Stream)
+		}
 		if err != nil {
 			return verified{}, err
 		}
-		if entry.Stream != c.stream {
-			if err := c.turn(entry.Stream, stop); err != nil {
-				return verified{}, err
-			}
-		}
-		if stop == entry.Stream {
+		if c.stopped {
 			continue
 		}
 		err := c.take(entry.Record)
-		if errors.Is(err, projections.ErrImpossible) && strings.HasPrefix(entry.Stream, "node-") {
-			stop = entry.Stream // what a node's own user wrote is no reason to refuse all other streams
-			faults = append(faults, fault{entry.Stream, err.Error()})
+		if errors.Is(err, projections.ErrImpossible) && eventlog.IsOfNode(entry.Stream) {
+			c.stopped = true // what a node's own user wrote is no reason to refuse all other streams
+			v.Faults = append(v.Faults, fault{entry.Stream, err.Error()})
 			continue
 		}
 		if err != nil {
-			return verified{}, err
+			return verified{}, fmt.Errorf("stream %s: %w", entry.Stream, err)
 		}
 	}
-	if err := c.turn("", stop); err != nil {
+	if err := c.turn(""); err != nil {
 		return verified{}, err
 	}
-	v := verified{Generation: m.Generation, Revision: m.Revision, Events: c.total, Streams: c.found, Faults: faults}
+	v.Streams = c.found
 	for _, left := range m.LeftOut {
 		v.Faults = append(v.Faults, fault{left.Name, "it was left out as it was damaged: " + left.Why})
 	}
 	return v, nil
 }
 
-// turn ends the stream that was read and begins the next.
-func (c *checker) turn(next, stop string) error {
-	var err error
-	if c.stream != "" && c.stream != stop {
-		err = c.end()
+// turn ends the stream that was read, and begins the next.
+func (c *checker) turn(next string) error {
+	if c.stream != "" && !c.stopped {
+		if err := c.end(); err != nil {
+			return fmt.Errorf("stream %s: %w", c.stream, err)
+		}
 	}
-	c.begin(next)
-	return errors.Join(err)
+	c.begin(next, nil)
+	return nil
 }

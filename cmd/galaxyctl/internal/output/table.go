@@ -24,14 +24,19 @@ func NewTable(out io.Writer, headings ...string) *Table {
 // Add puts in a row; an empty cell is shown as "-".
 func (t *Table) Add(cells ...string) {
 	for i, cell := range cells {
-		switch {
-		case cell == "":
+		if cells[i] = Cell(cell); cell == "" {
 			cells[i] = "-"
-		case strings.ContainsFunc(cell, func(r rune) bool { return !unicode.IsPrint(r) }):
-			cells[i] = strconv.Quote(cell) // a terminal would obey it
 		}
 	}
 	t.rows = append(t.rows, cells)
+}
+
+// Cell is a text as it stands among others: quoted if a terminal would obey it.
+func Cell(text string) string {
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(text)
+	}
+	return text
 }
 
 // Flush prints the rows that were added.
