@@ -45,7 +45,11 @@ func (s *Server) sweep(ctx context.Context, network string, valid []types.GCAtta
 }
 
 func (s *Server) sweepOne(ctx context.Context, id, network string, valid []types.GCAttachment, path string) error {
-	defer s.locks.lock(id)()
+	unlock, err := s.locks.lock(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	all, _, err := s.state.load(id)
 	if err != nil {
 		return err

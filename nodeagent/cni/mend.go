@@ -29,7 +29,11 @@ func (s *Server) Mend(ctx context.Context) error {
 }
 
 func (s *Server) mendOne(ctx context.Context, id string) error {
-	defer s.locks.lock(id)()
+	unlock, err := s.locks.lock(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	all, _, err := s.state.load(id)
 	if err != nil {
 		return nil //nolint:nilerr // it was said when the file was read first

@@ -41,8 +41,11 @@ func (s *Server) forEach(ctx context.Context, told map[string]string, ids []stri
 		return
 	}
 	for _, id := range ids {
-		unlock := s.locks.lock(id)
-		err := s.guard.do(id, func() error { return do(ctx, id) })
+		unlock, err := s.locks.lock(ctx, id)
+		if err != nil {
+			return
+		}
+		err = s.guard.do(id, func() error { return do(ctx, id) })
 		unlock()
 		if ctx.Err() != nil {
 			return

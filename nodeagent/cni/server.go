@@ -192,7 +192,11 @@ func (s *Server) add(ctx context.Context, args skel.CmdArgs, of wire.PodArgs) ([
 	if err != nil {
 		return nil, types.NewError(types.ErrInvalidNetworkConfig, err.Error(), "")
 	}
-	defer s.locks.lock(args.ContainerID)()
+	unlock, err := s.locks.lock(ctx, args.ContainerID)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	if err := s.undoNoted(ctx, args.ContainerID); err != nil {
 		return nil, err
 	}
@@ -230,7 +234,11 @@ func (s *Server) known(containerID string) (all []Attachment, known bool, err er
 
 // del undoes all that was made for a container. A container that nobody knows, and one whose namespace is gone, are no errors.
 func (s *Server) del(ctx context.Context, args skel.CmdArgs) error {
-	defer s.locks.lock(args.ContainerID)()
+	unlock, err := s.locks.lock(ctx, args.ContainerID)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	return s.undo(ctx, args)
 }
 
@@ -328,7 +336,11 @@ func (s *Server) postponed(request wire.Request, err error) error {
 }
 
 func (s *Server) check(ctx context.Context, args skel.CmdArgs) error {
-	defer s.locks.lock(args.ContainerID)()
+	unlock, err := s.locks.lock(ctx, args.ContainerID)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	all, _, err := s.state.load(args.ContainerID)
 	if err != nil {
 		return err

@@ -280,6 +280,33 @@ func TestConcurrentContainers(t *testing.T) {
 	}
 }
 
+// A request waits for another one of its container until its own time ends, and no longer: the runtime may have given it up, and a
+// chain of plugins may have asked in a circle.
+func TestLockEndsWithItsRequest(t *testing.T) {
+	var locks keyLocks
+	unlock, err := locks.lock(t.Context(), "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := locks.lock(ended, "c"); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "container c") {
+		t.Errorf("%v", err)
+	}
+	if !locks.busy("c") {
+		t.Error("who gave up took the lock from who has it")
+	}
+	unlock()
+	if locks.busy("c") || len(locks.held) != 0 {
+		t.Errorf("held is %v", locks.held)
+	}
+	unlock, err = locks.lock(t.Context(), "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+}
+
 // Files of the reference's agent are understood well enough to undo what it made.
 func TestForeignState(t *testing.T) {
 	s := newStage(t)
