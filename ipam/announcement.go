@@ -84,7 +84,7 @@ func AnnouncementOf(node string, text []byte) (Announcement, error) {
 var nodeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
 
 // unusable are networks in which no host is (RFC 6890), beside those of one link alone.
-var unusable = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("::/96")}
+var unusable = prefixes("0.0.0.0/8", "240.0.0.0/4", "::/96")
 
 func (a Announcement) check() error {
 	switch {

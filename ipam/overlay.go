@@ -136,10 +136,20 @@ func decodeOverlayNetwork(text []byte) (OverlayNetwork, error) {
 	return parseOverlayNetwork(raw.CIDR, raw.NodePrefix)
 }
 
-// forHosts reports whether hosts beyond one link can have addresses of a network.
+// oneLink are the networks of which no host beyond one link can have an address (RFC 6890; IPv4-mapped: RFC 4291, section 2.5.5.2).
+var oneLink = prefixes("127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::1/128", "fe80::/10", "ff00::/8", "::ffff:0:0/96")
+
+func prefixes(texts ...string) []netip.Prefix {
+	all := make([]netip.Prefix, len(texts))
+	for i, text := range texts {
+		all[i] = netip.MustParsePrefix(text)
+	}
+	return all
+}
+
+// forHosts reports whether hosts beyond one link can have all addresses of a network.
 func forHosts(prefix netip.Prefix) bool {
-	addr := prefix.Addr()
-	return !addr.Is4In6() && !addr.IsMulticast() && !addr.IsLoopback() && !addr.IsLinkLocalUnicast()
+	return !slices.ContainsFunc(oneLink, prefix.Overlaps)
 }
 
 func parseOverlayNetwork(cidr string, nodePrefix int) (OverlayNetwork, error) {

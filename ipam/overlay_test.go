@@ -27,6 +27,7 @@ func TestParseOverlay(t *testing.T) {
 		`[{"cidr":"10.244.0.0/16","nodePrefix":30}]`:      "at most 29",
 		`[{"cidr":"fd00::/16","nodePrefix":64}]`:          "say at most 40",
 		`[{"cidr":"224.0.0.0/8"}]`:                        "no network for hosts",
+		`[{"cidr":"126.0.0.0/7"}]`:                        "no network for hosts", // it has 127.0.0.0/8 in it
 		`[{"cidr":"10.0.0.0/8"},{"cidr":"10.1.0.0/16"}]`:  "overlap",
 		`[{"cidr":"10.0.0.0/8","CIDR":"10.1.0.0/16"}]`:    "cidr stands more than once",
 		`[{"cidr":"bad"},{"cidr":"1.2.3.4/33"}]`:          "overlay network 2",
