@@ -145,3 +145,38 @@ func TestDamagedSnapshot(t *testing.T) {
 		t.Errorf("%d keys of snapshots are left, %v", len(keys.Kvs), err)
 	}
 }
+
+// A snapshot that would fill the reader's memory is damaged: a node's user writes those of the node's own stream.
+func TestSnapshotOfZeros(t *testing.T) {
+	t.Parallel()
+	log := open(t, etcdtest.Start(t).Client(t), quick)
+	head, err := log.Head(t.Context(), "node-a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	head.Seq = 1
+	for size, want := range map[int64]bool{1 << 20: true, 1 << 26: false} {
+		err := log.SaveSnapshot(t.Context(), "node-a", head, func(w io.Writer) error {
+			_, err := io.CopyN(w, zeros{}, size)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, r, err := log.LoadSnapshot(t.Context(), "node-a", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := io.Copy(io.Discard, r)
+		if whole := err == nil; whole != want || whole && n != size {
+			t.Errorf("of %d bytes: %d, %v", size, n, err)
+		}
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}

@@ -38,26 +38,37 @@ func (l *Log) LoadSnapshot(ctx context.Context, stream string, atMost uint64) (e
 		if err != nil {
 			return eventlog.Head{}, nil, fmt.Errorf("open the snapshot of %s at event %d: %w", stream, m.Seq, err)
 		}
-		return m.head(), snapshotReader{decoder, m.Seq}, nil
+		return m.head(), &snapshotReader{decoder: decoder, parts: parts}, nil
 	}
 	return eventlog.Head{}, nil, fmt.Errorf("stream %s: %w", stream, eventlog.ErrNoSnapshot)
 }
 
-// snapshotReader says in its errors which snapshot is damaged.
+// A snapshot is at most maxExpansion * stored + minExpanded bytes once it is decompressed: rows of a real one shrink to a twentieth.
+const (
+	maxExpansion = 256
+	minExpanded  = 1 << 20
+)
+
+// snapshotReader says in its errors which snapshot is damaged, and ends one that expands beyond measure: a node's user writes the
+// snapshots of the node's own stream.
 type snapshotReader struct {
 	decoder *zstd.Decoder
-	seq     uint64
+	parts   *partReader
+	bytes   int64 // decompressed
 }
 
-func (r snapshotReader) Read(p []byte) (int, error) {
+func (r *snapshotReader) Read(p []byte) (int, error) {
 	n, err := r.decoder.Read(p)
+	if r.bytes += int64(n); r.bytes > maxExpansion*r.parts.bytes+minExpanded {
+		n, err = 0, fmt.Errorf("it expands more than %d-fold", maxExpansion)
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
-		err = fmt.Errorf("snapshot at event %d: %w", r.seq, err)
+		err = fmt.Errorf("snapshot at event %d: %w", r.parts.manifest.Seq, err)
 	}
 	return n, err
 }
 
-func (r snapshotReader) Close() error {
+func (r *snapshotReader) Close() error {
 	r.decoder.Close()
 	return nil
 }
