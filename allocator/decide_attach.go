@@ -22,7 +22,7 @@ type Attach struct {
 }
 
 // Detach gives back what the interface of a container has, or with no interface what all of its interfaces have. What is not
-// held is no fault.
+// held is no error.
 type Detach struct {
 	ContainerID string
 	IfName      string

@@ -152,7 +152,7 @@ type Reserve struct {
 }
 
 // Release gives an address back on an administrator's wish. It fails with a *HolderError if the address is held for
-// another owner; an address that is free already is no fault.
+// another owner; an address that is free already is no error.
 type Release struct {
 	Address  netip.Addr
 	Owner    ipam.Owner

@@ -95,17 +95,17 @@ func (k *Keeper) observe(call string, start time.Time) {
 // Repair brings the provider in step where something has stopped half-way: it assigns what is in use and not assigned to its
 // node, and takes back what is assigned and not in use there. It goes on after a failure, and returns all of them.
 func (k *Keeper) Repair(ctx context.Context) error {
-	var faults []error
+	var errs []error
 	for a := range k.Replica.View().Addresses(netip.Addr{}) {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case a.Node == a.Assigned:
 		case a.Node != "":
-			faults = append(faults, k.assign(ctx, a.PodUID, a.Node, a))
+			errs = append(errs, k.assign(ctx, a.PodUID, a.Node, a))
 		default:
-			faults = append(faults, k.unassign(ctx, a, a.Assigned))
+			errs = append(errs, k.unassign(ctx, a, a.Assigned))
 		}
 	}
-	return errors.Join(faults...)
+	return errors.Join(errs...)
 }

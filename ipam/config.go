@@ -23,16 +23,16 @@ type rawSubnet struct {
 	VLAN           *int64   `json:"vlan"`
 }
 
-// entryError says which entry, field and value of the configuration is at fault, and how to mend it.
+// entryError says which entry, field and value of the configuration is wrong, and how to repair it.
 func entryError(entry int, field, value, why string) error {
 	return fmt.Errorf("floatingips[%d].%s: %.*q %s", entry, field, maxShown, value, why)
 }
 
-// ParseConfig reads the value of floatingip-config: a JSON array of subnets. All faults are reported, each with its entry,
+// ParseConfig reads the value of floatingip-config: a JSON array of subnets. All errors are reported, each with its entry,
 // field and value. The subnets come back sorted by gateway, node networks masked and without repeats, ranges ascending
 // and merged where they touch.
 func ParseConfig(text []byte) ([]Subnet, error) {
-	raws, faults, err := decodeConfig(text)
+	raws, errs, err := decodeConfig(text)
 	if err != nil {
 		return nil, err
 	}
@@ -41,11 +41,11 @@ func ParseConfig(text []byte) ([]Subnet, error) {
 		if raw != nil {
 			var more []error
 			subnets[i], more = raw.subnet(i)
-			faults[i] = append(faults[i], more...)
+			errs[i] = append(errs[i], more...)
 		}
 	}
-	sound := func(entry int) bool { return faults[entry] == nil }
-	all := slices.Concat(append(faults, prefixOverlaps(subnets, sound), rangeOverlaps(subnets, sound))...)
+	sound := func(entry int) bool { return errs[entry] == nil }
+	all := slices.Concat(append(errs, prefixOverlaps(subnets, sound), rangeOverlaps(subnets, sound))...)
 	if err := joinFirst(all); err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func ParseConfig(text []byte) ([]Subnet, error) {
 
 // Bounds of the errors of a configuration, which go into Events and before people.
 const (
-	maxFaults = 50 // how many are shown
+	maxErrors = 50 // how many are shown
 	maxShown  = 80 // characters of a value that is wrong
 )
 
@@ -88,13 +88,13 @@ func repeated(object []byte) (names []string) {
 
 // joinFirst joins the first errors, and says how many more there are.
 func joinFirst(all []error) error {
-	if len(all) > maxFaults {
-		all = append(all[:maxFaults:maxFaults], fmt.Errorf("and %d more", len(all)-maxFaults))
+	if len(all) > maxErrors {
+		all = append(all[:maxErrors:maxErrors], fmt.Errorf("and %d more", len(all)-maxErrors))
 	}
 	return errors.Join(all...)
 }
 
-// decodeConfig reads the entries. Faults of an entry are no error of its own: entries that can be read come with those of the others.
+// decodeConfig reads the entries. Errors of an entry are no error of decodeConfig: entries that can be read come with those of the others.
 func decodeConfig(text []byte) ([]*rawSubnet, [][]error, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	var entries []json.RawMessage
@@ -115,11 +115,11 @@ func decodeConfig(text []byte) ([]*rawSubnet, [][]error, error) {
 	if entries == nil {
 		return nil, nil, errors.New("floatingips: null; write [] for no addresses")
 	}
-	raws, faults := make([]*rawSubnet, len(entries)), make([][]error, len(entries))
+	raws, errs := make([]*rawSubnet, len(entries)), make([][]error, len(entries))
 	for i, entry := range entries {
-		raws[i], faults[i] = decodeEntry(i, entry)
+		raws[i], errs[i] = decodeEntry(i, entry)
 	}
-	return raws, faults, nil
+	return raws, errs, nil
 }
 
 // entryForm shows what an entry looks like.
@@ -131,13 +131,13 @@ var fields = []string{"nodeSubnets", "routableSubnet", "ips", "subnet", "gateway
 // decodeEntry reads one entry field by field, so that what is wrong with one hides nothing of the others. As encoding/json does, it takes
 // names in any case.
 // It is nil for what is no entry at all.
-func decodeEntry(entry int, text []byte) (raw *rawSubnet, faults []error) {
+func decodeEntry(entry int, text []byte) (raw *rawSubnet, errs []error) {
 	var written map[string]json.RawMessage
 	if err := json.Unmarshal(text, &written); err != nil || written == nil {
 		return nil, []error{fmt.Errorf("floatingips[%d]: %s is no entry; want %s", entry, plain(string(text)), entryForm)}
 	}
 	for _, name := range repeated(text) {
-		faults = append(faults, fmt.Errorf("floatingips[%d].%s: stands more than once in the entry; leave one of them", entry, plain(name)))
+		errs = append(errs, fmt.Errorf("floatingips[%d].%s: stands more than once in the entry; leave one of them", entry, plain(name)))
 	}
 	raw = &rawSubnet{}
 	into := map[string]any{
@@ -146,21 +146,21 @@ func decodeEntry(entry int, text []byte) (raw *rawSubnet, faults []error) {
 	for _, name := range slices.Sorted(maps.Keys(written)) {
 		known := slices.IndexFunc(fields, func(field string) bool { return strings.EqualFold(field, name) })
 		if known < 0 {
-			faults = append(faults, fmt.Errorf("floatingips[%d].%s: there is no such field; want %s", entry, plain(name), strings.Join(fields, ", ")))
+			errs = append(errs, fmt.Errorf("floatingips[%d].%s: there is no such field; want %s", entry, plain(name), strings.Join(fields, ", ")))
 			continue
 		}
 		if err := json.Unmarshal(written[name], into[fields[known]]); err != nil {
-			faults = append(faults, entryError(entry, fields[known], string(written[name]), "cannot be read: want it as in "+entryForm))
+			errs = append(errs, entryError(entry, fields[known], string(written[name]), "cannot be read: want it as in "+entryForm))
 		}
 	}
-	return raw, faults
+	return raw, errs
 }
 
 // subnet validates one entry by itself.
 func (raw rawSubnet) subnet(entry int) (Subnet, []error) {
 	var s Subnet
-	var faults []error
-	fail := func(field, value, why string) { faults = append(faults, entryError(entry, field, value, why)) }
+	var errs []error
+	fail := func(field, value, why string) { errs = append(errs, entryError(entry, field, value, why)) }
 
 	s.NodeNetworks = raw.nodeNetworks(fail)
 	s.Gateway, s.Prefix = raw.network(fail)
@@ -183,7 +183,7 @@ func (raw rawSubnet) subnet(entry int) (Subnet, []error) {
 			continue
 		}
 		if s.Prefix.IsValid() {
-			if why := rangeFault(r, s); why != "" {
+			if why := rangeError(r, s); why != "" {
 				fail(field, text, why)
 				continue
 			}
@@ -195,7 +195,7 @@ func (raw rawSubnet) subnet(entry int) (Subnet, []error) {
 		fail(fmt.Sprintf("ips[%d]", c.later.at), raw.IPs[c.later.at], fmt.Sprintf("overlaps %s of the same entry", c.earlier.Range))
 	}
 	s.Ranges = MergeRanges(s.Ranges)
-	return s, faults
+	return s, errs
 }
 
 func (raw rawSubnet) nodeNetworks(fail func(field, value, why string)) []netip.Prefix {
@@ -247,8 +247,8 @@ func (raw rawSubnet) network(fail func(field, value, why string)) (gateway netip
 	return gateway, subnet.Masked()
 }
 
-// rangeFault says what is wrong with a range of a subnet, or "".
-func rangeFault(r Range, s Subnet) string {
+// rangeError says what is wrong with a range of a subnet, or "".
+func rangeError(r Range, s Subnet) string {
 	whole := PrefixRange(s.Prefix)
 	if r.First.Is4() != whole.First.Is4() {
 		return "is not of the same family as the subnet " + s.Prefix.String()
@@ -320,7 +320,7 @@ func crossings(all []placed) (found []crossing) {
 }
 
 // rangeOverlaps finds addresses that two entries have. Entries that are not sound themselves are passed over.
-func rangeOverlaps(subnets []Subnet, sound func(entry int) bool) (faults []error) {
+func rangeOverlaps(subnets []Subnet, sound func(entry int) bool) (errs []error) {
 	var all []placed
 	for i, s := range subnets {
 		for _, r := range s.Ranges {
@@ -330,15 +330,15 @@ func rangeOverlaps(subnets []Subnet, sound func(entry int) bool) (faults []error
 		}
 	}
 	for _, c := range crossings(all) {
-		faults = append(faults, entryError(c.later.at, "ips", c.later.String(),
+		errs = append(errs, entryError(c.later.at, "ips", c.later.String(),
 			fmt.Sprintf("overlaps %s of floatingips[%d]; an address belongs to one entry", c.earlier.Range, c.earlier.at)))
 	}
-	return faults
+	return errs
 }
 
 // prefixOverlaps finds networks that partly overlap, which is a mistake in a mask. Two entries may share a network, as two node networks
 // that draw from disjoint ranges of it do.
-func prefixOverlaps(subnets []Subnet, sound func(entry int) bool) (faults []error) {
+func prefixOverlaps(subnets []Subnet, sound func(entry int) bool) (errs []error) {
 	var entries []int
 	for i := range subnets {
 		if sound(i) {
@@ -355,13 +355,13 @@ func prefixOverlaps(subnets []Subnet, sound func(entry int) bool) (faults []erro
 		case a == b:
 		case a.Overlaps(b):
 			earlier, later := min(w, next), max(w, next)
-			faults = append(faults, entryError(later, "subnet", subnets[later].Prefix.String(),
+			errs = append(errs, entryError(later, "subnet", subnets[later].Prefix.String(),
 				fmt.Sprintf("partly overlaps %s of floatingips[%d]; correct one of the masks", subnets[earlier].Prefix, earlier)))
 		default:
 			widest = i
 		}
 	}
-	return faults
+	return errs
 }
 
 // MergeRanges sorts disjoint ranges and joins those that touch.

@@ -119,7 +119,7 @@ func TestRangeEnds(t *testing.T) {
 }
 
 // However often a configuration says the same thing, its errors are few: they go into Events, and before people.
-func TestManyFaults(t *testing.T) {
+func TestManyErrors(t *testing.T) {
 	entry := func(ips string) string {
 		return `{"nodeSubnets":["192.168.0.0/16"],"subnet":"10.0.0.0/8","gateway":"10.0.0.1","ips":[` + strings.TrimSuffix(ips, ",") + `]}`
 	}
@@ -143,11 +143,11 @@ func TestManyFaults(t *testing.T) {
 	few(t, "one overlay network 20,000 times", err)
 }
 
-// few fails unless an error has as many lines as maxFaults lets through, and they are short.
+// few fails unless an error has as many lines as maxErrors lets through, and they are short.
 func few(t *testing.T, what string, err error) {
 	t.Helper()
 	text := err.Error()
-	if lines := strings.Count(text, "\n") + 1; lines != maxFaults+1 || len(text) > 20_000 || !strings.Contains(text, " more") {
+	if lines := strings.Count(text, "\n") + 1; lines != maxErrors+1 || len(text) > 20_000 || !strings.Contains(text, " more") {
 		t.Errorf("%s makes %d lines of %d bytes, which end with %q", what, lines, len(text), text[len(text)-40:])
 	}
 }

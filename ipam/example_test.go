@@ -23,8 +23,8 @@ func ExampleParseConfig() {
 	// [10.0.1.0/24] 10.0.70.0/24 10.0.70.1 2 [10.0.70.2~10.0.70.9] 8
 }
 
-// All faults are told at once, each with its entry, field and value.
-func ExampleParseConfig_faults() {
+// All errors are reported at once, each with its entry, field and value.
+func ExampleParseConfig_errors() {
 	_, err := ipam.ParseConfig([]byte(`[{
 		"nodeSubnets": ["10.0.1.0/24"],
 		"subnet": "10.0.70.0/24", "gateway": "10.0.70.1",

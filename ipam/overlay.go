@@ -87,18 +87,18 @@ func NodePool(subnet netip.Prefix) Subnet {
 }
 
 // ParseOverlay reads the overlay networks of a configuration: [{"cidr":"10.244.0.0/16","nodePrefix":24}, …]. It reports its first errors, at
-// most maxFaults, with the number of the entry, and how to mend them. Networks are returned in the order of their addresses.
+// most maxErrors, with the number of the entry, and how to mend them. Networks are returned in the order of their addresses.
 func ParseOverlay(text []byte) ([]OverlayNetwork, error) {
 	var entries []json.RawMessage
 	if err := json.Unmarshal(text, &entries); err != nil {
 		return nil, fmt.Errorf("overlay networks: %w; want %s", err, overlayForm)
 	}
 	var networks []OverlayNetwork
-	var faults []error
+	var errs []error
 	for i, entry := range entries {
 		n, err := decodeOverlayNetwork(entry)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("overlay network %d: %w", i+1, err))
+			errs = append(errs, fmt.Errorf("overlay network %d: %w", i+1, err))
 			continue
 		}
 		networks = append(networks, n)
@@ -108,12 +108,12 @@ func ParseOverlay(text []byte) ([]OverlayNetwork, error) {
 	})
 	for i, widest := 1, 0; i < len(networks); i++ {
 		if a, b := networks[widest].CIDR, networks[i].CIDR; a.Overlaps(b) {
-			faults = append(faults, fmt.Errorf("overlay networks %s and %s overlap; leave one out", a, b))
+			errs = append(errs, fmt.Errorf("overlay networks %s and %s overlap; leave one out", a, b))
 		} else {
 			widest = i
 		}
 	}
-	if err := joinFirst(faults); err != nil {
+	if err := joinFirst(errs); err != nil {
 		return nil, err
 	}
 	return networks, nil

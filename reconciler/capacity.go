@@ -77,14 +77,14 @@ func (c *Capacity) Run(ctx context.Context) error {
 		}
 		written = time.Now()
 		c.lookAtLimits()
-		fault := ""
+		failure := ""
 		if err := c.publish(ctx); err != nil {
-			if fault = err.Error(); fault != last && ctx.Err() == nil {
+			if failure = err.Error(); failure != last && ctx.Err() == nil {
 				c.Log.Warn("the capacity of some nodes is not published; trying again", zap.Error(err))
 			}
 		}
-		last = fault
-		if fault != "" {
+		last = failure
+		if failure != "" {
 			changes.Again()
 		}
 	}

@@ -62,8 +62,8 @@ metadata: {name: nowhere}
 		}
 	}
 	for i := range 2 {
-		if fault := s.do(allocator.Bind{Pod: pod(i), Node: "small-a", NodeNetwork: network}); fault != "" {
-			t.Fatal(fault)
+		if failure := s.do(allocator.Bind{Pod: pod(i), Node: "small-a", NodeNetwork: network}); failure != "" {
+			t.Fatal(failure)
 		}
 	}
 	want["small-a"], want["small-b"] = 2, 0

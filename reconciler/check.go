@@ -32,8 +32,8 @@ func (r *Reconciler) Check() []Difference {
 	for _, n := range plan.Notices {
 		differences = append(differences, Difference{What: fmt.Sprintf("pod %s: %s", n.Pod, n.Message)})
 	}
-	if plan.Fault != nil {
-		differences = append(differences, Difference{What: plan.Fault.Error()})
+	if plan.Err != nil {
+		differences = append(differences, Difference{What: plan.Err.Error()})
 	}
 	return differences
 }

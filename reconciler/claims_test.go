@@ -17,10 +17,10 @@ import (
 func TestClaimsExpire(t *testing.T) {
 	s := newScene(t)
 	s.now = time.Now()
-	must := func(fault string) {
+	must := func(failure string) {
 		t.Helper()
-		if fault != "" {
-			t.Fatal(fault)
+		if failure != "" {
+			t.Fatal(failure)
 		}
 	}
 	must(s.configure(`[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.2~10.1.0.9"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]`))

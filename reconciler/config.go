@@ -60,7 +60,7 @@ func howToForce(rules Rules, text string) string {
 
 func (p *Plan) badConfig(err error) {
 	p.BadConfig = err
-	p.fault(err)
+	p.fail(err)
 }
 
 func sameSubnet(a, b ipam.Subnet) bool {

@@ -69,7 +69,7 @@ type Suspect struct {
 type Plan struct {
 	Steps    []Step
 	Suspects map[netip.Addr]uint64 // for the next full look; nil unless this was one
-	Fault    error                 // objects that make no sense; the rest of the plan holds all the same
+	Err      error                 // objects that make no sense; the rest of the plan holds all the same
 
 	Configured bool       // the ConfigMap was looked at
 	BadConfig  error      // why its subnets are not put in force
@@ -110,4 +110,4 @@ func (p *Plan) add(cause string, cmd allocator.Command) {
 	p.Steps = append(p.Steps, Step{Cause: cause, Command: cmd})
 }
 
-func (p *Plan) fault(err error) { p.Fault = errors.Join(p.Fault, err) }
+func (p *Plan) fail(err error) { p.Err = errors.Join(p.Err, err) }

@@ -164,8 +164,8 @@ func (s *scene) showPlan() string {
 	for _, c := range s.plan.Conflicts {
 		fmt.Fprintf(&b, "conflict: %s and %s of %q\n", c.Pod, c.Address, c.Holder)
 	}
-	if s.plan.Fault != nil {
-		fmt.Fprintf(&b, "fault: %v\n", s.plan.Fault)
+	if s.plan.Err != nil {
+		fmt.Fprintf(&b, "error: %v\n", s.plan.Err)
 	}
 	if b.Len() == 0 {
 		return "nothing\n"
@@ -257,8 +257,8 @@ func TestRun(t *testing.T) {
 	bind := allocator.Bind{Node: "node1", NodeNetwork: netip.MustParsePrefix("10.0.0.0/24"), Pod: allocator.Pod{
 		Owner: ipam.Owner{Namespace: "ns1", Pod: "web-0"}, UID: "u-web-0",
 	}}
-	if fault := s.do(bind); fault != "" {
-		t.Fatal(fault)
+	if failure := s.do(bind); failure != "" {
+		t.Fatal(failure)
 	}
 	time.Sleep(50 * time.Millisecond) // lets the loop see the pod
 	store.Put(parse("kind: Pod\nmetadata: {name: other}"))
@@ -286,8 +286,8 @@ spec: {containers: [{name: c, resources: {requests: {tke.cloud.tencent.com/eni-i
 	bind := func(pod string) {
 		owner := app
 		owner.Pod = pod
-		if fault := s.do(allocator.Bind{Node: "node1", NodeNetwork: netip.MustParsePrefix("10.0.0.0/24"), Pod: allocator.Pod{Owner: owner, UID: pod, Policy: ipam.Immutable, Workload: workload}}); fault != "" {
-			t.Fatal(fault)
+		if failure := s.do(allocator.Bind{Node: "node1", NodeNetwork: netip.MustParsePrefix("10.0.0.0/24"), Pod: allocator.Pod{Owner: owner, UID: pod, Policy: ipam.Immutable, Workload: workload}}); failure != "" {
+			t.Fatal(failure)
 		}
 	}
 	notices := func(w allocator.Workload) string {

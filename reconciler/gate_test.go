@@ -228,19 +228,19 @@ func (f *flaky) Do(ctx context.Context, cause string, command allocator.Command)
 
 // A gate that stays closed says why: to who waits, in an event, and in a metric.
 func TestGateSaysWhyItIsClosed(t *testing.T) {
-	var faults atomic.Int32
+	var errs atomic.Int32
 	replica := &flaky{}
 	replica.fails.Store(true)
 	g := newGated(t, configMap(gateSubnets)+runs("old-a", "10.1.0.2", true), func(c *reconciler.Config) {
 		replica.Replica = c.Replica.(*allocator.Replica)
 		c.Replica = replica
-		c.Fault = func(kind string) {
+		c.CountError = func(kind string) {
 			if kind == "gate" {
-				faults.Add(1)
+				errs.Add(1)
 			}
 		}
 	})
-	g.await(t, "the event", func() bool { return g.told.has("FloatingIPsWithheld") && faults.Load() == 1 })
+	g.await(t, "the event", func() bool { return g.told.has("FloatingIPsWithheld") && errs.Load() == 1 })
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if _, err := g.bind(ctx, "new"); err == nil || !strings.Contains(err.Error(), "etcd says no") {

@@ -58,7 +58,7 @@ type Config struct {
 	Log        *zap.Logger
 	Interval   time.Duration     // between full looks; DefaultInterval if 0
 	Confirm    time.Duration     // until a suspect is looked at again, or what has failed is tried again; DefaultConfirm if 0
-	Fault      func(kind string) // told of each fault, for metrics; may be nil
+	CountError func(kind string) // counts an error by its kind, for metrics; may be nil
 }
 
 // Defaults of Config.
@@ -80,7 +80,7 @@ type Reconciler struct {
 	next     time.Time       // of the next full look
 	resolved int64           // when a former system's objects were resolved, as of the last look
 	failures int             // plans in a row that did not succeed as a whole
-	reported string          // the last fault in the objects, so that each is reported once
+	reported string          // the last error in the objects, so that each is reported once
 	configTo string          // what was last shown on the ConfigMap
 	refused  atomic.Value    // string, see Refused
 	told     map[string]bool // which conflict and notice each pod has been shown
@@ -96,8 +96,8 @@ func New(config Config) *Reconciler {
 	if config.Confirm == 0 {
 		config.Confirm = DefaultConfirm
 	}
-	if config.Fault == nil {
-		config.Fault = func(string) {}
+	if config.CountError == nil {
+		config.CountError = func(string) {}
 	}
 	return &Reconciler{Config: config, gate: newGate(), told: map[string]bool{}}
 }
@@ -236,7 +236,7 @@ func (r *Reconciler) openGate(unadopted error) {
 	if reason == was {
 		return
 	}
-	r.Fault("gate")
+	r.CountError("gate")
 	r.Log.Error("no address is given out until this is mended", zap.Error(unadopted))
 	if r.Cluster != nil {
 		r.Cluster.ReportConfig(true, eventWithheld, "no address is given out: "+reason)
@@ -275,7 +275,7 @@ func (r *Reconciler) carryOut(ctx context.Context, steps []Step) (failed, behind
 			if _, adopts := step.Command.(allocator.Adopt); adopts && !allocator.Conflicts(err) {
 				unadopted = err
 			}
-			r.Fault("command")
+			r.CountError("command")
 			if r.failures == 0 { // what is tried again and again is reported once
 				r.Log.Warn("a change of the cluster could not be followed", zap.String("cause", step.Cause),
 					zap.String("command", fmt.Sprintf("%T", step.Command)), zap.Error(err))
@@ -337,7 +337,7 @@ func (r *Reconciler) repair(ctx context.Context) error {
 	}
 	err := r.Unassigner.Repair(ctx)
 	if err != nil && r.failures == 0 && ctx.Err() == nil {
-		r.Fault("cloud")
+		r.CountError("cloud")
 		r.Log.Warn("the cloud provider is not in step with the log; trying again", zap.Error(err))
 	}
 	return err

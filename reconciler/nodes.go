@@ -38,11 +38,11 @@ type Nodes struct {
 	Has func(name string, addr netip.Addr) (has, known bool)
 	// Networks are where nodes are reached at addresses that the cluster does not know them by.
 	Networks []netip.Prefix
-	// Report shows on a node what is wrong with it. May be nil, as Fault.
-	Report func(node, reason, message string)
-	Fault  func(kind string)
-	Now    func() time.Time
-	Log    *zap.Logger
+	// Report shows on a node what is wrong with it. May be nil, as CountError.
+	Report     func(node, reason, message string)
+	CountError func(kind string)
+	Now        func() time.Time
+	Log        *zap.Logger
 
 	mu      sync.Mutex
 	alive   map[string]ipam.Announcement
@@ -129,7 +129,7 @@ func (n *Nodes) note(changes []lease.Change) {
 		if err != nil {
 			if n.bad[name] != err.Error() {
 				n.bad[name] = err.Error()
-				n.fault("node")
+				n.countError("node")
 				n.Log.Warn("an agent's announcement is not understood", zap.String("node", name), zap.Error(err))
 				if n.Report != nil {
 					n.Report(name, eventAgentForeign, err.Error())
@@ -197,7 +197,7 @@ func (n *Nodes) reconcile(ctx context.Context) <-chan time.Time {
 		err = n.do(ctx, plan.commands, nodesAtOnce)
 	}
 	if err != nil && ctx.Err() == nil {
-		n.fault("node")
+		n.countError("node")
 		n.Log.Warn("the nodes in the log do not follow their leases; trying again", zap.Error(err))
 		return time.After(DefaultConfirm)
 	}
@@ -234,7 +234,7 @@ func (n *Nodes) showLosses(found nodeLosses) {
 		now[name] = "the galaxy agent of this node is silent, as are many others: something between them and etcd is likelier than the loss of all, so their routes stay for " + massDoubt.String()
 	}
 	if len(found.doubted) > 0 && n.doubted == 0 {
-		n.fault("nodesLost")
+		n.countError("nodesLost")
 		n.Log.Warn("many nodes have lost their leases; they are not taken for lost unless that lasts", zap.Int("nodes", len(found.doubted)),
 			zap.Strings("taken back", found.back), zap.Duration("for", massDoubt))
 	}
@@ -266,7 +266,7 @@ func (n *Nodes) showHasty(hasty []string) {
 			n.hasty = map[string]time.Time{}
 		}
 		n.hasty[name] = n.Now()
-		n.fault("node")
+		n.countError("node")
 		message := fmt.Sprintf("the galaxy agent of this node has changed its addresses or its machine twice within %s: the second change waits; "+
 			"if that goes on, two agents use one name, or somebody else has the node's user in etcd", changeEvery)
 		n.Log.Warn(message, zap.String("node", name))
@@ -285,7 +285,7 @@ func (n *Nodes) showForeign(foreign map[string][]netip.Addr) {
 		if n.foreign[name] == now[name] {
 			continue
 		}
-		n.fault("node")
+		n.countError("node")
 		n.Log.Warn("a node announces addresses that it is not known by", zap.String("node", name), zap.Stringers("addresses", addrs))
 		if n.Report != nil {
 			n.Report(name, eventAgentForeign, now[name])
@@ -313,7 +313,7 @@ func (n *Nodes) showWaiting(waiting []string) {
 		}
 		message := "no node subnet of the overlay is left for this node; add a network to the overlay's configuration, or remove nodes that are gone"
 		n.Log.Warn(message, zap.String("node", name))
-		n.fault("overlayExhausted")
+		n.countError("overlayExhausted")
 		if n.Report != nil {
 			n.Report(name, eventNoSpace, message)
 		}
@@ -327,8 +327,8 @@ func (n *Nodes) Waiting() int {
 	return len(n.waiting)
 }
 
-func (n *Nodes) fault(kind string) {
-	if n.Fault != nil {
-		n.Fault(kind)
+func (n *Nodes) countError(kind string) {
+	if n.CountError != nil {
+		n.CountError(kind)
 	}
 }

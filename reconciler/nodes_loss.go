@@ -19,7 +19,7 @@ import (
 //	believed(n) = n in L and silent(n) >= a third of its lease and not ready(n)
 //	              and (|L or R| <= most(|A|) or silent(n) >= massDoubt)
 //
-// The leases of agents that one fault has silenced end within a third of their length of one another, as that is how often they are
+// The leases of agents that one failure has silenced end within a third of their length of one another, as that is how often they are
 // renewed: so the first is not believed before the others can have followed. When it turns out that many are silent, those that were
 // believed before are taken back.
 const (
@@ -33,7 +33,7 @@ type silence struct {
 	lease time.Duration // how long its lease was
 }
 
-// settled is how long the leases of agents that the same fault has silenced take to end, too.
+// settled is how long the leases of agents that the same failure has silenced take to end, too.
 func (s silence) settled() time.Duration { return s.lease / 3 }
 
 // nodeLosses is what is believed of silent nodes.

@@ -222,7 +222,7 @@ func (b *silentBed) alive(t *testing.T) (alive int) {
 	return alive
 }
 
-// The loss of some nodes, up to half, is believed a third of a lease after it: others that the same fault has silenced are silent by
+// The loss of some nodes, up to half, is believed a third of a lease after it: others that the same failure has silenced are silent by
 // then, too.
 func TestSomeLossesAreBelieved(t *testing.T) {
 	b := newSilentBed(t, 10)
@@ -261,7 +261,7 @@ func TestManyLossesAreDoubted(t *testing.T) {
 	if alive := b.alive(t); alive != 1 {
 		t.Errorf("after %s %d are alive", massDoubt, alive)
 	}
-	// A slow fault: the first three are believed before the fourth shows that something else is wrong.
+	// A slow failure: the first three are believed before the fourth shows that something else is wrong.
 	b = newSilentBed(t, 7)
 	for i := 1; i <= 3; i++ {
 		b.silence(i)
@@ -347,21 +347,21 @@ func TestNewLeaderBelievesInNoLoss(t *testing.T) {
 
 // What is not understood is told once, and loses nobody.
 func TestBadAnnouncements(t *testing.T) {
-	var faults []string
-	n := &Nodes{Prefix: "/p/", Log: zap.NewNop(), Fault: func(kind string) { faults = append(faults, kind) }}
+	var kinds []string
+	n := &Nodes{Prefix: "/p/", Log: zap.NewNop(), CountError: func(kind string) { kinds = append(kinds, kind) }}
 	n.alive, n.bad = map[string]ipam.Announcement{}, map[string]string{}
 	good := []byte(`{"node":"a","machine":"m","addresses":["192.0.2.1"]}`)
 	n.note([]lease.Change{{Key: "/p/a", Value: good}})
 	for range 3 {
 		n.note([]lease.Change{{Key: "/p/a", Value: []byte("nonsense")}, {Key: "/p/b", Value: good}})
 	}
-	if !slices.Equal(faults, []string{"node", "node"}) || len(n.alive) != 1 {
-		t.Errorf("faults %v, alive %v", faults, n.alive)
+	if !slices.Equal(kinds, []string{"node", "node"}) || len(n.alive) != 1 {
+		t.Errorf("counted %v, alive %v", kinds, n.alive)
 	}
 	n.note([]lease.Change{{Key: "/p/a", Value: good}})
 	n.note([]lease.Change{{Key: "/p/a", Value: []byte("nonsense")}})
-	if len(faults) != 3 {
-		t.Errorf("what is wrong again, after it was right, is told: %v", faults)
+	if len(kinds) != 3 {
+		t.Errorf("what is wrong again, after it was right, is counted: %v", kinds)
 	}
 }
 

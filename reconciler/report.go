@@ -19,11 +19,11 @@ const (
 	eventWithheld      = "FloatingIPsWithheld"
 )
 
-// report tells what is wrong with the objects, each fault once.
+// report tells what is wrong with the objects, each error once.
 func (r *Reconciler) report(plan Plan) {
 	text := ""
-	if plan.Fault != nil {
-		text = plan.Fault.Error()
+	if plan.Err != nil {
+		text = plan.Err.Error()
 	}
 	switch {
 	case plan.BadConfig != nil:
@@ -32,8 +32,8 @@ func (r *Reconciler) report(plan Plan) {
 		r.configEvent(nil)
 	}
 	if text != "" && text != r.reported {
-		r.Fault("object")
-		r.Log.Warn("an object is not understood; what was in force stays", zap.Error(plan.Fault))
+		r.CountError("object")
+		r.Log.Warn("an object is not understood; what was in force stays", zap.Error(plan.Err))
 	}
 	if text != "" || plan.Configured {
 		r.reported = text
@@ -72,7 +72,7 @@ func (r *Reconciler) reportConflict(c Conflict) {
 	if !r.first(c.Pod, c.Address.String()) {
 		return
 	}
-	r.Fault("conflict")
+	r.CountError("conflict")
 	reason, message := eventConflict, fmt.Sprintf("the pod shows %s, which is held for %s (%s)", c.Address, c.Holder.Describe(), c.Holder)
 	switch {
 	case !c.Taken:

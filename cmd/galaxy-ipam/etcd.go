@@ -33,7 +33,7 @@ type fullness struct {
 // member is a member of etcd, as it says itself.
 type member struct {
 	size, quota int64 // bytes of the database; a quota of 0 is not known
-	faults      []string
+	errs        []string
 }
 
 // noteRoom takes what the disk has left, and reports whether that is worth a line in the log.
@@ -77,8 +77,8 @@ func (f *fullness) todo() (all []string) {
 	}
 	for _, endpoint := range slices.Sorted(maps.Keys(f.members)) {
 		m := f.members[endpoint]
-		if len(m.faults) > 0 {
-			all = append(all, fmt.Sprintf("etcd at %s says: %s", endpoint, strings.Join(m.faults, "; ")))
+		if len(m.errs) > 0 {
+			all = append(all, fmt.Sprintf("etcd at %s says: %s", endpoint, strings.Join(m.errs, "; ")))
 		}
 		if m.quota > 0 && m.size > m.quota/5*4 {
 			all = append(all, fmt.Sprintf("the database of etcd at %s has %d MiB of its quota of %d MiB: compact and defragment it, or raise the quota, before it takes no more writes", endpoint, m.size>>20, m.quota>>20))
@@ -114,7 +114,7 @@ func (p *program) keepSizes(ctx context.Context) error {
 		for _, endpoint := range p.client.Endpoints() {
 			if m, err := sizeOf(ctx, p.client, endpoint); err == nil {
 				p.full.noteMember(endpoint, m)
-				p.metrics.EtcdSize(endpoint, m.size, m.quota, len(m.faults) > 0)
+				p.metrics.EtcdSize(endpoint, m.size, m.quota, len(m.errs) > 0)
 			}
 		}
 		_ = pause.For(ctx, sizeEvery) // the loop sees that ctx has ended
@@ -129,5 +129,5 @@ func sizeOf(ctx context.Context, client *clientv3.Client, endpoint string) (memb
 	if err != nil {
 		return member{}, err // whether etcd answers is looked at elsewhere
 	}
-	return member{size: s.DbSize, quota: s.DbSizeQuota, faults: s.Errors}, nil
+	return member{size: s.DbSize, quota: s.DbSizeQuota, errs: s.Errors}, nil
 }

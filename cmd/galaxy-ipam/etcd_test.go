@@ -45,7 +45,7 @@ func TestFullness(t *testing.T) {
 		{member{size: 10 * mib, quota: 100 * mib}, ""},
 		{member{size: 81 * mib, quota: 100 * mib}, "81 MiB of its quota of 100 MiB"},
 		{member{size: 81 * mib}, ""}, // an etcd that does not tell its quota
-		{member{size: mib, quota: 100 * mib, faults: []string{"memberID:1 alarm:NOSPACE"}}, "alarm:NOSPACE"},
+		{member{size: mib, quota: 100 * mib, errs: []string{"memberID:1 alarm:NOSPACE"}}, "alarm:NOSPACE"},
 	} {
 		f.noteMember("http://a:2379", c.member)
 		if todo := strings.Join(f.todo(), "\n"); (todo == "") != (c.says == "") || !strings.Contains(todo, c.says) {

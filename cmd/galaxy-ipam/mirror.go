@@ -29,7 +29,7 @@ func (p *program) mirror(ctx context.Context) error {
 		return fmt.Errorf("client for the mirror: %w", err)
 	}
 	m := mirror.New(mirror.Config{
-		Replica: p.replica, Client: client, Log: p.logger, Report: p.cluster.Report, Fault: p.metrics.Reconcile,
+		Replica: p.replica, Client: client, Log: p.logger, Report: p.cluster.Report, CountError: p.metrics.Reconcile,
 		Busy: p.scheduling.Binding, PoolNamespaces: p.options.poolNamespaces,
 	})
 	p.metrics.WatchMirror(m.Lag)

@@ -24,8 +24,8 @@ func (p *program) wireNodes(ctx context.Context) (err error) {
 	prefix := lease.NodesPrefix(p.options.etcd.Prefix)
 	p.nodeLeases = &reconciler.Nodes{
 		Replica: p.nodes, Prefix: prefix, Overlay: p.settings.overlay, Source: "file " + p.options.config, Keep: p.settings.keepNodes,
-		Alive: func(ctx context.Context) iter.Seq2[[]lease.Change, error] { return lease.Watch(ctx, p.client, prefix) },
-		Fault: p.metrics.Reconcile, Now: time.Now, Log: p.logger,
+		Alive:      func(ctx context.Context) iter.Seq2[[]lease.Change, error] { return lease.Watch(ctx, p.client, prefix) },
+		CountError: p.metrics.Reconcile, Now: time.Now, Log: p.logger,
 	}
 	if p.cluster != nil {
 		p.nodeLeases.Deleted, p.nodeLeases.Ready, p.nodeLeases.Has, p.nodeLeases.Networks = p.nodeDeleted, p.nodeReady, p.nodeHas, p.settings.reach

@@ -203,7 +203,7 @@ func (p *program) wire(ctx context.Context) (err error) {
 	p.logger.Info("replayed the log", zap.Uint64("event", head.Seq), zap.String("generation", head.Generation), zap.Duration("took", time.Since(start)))
 	p.settings.rules.ForceConfig = p.options.forceConfig
 	reconcile := reconciler.Config{
-		Replica: p.replica, Rules: p.settings.rules, Log: p.logger, Interval: p.settings.interval, Fault: p.metrics.Reconcile,
+		Replica: p.replica, Rules: p.settings.rules, Log: p.logger, Interval: p.settings.interval, CountError: p.metrics.Reconcile,
 	}
 	if p.cloud != nil {
 		reconcile.Unassigner = p.cloud

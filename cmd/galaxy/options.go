@@ -181,8 +181,8 @@ func (o *options) nameNode() error {
 		return fmt.Errorf("%w; give --hostname-override", err)
 	}
 	o.hostname = strings.ToLower(strings.TrimSpace(name))
-	if faults := validation.IsDNS1123Subdomain(o.hostname); len(faults) > 0 {
-		return cli.Usage("%q is no name for a node, as Kubernetes has it (%s): give --hostname-override", name, strings.Join(faults, "; "))
+	if errs := validation.IsDNS1123Subdomain(o.hostname); len(errs) > 0 {
+		return cli.Usage("%q is no name for a node, as Kubernetes has it (%s): give --hostname-override", name, strings.Join(errs, "; "))
 	}
 	return nil
 }

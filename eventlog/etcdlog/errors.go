@@ -50,7 +50,7 @@ func isNoSpace(err error) bool { return errors.Is(err, rpctypes.ErrNoSpace) }
 
 func isCompacted(err error) bool { return errors.Is(err, rpctypes.ErrCompacted) }
 
-// isFinal reports an error that the same request would meet again: etcd has refused it, or the log itself is at fault.
+// isFinal reports an error that the same request would meet again: etcd has refused it, or the log itself is damaged.
 // All others may be passing, and leave open whether the request was carried out.
 func isFinal(err error) bool {
 	for _, sentinel := range []error{eventlog.ErrCorrupt, eventlog.ErrGeneration, ErrNoLog, ErrRestoring} {

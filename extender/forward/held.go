@@ -96,5 +96,5 @@ func (a *heldAnswer) writeTo(w http.ResponseWriter) {
 	if a.status != 0 {
 		w.WriteHeader(a.status)
 	}
-	_, _ = w.Write(a.body.Bytes()) // a client that went away is nobody's fault
+	_, _ = w.Write(a.body.Bytes()) // a client that went away is no error
 }

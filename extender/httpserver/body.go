@@ -102,7 +102,7 @@ func WriteJSON(w http.ResponseWriter, text []byte) {
 	h := w.Header()
 	h["Content-Type"] = jsonType
 	h["Content-Length"] = []string{strconv.Itoa(len(text))}
-	_, _ = w.Write(text) // a client that went away is nobody's fault
+	_, _ = w.Write(text) // a client that went away is no error
 }
 
 var jsonType = []string{"application/json"}

@@ -10,13 +10,13 @@ import (
 func Recovered(log *zap.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
-			switch fault := recover(); fault {
+			switch reason := recover(); reason {
 			case nil:
 			case http.ErrAbortHandler:
-				panic(fault)
+				panic(reason)
 			default:
 				log.Error("a request handler panicked", zap.String("method", r.Method), zap.String("path", r.URL.Path),
-					zap.Any("fault", fault), zap.Stack("stack"))
+					zap.Any("panic", reason), zap.Stack("stack"))
 				http.Error(w, "server error: the request could not be served; the log of galaxy-ipam says why", http.StatusInternalServerError)
 			}
 		}()

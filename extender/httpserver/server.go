@@ -64,30 +64,30 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		}()
 	}
-	var fault error
+	var failure error
 	select {
 	case <-ctx.Done():
-	case fault = <-failed:
+	case failure = <-failed:
 	}
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.drain)
 	defer cancel()
-	return errors.Join(fault, s.shutdown(ending))
+	return errors.Join(failure, s.shutdown(ending))
 }
 
 func (s *Server) shutdown(ctx context.Context) error {
-	faults := make(chan error, len(s.servers))
+	failures := make(chan error, len(s.servers))
 	for _, server := range s.servers {
 		go func() {
 			err := server.Shutdown(ctx)
 			if err != nil { // the time is up: those that still wait are cut off
 				err = errors.Join(fmt.Errorf("end the requests in hand: %w", err), server.Close())
 			}
-			faults <- err
+			failures <- err
 		}()
 	}
 	var all []error
 	for range s.servers {
-		all = append(all, <-faults)
+		all = append(all, <-failures)
 	}
 	return errors.Join(all...)
 }

@@ -27,11 +27,11 @@ func newEtcdGauges(registry *prometheus.Registry) *etcdGauges {
 }
 
 // EtcdSize says how full the database of a member of etcd is, and whether it finds something wrong with itself.
-func (m *Metrics) EtcdSize(endpoint string, size, quota int64, fault bool) {
+func (m *Metrics) EtcdSize(endpoint string, size, quota int64, alarm bool) {
 	m.etcd.size.WithLabelValues(endpoint).Set(float64(size))
 	m.etcd.quota.WithLabelValues(endpoint).Set(float64(quota))
 	value := 0.0
-	if fault {
+	if alarm {
 		value = 1
 	}
 	m.etcd.alarm.WithLabelValues(endpoint).Set(value)

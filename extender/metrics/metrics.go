@@ -157,5 +157,5 @@ func (m *Metrics) WatchMirror(waiting func() int) {
 	}, func() float64 { return float64(waiting()) }))
 }
 
-// Reconcile counts a fault that the reconciler met: in which kind of thing.
+// Reconcile counts an error of the reconciler by its kind.
 func (m *Metrics) Reconcile(kind string) { m.config.WithLabelValues(kind).Inc() }

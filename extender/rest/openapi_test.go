@@ -56,14 +56,14 @@ func TestOpenAPI(t *testing.T) {
 			t.Errorf("%s answers %d (%v), which is not in the document", name, code, answer)
 			continue
 		}
-		for _, fault := range conforms(document.Components.Schemas, response.Content["application/json"].Schema, answer, name) {
-			t.Error(fault)
+		for _, failure := range conforms(document.Components.Schemas, response.Content["application/json"].Schema, answer, name) {
+			t.Error(failure)
 		}
 	}
 }
 
 // conforms checks the shape of a value: types, required and unknown members.
-func conforms(schemas map[string]map[string]any, schema map[string]any, value any, at string) (faults []string) {
+func conforms(schemas map[string]map[string]any, schema map[string]any, value any, at string) (failures []string) {
 	if ref, ok := schema["$ref"].(string); ok {
 		schema = schemas[ref[strings.LastIndexByte(ref, '/')+1:]]
 	}
@@ -73,29 +73,29 @@ func conforms(schemas map[string]map[string]any, schema map[string]any, value an
 		required, _ := schema["required"].([]any)
 		for _, name := range required {
 			if _, ok := value[name.(string)]; !ok {
-				faults = append(faults, fmt.Sprintf("%s: no %s, which is required", at, name))
+				failures = append(failures, fmt.Sprintf("%s: no %s, which is required", at, name))
 			}
 		}
 		for name, v := range value {
 			member, ok := members[name].(map[string]any)
 			if !ok {
 				if members != nil {
-					faults = append(faults, fmt.Sprintf("%s: %s is not in the document", at, name))
+					failures = append(failures, fmt.Sprintf("%s: %s is not in the document", at, name))
 				}
 				continue
 			}
-			faults = append(faults, conforms(schemas, member, v, at+"."+name)...)
+			failures = append(failures, conforms(schemas, member, v, at+"."+name)...)
 		}
 	case []any:
 		item, _ := schema["items"].(map[string]any)
 		for i, v := range value {
-			faults = append(faults, conforms(schemas, item, v, fmt.Sprintf("%s[%d]", at, i))...)
+			failures = append(failures, conforms(schemas, item, v, fmt.Sprintf("%s[%d]", at, i))...)
 		}
 	case string, float64, bool:
 		want := map[string]string{"string": "string", "integer": "float64", "number": "float64", "boolean": "bool"}
 		if kind, ok := schema["type"].(string); ok && want[kind] != fmt.Sprintf("%T", value) {
-			faults = append(faults, fmt.Sprintf("%s: %v is no %s", at, value, kind))
+			failures = append(failures, fmt.Sprintf("%s: %v is no %s", at, value, kind))
 		}
 	}
-	return faults
+	return failures
 }

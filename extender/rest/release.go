@@ -47,38 +47,38 @@ func (rest *REST) release(ctx context.Context, body []byte) (api.ReleaseAnswer, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	faults := rest.releaseAll(ctx, asked, addrs)
+	errs := rest.releaseAll(ctx, asked, addrs)
 	answer := api.ReleaseAnswer{Code: http.StatusOK}
-	for i, fault := range faults {
-		if errors.Is(fault, allocator.ErrNotLeader) {
-			return api.ReleaseAnswer{}, fault
+	for i, err := range errs {
+		if errors.Is(err, allocator.ErrNotLeader) {
+			return api.ReleaseAnswer{}, err
 		}
-		if fault != nil {
+		if err != nil {
 			answer.Unreleased = append(answer.Unreleased, asked.IPs[i].IP)
-			answer.Reasons = append(answer.Reasons, fault.Error())
+			answer.Reasons = append(answer.Reasons, err.Error())
 		}
 	}
 	if failed := len(answer.Unreleased); failed > 0 {
 		answer.Code = http.StatusAccepted
-		answer.Message = fmt.Sprintf("released %d addresses, %d were not released", len(faults)-failed, failed)
+		answer.Message = fmt.Sprintf("released %d addresses, %d were not released", len(errs)-failed, failed)
 	}
 	return answer, nil
 }
 
 // releaseAll releases many at a time, so that they land in few transactions. The answer is in the order of the items.
 func (rest *REST) releaseAll(ctx context.Context, asked api.ReleaseBody, addrs []netip.Addr) []error {
-	faults := make([]error, len(addrs))
+	errs := make([]error, len(addrs))
 	cause, rows := newCause(), rest.reader()
 	var group errgroup.Group
 	group.SetLimit(releasers)
 	for i, addr := range addrs {
 		group.Go(func() error {
-			faults[i] = rest.releaseOne(ctx, cause, rows, asked.IPs[i].OwnerFields, addr, asked.Force)
+			errs[i] = rest.releaseOne(ctx, cause, rows, asked.IPs[i].OwnerFields, addr, asked.Force)
 			return nil // each item has its own
 		})
 	}
 	_ = group.Wait()
-	return faults
+	return errs
 }
 
 func (rest *REST) releaseOne(ctx context.Context, cause string, rows reader, named api.OwnerFields, addr netip.Addr, force bool) error {

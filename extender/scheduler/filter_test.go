@@ -108,8 +108,8 @@ func TestFilter(t *testing.T) {
 	if !equalMaps(result.FailedAndUnresolvableNodes, want) {
 		t.Errorf("unresolvable %v, want %v", result.FailedAndUnresolvableNodes, want)
 	}
-	if fault := b.bind("ns1", "sts-0", "uid-sts-0", "node4"); fault != "" {
-		t.Fatal(fault)
+	if failure := b.bind("ns1", "sts-0", "uid-sts-0", "node4"); failure != "" {
+		t.Fatal(failure)
 	}
 	if passed, _ := b.filter(pod, four...); !slices.Equal(passed, []string{"node4"}) {
 		t.Errorf("a pod that holds an address of node4 passes %v", passed)
@@ -134,8 +134,8 @@ func TestFilterErrors(t *testing.T) {
 	if passed, _ := b.filter(first, four...); len(passed) == 0 {
 		t.Fatal("the first pod of the deployment passes nowhere")
 	}
-	if fault := b.bind("ns1", "web-1-a", "uid-web-1-a", "node3"); fault != "" {
-		t.Fatal(fault)
+	if failure := b.bind("ns1", "web-1-a", "uid-web-1-a", "node3"); failure != "" {
+		t.Fatal(failure)
 	}
 	_, result = b.filter(podText("ns1", "web-1-b", "ReplicaSet/web-1", map[string]string{"policy": "immutable"}), four...)
 	if !strings.Contains(result.Error, "wait") {
@@ -186,13 +186,13 @@ func TestBindErrors(t *testing.T) {
 		{"sts-0", "uid-sts-0", "ghost", "node ghost is not known"},
 		{"sts-0", "uid-sts-0", "node2", "node network"},
 	} {
-		if fault := b.bind("ns1", c.name, c.uid, c.node); !strings.Contains(fault, c.want) {
-			t.Errorf("bind %s %s to %s: %q, want %q in it", c.name, c.uid, c.node, fault, c.want)
+		if failure := b.bind("ns1", c.name, c.uid, c.node); !strings.Contains(failure, c.want) {
+			t.Errorf("bind %s %s to %s: %q, want %q in it", c.name, c.uid, c.node, failure, c.want)
 		}
 	}
 	for range 2 { // again is the same
-		if fault := b.bind("ns1", "sts-0", "", "node3"); fault != "" {
-			t.Error(fault)
+		if failure := b.bind("ns1", "sts-0", "", "node3"); failure != "" {
+			t.Error(failure)
 		}
 	}
 	if held := b.Replica.View().Usage(0, b.Replica.Env().Now, 0).Held + b.Replica.View().Usage(5, b.Replica.Env().Now, 0).Held; held > 1 {
@@ -217,8 +217,8 @@ func TestSamples(t *testing.T) {
 		documents = append(documents, nodeText(n.Name, n.Status.Addresses[0].Address))
 	}
 	b.Objects(append(documents, nodeText("kwok-0518", sent.Nodes.Items[0].Status.Addresses[0].Address))...)
-	if fault := bindSample(t, b); fault != "" {
-		t.Errorf("bind after filter: %s", fault)
+	if failure := bindSample(t, b); failure != "" {
+		t.Errorf("bind after filter: %s", failure)
 	}
 	var byName extenderv1.ExtenderFilterResult
 	if code := ask(t, http.MethodPost, b.scheduler.URL+"/v1/filter", sample(t, "filter-nodeCacheCapable-true.json", nil), &byName); code != http.StatusOK {
@@ -268,10 +268,10 @@ func TestBindWithoutCluster(t *testing.T) {
 	if len(result.Nodes.Items) != 1 {
 		t.Fatalf("filter: %+v", result)
 	}
-	if fault := b.bind("ns1", "sts-0", "another", "node3"); !strings.Contains(fault, "not known") {
-		t.Errorf("another pod of that name: %q", fault)
+	if failure := b.bind("ns1", "sts-0", "another", "node3"); !strings.Contains(failure, "not known") {
+		t.Errorf("another pod of that name: %q", failure)
 	}
-	if fault := b.bind("ns1", "sts-0", "uid-sts-0", "node3"); fault != "" {
-		t.Error(fault)
+	if failure := b.bind("ns1", "sts-0", "uid-sts-0", "node3"); failure != "" {
+		t.Error(failure)
 	}
 }

@@ -40,8 +40,8 @@ func TestPrioritize(t *testing.T) {
 		t.Errorf("scores %s, want %s", got, want)
 	}
 	b.filter(pod, "node6")
-	if fault := b.bind("ns1", "sts-0", "uid-sts-0", "node6"); fault != "" {
-		t.Fatal(fault)
+	if failure := b.bind("ns1", "sts-0", "uid-sts-0", "node6"); failure != "" {
+		t.Fatal(failure)
 	}
 	if got, want := scores(pod, `"node5","node6"`), ""; got != want {
 		t.Errorf("of a pod that holds an address: %s, want %s", got, want)
@@ -58,8 +58,8 @@ func TestPreempt(t *testing.T) {
 		b.Do(allocator.Reserve{Address: addr(text), Owner: ipam.Owner{Pool: "other"}})
 	}
 	b.filter(victim, "node3")
-	if fault := b.bind("ns1", "old-0", "uid-old-0", "node3"); fault != "" {
-		t.Fatal(fault)
+	if failure := b.bind("ns1", "old-0", "uid-old-0", "node3"); failure != "" {
+		t.Fatal(failure)
 	}
 	before := b.Replica.View().Position().Head.Seq
 	pod := podText("ns1", "sts-0", "StatefulSet/sts", nil)

@@ -26,8 +26,8 @@ import (
 func TestForwardBind(t *testing.T) {
 	c := newCrew(t, 3, nil)
 	for n, m := range c.members {
-		if code, fault := m.bind(n); code != http.StatusOK || fault != "" || !c.bound(n) {
-			t.Errorf("bind by replica %d: %d %s, bound %t", n, code, fault, c.bound(n))
+		if code, failure := m.bind(n); code != http.StatusOK || failure != "" || !c.bound(n) {
+			t.Errorf("bind by replica %d: %d %s, bound %t", n, code, failure, c.bound(n))
 		}
 	}
 	if passed := c.members[0].passed.Load(); passed != 2 {
@@ -171,8 +171,8 @@ func TestForwardLoop(t *testing.T) {
 	c.members[0].follow()
 	c.holder.Store(c.members[1].peer())
 	c.members[0].forwarder.Forget()
-	if code, fault := c.members[0].bind(1); code != http.StatusOK || !strings.Contains(fault, "no leader has answered in time") || !strings.Contains(fault, "does not lead") {
-		t.Errorf("bind: %d %q", code, fault)
+	if code, failure := c.members[0].bind(1); code != http.StatusOK || !strings.Contains(failure, "no leader has answered in time") || !strings.Contains(failure, "does not lead") {
+		t.Errorf("bind: %d %q", code, failure)
 	}
 	if passed := c.members[0].passed.Load(); passed != 0 {
 		t.Errorf("%d requests came back", passed)
@@ -215,15 +215,15 @@ func TestForwardFailover(t *testing.T) {
 			c.later(60*time.Millisecond, func() { c.elect(asked) })
 		},
 		"killed, then another": func(c *crew, first, second, asked *member) {
-			if code, fault := asked.bind(8); code != http.StatusOK || fault != "" { // so that a connection is there
-				c.t.Fatal(code, fault)
+			if code, failure := asked.bind(8); code != http.StatusOK || failure != "" { // so that a connection is there
+				c.t.Fatal(code, failure)
 			}
 			first.kill()
 			c.later(60*time.Millisecond, func() { c.elect(second) })
 		},
 		"an old key, of one that follows again": func(c *crew, first, second, asked *member) {
-			if code, fault := asked.bind(8); code != http.StatusOK || fault != "" { // so that the leader is remembered
-				c.t.Fatal(code, fault)
+			if code, failure := asked.bind(8); code != http.StatusOK || failure != "" { // so that the leader is remembered
+				c.t.Fatal(code, failure)
 			}
 			first.follow()
 			c.elect(second)
@@ -232,8 +232,8 @@ func TestForwardFailover(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newCrew(t, 3, nil)
 			play(c, c.members[0], c.members[1], c.members[2])
-			if code, fault := c.members[2].bind(1); code != http.StatusOK || fault != "" || !c.bound(1) {
-				t.Errorf("bind: %d %q, bound %t", code, fault, c.bound(1))
+			if code, failure := c.members[2].bind(1); code != http.StatusOK || failure != "" || !c.bound(1) {
+				t.Errorf("bind: %d %q, bound %t", code, failure, c.bound(1))
 			}
 		})
 	}
@@ -274,8 +274,8 @@ func TestForwardDeposed(t *testing.T) {
 				}
 				switch what {
 				case "bind", "passed on":
-					if code, fault := asked.bind(1); code != http.StatusOK || fault != "" || !c.bound(1) {
-						t.Errorf("%d %q, bound %t", code, fault, c.bound(1))
+					if code, failure := asked.bind(1); code != http.StatusOK || failure != "" || !c.bound(1) {
+						t.Errorf("%d %q, bound %t", code, failure, c.bound(1))
 					}
 				case "filter":
 					pod := podText("ns1", "pl-sts-0", "StatefulSet/pl-sts", map[string]string{"pool": "pl"})
@@ -314,8 +314,8 @@ func TestForwardDirectory(t *testing.T) {
 	var all sync.WaitGroup
 	for range 50 {
 		all.Go(func() {
-			if code, fault := c.members[1].bind(1); code != http.StatusOK || fault != "" {
-				t.Errorf("%d %s", code, fault)
+			if code, failure := c.members[1].bind(1); code != http.StatusOK || failure != "" {
+				t.Errorf("%d %s", code, failure)
 			}
 		})
 	}
@@ -326,8 +326,8 @@ func TestForwardDirectory(t *testing.T) {
 	}
 	before = c.reads.Load()
 	for range 20 {
-		if code, fault := c.members[1].bind(1); code != http.StatusOK || fault != "" {
-			t.Errorf("%d %s", code, fault)
+		if code, failure := c.members[1].bind(1); code != http.StatusOK || failure != "" {
+			t.Errorf("%d %s", code, failure)
 		}
 	}
 	if reads := c.reads.Load() - before; reads != 0 {
@@ -345,8 +345,8 @@ func TestForwardTimeout(t *testing.T) {
 	m.caughtUp()
 	c.members[0].follow()
 	c.holder.Store(nil)
-	if code, fault := m.bind(1); code != http.StatusOK || !strings.Contains(fault, "no leader has answered in time") || !strings.Contains(fault, "nobody leads") {
-		t.Errorf("bind: %d %q", code, fault)
+	if code, failure := m.bind(1); code != http.StatusOK || !strings.Contains(failure, "no leader has answered in time") || !strings.Contains(failure, "nobody leads") {
+		t.Errorf("bind: %d %q", code, failure)
 	}
 	pod := podText("ns1", "pl-sts-0", "StatefulSet/pl-sts", map[string]string{"pool": "pl"})
 	var result extenderv1.ExtenderFilterResult

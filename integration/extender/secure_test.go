@@ -27,8 +27,8 @@ func TestForwardTLS(t *testing.T) {
 	}
 	c.holder.Store(&forward.Peer{Scheduler: at})
 	c.members[1].forwarder.Forget()
-	if code, fault := c.members[1].bind(1); code != http.StatusOK || fault != "" || !c.bound(1) {
-		t.Errorf("%d %q", code, fault)
+	if code, failure := c.members[1].bind(1); code != http.StatusOK || failure != "" || !c.bound(1) {
+		t.Errorf("%d %q", code, failure)
 	}
 }
 

@@ -138,8 +138,8 @@ func TestForwardHangs(t *testing.T) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				if code, fault := c.members[1].bind(1); code != http.StatusOK || fault != "" {
-					t.Errorf("%d %s", code, fault)
+				if code, failure := c.members[1].bind(1); code != http.StatusOK || failure != "" {
+					t.Errorf("%d %s", code, failure)
 				}
 			}()
 			<-asked
@@ -193,8 +193,8 @@ func TestForwardKeepsConnections(t *testing.T) {
 		_, _ = io.WriteString(w, `{"Error":""}`)
 	})
 	for range 10 {
-		if code, fault := c.members[1].bind(1); code != http.StatusOK || fault != "" {
-			t.Fatal(code, fault)
+		if code, failure := c.members[1].bind(1); code != http.StatusOK || failure != "" {
+			t.Fatal(code, failure)
 		}
 	}
 	var all []string

@@ -112,10 +112,10 @@ func TestWatch(t *testing.T) {
 	changed, cancel := store.Subscribe()
 	defer cancel()
 	ctx, stop := context.WithCancel(context.Background())
-	faults, ended := make(chan error, 10), make(chan struct{})
+	errs, ended := make(chan error, 10), make(chan struct{})
 	go func() {
 		defer close(ended)
-		store.Watch(ctx, 5*time.Millisecond, func(err error) { faults <- err })
+		store.Watch(ctx, 5*time.Millisecond, func(err error) { errs <- err })
 	}()
 	await := func() {
 		t.Helper()
@@ -131,31 +131,31 @@ func TestWatch(t *testing.T) {
 		t.Error("the change is not there")
 	}
 	write("kind: Node\nmetadata: {nam: b}")
-	if err := <-faults; err == nil || !strings.Contains(err.Error(), "document 1") {
+	if err := <-errs; err == nil || !strings.Contains(err.Error(), "document 1") {
 		t.Errorf("a bad file: %v", err)
 	}
 	if store.Set().Node("b") == nil {
 		t.Error("a bad file has replaced a good one")
 	}
 	write("")
-	if err := <-faults; err == nil || !strings.Contains(err.Error(), "empty") {
+	if err := <-errs; err == nil || !strings.Contains(err.Error(), "empty") {
 		t.Errorf("an empty file: %v", err)
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-faults; err == nil {
-		t.Error("no file: no fault")
+	if err := <-errs; err == nil {
+		t.Error("no file: no error")
 	}
 	write("kind: Node\nmetadata: {name: b}")
 	await()
-	if err := <-faults; err != nil {
+	if err := <-errs; err != nil {
 		t.Errorf("good again: %v", err)
 	}
 	stop()
 	<-ended
-	if len(faults) != 0 {
-		t.Errorf("%d more faults, first %v", len(faults), <-faults)
+	if len(errs) != 0 {
+		t.Errorf("%d more errs, first %v", len(errs), <-errs)
 	}
 }
 

@@ -73,7 +73,7 @@ func (s *Store) Subscribe() (changed <-chan struct{}, cancel func()) {
 }
 
 // Watch looks at the file once an interval until ctx ends, and puts what it says when it has changed. While the file is
-// bad the last good Set stays in force; report is told each fault once, and nil when the file is good again.
+// bad the last good Set stays in force; report gets each error once, and nil when the file is good again.
 func (s *Store) Watch(ctx context.Context, interval time.Duration, report func(error)) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()

@@ -19,7 +19,7 @@ const notesEvery = 5 * time.Second
 // CatchUp undoes, at once and then now and then until ctx ends, the networks of containers of which galaxy-sdn has left notes, and finishes
 // what an agent before this one was killed over.
 func (s *Server) CatchUp(ctx context.Context) error {
-	told := map[string]string{} // so that each fault is told once
+	told := map[string]string{} // so that each error is logged once
 	for {
 		s.finishAll(ctx, told)
 		s.catchUp(ctx, told)

@@ -39,8 +39,8 @@ func checkFile(path string) error {
 
 func readAll(path string) (err error) {
 	defer func() {
-		if fault := recover(); fault != nil {
-			err = fmt.Errorf("%w: %v", errDamaged, fault)
+		if reason := recover(); reason != nil {
+			err = fmt.Errorf("%w: %v", errDamaged, reason)
 		}
 	}()
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockWait, ReadOnly: true})

@@ -61,7 +61,7 @@ func ParseConfig(text []byte) (*Config, error) {
 		return nil, fmt.Errorf("it is not the JSON of a configuration: %w", err)
 	}
 	config := &Config{DefaultNetworks: raw.DefaultNetworks, ENIIPNetwork: raw.ENIIPNetwork}
-	var faults []error
+	var errs []error
 	for i, conf := range raw.NetworkConf {
 		n, err := ParseNetwork(conf)
 		if err == nil && config.Network(n.Name) != nil {
@@ -71,12 +71,12 @@ func ParseConfig(text []byte) (*Config, error) {
 			err = n.asksUs()
 		}
 		if err != nil {
-			faults = append(faults, fmt.Errorf("NetworkConf %d: %w", i+1, err))
+			errs = append(errs, fmt.Errorf("NetworkConf %d: %w", i+1, err))
 			continue
 		}
 		config.Networks = append(config.Networks, n)
 	}
-	return config, errors.Join(faults...)
+	return config, errors.Join(errs...)
 }
 
 // Network is the network of a name, or nil.

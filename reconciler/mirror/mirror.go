@@ -29,14 +29,14 @@ type Replica interface {
 
 // Config is what a Mirror needs. Replica, Client and Log are required.
 type Config struct {
-	Replica Replica
-	Client  dynamic.Interface
-	Log     *zap.Logger
-	Report  func(on corev1.ObjectReference, warning bool, reason, message string) // shows an event on an object; may be nil
-	Fault   func(kind string)                                                     // told of each failed attempt, for metrics; may be nil
-	Busy    func() bool                                                           // pods are being bound, so that what can wait should; may be nil
-	Resync  time.Duration                                                         // between comparisons of everything; DefaultResync if 0
-	Workers int                                                                   // DefaultWorkers if 0
+	Replica    Replica
+	Client     dynamic.Interface
+	Log        *zap.Logger
+	Report     func(on corev1.ObjectReference, warning bool, reason, message string) // shows an event on an object; may be nil
+	CountError func(kind string)                                                     // counts failed attempts, for metrics; may be nil
+	Busy       func() bool                                                           // pods are being bound, so that what can wait should; may be nil
+	Resync     time.Duration                                                         // between comparisons of everything; DefaultResync if 0
+	Workers    int                                                                   // DefaultWorkers if 0
 	// PoolNamespaces are those in which Pool objects count; only kube-system if nil.
 	PoolNamespaces []string
 }
@@ -79,8 +79,8 @@ func New(config Config) *Mirror {
 	if config.PoolNamespaces == nil {
 		config.PoolNamespaces = []string{poolNamespace}
 	}
-	if config.Fault == nil {
-		config.Fault = func(string) {}
+	if config.CountError == nil {
+		config.CountError = func(string) {}
 	}
 	if config.Busy == nil {
 		config.Busy = func() bool { return false }
@@ -244,7 +244,7 @@ func (m *Mirror) compare(ctx context.Context, k key) {
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err), errors.Is(err, errStale):
 		m.queue.AddRateLimited(k) // what we know of the object is old: the news is on its way
 	default:
-		m.Fault("mirror")
+		m.CountError("mirror")
 		if m.queue.NumRequeues(k) == 0 {
 			m.Log.Warn("an object does not show what the log says; trying again", zap.String("object", k.name), zap.Bool("pool", k.pool), zap.Error(err))
 		}

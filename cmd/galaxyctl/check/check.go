@@ -31,7 +31,7 @@ type comparison struct {
 type checked struct {
 	What  string `json:"what"`
 	Mend  string `json:"mend,omitempty"`
-	Fault string `json:"fault,omitempty"` // why it could not be mended
+	Error string `json:"fault,omitempty"` // why it could not be repaired
 	Done  bool   `json:"mended,omitempty"`
 }
 
@@ -109,7 +109,7 @@ func (c *comparison) mend(what, how string, mend func() error) checked {
 		return row
 	}
 	if err := mend(); err != nil {
-		row.Fault = err.Error()
+		row.Error = err.Error()
 	} else {
 		row.Done = true
 	}
@@ -126,8 +126,8 @@ func printChecked(out io.Writer, f output.Format, rows []checked, open, recent i
 		switch {
 		case row.Done:
 			state = "mended"
-		case row.Fault != "":
-			state = "failed: " + row.Fault
+		case row.Error != "":
+			state = "failed: " + row.Error
 		}
 		t.Add(row.What, row.Mend, state)
 	}

@@ -99,7 +99,7 @@ func (c *checker) begin(stream string, proofs []proof) {
 	c.db = projections.New(c.heads[stream].Generation)
 }
 
-// take checks the next record of the stream. The first error is the first fault of the log.
+// take checks the next record of the stream. The first error is the first of the log.
 func (c *checker) take(r eventlog.Record) error {
 	e, err := c.cursor.Read(r)
 	if err != nil {

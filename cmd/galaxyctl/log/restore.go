@@ -77,7 +77,7 @@ func restoreFrom(cmd *cobra.Command, g *command.Globals, client *clientv3.Client
 	if err != nil {
 		return fmt.Errorf("nothing was restored: %s: %w", name, err)
 	}
-	for _, f := range found.Faults {
+	for _, f := range found.Errors {
 		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "warning: stream %s: %s\n", output.Cell(f.Stream), cli.Printable(f.Error))
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {

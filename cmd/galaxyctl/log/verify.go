@@ -22,27 +22,27 @@ import (
 
 // verified is a log that was found to be right.
 type verified struct {
-	Source     string    `json:"source"`
-	Generation string    `json:"generation"`
-	Revision   int64     `json:"revision"`
-	Events     uint64    `json:"events"`
-	Streams    []verdict `json:"streams"`
-	Faults     []fault   `json:"faults,omitempty"`
+	Source     string        `json:"source"`
+	Generation string        `json:"generation"`
+	Revision   int64         `json:"revision"`
+	Events     uint64        `json:"events"`
+	Streams    []verdict     `json:"streams"`
+	Errors     []streamError `json:"faults,omitempty"`
 }
 
-// fault is what is wrong with a stream.
-type fault struct {
+// streamError is what is wrong with a stream.
+type streamError struct {
 	Stream string `json:"stream"`
 	Error  string `json:"error"`
 }
 
 // wrong is the error of a log that is not right; nil for one that is.
 func (v verified) wrong() error {
-	if len(v.Faults) == 0 {
+	if len(v.Errors) == 0 {
 		return nil
 	}
-	lines := make([]string, len(v.Faults))
-	for i, f := range v.Faults {
+	lines := make([]string, len(v.Errors))
+	for i, f := range v.Errors {
 		lines[i] = fmt.Sprintf("stream %s: %s", output.Cell(f.Stream), f.Error)
 	}
 	return fmt.Errorf("%s is not right: %s", v.Source, strings.Join(lines, "\n"))
@@ -54,7 +54,7 @@ func newVerify(g *command.Globals) *cobra.Command {
 		Short: "Recompute everything that the log claims",
 		Long: `Read the whole log, or a backup of it, and recompute what it claims: the sequence numbers, the hash of every event, the
 order of time, the heads, and that no event contradicts those before it (an address held twice, an address outside its
-subnet, a release by somebody else), nor a snapshot what the events before it lead to. The first fault of each stream is named
+subnet, a release by somebody else), nor a snapshot what the events before it lead to. The first error of each stream is named
 with its event, and the exit code is 1.
 
 The digest is a hash over the whole state that the log leads to. A log and its backup, or two replicas at one event, have
@@ -95,7 +95,7 @@ func (v verified) print(out io.Writer, f output.Format) error {
 		return err
 	}
 	switch {
-	case len(v.Faults) > 0:
+	case len(v.Errors) > 0:
 		return nil // the error says it
 	case v.Events == 0:
 		_, err := fmt.Fprintf(out, "\n%s is empty: no events of generation %s\n", v.Source, v.Generation)
@@ -138,7 +138,7 @@ func verifyEtcd(ctx context.Context, flags *etcdclient.Flags, told func(done, to
 		}
 	}
 	for _, stream := range slices.Sorted(maps.Keys(damaged)) {
-		v.Faults = append(v.Faults, fault{stream, damaged[stream].Error()})
+		v.Errors = append(v.Errors, streamError{stream, damaged[stream].Error()})
 	}
 	c := newChecker(heads, told)
 	for _, stream := range slices.Sorted(maps.Keys(heads)) {
@@ -148,7 +148,7 @@ func verifyEtcd(ctx context.Context, flags *etcdclient.Flags, told func(done, to
 			return verified{}, err
 		}
 		if err != nil {
-			v.Faults = append(v.Faults, fault{stream, err.Error()})
+			v.Errors = append(v.Errors, streamError{stream, err.Error()})
 		}
 	}
 	v.Events, v.Streams = c.total, c.found
@@ -218,7 +218,7 @@ func verifyBackup(from io.Reader, told func(done, total uint64)) (verified, erro
 		err := c.take(entry.Record)
 		if errors.Is(err, projections.ErrImpossible) && eventlog.IsOfNode(entry.Stream) {
 			c.stopped = true // what a node's own user wrote is no reason to refuse all other streams
-			v.Faults = append(v.Faults, fault{entry.Stream, err.Error()})
+			v.Errors = append(v.Errors, streamError{entry.Stream, err.Error()})
 			continue
 		}
 		if err != nil {
@@ -230,7 +230,7 @@ func verifyBackup(from io.Reader, told func(done, total uint64)) (verified, erro
 	}
 	v.Streams = c.found
 	for _, left := range m.LeftOut {
-		v.Faults = append(v.Faults, fault{left.Name, "it was left out as it was damaged: " + left.Why})
+		v.Errors = append(v.Errors, streamError{left.Name, "it was left out as it was damaged: " + left.Why})
 	}
 	return v, nil
 }

@@ -158,8 +158,8 @@ type localStatus struct {
 	} `json:"routes"`
 }
 
-// faults are what is not as it should be, a line each.
-func (s localStatus) faults() []string {
+// problems are what is not as it should be, a line each.
+func (s localStatus) problems() []string {
 	found := slices.Concat(s.Differs, s.Routes.Problems)
 	if s.Ready != "" {
 		found = append(found, s.Ready)
@@ -258,7 +258,7 @@ anything differs or cannot be reached, or if the node takes no pods.`,
 			if err != nil {
 				return err
 			}
-			found := s.faults()
+			found := s.problems()
 			switch {
 			case g.Output != output.AsTable:
 				err = g.Output.Document(cmd.OutOrStdout(), s)

@@ -189,17 +189,17 @@ func (f *Flags) where() string { return strings.Join(f.Endpoints, ", ") }
 func (f *Flags) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, f.Timeout)
 	defer cancel()
-	faults := make(chan error, len(f.Endpoints))
+	failed := make(chan error, len(f.Endpoints))
 	for _, endpoint := range f.Endpoints {
 		network, address, err := addressOf(endpoint)
 		if err != nil {
 			return err
 		}
-		go func() { faults <- reach(ctx, network, address) }()
+		go func() { failed <- reach(ctx, network, address) }()
 	}
 	var all []string
 	for range f.Endpoints {
-		err := <-faults
+		err := <-failed
 		if err == nil {
 			return nil
 		}

@@ -31,7 +31,7 @@ func (w *world) ask(verb string, args, answer any) error {
 	return json.NewDecoder(response.Body).Decode(answer)
 }
 
-func (w *world) filter(p *corev1.Pod, nodes ...string) (passed []string, fault string) {
+func (w *world) filter(p *corev1.Pod, nodes ...string) (passed []string, failure string) {
 	var result extender.ExtenderFilterResult
 	if err := w.ask("filter", extender.ExtenderArgs{Pod: p, NodeNames: &nodes}, &result); err != nil {
 		return nil, err.Error()
@@ -84,7 +84,7 @@ func TestClaims(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range pods {
 		all.Go(func() {
-			if on, fault := w.filter(&pods[i], nodes...); fault == "" && len(on) > 0 {
+			if on, failure := w.filter(&pods[i], nodes...); failure == "" && len(on) > 0 {
 				mu.Lock()
 				passed = append(passed, &pods[i])
 				mu.Unlock()
@@ -98,8 +98,8 @@ func TestClaims(t *testing.T) {
 
 	// One is bound, twice, as the first answer was lost. Nobody binds the other: its claim falls back.
 	for range 2 {
-		if fault := w.bind(passed[0], "n0-1"); fault != "" {
-			t.Fatalf("bind: %s", fault)
+		if failure := w.bind(passed[0], "n0-1"); failure != "" {
+			t.Fatalf("bind: %s", failure)
 		}
 	}
 	if got, err := w.Client.CoreV1().Pods("default").Get(t.Context(), passed[0].Name, metav1.GetOptions{}); err != nil || got.Spec.NodeName != "n0-1" || len(addressesOf(got)) != 1 {
@@ -111,14 +111,14 @@ func TestClaims(t *testing.T) {
 	}
 
 	// A bind that comes after its claim has fallen back gets an address all the same.
-	if fault := w.bind(passed[1], "n1-0"); fault != "" {
-		t.Errorf("a late bind: %s", fault)
+	if failure := w.bind(passed[1], "n1-0"); failure != "" {
+		t.Errorf("a late bind: %s", failure)
 	}
 
 	// The limit is reached: a pod that binds without having been filtered is refused.
 	for i := range pods {
 		if p := &pods[i]; p.UID != passed[0].UID && p.UID != passed[1].UID {
-			if fault := w.bind(p, "n0-0"); fault == "" {
+			if failure := w.bind(p, "n0-0"); failure == "" {
 				t.Errorf("pod %s is bound beyond the size of its pool", p.Name)
 			}
 		}
@@ -135,11 +135,11 @@ func TestClaims(t *testing.T) {
 			third = p
 		}
 	}
-	if on, fault := w.filter(third, "n0-0"); fault != "" || len(on) != 1 {
-		t.Fatalf("filter: %v %s", on, fault)
+	if on, failure := w.filter(third, "n0-0"); failure != "" || len(on) != 1 {
+		t.Fatalf("filter: %v %s", on, failure)
 	}
-	if on, fault := w.filter(third, "n1-1"); fault != "" || len(on) != 1 {
-		t.Errorf("the pod is pinned: %v %s", on, fault)
+	if on, failure := w.filter(third, "n1-1"); failure != "" || len(on) != 1 {
+		t.Errorf("the pod is pinned: %v %s", on, failure)
 	}
 
 	// A pod that is deleted between filter and bind: the bind fails, and nothing is held for it.
@@ -147,7 +147,7 @@ func TestClaims(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.WaitPodsGone("default", bed.Selector("few"), time.Minute)
-	if fault := w.bind(third, "n1-1"); fault == "" {
+	if failure := w.bind(third, "n1-1"); failure == "" {
 		t.Error("a pod that is gone was bound")
 	}
 	w.WaitFor("the pool keeps what it may, for no pod", 20*time.Second, func(context.Context) error {

@@ -19,10 +19,10 @@ import (
 // provider is a cloud provider: each address is on one node at a time.
 type provider struct {
 	rpc.UnimplementedIPProviderServiceServer
-	mu     sync.Mutex
-	at     map[string]string
-	faults []string
-	down   bool
+	mu   sync.Mutex
+	at   map[string]string
+	errs []string
+	down bool
 }
 
 func (p *provider) AssignIP(_ context.Context, r *rpc.AssignIPRequest) (*rpc.AssignIPReply, error) {
@@ -32,7 +32,7 @@ func (p *provider) AssignIP(_ context.Context, r *rpc.AssignIPRequest) (*rpc.Ass
 		return &rpc.AssignIPReply{Msg: "out of order"}, nil
 	}
 	if on := p.at[r.IPAddress]; on != "" && on != r.NodeName {
-		p.faults = append(p.faults, fmt.Sprintf("%s is on %s, and was assigned to %s", r.IPAddress, on, r.NodeName))
+		p.errs = append(p.errs, fmt.Sprintf("%s is on %s, and was assigned to %s", r.IPAddress, on, r.NodeName))
 	}
 	p.at[r.IPAddress] = r.NodeName
 	return &rpc.AssignIPReply{Success: true}, nil
@@ -61,8 +61,8 @@ func (p *provider) inStep(w *world) error {
 	used := w.held(func(r row) bool { return r.State == "bound" })
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.faults) > 0 {
-		return fmt.Errorf("%v", p.faults)
+	if len(p.errs) > 0 {
+		return fmt.Errorf("%v", p.errs)
 	}
 	if len(used) != len(p.at) {
 		return fmt.Errorf("%d addresses are in use, the provider has %d", len(used), len(p.at))

@@ -214,17 +214,17 @@ func TestRollingUpgrade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	faults := map[string]int{}
+	errs := map[string]int{}
 	for _, e := range events {
 		if e.Reason == "FailedScheduling" {
-			faults[e.InvolvedObject.Name] += max(int(e.Count), 1)
+			errs[e.InvolvedObject.Name] += max(int(e.Count), 1)
 		}
 	}
-	for name, times := range faults {
+	for name, times := range errs {
 		if times > 1 {
 			failed++
 			t.Errorf("pod %s was refused %d times", name, times)
 		}
 	}
-	t.Logf("%d pods, of which %d needed a second attempt", len(pods), len(faults)-failed)
+	t.Logf("%d pods, of which %d needed a second attempt", len(pods), len(errs)-failed)
 }

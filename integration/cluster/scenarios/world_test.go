@@ -322,7 +322,7 @@ func (w *world) agree() {
 }
 
 func compare(rows map[string]row, pods []corev1.Pod) error {
-	var faults []error
+	var errs []error
 	owners := map[string]string{}
 	uids := map[string]bool{}
 	for i := range pods {
@@ -333,24 +333,24 @@ func compare(rows map[string]row, pods []corev1.Pod) error {
 		uids[string(p.UID)] = true
 		addresses := addressesOf(p)
 		if len(addresses) == 0 {
-			faults = append(faults, fmt.Errorf("pod %s runs without an address", p.Name))
+			errs = append(errs, fmt.Errorf("pod %s runs without an address", p.Name))
 		}
 		for _, ip := range addresses {
 			if other := owners[ip]; other != "" {
-				faults = append(faults, fmt.Errorf("pods %s and %s both have %s", other, p.Name, ip))
+				errs = append(errs, fmt.Errorf("pods %s and %s both have %s", other, p.Name, ip))
 			}
 			owners[ip] = p.Name
 			if r := rows[ip]; r.State != "bound" || r.PodUID != string(p.UID) || r.Node != p.Spec.NodeName {
-				faults = append(faults, fmt.Errorf("pod %s, uid %s, on %s has %s; the log says %+v", p.Name, p.UID, p.Spec.NodeName, ip, r))
+				errs = append(errs, fmt.Errorf("pod %s, uid %s, on %s has %s; the log says %+v", p.Name, p.UID, p.Spec.NodeName, ip, r))
 			}
 		}
 	}
 	for ip, r := range rows {
 		if r.State == "bound" && !uids[r.PodUID] {
-			faults = append(faults, fmt.Errorf("%s is bound to %s/%s, uid %s, which is not there", ip, r.Namespace, r.PodName, r.PodUID))
+			errs = append(errs, fmt.Errorf("%s is bound to %s/%s, uid %s, which is not there", ip, r.Namespace, r.PodName, r.PodUID))
 		}
 	}
-	return errors.Join(faults...)
+	return errors.Join(errs...)
 }
 
 func wants(p *corev1.Pod) bool {
