@@ -28,7 +28,7 @@ type Announcement struct {
 	Position uint64 `json:"position"`
 	Writes   int    `json:"writes"`
 	Differs  int    `json:"differs,omitempty"`
-	// Problems are what the agent cannot mend by itself, in words.
+	// Problems are what the agent cannot repair by itself, in words.
 	Problems []string `json:"problems,omitempty"`
 }
 

@@ -87,7 +87,7 @@ func NodePool(subnet netip.Prefix) Subnet {
 }
 
 // ParseOverlay reads the overlay networks of a configuration: [{"cidr":"10.244.0.0/16","nodePrefix":24}, …]. It reports its first errors, at
-// most maxErrors, with the number of the entry, and how to mend them. Networks are returned in the order of their addresses.
+// most maxErrors, with the number of the entry, and how to repair them. Networks are returned in the order of their addresses.
 func ParseOverlay(text []byte) ([]OverlayNetwork, error) {
 	var entries []json.RawMessage
 	if err := json.Unmarshal(text, &entries); err != nil {

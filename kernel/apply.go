@@ -43,7 +43,7 @@ func (r Report) Err() error {
 }
 
 // Apply writes the changes in their order, as many routes in one send as may be. A change that fails stands in the report
-// and stops nothing; the error is for what stops everything, as an end of ctx. To read, diff and apply again mends what
+// and stops nothing; the error is for what stops everything, as an end of ctx. To read, diff and apply again repairs what
 // failed for a reason that has passed.
 func (k *Kernel) Apply(ctx context.Context, changes Changes) (Report, error) {
 	k.apply.Lock()
@@ -179,7 +179,7 @@ func (a *applying) link(name string) (int, error) {
 	return link.Attrs().Index, nil
 }
 
-// explain turns the bare errors of the kernel into words that say how to mend them.
+// explain turns the bare errors of the kernel into words that say how to repair them.
 func (a *applying) explain(ctx context.Context, failures []Failure) error {
 	foreign := map[uint8]map[netip.Prefix]read{}
 	for i := range failures {

@@ -340,8 +340,8 @@ func TestHostAddresses(t *testing.T) {
 	}
 }
 
-// Routes with our number that we would not make are found and mended.
-func TestStraysAreMended(t *testing.T) {
+// Routes with our number that we would not make are found and repaired.
+func TestStraysAreRepaired(t *testing.T) {
 	t.Parallel()
 	a, b := newHost(t), newHost(t)
 	wire(a, "eth0", b, "eth0")

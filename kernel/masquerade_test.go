@@ -135,8 +135,8 @@ func nft(t *testing.T, h *host, command string) string {
 	return string(out)
 }
 
-// What somebody else does to our part is mended, and his part is left alone.
-func TestMasqueradeIsMended(t *testing.T) {
+// What somebody else does to our part is repaired, and his part is left alone.
+func TestMasqueradeIsRepaired(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
 	m := openMasquerader(t, h)
@@ -159,7 +159,7 @@ func TestMasqueradeIsMended(t *testing.T) {
 		report, err := m.Set(t.Context(), want)
 		check(t, err)
 		if !report.Changed() {
-			t.Errorf("after %q nothing was mended", damage)
+			t.Errorf("after %q nothing was repaired", damage)
 		}
 		got := nft(t, h, "list table inet galaxy")
 		for line := range strings.Lines(intact) {

@@ -67,10 +67,10 @@ type Tunnel struct {
 	Down bool
 }
 
-// Problem is something that keeps a subnet from being reached until a person mends it.
+// Problem is something that keeps a subnet from being reached until a person repairs it.
 type Problem struct {
 	Node string // the node that it is about
-	Text string // what, and how to mend it
+	Text string // what, and how to repair it
 }
 
 func (p Problem) String() string { return "node " + p.Node + ": " + p.Text }

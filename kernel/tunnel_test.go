@@ -85,7 +85,7 @@ func TestTunnelsCarryPackets(t *testing.T) {
 			a.reaches(c.from, c.to, c.from)
 			a.reaches(c.tunA, c.to, c.tunA) // the node itself
 
-			// The tunnel is mended in place and its routes come back.
+			// The tunnel is repaired in place and its routes come back.
 			name := firstTunnel(wa).Name
 			check(t, a.nl.LinkSetDown(a.link(name)))
 			converge(t, ka, wa)

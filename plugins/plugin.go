@@ -26,9 +26,9 @@ type Plugin struct {
 	Check  func(ctx context.Context, host Host, args *skel.CmdArgs) error
 	GC     func(ctx context.Context, host Host, args *skel.CmdArgs) error // nil if there is nothing to collect
 	Status func(ctx context.Context, host Host, args *skel.CmdArgs) error // nil if it can always take an Add
-	// Mend is no operation of the specification. It makes again what the host, not the container, has lost of an interface: args are
+	// Repair is no operation of the specification. It makes again what the host, not the container, has lost of an interface: args are
 	// those of Check. What is another's is left alone, and an error. It is nil if there is nothing on the host.
-	Mend func(ctx context.Context, host Host, args *skel.CmdArgs) error
+	Repair func(ctx context.Context, host Host, args *skel.CmdArgs) error
 }
 
 // Host is what a plugin may use of the process in which it runs.

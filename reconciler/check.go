@@ -11,20 +11,20 @@ import (
 
 // Difference is something in which the cluster and the log differ.
 type Difference struct {
-	What string // in words
-	Mend string // what would mend it, in words; "" where only a person can
-	step Step
+	What   string // in words
+	Remedy string // what would repair it, in words; "" where only a person can
+	step   Step
 }
 
 // Check compares the whole log with the cluster, and does nothing.
 func (r *Reconciler) Check() []Difference {
 	in := Input{New: r.Source.Set(), View: r.Replica.View(), Live: r.Cluster != nil, Full: true}
-	in.Suspects = Decide(in, r.Rules).Suspects // who is found twice is judged: the proof of its end is asked for when it is mended
+	in.Suspects = Decide(in, r.Rules).Suspects // who is found twice is judged: the proof of its end is asked for when it is repaired
 	plan := Decide(in, r.Rules)
 	differences := make([]Difference, 0, len(plan.Steps)+len(plan.Conflicts))
 	for _, step := range plan.Steps {
-		what, mend := describeStep(step)
-		differences = append(differences, Difference{What: what, Mend: mend, step: step})
+		what, remedy := describeStep(step)
+		differences = append(differences, Difference{What: what, Remedy: remedy, step: step})
 	}
 	for _, c := range plan.Conflicts {
 		differences = append(differences, Difference{What: c.describe()})
@@ -74,17 +74,17 @@ func (r *Reconciler) KnowKinds(ctx context.Context) {
 
 const knowAttempts = 50
 
-// Mend appends the events that mend a difference. Where a pod seems to have ended, the cluster itself is asked first; when it
+// Repair appends the events that repair a difference. Where a pod seems to have ended, the cluster itself is asked first; when it
 // says no, nothing is done.
-func (r *Reconciler) Mend(ctx context.Context, d Difference) error {
+func (r *Reconciler) Repair(ctx context.Context, d Difference) error {
 	if d.step.Command == nil {
-		return fmt.Errorf("nothing mends it by itself: %s", d.What)
+		return fmt.Errorf("nothing repairs it by itself: %s", d.What)
 	}
 	d.step.Cause = "check: " + d.step.Cause
 	return r.do(ctx, d.step)
 }
 
-func describeStep(step Step) (what, mend string) {
+func describeStep(step Step) (what, remedy string) {
 	switch c := step.Command.(type) {
 	case allocator.EndPod:
 		if s := step.Confirm; s != nil {

@@ -237,7 +237,7 @@ func (r *Reconciler) openGate(unadopted error) {
 		return
 	}
 	r.CountError("gate")
-	r.Log.Error("no address is given out until this is mended", zap.Error(unadopted))
+	r.Log.Error("no address is given out until this is repaired", zap.Error(unadopted))
 	if r.Cluster != nil {
 		r.Cluster.ReportConfig(true, eventWithheld, "no address is given out: "+reason)
 	}

@@ -8,7 +8,7 @@ import (
 	"galaxy/kube"
 )
 
-// Notice is something about a pod that nothing here mends, and that its author ought to know.
+// Notice is something about a pod that nothing here repairs, and that its author ought to know.
 type Notice struct {
 	Pod     *kube.Pod
 	Reason  string // of an event

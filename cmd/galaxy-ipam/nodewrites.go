@@ -62,7 +62,7 @@ func (p *program) followNodeWrites(ctx context.Context, prefix, after string) {
 
 func (p *program) tellOfWrites(node string) {
 	message := floods(node)
-	p.logger.Error("a node floods etcd", zap.String("node", node), zap.String("mend", message))
+	p.logger.Error("a node floods etcd", zap.String("node", node), zap.String("repair", message))
 	if p.cluster != nil {
 		p.cluster.ReportNode(node, true, eventNodeFloods, message)
 	}

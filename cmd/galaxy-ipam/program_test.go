@@ -165,7 +165,7 @@ func TestObjectsChange(t *testing.T) {
 	p.end(t)
 }
 
-// TestBadObjectsAreTold: what is refused of the objects stands in the page that people look at, until it is mended.
+// TestBadObjectsAreTold: what is refused of the objects stands in the page that people look at, until it is repaired.
 func TestBadObjectsAreTold(t *testing.T) {
 	good := cluster
 	file := objectsFile(t, good)

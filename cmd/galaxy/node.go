@@ -56,8 +56,8 @@ func (p *program) keepSettingsOnce() error {
 	return err
 }
 
-// mendPause bounds how often the interfaces of all pods are looked at because of what changes on the host.
-const mendPause = time.Second
+// repairPause bounds how often the interfaces of all pods are looked at because of what changes on the host.
+const repairPause = time.Second
 
 // keepPods makes again what this host loses of its pods' interfaces, and says what it cannot.
 func (p *program) keepPods(ctx context.Context) error {
@@ -66,7 +66,7 @@ func (p *program) keepPods(ctx context.Context) error {
 		return err
 	}
 	for {
-		err := p.server.Mend(ctx)
+		err := p.server.Repair(ctx)
 		if p.agent.NotePods(err) && err != nil && ctx.Err() == nil {
 			p.logger.Warn("not all that the host has lost of its pods' interfaces can be made again", zap.Error(err))
 		}
@@ -76,7 +76,7 @@ func (p *program) keepPods(ctx context.Context) error {
 		case <-changed:
 		case <-time.After(p.options.tick):
 		}
-		if pause.For(ctx, mendPause) != nil {
+		if pause.For(ctx, repairPause) != nil {
 			return nil
 		}
 	}

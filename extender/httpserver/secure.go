@@ -29,14 +29,14 @@ type TLSFiles struct {
 
 // TLSFileError is a file that cannot be used.
 type TLSFileError struct {
-	What string // what the file is
-	File string
-	Err  error
-	Mend string
+	What   string // what the file is
+	File   string
+	Err    error
+	Remedy string
 }
 
 func (e *TLSFileError) Error() string {
-	return fmt.Sprintf("%s %q: %v; %s", e.What, e.File, e.Err, e.Mend)
+	return fmt.Sprintf("%s %q: %v; %s", e.What, e.File, e.Err, e.Remedy)
 }
 
 func (e *TLSFileError) Unwrap() error { return e.Err }

@@ -159,7 +159,7 @@ func TestTLSRotation(t *testing.T) {
 	})
 }
 
-// TestTLSFileErrors: what is wrong, where, and how to mend it.
+// TestTLSFileErrors: what is wrong, where, and how to repair it.
 func TestTLSFileErrors(t *testing.T) {
 	ca := extendertest.Sign(t, nil, "ca")
 	s := extendertest.NewSecret(t, ca)

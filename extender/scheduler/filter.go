@@ -150,7 +150,7 @@ func appendFilterError(out []byte, err error) []byte {
 	return append(appendText(out, err.Error()), '}')
 }
 
-// appendText writes a JSON string. Text that is no UTF-8 is mended rather than refused.
+// appendText writes a JSON string. Text that is no UTF-8 is repaired rather than refused.
 func appendText(out []byte, text string) []byte {
 	quoted, err := jsontext.AppendQuote(out, text)
 	if err != nil {

@@ -145,7 +145,7 @@ func TestTightLink(t *testing.T) {
 
 // What the host has of a pod's interface is looked after as routes to nodes are: what somebody flushes or sets down is there again, and
 // where another has taken the place, the node says so and leaves it alone.
-func TestPodsInterfacesAreMended(t *testing.T) {
+func TestPodsInterfacesAreRepaired(t *testing.T) {
 	l := newLab(t, 0)
 	n := l.addNode("n0", 0, "--resync", "10m")
 	n.says("")

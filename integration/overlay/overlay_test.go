@@ -133,9 +133,9 @@ func TestHandsOffRoutes(t *testing.T) {
 			return nil
 		})
 		took := time.Since(start)
-		t.Logf("%s: mended after %s", what, took.Round(time.Millisecond))
+		t.Logf("%s: repaired after %s", what, took.Round(time.Millisecond))
 		if took > time.Second {
-			t.Errorf("%s: mended after %s, want a second at most", what, took)
+			t.Errorf("%s: repaired after %s, want a second at most", what, took)
 		}
 	}
 	if !strings.Contains(n.ip("route"), "203.0.113.0/24") {

@@ -32,7 +32,7 @@ func needTunnels(t *testing.T) {
 }
 
 // Nodes on one link have plain routes, and those behind a router are reached through tunnels, over IPv4 and IPv6. A tunnel that
-// somebody deletes, or changes, is mended at once; a restart of the agent loses no packet.
+// somebody deletes, or changes, is repaired at once; a restart of the agent loses no packet.
 func TestCrossSubnet(t *testing.T) {
 	needTunnels(t)
 	l := newLab(t, 0)
@@ -104,9 +104,9 @@ func TestCrossSubnet(t *testing.T) {
 				return err
 			})
 		}
-		t.Logf("a tunnel, %s: mended after %s", what, best.Round(time.Millisecond))
+		t.Logf("a tunnel, %s: repaired after %s", what, best.Round(time.Millisecond))
 		if best > time.Second {
-			t.Errorf("a tunnel, %s: mended after %s, want a second at most", what, best)
+			t.Errorf("a tunnel, %s: repaired after %s, want a second at most", what, best)
 		}
 		pods[0].reach(pods[2].addresses[0])
 	}

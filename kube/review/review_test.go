@@ -205,7 +205,7 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// TestNobodyToAsk: without an answer the error is neither a no of the one kind nor of the other, and says how to mend it.
+// TestNobodyToAsk: without an answer the error is neither a no of the one kind nor of the other, and says how to repair it.
 func TestNobodyToAsk(t *testing.T) {
 	refused := apierrors.NewForbidden(schema.GroupResource{Group: "authentication.k8s.io", Resource: "tokenreviews"}, "", errors.New("rbac"))
 	for name, c := range map[string]struct {

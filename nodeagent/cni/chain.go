@@ -93,14 +93,14 @@ func (r *runner) check(ctx context.Context, w Attachment, args skel.CmdArgs) err
 	return nil
 }
 
-// mend has our plugins of a network make again what the host has lost of it. All are tried.
-func (r *runner) mend(ctx context.Context, w Attachment, args skel.CmdArgs) error {
+// repair has our plugins of a network make again what the host has lost of it. All are tried.
+func (r *runner) repair(ctx context.Context, w Attachment, args skel.CmdArgs) error {
 	var failed []error
 	for _, p := range w.Network.Plugins {
 		if _, ours := r.builtin[p.Type]; !ours {
 			continue
 		}
-		if err := r.quietly(ctx, "MEND", w, p, args, w.Result); err != nil {
+		if err := r.quietly(ctx, "REPAIR", w, p, args, w.Result); err != nil {
 			failed = append(failed, fmt.Errorf("network %s, plugin %s: %w", w.Network.Name, p.Type, err))
 		}
 	}
@@ -127,7 +127,7 @@ func (r *runner) quietly(ctx context.Context, command string, w Attachment, p ne
 	if command == "DEL" && r.later != nil {
 		host.Later = r.later(args.ContainerID)
 	}
-	run := map[string]func(context.Context, plugins.Host, *skel.CmdArgs) error{"DEL": ours.Del, "CHECK": ours.Check, "GC": ours.GC, "STATUS": ours.Status, "MEND": ours.Mend}[command]
+	run := map[string]func(context.Context, plugins.Host, *skel.CmdArgs) error{"DEL": ours.Del, "CHECK": ours.Check, "GC": ours.GC, "STATUS": ours.Status, "REPAIR": ours.Repair}[command]
 	if run == nil {
 		return nil // it has nothing to say to that
 	}

@@ -159,7 +159,7 @@ func TestDamagedState(t *testing.T) {
 					t.Fatal(err)
 				}
 				again := NewServer(s.Config)
-				if err := again.Mend(t.Context()); err != nil || len(again.Exempt()) > 0 || len(again.namespaces("c1")) > 0 {
+				if err := again.Repair(t.Context()); err != nil || len(again.Exempt()) > 0 || len(again.namespaces("c1")) > 0 {
 					t.Errorf("after a start: %v", err)
 				}
 				_ = again.sweep(t.Context(), "galaxy-sdn", nil, time.Now(), "")

@@ -38,7 +38,7 @@ func TestGuard(t *testing.T) {
 // panics makes a plugin of a stage panic over one container.
 func (s *stage) panics(container string) {
 	p := s.plugin("a", 1)
-	add, del, mend := p.Add, p.Del, p.Mend
+	add, del, repair := p.Add, p.Del, p.Repair
 	over := func(f func(context.Context, plugins.Host, *skel.CmdArgs) error) func(context.Context, plugins.Host, *skel.CmdArgs) error {
 		return func(ctx context.Context, host plugins.Host, args *skel.CmdArgs) error {
 			if args.ContainerID == container {
@@ -47,7 +47,7 @@ func (s *stage) panics(container string) {
 			return f(ctx, host, args)
 		}
 	}
-	p.Add, p.Del, p.Mend = add, over(del), over(mend)
+	p.Add, p.Del, p.Repair = add, over(del), over(repair)
 	s.Builtin["a"] = p
 }
 
@@ -59,7 +59,7 @@ func TestPanicOverOneContainer(t *testing.T) {
 	c.stage.guard.log = zap.New(core)
 	c.add(t, "a1", "bad", "z1")
 	c.panics("bad")
-	if err := c.stage.Mend(t.Context()); err == nil || !strings.Contains(err.Error(), "container bad") || c.taken() != "MEND a eth0, MEND a eth0" {
+	if err := c.stage.Repair(t.Context()); err == nil || !strings.Contains(err.Error(), "container bad") || c.taken() != "REPAIR a eth0, REPAIR a eth0" {
 		t.Errorf("repair: %v", err)
 	}
 	c.sandboxes = map[string]bool{"a1": false, "bad": false, "z1": false}

@@ -75,7 +75,7 @@ func (s *stage) plugin(name string, last byte) plugins.Plugin {
 			result.IPs = append(result.IPs, &types100.IPConfig{Interface: types100.Int(0), Address: net.IPNet{IP: net.IPv4(10, 0, 0, last).To4(), Mask: net.CIDRMask(32, 32)}})
 			return result, nil
 		},
-		Del: quiet("DEL"), Check: quiet("CHECK"), Status: quiet("STATUS"), Mend: quiet("MEND"),
+		Del: quiet("DEL"), Check: quiet("CHECK"), Status: quiet("STATUS"), Repair: quiet("REPAIR"),
 	}
 }
 

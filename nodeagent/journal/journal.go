@@ -23,7 +23,7 @@ var (
 	// ErrUnreachable means that etcd does not answer: try again.
 	ErrUnreachable = errors.New("etcd does not answer")
 	// ErrDiverged means that the file and etcd have different pasts: two machines have used one node name, or the file is that of
-	// another node. Neither can be mended without losing what one of them knows.
+	// another node. Neither can be repaired without losing what one of them knows.
 	ErrDiverged = errors.New("the node's file and etcd have different pasts")
 )
 

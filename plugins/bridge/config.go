@@ -25,7 +25,7 @@ func Plugin() plugins.Plugin {
 	return plugins.Plugin{
 		Name:  Name,
 		About: "galaxy-bridge joins a pod to a bridge of its host",
-		Add:   add, Del: del, Check: check, GC: collect, Status: status, Mend: mend,
+		Add:   add, Del: del, Check: check, GC: collect, Status: status, Repair: repair,
 	}
 }
 

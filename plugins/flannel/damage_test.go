@@ -46,7 +46,7 @@ func newNode(t *testing.T) *node {
 		}
 	}
 	n.Plugin = Plugin(plugins.Plugin{
-		Name: "galaxy-veth", Del: tell("DEL"), Check: tell("CHECK"), Mend: tell("MEND"),
+		Name: "galaxy-veth", Del: tell("DEL"), Check: tell("CHECK"), Repair: tell("REPAIR"),
 		Add: func(ctx context.Context, host plugins.Host, args *skel.CmdArgs) (*types100.Result, error) {
 			return &types100.Result{}, tell("ADD")(ctx, host, args)
 		},
@@ -84,7 +84,7 @@ func spoilt() map[string]func(path string) error {
 	return all
 }
 
-// A damaged note: CHECK and MEND say so, a DEL tells the delegate what it would be told now and ends, and an ADD goes on.
+// A damaged note: CHECK and REPAIR say so, a DEL tells the delegate what it would be told now and ends, and an ADD goes on.
 func TestDamagedNotes(t *testing.T) {
 	for name, spoil := range spoilt() {
 		t.Run(name, func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestDamagedNotes(t *testing.T) {
 			if err := spoil(path); err != nil {
 				t.Fatal(err)
 			}
-			for what, do := range map[string]func(context.Context, plugins.Host, *skel.CmdArgs) error{"CHECK": n.Check, "MEND": n.Mend} {
+			for what, do := range map[string]func(context.Context, plugins.Host, *skel.CmdArgs) error{"CHECK": n.Check, "REPAIR": n.Repair} {
 				var known *types.Error
 				if err := do(t.Context(), plugins.Host{}, args); !errors.As(err, &known) || known.Code != plugins.ErrChanged {
 					t.Errorf("%s: %v", what, err)

@@ -55,7 +55,7 @@ func Plugin(delegates ...plugins.Plugin) plugins.Plugin {
 	return plugins.Plugin{
 		Name:  Name,
 		About: "galaxy-flannel has another plugin join a pod to the subnet that flannel gave to this node",
-		Add:   f.add, Del: f.del, Check: f.check, GC: f.collect, Status: f.status, Mend: f.mend,
+		Add:   f.add, Del: f.del, Check: f.check, GC: f.collect, Status: f.status, Repair: f.repair,
 	}
 }
 
@@ -178,8 +178,8 @@ func (f flannel) check(ctx context.Context, host plugins.Host, args *skel.CmdArg
 	return f.again(ctx, host, "CHECK", args)
 }
 
-func (f flannel) mend(ctx context.Context, host plugins.Host, args *skel.CmdArgs) error {
-	return f.again(ctx, host, "MEND", args)
+func (f flannel) repair(ctx context.Context, host plugins.Host, args *skel.CmdArgs) error {
+	return f.again(ctx, host, "REPAIR", args)
 }
 
 // again tells the delegate what it was told for ADD, with the result of that.
@@ -269,11 +269,11 @@ func (f flannel) run(ctx context.Context, host plugins.Host, command string, arg
 	}
 	d, ours := f.ours[kind]
 	switch {
-	case command == "MEND":
-		if !ours || d.Mend == nil {
+	case command == "REPAIR":
+		if !ours || d.Repair == nil {
 			return nil
 		}
-		return d.Mend(ctx, host, args)
+		return d.Repair(ctx, host, args)
 	case !ours:
 		return plugins.Exec(ctx, host, command, kind, args)
 	case command == "CHECK":

@@ -165,7 +165,7 @@ func leadsThere(h *netlink.Handle, want *netlink.Route) bool {
 	return err == nil && len(found) > 0
 }
 
-// explainRoute says what the kernel's error means for somebody who has to mend it.
+// explainRoute says what the kernel's error means for somebody who has to repair it.
 func explainRoute(n *pair.Namespaces, route netlink.Route, a, src netip.Addr, err error) error {
 	switch {
 	case errors.Is(err, unix.EEXIST):

@@ -11,7 +11,7 @@ import (
 	"galaxy/plugins/veth"
 )
 
-// A prevResult that cannot be used is an error of CHECK and MEND, and keeps no container: a DEL goes on without it.
+// A prevResult that cannot be used is an error of CHECK and REPAIR, and keeps no container: a DEL goes on without it.
 func TestUnsoundPrevResult(t *testing.T) {
 	b := newBed(t, "10.1.0.2/24")
 	one, result := b.pod("one")
@@ -23,8 +23,8 @@ func TestUnsoundPrevResult(t *testing.T) {
 	} {
 		a := args("one", one, "eth0", `,"prevResult":`+prev)
 		for what, do := range map[string]func() error{
-			"CHECK": func() error { return veth.Plugin().Check(context.Background(), b.environment(), a) },
-			"MEND":  func() error { return veth.Plugin().Mend(context.Background(), b.environment(), a) },
+			"CHECK":  func() error { return veth.Plugin().Check(context.Background(), b.environment(), a) },
+			"REPAIR": func() error { return veth.Plugin().Repair(context.Background(), b.environment(), a) },
 		} {
 			if err := b.host.Do(do); err == nil {
 				t.Errorf("%s with %s succeeds", what, prev)

@@ -33,7 +33,7 @@ func Plugin() plugins.Plugin {
 	return plugins.Plugin{
 		Name:  Name,
 		About: "galaxy-veth joins a pod to its host by a routed veth pair",
-		Add:   add, Del: del, Check: check, GC: collect, Status: status, Mend: mend,
+		Add:   add, Del: del, Check: check, GC: collect, Status: status, Repair: repair,
 	}
 }
 

@@ -16,10 +16,10 @@ import (
 
 // Difference is a FloatingIP object that does not show what the log says.
 type Difference struct {
-	What string // in words
-	Mend string
-	have *api.FloatingIP      // nil: there is none
-	want *projections.Address // nil: there should be none
+	What   string // in words
+	Remedy string
+	have   *api.FloatingIP      // nil: there is none
+	want   *projections.Address // nil: there should be none
 }
 
 // Check compares the objects with the log, but for what has changed after a moment: that may be on its way to the objects, and is counted
@@ -44,7 +44,7 @@ func Check(ctx context.Context, client dynamic.Interface, view *projections.View
 		case releasedAfter(view, addr, after):
 			recent++
 		case mayRemove(object, addr, view):
-			found = append(found, Difference{What: "FloatingIP " + object.Name + " is there, and nobody holds the address", Mend: "delete the object", have: object})
+			found = append(found, Difference{What: "FloatingIP " + object.Name + " is there, and nobody holds the address", Remedy: "delete the object", have: object})
 		default:
 			found = append(found, Difference{What: "FloatingIP " + object.Name + " is there, galaxy-ipam has not made it, and nobody holds the address"})
 		}
@@ -56,9 +56,9 @@ func Check(ctx context.Context, client dynamic.Interface, view *projections.View
 		case a.Time().After(after):
 			recent++
 		case object == nil:
-			found = append(found, Difference{What: fmt.Sprintf("%s is held for %s, and has no FloatingIP object", a.Addr, a.Owner.Describe()), Mend: "make the object", want: a})
+			found = append(found, Difference{What: fmt.Sprintf("%s is held for %s, and has no FloatingIP object", a.Addr, a.Owner.Describe()), Remedy: "make the object", want: a})
 		default:
-			found = append(found, Difference{What: fmt.Sprintf("FloatingIP %s does not show what the log says of it (event %d)", object.Name, a.Seq), Mend: "write the object", have: object, want: a})
+			found = append(found, Difference{What: fmt.Sprintf("FloatingIP %s does not show what the log says of it (event %d)", object.Name, a.Seq), Remedy: "write the object", have: object, want: a})
 		}
 	}
 	return found, recent, nil
@@ -80,6 +80,6 @@ func (d Difference) Repair(ctx context.Context, client dynamic.Interface) error 
 	case d.have == nil:
 		return s.create(ctx, Want(d.want))
 	default:
-		return s.update(ctx, mend(d.have, d.want))
+		return s.update(ctx, repair(d.have, d.want))
 	}
 }

@@ -55,7 +55,7 @@ func (m *Mirror) floatingIP(ctx context.Context, name string) error {
 		if have.IsReservation() && !a.Labelled {
 			m.report("FloatingIP", have, eventRefused, fmt.Sprintf("%s is held for %s; its label was taken off", addr, a.Owner.Describe()))
 		}
-		return m.ips.update(ctx, mend(have, a))
+		return m.ips.update(ctx, repair(have, a))
 	default:
 		return nil
 	}

@@ -45,8 +45,8 @@ func Shows(have *api.FloatingIP, a *projections.Address) bool {
 	return spec == want.Spec
 }
 
-// mend makes an object show the address, and leaves what others have added to it.
-func mend(have *api.FloatingIP, a *projections.Address) *api.FloatingIP {
+// repair makes an object show the address, and leaves what others have added to it.
+func repair(have *api.FloatingIP, a *projections.Address) *api.FloatingIP {
 	want := Want(a)
 	next := have.DeepCopy()
 	subnet := next.Spec.Subnet

@@ -29,10 +29,10 @@ type comparison struct {
 
 // checked is a difference as it is printed.
 type checked struct {
-	What  string `json:"what"`
-	Mend  string `json:"mend,omitempty"`
-	Error string `json:"fault,omitempty"` // why it could not be repaired
-	Done  bool   `json:"mended,omitempty"`
+	What   string `json:"what"`
+	Remedy string `json:"mend,omitempty"`
+	Error  string `json:"fault,omitempty"` // why it could not be repaired
+	Done   bool   `json:"mended,omitempty"`
 }
 
 // New makes the command.
@@ -40,22 +40,22 @@ func New(g *command.Globals) *cobra.Command {
 	c := &comparison{g: g}
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Compare the log with the cluster, and mend what differs",
+		Short: "Compare the log with the cluster, and repair what differs",
 		Long: `Compare what the log says with what the API server says: addresses that are held for pods which are not there, running pods
 with addresses that the log does not know they have, addresses that are kept for workloads which are gone, subnets that are
 not those of the ConfigMap, and FloatingIP objects that do not show what the log says.
 
 galaxy-ipam does all this by itself; this command is for those who want to see it, or have no galaxy-ipam that runs. With
---repair it appends the events that mend what differs. That is safe while galaxy-ipam runs: whoever is second decides anew.
+--repair it appends the events that repair what differs. That is safe while galaxy-ipam runs: whoever is second decides anew.
 
-Exit code 0: nothing differs, or all was mended. 1: something differs.`,
+Exit code 0: nothing differs, or all was repaired. 1: something differs.`,
 		Example: `  galaxyctl check --kubeconfig ~/.kube/config
   galaxyctl check --kubeconfig ~/.kube/config --repair`,
 		Args: command.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
 	}
 	c.api.Add(cmd.Flags())
-	cmd.Flags().BoolVar(&c.repair, "repair", false, "append the events that mend what differs")
+	cmd.Flags().BoolVar(&c.repair, "repair", false, "append the events that repair what differs")
 	cmd.Flags().DurationVar(&c.recent, "recent", recently, "how long an object may take to show a change before that is a difference")
 	cmd.Flags().DurationVar(&c.timeout, "timeout", 5*time.Minute, "how long to take at most")
 	return cmd
@@ -77,15 +77,15 @@ func (c *comparison) run(cmd *cobra.Command) error {
 	b.Reconciler.KnowKinds(ctx)
 	var rows []checked
 	for _, d := range b.Reconciler.Check() {
-		rows = append(rows, c.mend(d.What, d.Mend, func() error { return b.Reconciler.Mend(ctx, d) }))
+		rows = append(rows, c.carryOut(d.What, d.Remedy, func() error { return b.Reconciler.Repair(ctx, d) }))
 	}
-	// Objects come after: what was mended in the log is already shown there.
+	// Objects come after: what was repaired in the log is already shown there.
 	shown, recent, err := mirror.Check(ctx, b.Clients.Dynamic, b.Log.View(), time.Now().Add(-c.recent))
 	if err != nil && !apierrors.IsNotFound(err) { // a cluster need not have the custom resources
 		return err
 	}
 	for _, d := range shown {
-		rows = append(rows, c.mend(d.What, d.Mend, func() error { return d.Repair(ctx, b.Clients.Dynamic) }))
+		rows = append(rows, c.carryOut(d.What, d.Remedy, func() error { return d.Repair(ctx, b.Clients.Dynamic) }))
 	}
 	open := 0
 	for _, row := range rows {
@@ -102,13 +102,13 @@ func (c *comparison) run(cmd *cobra.Command) error {
 	return nil
 }
 
-// mend carries out what mends a difference, if that is wanted.
-func (c *comparison) mend(what, how string, mend func() error) checked {
-	row := checked{What: what, Mend: how}
+// carryOut does what repairs a difference, if that is wanted.
+func (c *comparison) carryOut(what, how string, repair func() error) checked {
+	row := checked{What: what, Remedy: how}
 	if !c.repair || how == "" {
 		return row
 	}
-	if err := mend(); err != nil {
+	if err := repair(); err != nil {
 		row.Error = err.Error()
 	} else {
 		row.Done = true
@@ -125,11 +125,11 @@ func printChecked(out io.Writer, f output.Format, rows []checked, open, recent i
 		state := "open"
 		switch {
 		case row.Done:
-			state = "mended"
+			state = "repaired"
 		case row.Error != "":
 			state = "failed: " + row.Error
 		}
-		t.Add(row.What, row.Mend, state)
+		t.Add(row.What, row.Remedy, state)
 	}
 	if len(rows) > 0 {
 		if err := t.Flush(); err != nil {

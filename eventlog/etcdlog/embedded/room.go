@@ -94,7 +94,7 @@ func (s *Server) WatchRoom(ctx context.Context, report func(Room, error)) {
 	}
 }
 
-// look compares the disk with what etcd refuses, and mends the difference.
+// look compares the disk with what etcd refuses, and repairs the difference.
 func (s *Server) look(ctx context.Context) (Room, error) {
 	room, err := roomOf(s.dir)
 	if err != nil {

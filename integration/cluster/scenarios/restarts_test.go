@@ -157,7 +157,7 @@ func (w *world) shownFirst() string {
 	return ""
 }
 
-// galaxyctl check tells what differs while galaxy-ipam is away, and mends it.
+// galaxyctl check tells what differs while galaxy-ipam is away, and repairs it.
 func TestCheckRepairs(t *testing.T) {
 	w := newWorld(t, settings{nodes: [3]int{3, 0, 0}})
 	w.Create(bed.NewStatefulSet("default", "db", 3, bed.WithAddress(), immutable()), bed.NewDeployment("default", "web", 3, bed.WithAddress()))
@@ -185,7 +185,7 @@ func TestCheckRepairs(t *testing.T) {
 		t.Fatalf("three pods are gone: %v\n%s", err, out)
 	}
 	out, err = check("--repair")
-	if err != nil || strings.Count(out, "mended") < 4 {
+	if err != nil || strings.Count(out, "repaired") < 4 {
 		t.Fatalf("repair: %v\n%s", err, out)
 	}
 	if out, err = check(); err != nil || !strings.Contains(out, "0 differences") {

@@ -14,8 +14,8 @@ import (
 	"galaxy/plugins/pair"
 )
 
-// mend sets the host's end up again, and makes its routes to the container and its address as a gateway again.
-func mend(_ context.Context, host plugins.Host, args *skel.CmdArgs) error {
+// repair sets the host's end up again, and makes its routes to the container and its address as a gateway again.
+func repair(_ context.Context, host plugins.Host, args *skel.CmdArgs) error {
 	conf, err := parse(args)
 	if err != nil {
 		return err
@@ -29,7 +29,7 @@ func mend(_ context.Context, host plugins.Host, args *skel.CmdArgs) error {
 		return fmt.Errorf("open netlink of the host: %w", err)
 	}
 	defer h.Close()
-	link, wasDown, err := pair.MendLink(h, args.ContainerID, args.IfName, result)
+	link, wasDown, err := pair.RepairLink(h, args.ContainerID, args.IfName, result)
 	if err != nil || link == nil {
 		return err
 	}

@@ -14,8 +14,8 @@ import (
 	"galaxy/plugins/pair"
 )
 
-// mend sets the host's end up again, and puts it back into the bridge if it is in none.
-func mend(_ context.Context, host plugins.Host, args *skel.CmdArgs) error {
+// repair sets the host's end up again, and puts it back into the bridge if it is in none.
+func repair(_ context.Context, host plugins.Host, args *skel.CmdArgs) error {
 	conf, err := parse(args)
 	if err != nil {
 		return err
@@ -29,7 +29,7 @@ func mend(_ context.Context, host plugins.Host, args *skel.CmdArgs) error {
 		return fmt.Errorf("open netlink of the host: %w", err)
 	}
 	defer h.Close()
-	link, changed, err := pair.MendLink(h, args.ContainerID, args.IfName, result)
+	link, changed, err := pair.RepairLink(h, args.ContainerID, args.IfName, result)
 	if err != nil || link == nil {
 		return err
 	}

@@ -11,9 +11,9 @@ import (
 	"galaxy/plugins"
 )
 
-// MendLink finds the host's end of a container's interface and sets it up. It is nil if it is not there, and an error if what has its
+// RepairLink finds the host's end of a container's interface and sets it up. It is nil if it is not there, and an error if what has its
 // name is not the one that the result of the ADD knows.
-func MendLink(h *netlink.Handle, containerID, ifName string, result *types100.Result) (link netlink.Link, wasDown bool, err error) {
+func RepairLink(h *netlink.Handle, containerID, ifName string, result *types100.Result) (link netlink.Link, wasDown bool, err error) {
 	name := HostName(containerID, ifName)
 	link, err = h.LinkByName(name)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {

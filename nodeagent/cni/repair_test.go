@@ -8,7 +8,7 @@ import (
 
 // Interfaces are looked after while their containers live: not before ADD has made them, and not once a DEL has begun, also after a
 // restart. All are tried, and what fails is told with its container.
-func TestMend(t *testing.T) {
+func TestRepair(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	if _, err := s.ask("ADD", "c1", "web", "1.0.0"); err != nil {
@@ -18,12 +18,12 @@ func TestMend(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.taken()
-	s.broken["MEND b"] = errors.New("another has its place")
-	err := s.Mend(t.Context())
+	s.broken["REPAIR b"] = errors.New("another has its place")
+	err := s.Repair(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "container c2: network chain, plugin b: another has its place") {
-		t.Errorf("mend: %v", err)
+		t.Errorf("repair: %v", err)
 	}
-	if got, want := s.taken(), "MEND a eth0, MEND a eth0, MEND a net1, MEND b net1, MEND c eth2"; got != want {
+	if got, want := s.taken(), "REPAIR a eth0, REPAIR a eth0, REPAIR a net1, REPAIR b net1, REPAIR c eth2"; got != want {
 		t.Errorf("called were %s, want %s", got, want)
 	}
 	s.broken = map[string]error{"DEL a": errors.New("not now")}
@@ -31,10 +31,10 @@ func TestMend(t *testing.T) {
 		t.Fatal("the DEL has succeeded")
 	}
 	s.taken()
-	if err := NewServer(s.Config).Mend(t.Context()); err != nil {
+	if err := NewServer(s.Config).Repair(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if got := s.taken(); strings.Count(got, "MEND") != 4 {
-		t.Errorf("an interface is mended whose DEL has begun: %s", got)
+	if got := s.taken(); strings.Count(got, "REPAIR") != 4 {
+		t.Errorf("an interface is repaired whose DEL has begun: %s", got)
 	}
 }
