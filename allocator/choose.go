@@ -100,7 +100,7 @@ func rested(view *projections.View, subnets []int, n int, env Env, uid string) [
 
 // hasFree reports whether a subnet has an address to give now, to the pod of uid.
 func hasFree(view *projections.View, subnet int, env Env, uid string) bool {
-	if env.Sightings != nil {
+	if env.Occupants != nil {
 		return len(choose(view, []int{subnet}, 1, env, uid)) > 0
 	}
 	if !env.Rules.StrictReuse {

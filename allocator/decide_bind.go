@@ -253,7 +253,7 @@ func exhausted(d *decision, pod Pod, networks []netip.Prefix) error {
 		e.Held += usage.Held
 		e.Cooling += usage.Cooling
 		// Any other free address would have been chosen.
-		if free := usage.Free; d.env.Sightings != nil && !e.Ranges && d.mayGrow(pod) {
+		if free := usage.Free; d.env.Occupants != nil && !e.Ranges && d.mayGrow(pod) {
 			e.Shown += free
 		}
 	}

@@ -30,7 +30,7 @@ type ResolveFormer struct {
 }
 
 // Import takes over an address as a former system has kept it. Asking again changes nothing. It fails with a *HolderError if
-// another holds the address by now, and with a *SightingError if another pod runs with it.
+// another holds the address by now, and with a *OccupiedError if another pod runs with it.
 type Import struct {
 	Address  netip.Addr
 	Owner    ipam.Owner

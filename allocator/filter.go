@@ -31,7 +31,7 @@ func Filter(view *projections.View, pod Pod, candidates []netip.Prefix, env Env)
 	if len(pod.Ranges) == 0 && len(held) > 0 {
 		if a := primary(held); a.PodUID != pod.UID {
 			if s, seen := env.stranger(a.Addr, pod.UID, true); seen {
-				return Answer{}, &SightingError{Address: a.Addr, By: s}
+				return Answer{}, &OccupiedError{Address: a.Addr, By: s}
 			}
 		}
 		return Answer{Networks: keep(candidates, func(n netip.Prefix) bool { return view.Config().Serves(primary(held).Addr, n) })}, nil

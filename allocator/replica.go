@@ -28,8 +28,8 @@ type Config struct {
 	Observer Observer
 	// Checkpoint is handed durable views at sequence numbers that are the same on all replicas. It must return at once. May be nil.
 	Checkpoint func(*projections.View)
-	// Sightings are the pods that show addresses, as the cluster says now. May be nil.
-	Sightings func() Sightings
+	// Occupants are the pods that show addresses, as the cluster says now. May be nil.
+	Occupants func() Occupants
 }
 
 // queueLength is how many callers may wait; more have to wait to be let in.
@@ -54,7 +54,7 @@ func NewReplica(ctx context.Context, config Config, progress func(seq uint64)) (
 		return nil, fmt.Errorf("reuse delay %s: want whole seconds from 0 to %s", delay, projections.MaxReuseDelay)
 	}
 	if config.Observer == nil {
-		config.Observer = blind{}
+		config.Observer = nopObserver{}
 	}
 	if config.Stream == "" {
 		config.Stream = eventlog.StreamIPAM
@@ -79,8 +79,8 @@ func (r *Replica) Rules() Rules { return r.config.Rules }
 // Env is what a decision made now takes from outside the view.
 func (r *Replica) Env() Env {
 	env := Env{Now: r.config.Now(), Rules: r.config.Rules, MaxEvents: r.config.Log.Limits().Events}
-	if r.config.Sightings != nil {
-		env.Sightings = r.config.Sightings()
+	if r.config.Occupants != nil {
+		env.Occupants = r.config.Occupants()
 	}
 	return env
 }
@@ -247,8 +247,8 @@ func (r *Replica) refuseQueued() {
 	}
 }
 
-type blind struct{}
+type nopObserver struct{}
 
-func (blind) Appended(int, int, time.Duration) {}
-func (blind) Conflict()                        {}
-func (blind) Folded(int)                       {}
+func (nopObserver) Appended(int, int, time.Duration) {}
+func (nopObserver) Conflict()                        {}
+func (nopObserver) Folded(int)                       {}

@@ -56,8 +56,8 @@ type Env struct {
 	Now       time.Time
 	Rules     Rules
 	MaxEvents int // how many events one decision may have; the rest is left for a repetition, see Result.More
-	// Sightings are the pods that show addresses. Nil: nothing is known of a cluster.
-	Sightings Sightings
+	// Occupants are the pods that show addresses. Nil: nothing is known of a cluster.
+	Occupants Occupants
 }
 
 // Command is what a caller wants: one of the command types of this package.
@@ -142,7 +142,7 @@ type ChangeWorkload struct {
 	Workload Workload
 }
 
-// Reserve holds a free address for an app, a pool or a pod, on an administrator's wish. One that is Labelled is never given
+// Reserve holds a free address for an app, a pool or a pod, at an administrator's request. One that is Labelled is never given
 // to a pod, and only a Labelled Release gives it back.
 type Reserve struct {
 	Address  netip.Addr
@@ -151,7 +151,7 @@ type Reserve struct {
 	Labelled bool // by the label of a FloatingIP object (contract section 4.10)
 }
 
-// Release gives an address back on an administrator's wish. It fails with a *HolderError if the address is held for
+// Release gives an address back at an administrator's request. It fails with a *HolderError if the address is held for
 // another owner; an address that is free already is no error.
 type Release struct {
 	Address  netip.Addr

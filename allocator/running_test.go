@@ -13,13 +13,13 @@ import (
 // the log knows nothing.
 //
 //	for all moments: no two pods that have not ended show one address
-type running struct{ seen sightings }
+type running struct{ seen occupants }
 
 // beginning draws the pods that run before the log begins: some are named by a kubelet, some by their annotation alone.
 func beginning(t *rapid.T, w *world) *running {
 	for i := range rapid.IntRange(0, 6).Draw(t, "strangers") {
 		uid := fmt.Sprintf("stranger-%d", i)
-		w.seen[drawAddress(t)] = []Sighting{{Pod: "ns/" + uid, UID: uid, ByKubelet: rapid.Bool().Draw(t, "by kubelet")}}
+		w.seen[drawAddress(t)] = []Occupant{{Pod: "ns/" + uid, UID: uid, ByKubelet: rapid.Bool().Draw(t, "by kubelet")}}
 	}
 	return &running{w.seen}
 }
@@ -28,7 +28,7 @@ func beginning(t *rapid.T, w *world) *running {
 func (r *running) arrive(t *rapid.T, i int) {
 	if addr := drawAddress(t); len(r.seen[addr]) == 0 {
 		uid := fmt.Sprintf("late-%d", i)
-		r.seen[addr] = []Sighting{{Pod: "ns/" + uid, UID: uid, ByKubelet: true}}
+		r.seen[addr] = []Occupant{{Pod: "ns/" + uid, UID: uid, ByKubelet: true}}
 	}
 }
 
@@ -50,7 +50,7 @@ func (r *running) possible(cmd Command) Command {
 func (r *running) before(cmd Command) {
 	if end, ok := cmd.(EndPod); ok {
 		for addr := range maps.Clone(r.seen) {
-			if r.seen[addr] = slices.DeleteFunc(r.seen[addr], func(s Sighting) bool { return s.UID == end.Pod.UID }); len(r.seen[addr]) == 0 {
+			if r.seen[addr] = slices.DeleteFunc(r.seen[addr], func(s Occupant) bool { return s.UID == end.Pod.UID }); len(r.seen[addr]) == 0 {
 				delete(r.seen, addr)
 			}
 		}
@@ -81,5 +81,5 @@ func (r *running) show(t *rapid.T, addr netip.Addr, uid string) {
 			t.Fatalf("%s is given to %s, while %s shows it", addr, uid, s.UID)
 		}
 	}
-	r.seen[addr] = append(r.seen[addr], Sighting{Pod: "ns/" + uid, UID: uid, ByKubelet: true})
+	r.seen[addr] = append(r.seen[addr], Occupant{Pod: "ns/" + uid, UID: uid, ByKubelet: true})
 }

@@ -52,7 +52,7 @@ type world struct {
 	rules     Rules
 	nodes     map[string]netip.Addr
 	workloads map[ipam.Owner]Workload
-	seen      sightings
+	seen      occupants
 	records   []eventlog.Record
 
 	open    *projections.Txn // the batch that commands are decided in; nil: each has its own
@@ -66,16 +66,16 @@ func newWorld() *world {
 		rules:     Rules{ReuseDelay: DefaultReuseDelay},
 		nodes:     map[string]netip.Addr{},
 		workloads: map[ipam.Owner]Workload{},
-		seen:      sightings{},
+		seen:      occupants{},
 	}
 }
 
-// sightings are a cluster's pods by the addresses that they show.
-type sightings map[netip.Addr][]Sighting
+// occupants are a cluster's pods by the addresses that they show.
+type occupants map[netip.Addr][]Occupant
 
-func (s sightings) Seen(addr netip.Addr) []Sighting { return s[addr] }
+func (s occupants) Occupants(addr netip.Addr) []Occupant { return s[addr] }
 
-func (w *world) env() Env { return Env{Now: w.now, Rules: w.rules, MaxEvents: 8, Sightings: w.seen} }
+func (w *world) env() Env { return Env{Now: w.now, Rules: w.rules, MaxEvents: 8, Occupants: w.seen} }
 
 // do decides a command as a leader does, repetitions included, and returns the events as text.
 func (w *world) do(cmd Command) (string, Result, error) {
@@ -232,7 +232,7 @@ func (w *world) play(t *testing.T, d *datadriven.TestData) string {
 	case "seen":
 		_, annotation := args["annotation"]
 		addr := netip.MustParseAddr(args["ip"])
-		w.seen[addr] = append(w.seen[addr], Sighting{Pod: "ns1/" + args["uid"], UID: args["uid"], ByKubelet: !annotation})
+		w.seen[addr] = append(w.seen[addr], Occupant{Pod: "ns1/" + args["uid"], UID: args["uid"], ByKubelet: !annotation})
 		return ""
 	case "unseen":
 		delete(w.seen, netip.MustParseAddr(args["ip"]))

@@ -148,7 +148,7 @@ func orNothing(rooms []string) string {
 	return strings.Join(rooms, ", ")
 }
 
-// Nothing imports what is only there to prove something, and no program carries the etcd server but by its own wish.
+// Nothing imports what is only there to prove something, and no program carries the etcd server unless it asks for it.
 func TestProofsAreNotImported(t *testing.T) {
 	for _, s := range sources(t) {
 		for _, path := range s.imports() {

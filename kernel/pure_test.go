@@ -15,7 +15,7 @@ import (
 
 // TestStories plays the stories in testdata. `go test ./kernel -run Stories -rewrite` renews them: read the diff.
 //
-//	want [backend= mtu= source= address= ipip=]   what node a wishes; the input is
+//	want [backend= mtu= source= address= ipip=]   what node a wants; the input is
 //	    self NAME ADDRESSES SUBNETS
 //	    link NAME MTU ADDRESS/BITS
 //	    peer NAME ADDRESSES SUBNETS               "-" for none

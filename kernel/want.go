@@ -68,7 +68,7 @@ type Config struct {
 // takes nothing from the others. A tunnel is wanted only if a route needs it.
 func Want(self Node, peers []Node, c Config) (State, []Problem) {
 	c.Backend = cmp.Or(c.Backend, CrossSubnet)
-	w := wish{
+	w := builder{
 		self: self, config: c,
 		state: State{Routes: map[netip.Prefix]Route{}, Tunnels: map[string]Tunnel{}},
 		owner: map[netip.Prefix]string{}, without: map[Mode]bool{},
@@ -111,8 +111,8 @@ func linksOf(self Node) []LocalNetwork {
 	return found
 }
 
-// wish is a State that is being wished.
-type wish struct {
+// builder makes a State.
+type builder struct {
 	self     Node
 	config   Config
 	onLink   []LocalNetwork
@@ -122,12 +122,12 @@ type wish struct {
 	problems []Problem
 }
 
-func (w *wish) problem(node, format string, args ...any) {
+func (w *builder) problem(node, format string, args ...any) {
 	w.problems = append(w.problems, Problem{Node: node, Text: fmt.Sprintf(format, args...)})
 }
 
-// reach wishes a route to a subnet of a peer.
-func (w *wish) reach(peer Node, subnet netip.Prefix) {
+// reach adds a route to a subnet of a peer.
+func (w *builder) reach(peer Node, subnet netip.Prefix) {
 	addresses := ofFamily(peer.Addresses, subnet.Addr())
 	if !w.mayHave(peer, subnet) {
 		return
@@ -159,7 +159,7 @@ func (w *wish) reach(peer Node, subnet netip.Prefix) {
 }
 
 // mayHave says whether a route to the subnet can lead to the peer.
-func (w *wish) mayHave(peer Node, subnet netip.Prefix) bool {
+func (w *builder) mayHave(peer Node, subnet netip.Prefix) bool {
 	if first, taken := w.owner[subnet]; taken {
 		w.problem(peer.Name, "its subnet %s is that of node %s already; take it from one of them", subnet, first)
 		return false
@@ -174,7 +174,7 @@ func (w *wish) mayHave(peer Node, subnet netip.Prefix) bool {
 }
 
 // plain is a route through a link that the peer is on.
-func (w *wish) plain(subnet netip.Prefix, addresses []netip.Addr) (Route, bool) {
+func (w *builder) plain(subnet netip.Prefix, addresses []netip.Addr) (Route, bool) {
 	if w.config.Backend == Tunnels {
 		return Route{}, false
 	}
@@ -188,8 +188,8 @@ func (w *wish) plain(subnet netip.Prefix, addresses []netip.Addr) (Route, bool) 
 	return Route{}, false
 }
 
-// tunnelled is a route through a tunnel, which it wishes if it is the first.
-func (w *wish) tunnelled(subnet netip.Prefix, far netip.Addr) (Route, bool) {
+// tunnelled is a route through a tunnel, which it adds if it is the first.
+func (w *builder) tunnelled(subnet netip.Prefix, far netip.Addr) (Route, bool) {
 	mode, name := IPIP, cmp.Or(w.config.IPIPName, DefaultIPIP)
 	if subnet.Addr().Is6() {
 		mode, name = IP6Tnl, cmp.Or(w.config.IP6TnlName, DefaultIP6Tnl)
@@ -215,7 +215,7 @@ func (w *wish) tunnelled(subnet netip.Prefix, far netip.Addr) (Route, bool) {
 }
 
 // tunnel is this node's end of all tunnels of a mode, or why there can be none.
-func (w *wish) tunnel(mode Mode, name string) (Tunnel, string) {
+func (w *builder) tunnel(mode Mode, name string) (Tunnel, string) {
 	header, like := ipipHeader, netip.IPv4Unspecified()
 	if mode == IP6Tnl {
 		header, like = ip6tnlHeader, netip.IPv6Unspecified()

@@ -39,7 +39,7 @@ type OwnerRef struct {
 	Controller             bool
 }
 
-// MaxArgs bounds the annotation with a pod's wishes and addresses, in bytes: 16 addresses need less than a tenth of it.
+// MaxArgs bounds the annotation with a pod's requests and addresses, in bytes: 16 addresses need less than a tenth of it.
 const MaxArgs = 16 << 10
 
 // ErrPodGone means that a pod is not there any more, or that another of its name is.

@@ -109,8 +109,8 @@ func (a *Addresses) Del(ctx context.Context, args *skel.CmdArgs) error {
 		return nil // nothing to write, and nothing to wait for
 	}
 	detach, why := allocator.Detach{ContainerID: args.ContainerID, IfName: args.IfName, Reason: allocator.ReasonDetached}, cause(podOf(args).UID, args.ContainerID)
-	if evidence := plugins.Evidence(ctx); evidence != "" {
-		detach.Reason, why = allocator.ReasonContainerGone, evidence
+	if proof := plugins.Proof(ctx); proof != "" {
+		detach.Reason, why = allocator.ReasonContainerGone, proof
 	}
 	_, err := a.do(ctx, why, detach)
 	if err != nil {
@@ -157,7 +157,7 @@ func (a *Addresses) Held() []string {
 
 // Release gives back what a container has that is gone.
 func (a *Addresses) Release(ctx context.Context, containerID string) error {
-	result, err := a.do(ctx, plugins.Evidence(ctx), allocator.Detach{ContainerID: containerID, Reason: allocator.ReasonContainerGone})
+	result, err := a.do(ctx, plugins.Proof(ctx), allocator.Detach{ContainerID: containerID, Reason: allocator.ReasonContainerGone})
 	if len(result.Released) > 0 {
 		a.Log.Info("gave back the addresses of a container that is gone", zap.String("container", containerID), zap.Stringers("addresses", result.Released))
 	}

@@ -23,7 +23,7 @@ import (
 type told struct {
 	mu     sync.Mutex
 	events []string
-	gone   func() (evidence string, err error) // nil: every pod that is asked about is gone
+	gone   func() (proof string, err error) // nil: every pod that is asked about is gone
 }
 
 func (c *told) Know(string) {}
@@ -351,7 +351,7 @@ func TestGateHoldsBackWhatAllocates(t *testing.T) {
 
 // No address is taken from a pod that is not among the objects before the API server itself has said that it is gone. An error proves
 // nothing.
-func TestEvidenceComesFirst(t *testing.T) {
+func TestProofComesFirst(t *testing.T) {
 	var asked atomic.Int32
 	var proof atomic.Value
 	proof.Store("")

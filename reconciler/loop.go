@@ -33,8 +33,8 @@ type Source interface {
 type Cluster interface {
 	// Know makes sure that the workloads of a kind are among the objects.
 	Know(kind string)
-	// Gone returns the evidence that the pod of a uid has ended; "" while it has not. An error proves nothing.
-	Gone(ctx context.Context, namespace, name, uid string) (evidence string, err error)
+	// Gone returns the proof that the pod of a uid has ended; "" while it has not. An error proves nothing.
+	Gone(ctx context.Context, namespace, name, uid string) (proof string, err error)
 	// ReportConfig and ReportPod show events on objects.
 	ReportConfig(warning bool, reason, message string)
 	ReportPod(pod *kube.Pod, warning bool, reason, message string)
@@ -301,11 +301,11 @@ func (r *Reconciler) do(ctx context.Context, step Step) error {
 	defer cancel()
 	cause := step.Cause
 	if step.Confirm != nil {
-		evidence, err := r.evidence(ctx, step.Confirm)
-		if err != nil || evidence == "" {
+		proof, err := r.proof(ctx, step.Confirm)
+		if err != nil || proof == "" {
 			return err
 		}
-		cause += ": " + evidence
+		cause += ": " + proof
 	}
 	if err := r.unassign(ctx, step.Command); err != nil {
 		return err
@@ -314,20 +314,20 @@ func (r *Reconciler) do(ctx context.Context, step Step) error {
 	return err
 }
 
-// evidence asks the cluster whether a suspect has really ended.
-func (r *Reconciler) evidence(ctx context.Context, s *Suspect) (string, error) {
-	evidence := "it is not among the objects, which are newer"
+// proof asks the cluster whether a suspect has really ended.
+func (r *Reconciler) proof(ctx context.Context, s *Suspect) (string, error) {
+	proof := "it is not among the objects, which are newer"
 	if r.Cluster != nil {
 		var err error
-		if evidence, err = r.Cluster.Gone(ctx, s.Namespace, s.Name, s.UID); err != nil {
+		if proof, err = r.Cluster.Gone(ctx, s.Namespace, s.Name, s.UID); err != nil {
 			return "", fmt.Errorf("%s may still be used by pod %s/%s: %w", s.Address, s.Namespace, s.Name, err)
 		}
 	}
-	if evidence != "" {
+	if proof != "" {
 		r.Log.Info("an address is held for a pod that has ended", zap.Stringer("address", s.Address), zap.Uint64("event", s.Seq),
-			zap.String("pod", s.Namespace+"/"+s.Name), zap.String("uid", s.UID), zap.String("evidence", evidence))
+			zap.String("pod", s.Namespace+"/"+s.Name), zap.String("uid", s.UID), zap.String("proof", proof))
 	}
-	return evidence, nil
+	return proof, nil
 }
 
 // repair ends what the cloud provider and the log disagree on.

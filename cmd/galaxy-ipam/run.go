@@ -106,9 +106,9 @@ func run(ctx context.Context, o *options) (err error) {
 
 // startEtcd runs an etcd inside this process.
 func (p *program) startEtcd() (stop func(), err error) {
-	heed := zap.NewAtomicLevelAt(zap.ErrorLevel)
+	level := zap.NewAtomicLevelAt(zap.ErrorLevel)
 	config := embedded.Config{
-		Dir: p.options.embeddedDir, ClientURL: p.options.embeddedClientURL, Logger: p.logger.Named("etcd").WithOptions(zap.IncreaseLevel(heed)),
+		Dir: p.options.embeddedDir, ClientURL: p.options.embeddedClientURL, Logger: p.logger.Named("etcd").WithOptions(zap.IncreaseLevel(level)),
 	}
 	if len(p.options.embeddedMembers) > 0 {
 		if config.Name, err = p.options.member(); err != nil {
@@ -123,7 +123,7 @@ func (p *program) startEtcd() (stop func(), err error) {
 	}
 	p.options.etcd.Endpoints, p.embedded = etcd.Endpoints(), etcd
 	return func() {
-		heed.SetLevel(zap.FatalLevel) // it takes its own closed ports for errors
+		level.SetLevel(zap.FatalLevel) // it takes its own closed ports for errors
 		etcd.Close()
 	}, nil
 }
@@ -183,7 +183,7 @@ func (p *program) wire(ctx context.Context) (err error) {
 	p.replica, err = allocator.NewReplica(ctx, allocator.Config{
 		Log: p.log, Actor: p.identity, Now: time.Now, Observer: p.metrics, Checkpoint: p.auditor.Checkpoint,
 		Rules:     allocator.Rules{ReuseDelay: p.options.reuseDelay, StrictReuse: p.options.reuseStrict, PoolShare: p.options.poolShare},
-		Sightings: p.sightings(),
+		Occupants: p.occupants(),
 	}, p.progress())
 	if err != nil {
 		return err
@@ -237,13 +237,13 @@ func (p *program) progress() func(uint64) {
 	}
 }
 
-// sightings is what decisions know of running pods; nil when nothing is known of a cluster.
-func (p *program) sightings() func() allocator.Sightings {
+// occupants is what decisions know of running pods; nil when nothing is known of a cluster.
+func (p *program) occupants() func() allocator.Occupants {
 	switch {
 	case p.cluster != nil:
-		return func() allocator.Sightings { return p.cluster.Set() }
+		return func() allocator.Occupants { return p.cluster.Set() }
 	case p.store != nil:
-		return func() allocator.Sightings { return p.store.Set() }
+		return func() allocator.Occupants { return p.store.Set() }
 	default:
 		return nil
 	}

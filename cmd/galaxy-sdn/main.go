@@ -54,7 +54,7 @@ func run() (result []byte, failure *terms.Failure) {
 	return call.Answer(ask(conn, question, call.Limit()))
 }
 
-// isOwn reports whether a path is that of the namespace of this process, or may be: no container has it, but by a wish that
+// isOwn reports whether a path is that of the namespace of this process, or may be: no container has it, but by a request that
 // galaxy-cni knows. One that is not there is nobody's.
 func isOwn(netns string) bool {
 	var here, there unix.Stat_t

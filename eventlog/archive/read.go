@@ -45,7 +45,7 @@ func Open(r io.Reader) (*Reader, error) {
 	return b, nil
 }
 
-// readManifest names a foreign or newer format before it complains of fields that it does not know.
+// readManifest names a foreign or newer format before it refuses fields that it does not know.
 func (b *Reader) readManifest() error {
 	if err := b.next(); err != nil {
 		return err

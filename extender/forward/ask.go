@@ -37,8 +37,8 @@ func newTransport(config *tls.Config) *http.Transport {
 	}
 }
 
-// sighting is who led at a moment.
-type sighting struct {
+// cachedLeader is who led at a moment.
+type cachedLeader struct {
 	peer Peer
 	err  error
 	at   time.Time
@@ -51,9 +51,9 @@ func (f *Forwarder) Forget() {
 	f.doubted = time.Now()
 }
 
-// recent is the last sighting, if it is younger than a moment and nobody doubts it; or if it is so young that reading it again
+// recent is the leader that was seen last, if that is younger than a moment and nobody doubts it; or if it is so young that reading it again
 // would be of no use, which bounds the reads of many requests that wait for a leader.
-func (f *Forwarder) recent(since time.Time) (sighting, bool) {
+func (f *Forwarder) recent(since time.Time) (cachedLeader, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := f.seen
@@ -69,7 +69,7 @@ func (f *Forwarder) leader(ctx context.Context, since time.Time) (Peer, error) {
 	read := f.reads.DoChan("", func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readLeaderLimit)
 		defer cancel()
-		s := sighting{at: time.Now()}
+		s := cachedLeader{at: time.Now()}
 		s.peer, s.err = f.Leader(ctx)
 		f.mu.Lock()
 		defer f.mu.Unlock()

@@ -65,7 +65,7 @@ type Forwarder struct {
 	transport *http.Transport
 	reads     singleflight.Group
 	mu        sync.Mutex
-	seen      sighting
+	seen      cachedLeader
 	doubted   time.Time // what was seen before is not to be relied on
 }
 

@@ -59,12 +59,12 @@ const lookEvery = time.Second
 
 // Certificates are TLSFiles in use. Files that were replaced by bad ones change nothing, but for a line in the log.
 type Certificates struct {
-	files     TLSFiles
-	log       *zap.Logger
-	current   atomic.Pointer[material]
-	looked    atomic.Int64 // nanoseconds
-	looking   sync.Mutex
-	complaint string // the last one in the log; under looking
+	files   TLSFiles
+	log     *zap.Logger
+	current atomic.Pointer[material]
+	looked  atomic.Int64 // nanoseconds
+	looking sync.Mutex
+	warned  string // the last warning in the log; under looking
 }
 
 // material is what one state of the files says.
@@ -150,13 +150,13 @@ func (c *Certificates) newest() *material {
 	}
 	fresh, err := c.files.read()
 	if err != nil { // perhaps they are being replaced just now
-		if text := err.Error(); text != c.complaint {
-			c.complaint = text
+		if text := err.Error(); text != c.warned {
+			c.warned = text
 			c.log.Error("the TLS files have changed and cannot be used; those read before stay in force", zap.Error(err))
 		}
 		return m
 	}
-	c.complaint = ""
+	c.warned = ""
 	c.current.Store(fresh)
 	c.log.Info("read the TLS files again", zap.String("certificate", c.files.Cert), zap.Time("expires", fresh.cert.Leaf.NotAfter))
 	return fresh

@@ -99,7 +99,7 @@ func TestTLSClients(t *testing.T) {
 	}
 }
 
-// TestTLSRotation: new files are used a second later, for certificates, keys and signers; bad ones are not, and are complained
+// TestTLSRotation: new files are used a second later, for certificates, keys and signers; bad ones are not, and are logged
 // of once.
 func TestTLSRotation(t *testing.T) {
 	core, lines := observer.New(zap.InfoLevel)
@@ -129,15 +129,15 @@ func TestTLSRotation(t *testing.T) {
 	mismatched := extendertest.Sign(t, fresh, extendertest.Service)
 	mismatched.Key = old.Key
 	s.Put(mismatched, fresh)
-	complaints := func() int { return lines.FilterMessageSnippet("cannot be used").Len() }
-	until("a complaint", func() bool { _, _ = get(fresh); return complaints() > 0 })
+	warnings := func() int { return lines.FilterMessageSnippet("cannot be used").Len() }
+	until("a warning", func() bool { _, _ = get(fresh); return warnings() > 0 })
 	for started := time.Now(); time.Since(started) < 2300*time.Millisecond; time.Sleep(100 * time.Millisecond) {
 		if code, err := get(fresh); code != http.StatusOK {
 			t.Fatalf("bad files took the port down: %d %v", code, err)
 		}
 	}
-	if complaints() != 1 {
-		t.Errorf("%d complaints of the same", complaints())
+	if warnings() != 1 {
+		t.Errorf("%d warnings of the same", warnings())
 	}
 	again := extendertest.Sign(t, nil, "again")
 	s.Put(extendertest.Sign(t, again, extendertest.Service), again)

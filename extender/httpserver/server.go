@@ -41,13 +41,13 @@ func (s *Server) Listen(address string, handler http.Handler) (net.Addr, error) 
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
-	complaints, err := zap.NewStdLogAt(s.log, zapcore.WarnLevel)
+	errorLog, err := zap.NewStdLogAt(s.log, zapcore.WarnLevel)
 	if err != nil {
-		complaints = stdlog.New(io.Discard, "", 0)
+		errorLog = stdlog.New(io.Discard, "", 0)
 	}
 	s.lines = append(s.lines, line)
 	s.servers = append(s.servers, &http.Server{
-		Handler: handler, ErrorLog: complaints, MaxHeaderBytes: maxHeader,
+		Handler: handler, ErrorLog: errorLog, MaxHeaderBytes: maxHeader,
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 	})
 	return line.Addr(), nil

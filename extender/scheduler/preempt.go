@@ -20,12 +20,12 @@ import (
 // preemption is an ExtenderPreemptionArgs.
 type preemption struct {
 	pod   *kube.Pod
-	nodes []sacrifice
+	nodes []nodeVictims
 	meta  bool // nodes came as NodeNameToMetaVictims, which wins
 }
 
-// sacrifice is the pods that the scheduler would evict from a node.
-type sacrifice struct {
+// nodeVictims are the pods that the scheduler would evict from a node.
+type nodeVictims struct {
 	node       string
 	victims    []victim
 	violations int64
@@ -62,10 +62,10 @@ func readPreemption(body []byte) (*preemption, error) {
 		case is(name, "pod"):
 			p.pod, err = kube.ReadPod(dec)
 		case is(name, "nodenametovictims") && !p.meta:
-			p.nodes, err = readSacrifices(dec, true)
+			p.nodes, err = readVictims(dec, true)
 		case is(name, "nodenametometavictims") && dec.PeekKind() == '{':
 			p.meta = true
-			p.nodes, err = readSacrifices(dec, false)
+			p.nodes, err = readVictims(dec, false)
 		default:
 			err = stream.Skip(dec)
 		}
@@ -83,10 +83,10 @@ func readPreemption(body []byte) (*preemption, error) {
 	return p, nil
 }
 
-func readSacrifices(dec *jsontext.Decoder, whole bool) ([]sacrifice, error) {
-	var nodes []sacrifice
+func readVictims(dec *jsontext.Decoder, whole bool) ([]nodeVictims, error) {
+	var nodes []nodeVictims
 	err := stream.Object(dec, func(name []byte) error {
-		node := sacrifice{node: string(name)}
+		node := nodeVictims{node: string(name)}
 		err := stream.Object(dec, func(name []byte) error {
 			switch {
 			case is(name, "pods"):
@@ -126,7 +126,7 @@ func readVictim(dec *jsontext.Decoder, whole bool) (victim, error) {
 
 // preempt drops the nodes where evicting pods would not give this pod an address. It takes nothing: the pod is scheduled
 // anew once the victims are gone. When the pod cannot be judged, all nodes stay.
-func (s *Scheduler) preempt(p *preemption) []sacrifice {
+func (s *Scheduler) preempt(p *preemption) []nodeVictims {
 	cluster := extender.ClusterOf(s.Cluster)
 	pod, err := kube.RequestIn(p.pod, cluster)
 	if !p.pod.Wants || err != nil {
@@ -150,7 +150,7 @@ func (s *Scheduler) preempt(p *preemption) []sacrifice {
 		answer.Networks = allocator.Claimable(view, pod, candidates, s.Replica.Env())
 	}
 	pinned := holds(view, pod.Owner)
-	var kept []sacrifice
+	var kept []nodeVictims
 	for i, n := range p.nodes {
 		if slices.Contains(answer.Networks, networks[i]) ||
 			!pinned && networks[i].IsValid() && slices.ContainsFunc(n.victims, func(v victim) bool { return frees(view, cluster, v, networks[i]) }) {
@@ -189,7 +189,7 @@ func frees(view *projections.View, cluster extender.Cluster, v victim, network n
 }
 
 // appendPreemptionResult writes an ExtenderPreemptionResult: uids only, whatever came.
-func appendPreemptionResult(out []byte, nodes []sacrifice) []byte {
+func appendPreemptionResult(out []byte, nodes []nodeVictims) []byte {
 	out = append(out, `{"NodeNameToMetaVictims":{`...)
 	for i, n := range nodes {
 		if i > 0 {

@@ -43,10 +43,10 @@ type Observer interface {
 	Scheduled(verb string, took time.Duration)
 }
 
-// blind is an Observer that nobody asks.
-type blind struct{}
+// nopObserver is an Observer that counts nothing.
+type nopObserver struct{}
 
-func (blind) Scheduled(string, time.Duration) {}
+func (nopObserver) Scheduled(string, time.Duration) {}
 
 // How many pods and whole nodes that filter has seen are remembered for bind, which is told names only.
 const (
@@ -77,7 +77,7 @@ func New(config Config) *Scheduler {
 		config.Timeout = DefaultTimeout
 	}
 	if config.Metrics == nil {
-		config.Metrics = blind{}
+		config.Metrics = nopObserver{}
 	}
 	config.Replica = config.Forward.Watched(config.Replica)
 	return &Scheduler{

@@ -148,7 +148,7 @@ func TestSeen(t *testing.T) {
 	}
 	uids := func(s *objects.Set) string {
 		var all []string
-		for _, seen := range s.Seen(addr) {
+		for _, seen := range s.Occupants(addr) {
 			all = append(all, seen.UID)
 		}
 		return strings.Join(all, " ")

@@ -39,16 +39,16 @@ func showing(tree *iradix.Txn[[]*kube.Pod], old, next *kube.Pod) {
 }
 
 // Seen are the pods that have not ended and show an address.
-func (s *Set) Seen(addr netip.Addr) []allocator.Sighting {
+func (s *Set) Occupants(addr netip.Addr) []allocator.Occupant {
 	pods, _ := s.shown.Get(shownKey(addr))
-	var seen []allocator.Sighting
+	var seen []allocator.Occupant
 	for _, pod := range pods {
 		if s.Ended(pod) {
 			continue
 		}
 		for _, shown := range pod.Shows() {
 			if shown.Addr == addr {
-				seen = append(seen, allocator.Sighting{Pod: pod.String(), UID: pod.UID, ByKubelet: shown.ByKubelet})
+				seen = append(seen, allocator.Occupant{Pod: pod.String(), UID: pod.UID, ByKubelet: shown.ByKubelet})
 			}
 		}
 	}

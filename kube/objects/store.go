@@ -16,14 +16,14 @@ import (
 type Store struct {
 	path    string
 	current atomic.Pointer[Set]
-	seen    sighting // only Watch and Open touch it
+	seen    fingerprint // only Watch and Open touch it
 
 	mu          sync.Mutex
 	subscribers map[chan struct{}]struct{}
 }
 
-// sighting is what tells one content of the file from another.
-type sighting struct {
+// fingerprint is what tells one content of the file from another.
+type fingerprint struct {
 	info fs.FileInfo
 	read time.Time
 	sum  [sha256.Size]byte
@@ -103,7 +103,7 @@ func (s *Store) Watch(ctx context.Context, interval time.Duration, report func(e
 func (s *Store) refresh() (changed bool, err error) {
 	info, err := os.Stat(s.path)
 	if err != nil {
-		s.seen = sighting{} // what comes next is news, even if it is what was there
+		s.seen = fingerprint{} // what comes next is news, even if it is what was there
 		return false, err
 	}
 	if s.seen.same(info) {
@@ -116,7 +116,7 @@ func (s *Store) refresh() (changed bool, err error) {
 	}
 	sum := sha256.Sum256(text)
 	old := s.seen
-	s.seen = sighting{info: info, read: started, sum: sum}
+	s.seen = fingerprint{info: info, read: started, sum: sum}
 	if old.sum == sum && old.info != nil && old.info.ModTime().Equal(modified) {
 		return false, nil
 	}
@@ -135,7 +135,7 @@ func (s *Store) refresh() (changed bool, err error) {
 const settled = 2 * time.Second
 
 // same reports whether the file cannot have changed since it was read.
-func (s sighting) same(info fs.FileInfo) bool {
+func (s fingerprint) same(info fs.FileInfo) bool {
 	return s.info != nil && os.SameFile(s.info, info) && s.info.Size() == info.Size() &&
 		s.info.ModTime().Equal(info.ModTime()) && s.read.Sub(info.ModTime()) > settled
 }

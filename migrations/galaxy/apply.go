@@ -86,7 +86,7 @@ func importAll(ctx context.Context, replica Replica, items []Item) (taken int, e
 	}
 	_ = group.Wait() // results has each
 	for i, failed := range results {
-		var seen *allocator.SightingError
+		var seen *allocator.OccupiedError
 		switch {
 		case failed == nil:
 		case allocator.Conflicts(failed), errors.As(failed, &seen):

@@ -56,7 +56,7 @@ func (p Plan) Count(v Verdict) int {
 
 // Cluster is what a plan knows of the cluster's present; *objects.Set is one.
 type Cluster interface {
-	allocator.Sightings
+	allocator.Occupants
 	Pod(namespace, name string) *kube.Pod
 	Workload(owner ipam.Owner) allocator.Workload
 }
@@ -108,7 +108,7 @@ func decideFloatingIP(f *api.FloatingIP, view *projections.View, cluster Cluster
 		item.Verdict, item.Why = Known, "given back since; its object is about to go"
 		return item
 	}
-	_, _, err = allocator.Decide(view, command, allocator.Env{MaxEvents: 1, Sightings: cluster})
+	_, _, err = allocator.Decide(view, command, allocator.Env{MaxEvents: 1, Occupants: cluster})
 	var holder *allocator.HolderError
 	switch {
 	case errors.As(err, &holder):

@@ -27,11 +27,11 @@ const subnets = `[{"nodeSubnets":["172.21.64.0/20"],"ips":["192.168.64.2~192.168
 // cluster is what a plan asks of a cluster.
 type cluster struct {
 	pods map[string]*kube.Pod
-	seen map[netip.Addr][]allocator.Sighting
+	seen map[netip.Addr][]allocator.Occupant
 }
 
-func (c cluster) Pod(_, name string) *kube.Pod              { return c.pods[name] }
-func (c cluster) Seen(addr netip.Addr) []allocator.Sighting { return c.seen[addr] }
+func (c cluster) Pod(_, name string) *kube.Pod                   { return c.pods[name] }
+func (c cluster) Occupants(addr netip.Addr) []allocator.Occupant { return c.seen[addr] }
 func (c cluster) Workload(owner ipam.Owner) allocator.Workload {
 	return allocator.Workload{Exists: owner.Kind == ipam.KindReplicaSet && owner.App == "bare"}
 }
@@ -82,7 +82,7 @@ func parse(t *testing.T, file string) galaxy.Objects {
 // TestPlan plays testdata/plan.txt: running names pods that run; seen has a pod show an address; plan FILE; apply carries the last
 // plan out, and shows what is held then.
 func TestPlan(t *testing.T) {
-	c := cluster{pods: map[string]*kube.Pod{}, seen: map[netip.Addr][]allocator.Sighting{}}
+	c := cluster{pods: map[string]*kube.Pod{}, seen: map[netip.Addr][]allocator.Occupant{}}
 	replica := newReplica(t)
 	var plan galaxy.Plan
 	datadriven.RunTest(t, "testdata/plan.txt", func(t *testing.T, d *datadriven.TestData) string {
@@ -97,7 +97,7 @@ func TestPlan(t *testing.T) {
 			d.ScanArgs(t, "ip", &ip)
 			d.ScanArgs(t, "pod", &pod)
 			d.ScanArgs(t, "uid", &uid)
-			c.seen[netip.MustParseAddr(ip)] = []allocator.Sighting{{Pod: "shop/" + pod, UID: uid, ByKubelet: true}}
+			c.seen[netip.MustParseAddr(ip)] = []allocator.Occupant{{Pod: "shop/" + pod, UID: uid, ByKubelet: true}}
 			return ""
 		case "plan":
 			plan = galaxy.Decide(parse(t, d.CmdArgs[0].Key), replica.View(), c, galaxy.PoolNamespaces{"kube-system"})

@@ -31,7 +31,7 @@ func (s *Server) attach(
 	}
 	attachments := make([]Attachment, len(wanted))
 	for i, w := range wanted {
-		attachments[i] = Attachment{Of: call, Network: *w.Network, IfName: w.IfName, Args: joinArgs(wishes(w), pod.Args), Exempt: w.Exempt}
+		attachments[i] = Attachment{Of: call, Network: *w.Network, IfName: w.IfName, Args: joinArgs(selectionArgs(w), pod.Args), Exempt: w.Exempt}
 	}
 	if err := s.state.save(args.ContainerID, slices.Concat(others, attachments)); err != nil {
 		return nil, nil, err
@@ -102,8 +102,8 @@ func (s *Server) undoEarlier(ctx context.Context, args skel.CmdArgs, call Call) 
 	return others, s.delAll(ctx, args, others, earlier)
 }
 
-// wishes are the parts of a pod's network selection that a plugin is told through CNI_ARGS.
-func wishes(w netconf.Wanted) string {
+// selectionArgs are the parts of a pod's network selection that a plugin is told through CNI_ARGS.
+func selectionArgs(w netconf.Wanted) string {
 	text := ""
 	if w.MAC != "" {
 		text = joinArgs(text, "MAC="+w.MAC)

@@ -73,10 +73,10 @@ func (g *Garbage) Look(ctx context.Context) error {
 	failed := []error{err}
 	for _, id := range gone {
 		_, listed := alive[id]
-		why := evidence(listed) + ", and no process is in its network namespace"
+		why := proof(listed) + ", and no process is in its network namespace"
 		g.Log.Info("a container is gone: undoing its networks", zap.String("container", id), zap.Int("sandboxes", len(alive)),
-			zap.String("evidence", why), zap.Duration("for", g.Now().Sub(g.missed[id])))
-		if err := g.guard.do(id, func() error { return g.reclaim(plugins.WithEvidence(ctx, why), id) }); err != nil {
+			zap.String("proof", why), zap.Duration("for", g.Now().Sub(g.missed[id])))
+		if err := g.guard.do(id, func() error { return g.reclaim(plugins.WithProof(ctx, why), id) }); err != nil {
 			failed = append(failed, fmt.Errorf("container %s: %w", id, err))
 		}
 	}
@@ -107,7 +107,7 @@ func (g *Garbage) miss(held []string, alive map[string]bool) (again []string) {
 	return again
 }
 
-func evidence(listed bool) string {
+func proof(listed bool) string {
 	if listed {
 		return "its sandbox was not ready in two looks, without a container that waits or runs"
 	}
@@ -195,7 +195,7 @@ func (s *Server) namespaces(containerID string) []string {
 	return paths
 }
 
-// reclaim takes networks and addresses from a container. The evidence that it is gone, in ctx, goes into the log.
+// reclaim takes networks and addresses from a container. The proof that it is gone, in ctx, goes into the log.
 func (s *Server) reclaim(ctx context.Context, containerID string) error {
 	if err := s.del(ctx, skel.CmdArgs{ContainerID: containerID, Path: strings.Join(s.Path, ":")}); err != nil {
 		return err

@@ -23,7 +23,7 @@ type Difference struct {
 }
 
 // Check compares the objects with the log, but for what has changed after a moment: that may be on its way to the objects, and is counted
-// as recent. An administrator's wish that the log does not know yet is no difference.
+// as recent. An administrator's request that the log does not know yet is no difference.
 func Check(ctx context.Context, client dynamic.Interface, view *projections.View, after time.Time) (found []Difference, recent int, err error) {
 	list, err := client.Resource(api.FloatingIPs).List(ctx, metav1.ListOptions{})
 	if err != nil {

@@ -22,19 +22,19 @@ type checker struct {
 	total    uint64
 	done     uint64
 
-	stream  string
-	stopped bool    // it is wrong, and is not read any further
-	proofs  []proof // that are still to be compared
-	cursor  eventlog.Cursor
-	db      *projections.DB
-	txn     *projections.Txn // open while the stream is read
-	folded  int              // events in it
+	stream    string
+	stopped   bool         // it is wrong, and is not read any further
+	snapshots []savedState // that are still to be compared
+	cursor    eventlog.Cursor
+	db        *projections.DB
+	txn       *projections.Txn // open while the stream is read
+	folded    int              // events in it
 
 	found []verdict
 }
 
-// proof is a snapshot: what it says the events up to one lead to.
-type proof struct {
+// savedState is a snapshot: what it says the events up to one lead to.
+type savedState struct {
 	at     eventlog.Head // that it is stored under
 	inside eventlog.Head // that it says itself
 	digest string
@@ -57,12 +57,12 @@ func (c *checker) all(records iter.Seq2[[]eventlog.Record, error]) error {
 
 // compare compares the state with a snapshot at this event, if there is one.
 func (c *checker) compare() error {
-	for i, p := range c.proofs {
+	for i, p := range c.snapshots {
 		if p.at.Seq != c.cursor.Head.Seq {
 			continue
 		}
 		c.commit()
-		c.proofs = slices.Delete(c.proofs, i, i+1)
+		c.snapshots = slices.Delete(c.snapshots, i, i+1)
 		if p.at.Hash != c.cursor.Head.Hash || p.inside != p.at || p.digest != c.db.View().Digest() {
 			return fmt.Errorf("%w: the snapshot at event %d is not the state that the events lead to: it was changed; delete it (it is made again), "+
 				"and restart every galaxy-ipam that began from it", eventlog.ErrCorrupt, p.at.Seq)
@@ -91,11 +91,11 @@ func newChecker(heads map[string]eventlog.Head, progress func(done, total uint64
 }
 
 // begin turns to a stream, of which there are these snapshots. The one before may have ended anywhere.
-func (c *checker) begin(stream string, proofs []proof) {
+func (c *checker) begin(stream string, snapshots []savedState) {
 	if c.txn != nil {
 		c.txn.Abort()
 	}
-	c.stream, c.stopped, c.proofs, c.cursor, c.txn = stream, false, proofs, eventlog.Cursor{}, nil
+	c.stream, c.stopped, c.snapshots, c.cursor, c.txn = stream, false, snapshots, eventlog.Cursor{}, nil
 	c.db = projections.New(c.heads[stream].Generation)
 }
 
@@ -146,7 +146,7 @@ func (c *checker) end() error {
 	if reached.Hash != head.Hash {
 		return fmt.Errorf("%w: event %d hashes to %s, the head says %s", eventlog.ErrCorrupt, head.Seq, reached.Hash, head.Hash)
 	}
-	for _, p := range c.proofs {
+	for _, p := range c.snapshots {
 		return fmt.Errorf("%w: it ends with event %d, and there is a snapshot at event %d: events were removed", eventlog.ErrCorrupt, reached.Seq, p.at.Seq)
 	}
 	c.commit()

@@ -121,8 +121,8 @@ func verifyEtcd(ctx context.Context, flags *etcdclient.Flags, told func(done, to
 	if err != nil {
 		return verified{}, err
 	}
-	defer client.Close()                //nolint:errcheck // it was only read from
-	proofs, err := readProofs(ctx, log) // first, so that none is newer than what is read
+	defer client.Close()                      //nolint:errcheck // it was only read from
+	snapshots, err := readSnapshots(ctx, log) // first, so that none is newer than what is read
 	if err != nil {
 		return verified{}, err
 	}
@@ -132,7 +132,7 @@ func verifyEtcd(ctx context.Context, flags *etcdclient.Flags, told func(done, to
 	}
 	v := verified{Source: "the log at " + strings.Join(flags.Endpoints, ",") + flags.Prefix, Generation: export.Generation(), Revision: export.Revision()}
 	heads, damaged := export.Heads(), export.Damaged()
-	for stream := range proofs {
+	for stream := range snapshots {
 		if _, has := heads[stream]; !has && damaged[stream] == nil {
 			heads[stream] = eventlog.Head{Generation: v.Generation} // there is a snapshot of a stream that has no events any more
 		}
@@ -142,7 +142,7 @@ func verifyEtcd(ctx context.Context, flags *etcdclient.Flags, told func(done, to
 	}
 	c := newChecker(heads, told)
 	for _, stream := range slices.Sorted(maps.Keys(heads)) {
-		c.begin(stream, proofs[stream])
+		c.begin(stream, snapshots[stream])
 		err := c.all(export.Read(ctx, stream))
 		if ctx.Err() != nil || err != nil && !archive.IsDamage(err) && !errors.Is(err, projections.ErrImpossible) {
 			return verified{}, err
@@ -155,9 +155,9 @@ func verifyEtcd(ctx context.Context, flags *etcdclient.Flags, told func(done, to
 	return v, nil
 }
 
-// readProofs reads the snapshots of galaxy-ipam's streams, the newest first.
-func readProofs(ctx context.Context, log eventlog.Log) (map[string][]proof, error) {
-	all := map[string][]proof{}
+// readSnapshots reads the snapshots of galaxy-ipam's streams, the newest first.
+func readSnapshots(ctx context.Context, log eventlog.Log) (map[string][]savedState, error) {
+	all := map[string][]savedState{}
 	for _, stream := range []string{eventlog.StreamIPAM, eventlog.StreamNodes} {
 		for atMost := uint64(0); ; {
 			head, saved, err := log.LoadSnapshot(ctx, stream, atMost)
@@ -170,7 +170,7 @@ func readProofs(ctx context.Context, log eventlog.Log) (map[string][]proof, erro
 			db, err := projections.Restore(saved)
 			_ = saved.Close()
 			if err == nil { // one that cannot be read is passed over by everybody
-				all[stream] = append(all[stream], proof{head, db.View().Position().Head, db.View().Digest()})
+				all[stream] = append(all[stream], savedState{head, db.View().Position().Head, db.View().Digest()})
 			}
 			if head.Seq < 2 {
 				break

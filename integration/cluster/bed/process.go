@@ -230,7 +230,7 @@ func (p *Process) send(l *life, s syscall.Signal) {
 	}
 }
 
-// finish ends the program at the end of the test, and complains if it had ended by itself.
+// finish ends the program at the end of the test, and fails the test if it had ended by itself.
 func (p *Process) finish() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

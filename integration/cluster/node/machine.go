@@ -68,8 +68,8 @@ func newMachine(t testing.TB, name, root, logs string) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	var complaints strings.Builder
-	m.first.Stderr = &complaints
+	var stderr strings.Builder
+	m.first.Stderr = &stderr
 	if err := bed.StartForGood(m.first); err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func newMachine(t testing.TB, name, root, logs string) (*machine, error) {
 	}()
 	if err != nil || line != "booted\n" {
 		m.stop()
-		return nil, fmt.Errorf("node %s does not boot: %s", name, complaints.String())
+		return nil, fmt.Errorf("node %s does not boot: %s", name, stderr.String())
 	}
 	m.net, err = netns.GetFromPid(m.first.Process.Pid)
 	return m, err

@@ -25,7 +25,7 @@ func TestRestarts(t *testing.T) {
 		t.Helper()
 		before := addressesByUID(w.Pods("default", bed.Selector("web")))
 		away()
-		if w.APIServer.Running() && w.Etcd.Running() { // the wish is heard at once, or else after
+		if w.APIServer.Running() && w.Etcd.Running() { // the request is seen at once, or else after
 			w.Scale(web, replicas)
 			time.Sleep(time.Second)
 			back()

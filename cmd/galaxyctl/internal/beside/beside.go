@@ -69,7 +69,7 @@ func (b *Replica) start(ctx context.Context, etcd *etcdclient.Flags, client *cli
 	b.Cluster = live.New(live.Config{Clients: b.Clients, Log: quiet, ConfigNamespace: rules.ConfigNamespace, ConfigName: rules.ConfigName, Actor: "galaxyctl"})
 	b.Log, err = allocator.NewReplica(ctx, allocator.Config{
 		Log: log, Actor: fmt.Sprintf("galaxyctl_%s_%d", host, os.Getpid()), Now: time.Now, Rules: allocator.Rules{ReuseDelay: allocator.DefaultReuseDelay},
-		Sightings: func() allocator.Sightings { return b.Cluster.Set() },
+		Occupants: func() allocator.Occupants { return b.Cluster.Set() },
 	}, nil)
 	if err != nil {
 		return err
