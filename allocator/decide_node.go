@@ -20,7 +20,7 @@ type ConfigureOverlay struct {
 }
 
 // JoinNode says that the agent of a node is there. The node gets a subnet of each address family that the overlay has, unless it
-// has one; a node that was lost finds its own again. Result.Missing tells for which families none is left.
+// has one; a node that was lost finds its own again. Result.Missing says for which families none is left.
 type JoinNode struct {
 	Node      string
 	Addresses []netip.Addr

@@ -12,7 +12,7 @@ import (
 )
 
 // A decision is a function: of a view and a command it makes events, and changes nothing. The same question has the same answer, until the
-// events are folded; then the pod has its address, and another is told that none is left.
+// events are folded; then the pod has its address, and another gets an error that none is left.
 func ExampleDecide() {
 	network := netip.MustParsePrefix("10.0.1.0/24")
 	db := projections.New("example")

@@ -10,7 +10,7 @@ import (
 	"galaxy/projections"
 )
 
-// Answer is what filter may tell the scheduler of a pod.
+// Answer is what filter may answer the scheduler about a pod.
 type Answer struct {
 	// Networks are the node networks, of the candidates, whose nodes may run the pod. Not decided when Claim is set.
 	Networks []netip.Prefix

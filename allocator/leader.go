@@ -176,7 +176,7 @@ func (l *leader) decide(c *call) (fits bool, err error) {
 	return true, nil
 }
 
-// saysDone reports whether an error tells that what was asked for is so already: whoever hears it relies on that, as on a result.
+// saysDone reports whether an error says that what was asked for is so already: whoever hears it relies on that, as on a result.
 func saysDone(err error) bool { return errors.Is(err, ErrNoPool) }
 
 func (l *leader) opened() *batch {
@@ -280,7 +280,7 @@ func (l *leader) publish(b *batch, o outcome) {
 	l.durable = b.db
 	view := b.db.View()
 	l.replica.view.Store(view)
-	l.replica.feed.tell(b.events)
+	l.replica.feed.notify(b.events)
 	l.replica.checkpoint(view)
 	if len(b.records) > 0 {
 		l.replica.config.Observer.Appended(len(b.records), b.bytes, o.took)

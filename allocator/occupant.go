@@ -12,7 +12,7 @@ type Occupant struct {
 	ByKubelet bool // its status names the address; otherwise only its own annotation does
 }
 
-// Occupants tell which pods show an address, as the cluster said last. They never change, so that a decision on them can be
+// Occupants are which pods show an address, as the cluster said last. They never change, so that a decision on them can be
 // made again.
 type Occupants interface {
 	Occupants(addr netip.Addr) []Occupant

@@ -11,7 +11,7 @@ import (
 	"galaxy/projections"
 )
 
-// Observer is told what the replica does, for metrics. Its methods must return at once.
+// Observer counts what the replica does, for metrics. Its methods must return at once.
 type Observer interface {
 	Appended(events, bytes int, took time.Duration) // one transaction of the log
 	Conflict()                                      // a batch was decided again, as another writer was faster
@@ -38,17 +38,17 @@ const queueLength = 4096
 // Replica is one process's state of a stream. It follows the log, or leads; the caller runs Follow and Lead in turn,
 // never two at once. View and Do may be used from many goroutines all the time.
 type Replica struct {
-	config  Config
-	queue   chan *call
-	db      *projections.DB // owned by whichever of Follow and Lead runs
-	view    atomic.Pointer[projections.View]
-	leading atomic.Bool
-	current atomic.Bool // the view has reached a head that was read linearizably
-	feed    feed
-	untold  []eventlog.Data // folded, and not yet published; owned as db is
+	config      Config
+	queue       chan *call
+	db          *projections.DB // owned by whichever of Follow and Lead runs
+	view        atomic.Pointer[projections.View]
+	leading     atomic.Bool
+	current     atomic.Bool // the view has reached a head that was read linearizably
+	feed        feed
+	unpublished []eventlog.Data // folded, and not yet published; owned as db is
 }
 
-// NewReplica loads the newest state of the log. Progress, if not nil, is told the sequence number reached, now and then.
+// NewReplica loads the newest state of the log. Progress, if not nil, is called with the sequence number reached, now and then.
 func NewReplica(ctx context.Context, config Config, progress func(seq uint64)) (*Replica, error) {
 	if delay := config.Rules.ReuseDelay; delay < 0 || delay > projections.MaxReuseDelay || delay%time.Second != 0 {
 		return nil, fmt.Errorf("reuse delay %s: want whole seconds from 0 to %s", delay, projections.MaxReuseDelay)
@@ -99,8 +99,8 @@ func (r *Replica) Unready() string {
 
 func (r *Replica) publish() {
 	r.view.Store(r.db.View())
-	r.feed.tell(r.untold)
-	r.untold = nil
+	r.feed.notify(r.unpublished)
+	r.unpublished = nil
 }
 
 // Do decides a command and returns when its events are durable. cause stands in the log: the uid of a pod, the id of a request.
@@ -211,7 +211,7 @@ func (r *Replica) fold(records []eventlog.Record) error {
 		}
 	}
 	t.Commit()
-	r.untold = append(r.untold, events...)
+	r.unpublished = append(r.unpublished, events...)
 	r.config.Observer.Folded(len(records))
 	return nil
 }

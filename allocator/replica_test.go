@@ -110,7 +110,7 @@ func TestManyCallers(t *testing.T) {
 	}
 }
 
-// TestLostAnswers: the log says that it does not know, whether the events landed or not. Callers are told so, the lead
+// TestLostAnswers: the log says that it does not know, whether the events landed or not. Callers get that as an error, the lead
 // ends, and the next one finds the truth.
 func TestLostAnswers(t *testing.T) {
 	for _, landed := range []bool{true, false} {
@@ -119,7 +119,7 @@ func TestLostAnswers(t *testing.T) {
 			return memlog.Fault{Err: eventlog.ErrOutcomeUnknown, Landed: landed}
 		})
 		if _, err := s.replica.Do(t.Context(), "test", bindTo(1)); !errors.Is(err, eventlog.ErrOutcomeUnknown) {
-			t.Fatalf("landed %t: the caller was told %v", landed, err)
+			t.Fatalf("landed %t: the caller got %v", landed, err)
 		}
 		if err := <-s.ended; !errors.Is(err, eventlog.ErrOutcomeUnknown) {
 			t.Fatalf("landed %t: the lead ended with %v", landed, err)
@@ -177,13 +177,13 @@ func TestFenced(t *testing.T) {
 	s := newStand(t, log, "a").lead(t, eventlog.Fence{Key: "leader", Revision: 5}).configured(t)
 	log.SetFence("leader", 6)
 	if _, err := s.replica.Do(t.Context(), "test", bindTo(1)); !errors.Is(err, eventlog.ErrFenced) {
-		t.Fatalf("the caller was told %v", err)
+		t.Fatalf("the caller got %v", err)
 	}
 	if err := <-s.ended; !errors.Is(err, eventlog.ErrFenced) {
 		t.Fatalf("the lead ended with %v", err)
 	}
 	if _, err := s.replica.Do(t.Context(), "test", bindTo(1)); !errors.Is(err, ErrNotLeader) {
-		t.Fatalf("after the lead the caller was told %v", err)
+		t.Fatalf("after the lead the caller got %v", err)
 	}
 }
 
@@ -198,7 +198,7 @@ func TestTooLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := s.replica.Do(t.Context(), "test", Configure{Source: "large", Subnets: subnets}); !errors.Is(err, eventlog.ErrTooLarge) {
-		t.Fatalf("the caller was told %v", err)
+		t.Fatalf("the caller got %v", err)
 	}
 	if _, err := s.replica.Do(t.Context(), "test", bindTo(1)); err != nil {
 		t.Fatalf("after a refusal: %v", err)
@@ -237,7 +237,7 @@ func TestStop(t *testing.T) {
 	view := replayed(t, s.log)
 	for i, err := range errs {
 		if held := len(collect(view.Held(testPod(i).Owner))); (err == nil) != (held == 1) {
-			t.Errorf("pod %d was told %v and holds %d", i, err, held)
+			t.Errorf("pod %d got %v and holds %d", i, err, held)
 		}
 	}
 }
@@ -290,7 +290,7 @@ func TestCallerGivesUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.replica.Do(ctx, "test", bindTo(1)); !errors.Is(err, context.Canceled) {
-		t.Fatalf("the caller was told %v", err)
+		t.Fatalf("the caller got %v", err)
 	}
 }
 
@@ -398,7 +398,7 @@ func TestQueuedAsTheLeadEnds(t *testing.T) {
 		}
 	}}
 	if _, err := s.replica.Do(ctx, "test", bindTo(1)); !errors.Is(err, ErrNotLeader) {
-		t.Errorf("the caller was told %v", err)
+		t.Errorf("the caller got %v", err)
 	}
 }
 
@@ -423,7 +423,7 @@ func TestLeftInTheQueue(t *testing.T) {
 	}
 	for range callers {
 		if err := <-errs; !errors.Is(err, ErrNotLeader) && !errors.Is(err, eventlog.ErrFenced) {
-			t.Errorf("a caller was told %v", err)
+			t.Errorf("a caller got %v", err)
 		}
 	}
 	if err := <-s.ended; !errors.Is(err, eventlog.ErrFenced) {

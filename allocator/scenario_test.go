@@ -45,7 +45,7 @@ func TestScenarios(t *testing.T) {
 	})
 }
 
-// world is a log in memory, its projection, and a cluster that says what it is told to say.
+// world is a log in memory, its projection, and a cluster that says what the scenario has it say.
 type world struct {
 	db        *projections.DB
 	now       time.Time

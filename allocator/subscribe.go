@@ -29,7 +29,7 @@ type Subscription struct {
 	since Changes
 }
 
-// feed tells the subscribers of a replica what its events are about.
+// feed notifies the subscribers of a replica of what its events are about.
 type feed struct {
 	mu          sync.RWMutex
 	subscribers map[*Subscription]struct{}
@@ -76,8 +76,8 @@ func (s *Subscription) Close() {
 	delete(s.feed.subscribers, s)
 }
 
-// tell is called after the view that has the events is published.
-func (f *feed) tell(events []eventlog.Data) {
+// notify is called after the view that has the events is published.
+func (f *feed) notify(events []eventlog.Data) {
 	if len(events) == 0 {
 		return
 	}

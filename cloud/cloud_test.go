@@ -144,13 +144,15 @@ func (b *bed) do(command allocator.Command) allocator.Result {
 	return result
 }
 
-// told is the replica as requests have it.
-func (b *bed) told() cloud.Told { return cloud.Told{Decider: b.replica, Keeper: b.keeper} }
+// notifying is the replica as requests have it.
+func (b *bed) notifying() cloud.Notifying {
+	return cloud.Notifying{Decider: b.replica, Keeper: b.keeper}
+}
 
 // bind binds the pod to a node: the log first, then the provider.
 func (b *bed) bind(pod allocator.Pod, node string) (netip.Addr, error) {
 	b.t.Helper()
-	result, err := b.told().Do(context.Background(), "test", allocator.Bind{Pod: pod, Node: node, NodeNetwork: network})
+	result, err := b.notifying().Do(context.Background(), "test", allocator.Bind{Pod: pod, Node: node, NodeNetwork: network})
 	return result.Grants[0].Address, err
 }
 
@@ -214,7 +216,7 @@ func TestLostAnswer(t *testing.T) {
 	if status.Code(errors.Unwrap(err)) != codes.Unavailable || b.provider.node(addr) != "a" || b.assigned(addr) != "" {
 		t.Fatalf("the answer is lost: %v", err)
 	}
-	if _, err := b.told().Do(t.Context(), "test", allocator.EndPod{Pod: pod}); err != nil || b.provider.node(addr) != "" {
+	if _, err := b.notifying().Do(t.Context(), "test", allocator.EndPod{Pod: pod}); err != nil || b.provider.node(addr) != "" {
 		t.Errorf("%v, the provider still has it on %q", err, b.provider.node(addr))
 	}
 }
@@ -231,14 +233,14 @@ func TestGivenUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.provider.set("unassign", "")
-		if _, err := b.told().Do(t.Context(), "test", command(addr)); err == nil || !strings.Contains(err.Error(), "busy") {
+		if _, err := b.notifying().Do(t.Context(), "test", command(addr)); err == nil || !strings.Contains(err.Error(), "busy") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if a := b.replica.View().Address(addr); a == nil || a.PodUID != pod.UID || a.Node != "a" {
 			t.Errorf("%s: the provider refuses, and the log has %+v", name, a)
 		}
 		b.provider.set("", "")
-		if _, err := b.told().Do(t.Context(), "test", command(addr)); err != nil || b.provider.node(addr) != "" {
+		if _, err := b.notifying().Do(t.Context(), "test", command(addr)); err != nil || b.provider.node(addr) != "" {
 			t.Errorf("%s: %v, the provider has it on %q", name, err, b.provider.node(addr))
 		}
 		if a := b.replica.View().Address(addr); a != nil && (a.PodUID != "" || a.Node != "") {
@@ -257,11 +259,11 @@ func TestNotGivenUp(t *testing.T) {
 	calls := len(b.provider.calls)
 	var holder *allocator.HolderError
 	for _, owner := range []ipam.Owner{{}, {Pool: "other"}} {
-		if _, err := b.told().Do(t.Context(), "test", allocator.Release{Address: addr, Owner: owner}); !errors.As(err, &holder) {
+		if _, err := b.notifying().Do(t.Context(), "test", allocator.Release{Address: addr, Owner: owner}); !errors.As(err, &holder) {
 			t.Errorf("released for %v: %v", owner, err)
 		}
 	}
-	if _, err := b.told().Do(t.Context(), "test", allocator.SizePool{Pool: "p", Size: 1}); err != nil {
+	if _, err := b.notifying().Do(t.Context(), "test", allocator.SizePool{Pool: "p", Size: 1}); err != nil {
 		t.Error(err)
 	}
 	if len(b.provider.calls) != calls || b.provider.node(addr) != "a" {
@@ -272,12 +274,12 @@ func TestNotGivenUp(t *testing.T) {
 // What the log refuses the provider never hears of.
 func TestRefusedByTheLog(t *testing.T) {
 	b := newBed(t)
-	if _, err := b.told().Do(t.Context(), "test", allocator.Bind{Pod: pod, Node: "a"}); !errors.Is(err, allocator.ErrUnsupported) || len(b.provider.calls) != 0 {
+	if _, err := b.notifying().Do(t.Context(), "test", allocator.Bind{Pod: pod, Node: "a"}); !errors.Is(err, allocator.ErrUnsupported) || len(b.provider.calls) != 0 {
 		t.Errorf("%v, the provider was asked to %v", err, b.provider.calls)
 	}
 }
 
-// A pod moves while the provider could not be told that it had left its old node: it is taken from there first.
+// A pod moves while the provider could not be notified that it had left its old node: it is taken from there first.
 func TestMove(t *testing.T) {
 	b := newBed(t)
 	addr, err := b.bind(pod, "a")

@@ -27,7 +27,7 @@ type Replica interface {
 type Keeper struct {
 	Provider Assigner
 	Replica  Replica
-	Observe  func(call string, took time.Duration) // told of each call that succeeded, for metrics; may be nil
+	Observe  func(call string, took time.Duration) // called for each call that succeeded, for metrics; may be nil
 }
 
 // Assign assigns the addresses that a pod has been granted on a node. It may be repeated. One that is assigned elsewhere still,

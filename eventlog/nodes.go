@@ -28,7 +28,7 @@ type OverlayConfigured struct {
 type NodeJoined struct {
 	Node      string       `json:"node"`
 	Addresses []netip.Addr `json:"addresses"` // where other nodes reach it, the preferred one of each family first
-	Machine   string       `json:"machine"`   // of which machine the agent is, so that two machines of one name are told apart
+	Machine   string       `json:"machine"`   // of which machine the agent is, so that two machines of one name are distinguished
 	After     uint64       `json:"after,omitzero"`
 }
 

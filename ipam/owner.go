@@ -15,7 +15,7 @@ const (
 
 // Owner is whom an address is held for: a pod, an app (a Deployment, a StatefulSet, ...) or a pool.
 //
-// Three levels are told apart by which fields are set. A pod level owner has Pod; an app level owner has App but no Pod,
+// Three levels are distinguished by which fields are set. A pod level owner has Pod; an app level owner has App but no Pod,
 // and keeps addresses for whichever pod of that app comes next; a pool level owner has only Pool, and keeps them for
 // any pod of the pool, in any namespace. A pod without a workload has no Kind and no App.
 //

@@ -35,7 +35,7 @@ type conn struct {
 	out  []byte
 }
 
-// dial opens a socket in a namespace. With groups it is told of changes.
+// dial opens a socket in a namespace. With groups it is notified of changes.
 func dial(ns netns.NsHandle, groups ...int) (*conn, error) {
 	c := &conn{}
 	err := inside(ns, func() error {

@@ -57,7 +57,7 @@ type nftChain struct {
 
 func (c nftChain) String() string { return c.Family + " " + c.Table + " " + c.Name }
 
-// Set makes the rules those of the overlays, and tells which chains it cannot get past.
+// Set makes the rules those of the overlays, and reports which chains it cannot get past.
 func (f *Forwarding) Set(ctx context.Context, overlays []netip.Prefix) (report ForwardReport, err error) {
 	err = inside(f.ns, func() error {
 		objects, err := f.list(ctx, "chains")

@@ -317,7 +317,7 @@ func TestForeignRoutesAreKept(t *testing.T) {
 	}
 }
 
-// The addresses of a host are told with what they are good for.
+// The addresses of a host are reported with what they are good for.
 func TestHostAddresses(t *testing.T) {
 	t.Parallel()
 	a, b := newHost(t), newHost(t)

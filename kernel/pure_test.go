@@ -291,7 +291,7 @@ func TestDiffLosesNoPacket(t *testing.T) {
 	})
 }
 
-// The order in which peers are told changes nothing.
+// The order in which peers are given changes nothing.
 func TestWantIsTheSameInAnyOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		self := Node{Name: "self", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Networks: []LocalNetwork{

@@ -118,7 +118,7 @@ type builder struct {
 	onLink   []LocalNetwork
 	state    State
 	owner    map[netip.Prefix]string // which peer has a subnet
-	without  map[Mode]bool           // tunnels that cannot be, for a problem that was told
+	without  map[Mode]bool           // tunnels that cannot be, for a problem that was reported
 	problems []Problem
 }
 

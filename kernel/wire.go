@@ -130,7 +130,7 @@ func listRoutes(family uint8, protocol uint8) []byte {
 	}), 0)
 }
 
-// read is a route as the kernel tells it.
+// read is a route as the kernel reports it.
 type read struct {
 	Route
 	link     int

@@ -24,7 +24,7 @@ const (
 
 	// LabelReserved on a FloatingIP object is an administrator's reservation.
 	LabelReserved = "reserved"
-	// LabelTemplateHash tells a ReplicaSet that a Deployment has made from a bare one.
+	// LabelTemplateHash distinguishes a ReplicaSet that a Deployment has made from a bare one.
 	LabelTemplateHash = "pod-template-hash"
 )
 

@@ -43,7 +43,7 @@ func checked(o ipam.Owner, pod *Pod) (ipam.Owner, error) {
 }
 
 // KindOf is the kind of a workload as owners name it: in lower case. A kind of another group that is called like one of
-// Kubernetes' own is told from it by its group, as statefulset.apps.kruise.io.
+// that of Kubernetes is distinguished by its group, as statefulset.apps.kruise.io.
 func KindOf(apiVersion, kind string) string {
 	kind = strings.ToLower(kind)
 	group, _, _ := strings.Cut(apiVersion, "/")

@@ -38,7 +38,7 @@ type Name struct {
 	// Others says whose key it is that is there already, as an error; nil for one of an earlier life of this process, which is
 	// taken over.
 	Others func(value []byte) error
-	// Conflict is told, now and then, that another has the key and is waited for. May be nil.
+	// Conflict is called now and then while another holds the key. May be nil.
 	Conflict func(error)
 }
 

@@ -27,7 +27,7 @@ func NodesPrefix(prefix string) string { return prefix + "/v1/lease/node/" }
 // ReplicasPrefix is where the replicas announce themselves under a prefix.
 func ReplicasPrefix(prefix string) string { return prefix + "/v1/lease/replica/" }
 
-// deadlinesInTxn bounds the keys that are put at once; etcd allows 128 operations unless told otherwise.
+// deadlinesInTxn bounds the keys that are put at once; etcd allows 128 operations by default.
 const deadlinesInTxn = 100
 
 // Start puts keys, all on one lease. Names that are there already begin anew.

@@ -31,7 +31,7 @@ type Candidate struct {
 	Address string        // where others reach the leader's port for the scheduler
 	REST    string        // and its port for REST
 	TTL     time.Duration // how long a leader that has died is waited for; 0: DefaultTTL
-	// Note is told of each attempt why it has failed; nil when it was answered, also if another leads. May be nil.
+	// Note is called after each attempt with the reason of its failure; nil when it was answered, also if another leads. May be nil.
 	Note func(error)
 }
 
@@ -98,7 +98,7 @@ func attempt(ctx context.Context, client *clientv3.Client, c Candidate) (*Leader
 }
 
 // create makes the key if it is not there, and returns its create revision, or 0 if it is another's. The answer may be
-// lost; then the lease that the key hangs on tells whose it is.
+// lost; then the lease that the key hangs on shows whose it is.
 func create(ctx context.Context, lease *renewal, key, value string) (int64, error) {
 	ctx, cancel := context.WithDeadline(ctx, lease.ends)
 	defer cancel()

@@ -17,7 +17,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// DefaultTTL is how long a holder that has died is believed alive, unless told otherwise.
+// DefaultTTL is how long a holder that has died is believed alive by default.
 const DefaultTTL = 10 * time.Second
 
 // errEnded means that a lease has run out or was revoked.

@@ -73,7 +73,7 @@ func TestElectAndResign(t *testing.T) {
 	}
 	within(t, time.Second, first.Lost(), "the resigned leader")
 	if first.Err() != nil {
-		t.Errorf("a leader that resigned is told why it lost: %v", first.Err())
+		t.Errorf("a leader that resigned reports why it lost: %v", first.Err())
 	}
 	second := within(t, 5*time.Second, next, "the other candidate")
 	if took := time.Since(began); took > time.Second {
@@ -336,11 +336,11 @@ func TestWatchSurvivesRestart(t *testing.T) {
 // A name that another machine has is waited for; one of an earlier life is taken over at once.
 func TestNameIsOfOne(t *testing.T) {
 	client := etcdtest.Start(t).Client(t)
-	name := func(machine string, told chan error) lease.Name {
+	name := func(machine string, notified chan error) lease.Name {
 		return lease.Name{
 			Client: client, Key: "/names/a", TTL: 2 * time.Second, Conflict: func(err error) {
 				select {
-				case told <- err:
+				case notified <- err:
 				default:
 				}
 			},
@@ -357,16 +357,16 @@ func TestNameIsOfOne(t *testing.T) {
 	if err != nil || first.Revision() == 0 || time.Until(first.Until()) <= 0 {
 		t.Fatal(err)
 	}
-	told := make(chan error, 1)
+	notified := make(chan error, 1)
 	second := make(chan *lease.Announcement, 1)
 	go func() {
-		a, err := name("m2", told).Announce(ctx, []byte("m2"))
+		a, err := name("m2", notified).Announce(ctx, []byte("m2"))
 		if err != nil {
 			t.Error(err)
 		}
 		second <- a
 	}()
-	if err := within(t, 5*time.Second, told, "the second is told of the first"); err.Error() != "the name is that of m1" {
+	if err := within(t, 5*time.Second, notified, "the second is notified of the first"); err.Error() != "the name is that of m1" {
 		t.Error(err)
 	}
 	again, err := name("m1", nil).Announce(ctx, []byte("m1")) // a restart, before the old lease has ended
@@ -407,31 +407,31 @@ func TestEndFormer(t *testing.T) {
 	}
 }
 
-// Why nobody can be elected is told, and untold with the next answer.
+// Why nobody can be elected is notified, and untold with the next answer.
 func TestElectionIsNoted(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t)
 	client, ctx := etcd.Client(t), etcdtest.Context(t)
 	full := clientv3.NewCtxClient(ctx)
 	full.KV, full.Watcher, full.Lease = client.KV, client.Watcher, noLeases{client.Lease}
-	told := make(chan error, 100)
+	notified := make(chan error, 100)
 	c := candidate("first")
-	c.Note = func(err error) { told <- err }
+	c.Note = func(err error) { notified <- err }
 	trying, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		_, _ = lease.Elect(trying, full, c)
 	}()
-	if err := within(t, 10*time.Second, told, "why nobody is elected"); !errors.Is(err, errNoSpace) {
-		t.Errorf("told is %v", err)
+	if err := within(t, 10*time.Second, notified, "why nobody is elected"); !errors.Is(err, errNoSpace) {
+		t.Errorf("notified of %v", err)
 	}
 	stop()
 	<-ended
 	if _, err := lease.Elect(ctx, client, c); err != nil {
 		t.Fatal(err)
 	}
-	for err := range told {
+	for err := range notified {
 		if err == nil {
 			return
 		}

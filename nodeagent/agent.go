@@ -40,8 +40,8 @@ type Config struct {
 	Grace   time.Duration // how long addresses are given without etcd; DefaultGrace if 0
 	Rules   allocator.Rules
 	Backend string
-	// Settled is told of the networks, the node's subnets and the MTU for pods whenever they change, and makes what depends on them
-	// follow. When it fails it is told again before long. May be nil.
+	// Settled is called with the networks, the node's subnets and the MTU for pods whenever they change, and makes what depends on them
+	// follow. When it fails it is called again before long. May be nil.
 	Settled func(ctx context.Context, networks []ipam.OverlayNetwork, nodes Nodes, subnets []netip.Prefix, mtu int) error
 	// Outside signals that somebody has changed what Settled writes. May be nil.
 	Outside <-chan struct{}
@@ -154,7 +154,7 @@ func (a *Agent) begin(ctx context.Context, ready <-chan eventlog.Log) (log event
 		select {
 		case log = <-ready:
 		case <-patience.C:
-			a.Log.Warn("etcd does not answer; addresses are given from what this machine knows, and told to etcd later", zap.Uint64("event", head.Seq))
+			a.Log.Warn("etcd does not answer; addresses are given from what this machine knows, and written to etcd later", zap.Uint64("event", head.Seq))
 			if err := a.lead(ctx); err != nil {
 				return nil, endKept, err
 			}
@@ -325,7 +325,7 @@ func isKept(nodes Nodes) bool {
 	return kept
 }
 
-// settleRetry is how soon Settled is told again that has failed.
+// settleRetry is how soon Settled is called again that has failed.
 const settleRetry = 5 * time.Second
 
 func comparePrefix(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) }

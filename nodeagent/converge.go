@@ -43,13 +43,13 @@ type Routes struct {
 	Config    kernel.Config
 	Tick      time.Duration // DefaultTick if 0
 	Log       *zap.Logger
-	// Changed is told of every look that has found or left something. May be nil.
+	// Changed is called after every look that has found or left something. May be nil.
 	Changed func(Status)
 
 	mu       sync.Mutex // also for Nodes and kept once the Agent runs
 	kept     bool       // Nodes is what this machine has kept: nothing that there is goes away because of it
 	status   Status
-	problems string // in the log, so that each is told once
+	problems string // in the log, so that each is logged once
 }
 
 // Status is how far a node's kernel follows the log.

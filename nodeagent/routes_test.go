@@ -59,8 +59,8 @@ func TestRefusedWrite(t *testing.T) {
 	k := newPaper()
 	k.refuses = errors.New("operation not permitted")
 	r := newRoutes(twoNodes(t), k)
-	var told []Status
-	r.Changed = func(s Status) { told = append(told, s) }
+	var statuses []Status
+	r.Changed = func(s Status) { statuses = append(statuses, s) }
 	if err := r.Converge(t.Context()); !errors.Is(err, k.refuses) {
 		t.Fatalf("%v", err)
 	}
@@ -68,8 +68,8 @@ func TestRefusedWrite(t *testing.T) {
 	if err := r.Converge(t.Context()); err != nil || len(r.Status().Differs) != 0 {
 		t.Errorf("%v, %q", err, r.Status().Differs)
 	}
-	if len(told) != 2 {
-		t.Errorf("%d looks were told of", len(told))
+	if len(statuses) != 2 {
+		t.Errorf("%d statuses were reported", len(statuses))
 	}
 }
 

@@ -142,7 +142,7 @@ func find(host Host, plugin string, args *skel.CmdArgs) (string, invoke.Exec, er
 	return path, exec, nil
 }
 
-// ended tells a plugin that was stopped, as its time was up, from one that failed.
+// ended distinguishes a plugin that was stopped, as its time was up, from one that failed.
 func ended(ctx context.Context, plugin string, err error) error {
 	if ctx.Err() != nil {
 		return Errorf(types.ErrTryAgainLater, "plugin %s was stopped: %w", plugin, errors.Join(context.Cause(ctx), err))

@@ -18,7 +18,7 @@ type Until struct {
 }
 
 // Load builds the state of a stream as of a point: from the newest snapshot before it, and the events after that.
-// Progress, if not nil, is told the sequence number reached, now and then.
+// Progress, if not nil, is called with the sequence number reached, now and then.
 func Load(ctx context.Context, log eventlog.Log, stream string, until Until, progress func(seq uint64)) (*DB, error) {
 	db, err := base(ctx, log, stream, until)
 	if err != nil {

@@ -110,7 +110,7 @@ func mayTake(in Input, pod *kube.Pod, asked allocator.Pod, shown kube.Shown, a *
 }
 
 // trusting reports whether the annotations of pods alone prove what they were given: until the running pods have been adopted
-// once in this life of the log, as after a switch or a restore nothing else tells. Later the log knows of every bind, and an
+// once in this life of the log, as after a switch or a restore nothing else shows it. Later the log knows of every bind, and an
 // annotation that names more is its author's word. Objects from a file are all that there is.
 func (in Input) trusting() bool {
 	return !in.Live || in.View.Origin().Adopted != in.View.Position().Head.Generation

@@ -17,20 +17,20 @@ import (
 
 // Audit compares the states of the replicas. Each publishes the digests of its state at sequence numbers that are the same for
 // all, and at the one at which it rests while nothing happens; equal logs must give equal states, so a difference is a defect
-// or a damaged memory, and is told loudly.
+// or a damaged memory, and is reported loudly.
 type Audit struct {
 	Identity string
 	View     func() *projections.View
 	Publish  func(ctx context.Context, value []byte) error // under a key that vanishes with this process
 	Log      *zap.Logger
-	Differs  func() // told of each difference, for metrics
+	Differs  func() // called for each difference, for metrics
 	Rest     time.Duration
 
-	views chan *projections.View
-	mu    sync.Mutex
-	mine  []Digest // oldest first
-	alive map[string]Published
-	told  map[string]bool
+	views    chan *projections.View
+	mu       sync.Mutex
+	mine     []Digest // oldest first
+	alive    map[string]Published
+	reported map[string]bool
 }
 
 // Digest is that of a replica's state after an event.
@@ -56,7 +56,7 @@ const (
 
 // NewAudit makes an Audit; the exported fields may be set until Run.
 func NewAudit() *Audit {
-	return &Audit{Rest: DefaultRest, views: make(chan *projections.View, 1), told: map[string]bool{}}
+	return &Audit{Rest: DefaultRest, views: make(chan *projections.View, 1), reported: map[string]bool{}}
 }
 
 // Checkpoint takes a view to be digested. While another is being digested, it is let go: there will be more.
@@ -174,8 +174,8 @@ func (a *Audit) at(other Digest) (digest string, ok bool) {
 }
 
 func (a *Audit) differ(id string, theirs Digest, ours string) {
-	if key := id + theirs.Digest; !a.told[key] {
-		a.told[key] = true
+	if key := id + theirs.Digest; !a.reported[key] {
+		a.reported[key] = true
 		if a.Differs != nil {
 			a.Differs()
 		}

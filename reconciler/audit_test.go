@@ -33,7 +33,7 @@ func published(t *testing.T, p Published) lease.Change {
 	return lease.Change{Key: "replica/" + p.ID, Value: value}
 }
 
-// A replica publishes the digest of its state at rest, tells of another one that has another state at the same event, and knows who lives.
+// A replica publishes the digest of its state at rest, reports another one that has another state at the same event, and knows who lives.
 func TestAudit(t *testing.T) {
 	view, said := emptyView(t), make(chan Published, 100)
 	a := NewAudit()
@@ -82,7 +82,7 @@ func TestAudit(t *testing.T) {
 		a.Compare([]lease.Change{published(t, Published{ID: "bad", Seq: 9, Digests: []Digest{wrong}})})
 	}
 	if differs != 1 {
-		t.Errorf("told %d times of a replica with another state, want once", differs)
+		t.Errorf("reported %d times a replica with another state, want once", differs)
 	}
 	if lines := seen.FilterMessageSnippet("another state at the same event").All(); len(lines) != 1 || lines[0].Level != zap.ErrorLevel || lines[0].ContextMap()["replica"] != "bad" {
 		t.Errorf("the log says %v", lines)

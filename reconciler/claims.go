@@ -33,7 +33,7 @@ type Claims struct {
 	Replica   ClaimsReplica
 	Deadlines Deadlines
 	Log       *zap.Logger
-	Expired   func() // told of each claim that was taken back, for metrics; may be nil
+	Expired   func() // called for each claim that was taken back, for metrics; may be nil
 
 	claimed map[netip.Addr]claim
 	running map[string]bool // deadlines that are there, or were started by us, by uid

@@ -269,7 +269,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// A rollout that needs an address more than there are is told of, on the pod that waits; not while one is free, nor when none is needed.
+// A rollout that needs an address more than there are is reported on the pod that waits; not while one is free, nor when none is needed.
 func TestRolloutWithoutSpare(t *testing.T) {
 	s := newScene(t)
 	s.configure(`[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.2~10.1.0.3"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]`)

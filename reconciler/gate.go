@@ -55,7 +55,7 @@ func (g *Gate) Do(ctx context.Context, replica Replica, cause string, command al
 	return replica.Do(ctx, cause, command)
 }
 
-// State tells whether the gate is open, and why not.
+// State reports whether the gate is open, and why not.
 func (g *Gate) State() (open bool, reason string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -19,32 +19,32 @@ import (
 	"galaxy/reconciler"
 )
 
-// told is a cluster of an API server that remembers what it was told.
-type told struct {
+// recorder is a cluster of an API server that remembers what was reported to it.
+type recorder struct {
 	mu     sync.Mutex
 	events []string
 	gone   func() (proof string, err error) // nil: every pod that is asked about is gone
 }
 
-func (c *told) Know(string) {}
-func (c *told) Gone(context.Context, string, string, string) (string, error) {
+func (c *recorder) Know(string) {}
+func (c *recorder) Gone(context.Context, string, string, string) (string, error) {
 	if c.gone != nil {
 		return c.gone()
 	}
 	return "the API server says so", nil
 }
-func (c *told) ReportConfig(_ bool, reason, message string) { c.tell(reason + ": " + message) }
-func (c *told) ReportPod(pod *kube.Pod, _ bool, reason, message string) {
-	c.tell(pod.String() + " " + reason + ": " + message)
+func (c *recorder) ReportConfig(_ bool, reason, message string) { c.record(reason + ": " + message) }
+func (c *recorder) ReportPod(pod *kube.Pod, _ bool, reason, message string) {
+	c.record(pod.String() + " " + reason + ": " + message)
 }
 
-func (c *told) tell(event string) {
+func (c *recorder) record(event string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.events = append(c.events, event)
 }
 
-func (c *told) has(part string) bool {
+func (c *recorder) has(part string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return strings.Contains(strings.Join(c.events, "\n"), part)
@@ -53,9 +53,9 @@ func (c *told) has(part string) bool {
 // gated is a reconciler that runs beside the replica of a scene.
 type gated struct {
 	*scene
-	r     *reconciler.Reconciler
-	store *objects.Store
-	told  *told
+	r        *reconciler.Reconciler
+	store    *objects.Store
+	recorder *recorder
 }
 
 const gateSubnets = `[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.2~10.1.0.9"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]`
@@ -64,7 +64,7 @@ func configMap(subnets string) string {
 	return "kind: Pod\nmetadata: {name: other}\n---\nkind: Node\nmetadata: {name: node1}\n---\nkind: ConfigMap\nmetadata: {name: floatingip-config, namespace: kube-system}\ndata:\n  floatingips: |\n    " + subnets + "\n---\n"
 }
 
-// runs is a pod that somebody else has bound, as its annotation says, and its status if a kubelet has told.
+// runs is a pod that somebody else has bound, as its annotation says, and its status if a kubelet has written it.
 func runs(name, addr string, byKubelet bool) string {
 	status := "{phase: Running}"
 	if byKubelet {
@@ -96,10 +96,10 @@ func (g *gated) put(t *testing.T, text string) {
 }
 
 func newGated(t *testing.T, text string, edit func(*reconciler.Config)) *gated {
-	g := &gated{scene: newScene(t), told: &told{}}
+	g := &gated{scene: newScene(t), recorder: &recorder{}}
 	g.put(t, text)
 	config := reconciler.Config{
-		Replica: g.replica, Source: g.store, Cluster: g.told, Rules: reconciler.DefaultRules(), Log: zapNop(), Interval: time.Hour, Confirm: 5 * time.Millisecond,
+		Replica: g.replica, Source: g.store, Cluster: g.recorder, Rules: reconciler.DefaultRules(), Log: zapNop(), Interval: time.Hour, Confirm: 5 * time.Millisecond,
 	}
 	if edit != nil {
 		edit(&config)
@@ -173,7 +173,7 @@ func TestGateOpensAfterAdoption(t *testing.T) {
 func TestSubnetsThatComeLater(t *testing.T) {
 	pods := runs("old-a", "10.1.0.2", false) + runs("old-b", "10.1.0.3", true)
 	g := newGated(t, configMap(`[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.1~10.1.0.9"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]`)+pods, nil)
-	g.await(t, "the refusal", func() bool { return g.told.has("FloatingIPConfigRefused") })
+	g.await(t, "the refusal", func() bool { return g.recorder.has("FloatingIPConfigRefused") })
 	g.put(t, configMap(gateSubnets)+pods)
 	g.await(t, "the subnets", func() bool { return g.replica.View().Config().Seq > 0 })
 	g.mustBind(t, "new", "10.1.0.4")
@@ -189,7 +189,7 @@ func TestAnnotationsAreBelievedOnce(t *testing.T) {
 	g.mustBind(t, "first", "10.1.0.2")
 	g.put(t, configMap(gateSubnets)+runs("first", "10.1.0.2", true)+runs("liar", "10.1.0.5", false)+runs("seen", "10.1.0.6", true))
 	g.await(t, "the adoption", func() bool { return g.ownerOf("10.1.0.6") == "seen" })
-	g.await(t, "the event", func() bool { return g.told.has("ns1/liar FloatingIPUnproven") })
+	g.await(t, "the event", func() bool { return g.recorder.has("ns1/liar FloatingIPUnproven") })
 	if owner := g.ownerOf("10.1.0.5"); owner != "" {
 		t.Errorf("10.1.0.5 is held for %q", owner)
 	}
@@ -240,7 +240,7 @@ func TestGateSaysWhyItIsClosed(t *testing.T) {
 			}
 		}
 	})
-	g.await(t, "the event", func() bool { return g.told.has("FloatingIPsWithheld") && errs.Load() == 1 })
+	g.await(t, "the event", func() bool { return g.recorder.has("FloatingIPsWithheld") && errs.Load() == 1 })
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if _, err := g.bind(ctx, "new"); err == nil || !strings.Contains(err.Error(), "etcd says no") {
@@ -264,7 +264,7 @@ func TestGateWaitsForTheMark(t *testing.T) {
 		replica.Replica = c.Replica.(*allocator.Replica)
 		c.Replica = replica
 	})
-	g.await(t, "the event", func() bool { return g.told.has("FloatingIPsWithheld") })
+	g.await(t, "the event", func() bool { return g.recorder.has("FloatingIPsWithheld") })
 	if open, reason := g.r.Gate().State(); open || !strings.Contains(reason, "etcd says no") {
 		t.Errorf("open is %t, as %q", open, reason)
 	}
@@ -358,7 +358,7 @@ func TestProofComesFirst(t *testing.T) {
 	broken := errors.New("the API server is away")
 	g := newGated(t, configMap(gateSubnets), func(c *reconciler.Config) {
 		c.Interval = 5 * time.Millisecond
-		c.Cluster.(*told).gone = func() (string, error) {
+		c.Cluster.(*recorder).gone = func() (string, error) {
 			asked.Add(1)
 			if text := proof.Load().(string); text != "broken" {
 				return text, nil
@@ -385,9 +385,9 @@ func TestEventsOnTheConfigMap(t *testing.T) {
 	g := newGated(t, configMap(gateSubnets), nil)
 	newest := func(want string) func() bool {
 		return func() bool {
-			g.told.mu.Lock()
-			defer g.told.mu.Unlock()
-			return len(g.told.events) > 0 && strings.Contains(g.told.events[len(g.told.events)-1], want)
+			g.recorder.mu.Lock()
+			defer g.recorder.mu.Unlock()
+			return len(g.recorder.events) > 0 && strings.Contains(g.recorder.events[len(g.recorder.events)-1], want)
 		}
 	}
 	g.await(t, "the first subnets", newest("FloatingIPConfigApplied: the subnets are in force, since event 1"))

@@ -29,7 +29,7 @@ type Source interface {
 	Subscribe() (changed <-chan struct{}, cancel func())
 }
 
-// Cluster is what can be asked of a real cluster, and told to it.
+// Cluster is what can be asked of a real cluster, and written to it.
 type Cluster interface {
 	// Know makes sure that the workloads of a kind are among the objects.
 	Know(kind string)
@@ -83,7 +83,7 @@ type Reconciler struct {
 	reported string          // the last error in the objects, so that each is reported once
 	configTo string          // what was last shown on the ConfigMap
 	refused  atomic.Value    // string, see Refused
-	told     map[string]bool // which conflict and notice each pod has been shown
+	notified map[string]bool // which conflict and notice each pod has been shown
 
 	gate *Gate
 }
@@ -99,7 +99,7 @@ func New(config Config) *Reconciler {
 	if config.CountError == nil {
 		config.CountError = func(string) {}
 	}
-	return &Reconciler{Config: config, gate: newGate(), told: map[string]bool{}}
+	return &Reconciler{Config: config, gate: newGate(), notified: map[string]bool{}}
 }
 
 // Gate must stand before everything that gives out addresses.
@@ -343,7 +343,7 @@ func (r *Reconciler) repair(ctx context.Context) error {
 	return err
 }
 
-// unassign tells the cloud provider of what a command is about to give up.
+// unassign notifies the cloud provider of what a command is about to give up.
 func (r *Reconciler) unassign(ctx context.Context, command allocator.Command) error {
 	if r.Unassigner == nil {
 		return nil

@@ -44,16 +44,16 @@ type Nodes struct {
 	Now        func() time.Time
 	Log        *zap.Logger
 
-	mu      sync.Mutex
-	alive   map[string]ipam.Announcement
-	bad     map[string]string // announcements that are not understood, so that each is told once
-	waiting []string
-	silent  map[string]silence   // agents whose leases have ended
-	told    map[string]string    // what was said of silent nodes last
-	hasty   map[string]time.Time // when it was said last that a node changes its announcement too often
-	foreign map[string]string    // what was said of addresses that nodes are not known by
-	doubted int                  // of the nodes, how many are silent and not believed to be lost
-	term    time.Time            // when this replica was first seen to lead; zero while it does not
+	mu       sync.Mutex
+	alive    map[string]ipam.Announcement
+	bad      map[string]string // announcements that are not understood, so that each is reported once
+	waiting  []string
+	silent   map[string]silence   // agents whose leases have ended
+	notified map[string]string    // what was said of silent nodes last
+	hasty    map[string]time.Time // when it was said last that a node changes its announcement too often
+	foreign  map[string]string    // what was said of addresses that nodes are not known by
+	doubted  int                  // of the nodes, how many are silent and not believed to be lost
+	term     time.Time            // when this replica was first seen to lead; zero while it does not
 }
 
 // Bounds of Nodes.
@@ -145,7 +145,7 @@ func (n *Nodes) note(changes []lease.Change) {
 // listen keeps since when each agent is silent that the log takes for alive.
 func (n *Nodes) listen(now time.Time) {
 	if n.silent == nil {
-		n.silent, n.told = map[string]silence{}, map[string]string{}
+		n.silent, n.notified = map[string]silence{}, map[string]string{}
 	}
 	for node := range n.Replica.View().Nodes() {
 		a, announced := n.alive[node.Name]
@@ -224,7 +224,7 @@ func (n *Nodes) do(ctx context.Context, commands []allocator.Command, atOnce int
 	return errors.Join(failed...)
 }
 
-// showLosses tells of nodes that are silent and not taken for lost, and why, each once; and when many are.
+// showLosses reports nodes that are silent and not taken for lost, and why, each once; and when many are.
 func (n *Nodes) showLosses(found nodeLosses) {
 	now := map[string]string{}
 	for _, name := range found.ready {
@@ -242,7 +242,7 @@ func (n *Nodes) showLosses(found nodeLosses) {
 	n.doubted = len(found.doubted) + len(found.ready)
 	n.mu.Unlock()
 	for name, message := range now {
-		if n.told[name] == message {
+		if n.notified[name] == message {
 			continue
 		}
 		n.Log.Warn(message, zap.String("node", name))
@@ -250,16 +250,16 @@ func (n *Nodes) showLosses(found nodeLosses) {
 			n.Report(name, eventSilent, message)
 		}
 	}
-	n.told = now
+	n.notified = now
 }
 
-// hastyTold is how often it is said of a node that it changes its announcement too often.
-const hastyTold = 10 * time.Minute
+// hastyEvery is how often it is said of a node that it changes its announcement too often.
+const hastyEvery = 10 * time.Minute
 
-// showHasty tells of nodes that announce themselves elsewhere again and again.
+// showHasty reports nodes that announce themselves elsewhere again and again.
 func (n *Nodes) showHasty(hasty []string) {
 	for _, name := range hasty {
-		if last, told := n.hasty[name]; told && n.Now().Sub(last) < hastyTold {
+		if last, before := n.hasty[name]; before && n.Now().Sub(last) < hastyEvery {
 			continue
 		}
 		if n.hasty == nil {
@@ -276,7 +276,7 @@ func (n *Nodes) showHasty(hasty []string) {
 	}
 }
 
-// showForeign tells of nodes that announce addresses which they are not known by, each once.
+// showForeign reports nodes that announce addresses which they are not known by, each once.
 func (n *Nodes) showForeign(foreign map[string][]netip.Addr) {
 	now := map[string]string{}
 	for name, addrs := range foreign {
@@ -301,7 +301,7 @@ func (n *Nodes) Silent() int {
 	return n.doubted
 }
 
-// showWaiting tells of nodes that find no subnet, each once.
+// showWaiting reports nodes that find no subnet, each once.
 func (n *Nodes) showWaiting(waiting []string) {
 	n.mu.Lock()
 	before := n.waiting

@@ -157,13 +157,13 @@ func TestNodesFollowLeases(t *testing.T) {
 	third := announce("c")
 	b.await(t, "a 10.0.0.0/24; b 10.0.1.0/24; c")
 	for range 100 {
-		if _, told := reported.Load("c"); told {
+		if _, found := reported.Load("c"); found {
 			break
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 	if reason, _ := reported.Load("c"); reason != eventNoSpace || n.Waiting() != 1 {
-		t.Errorf("node c finds no subnet, and is told %v; %d wait", reason, n.Waiting())
+		t.Errorf("node c finds no subnet, and gets %v; %d wait", reason, n.Waiting())
 	}
 	stop(second)
 	b.await(t, "a 10.0.0.0/24; b 10.0.1.0/24 lost; c")
@@ -281,15 +281,15 @@ func TestManyLossesAreDoubted(t *testing.T) {
 func TestReadyNodesAreNotLost(t *testing.T) {
 	b := newSilentBed(t, 4)
 	ready := true
-	var told []string
+	var reports []string
 	b.n.Ready = func(name string) bool { return ready && name == "n1" }
-	b.n.Report = func(node, reason, _ string) { told = append(told, node+" "+reason) }
+	b.n.Report = func(node, reason, _ string) { reports = append(reports, node+" "+reason) }
 	b.silence(1)
 	b.silence(2)
 	b.alive(t)
 	b.pass(time.Hour)
-	if alive := b.alive(t); alive != 3 || !slices.Equal(told, []string{"n1 " + eventSilent}) {
-		t.Errorf("%d are alive, told was %v", alive, told)
+	if alive := b.alive(t); alive != 3 || !slices.Equal(reports, []string{"n1 " + eventSilent}) {
+		t.Errorf("%d are alive, reports were %v", alive, reports)
 	}
 	ready = false
 	if alive := b.alive(t); alive != 2 {
@@ -345,7 +345,7 @@ func TestNewLeaderBelievesInNoLoss(t *testing.T) {
 	}
 }
 
-// What is not understood is told once, and loses nobody.
+// What is not understood is reports once, and loses nobody.
 func TestBadAnnouncements(t *testing.T) {
 	var kinds []string
 	n := &Nodes{Prefix: "/p/", Log: zap.NewNop(), CountError: func(kind string) { kinds = append(kinds, kind) }}
@@ -367,14 +367,14 @@ func TestBadAnnouncements(t *testing.T) {
 
 // What an agent cannot have said is said to be so on its Node, once, and changes nothing.
 func TestAnnouncementsNotUnderstood(t *testing.T) {
-	var told []string
+	var reports []string
 	n := &Nodes{Prefix: "nodes/", Log: zap.NewNop(), alive: map[string]ipam.Announcement{}, bad: map[string]string{}}
-	n.Report = func(node, reason, message string) { told = append(told, node+" "+reason+" "+message) }
+	n.Report = func(node, reason, message string) { reports = append(reports, node+" "+reason+" "+message) }
 	for range 2 {
 		n.note([]lease.Change{{Key: "nodes/n1", Value: make([]byte, ipam.MaxAnnouncement+1)}, {Key: "nodes/n2", Value: []byte(`{"node":"n1","machine":"m","addresses":["192.0.2.1"]}`)}})
 	}
-	if len(told) != 2 || !strings.Contains(told[0], "n1 GalaxyAgentNotUnderstood it has 65537 bytes") || !strings.Contains(told[1], "says that it is of node \"n1\"") || len(n.alive) > 0 {
-		t.Errorf("alive %v, told %q", n.alive, told)
+	if len(reports) != 2 || !strings.Contains(reports[0], "n1 GalaxyAgentNotUnderstood it has 65537 bytes") || !strings.Contains(reports[1], "says that it is of node \"n1\"") || len(n.alive) > 0 {
+		t.Errorf("alive %v, reports %q", n.alive, reports)
 	}
 }
 
@@ -385,13 +385,13 @@ func TestAddressesOfOthers(t *testing.T) {
 	for !b.replica.Leading() {
 		time.Sleep(time.Millisecond)
 	}
-	var told []string
+	var reports []string
 	own, elsewhere := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.7")
 	known := true
 	n := &Nodes{
 		Replica: b.replica, Overlay: overlayOf(t, `[{"cidr":"10.0.0.0/22","nodePrefix":24}]`), Now: b.clock, Log: zap.NewNop(), Keep: time.Hour,
 		Has:    func(_ string, addr netip.Addr) (bool, bool) { return addr == own, known },
-		Report: func(node, reason, message string) { told = append(told, node+" "+reason+" "+message) },
+		Report: func(node, reason, message string) { reports = append(reports, node+" "+reason+" "+message) },
 		alive:  map[string]ipam.Announcement{},
 	}
 	announce := func(addrs ...netip.Addr) (announced []netip.Addr) {
@@ -409,8 +409,8 @@ func TestAddressesOfOthers(t *testing.T) {
 	if got := announce(elsewhere); got != nil {
 		t.Errorf("a node has joined at %v", got)
 	}
-	if len(told) != 1 || !strings.Contains(told[0], "a GalaxyAgentNotUnderstood the galaxy agent of this node announces [198.51.100.7]") {
-		t.Errorf("told: %q", told)
+	if len(reports) != 1 || !strings.Contains(reports[0], "a GalaxyAgentNotUnderstood the galaxy agent of this node announces [198.51.100.7]") {
+		t.Errorf("reports: %q", reports)
 	}
 	if got := announce(own, elsewhere); !slices.Equal(got, []netip.Addr{own}) {
 		t.Errorf("a node is at %v", got)
@@ -426,21 +426,21 @@ func TestAddressesOfOthers(t *testing.T) {
 	if got := announce(own, elsewhere); len(got) != 2 {
 		t.Errorf("a node of which the cluster says nothing is at %v", got)
 	}
-	if len(told) != 1 {
-		t.Errorf("told: %q", told)
+	if len(reports) != 1 {
+		t.Errorf("reports: %q", reports)
 	}
 }
 
-// A node that changes what it announces again and again writes one event in a while, and is told of once.
+// A node that changes what it announces again and again writes one event in a while, and is reports of once.
 func TestHastyNode(t *testing.T) {
 	b := newNodesBed(t)
 	for !b.replica.Leading() {
 		time.Sleep(time.Millisecond)
 	}
-	told := 0
+	reports := 0
 	n := &Nodes{
 		Replica: b.replica, Overlay: overlayOf(t, `[{"cidr":"10.0.0.0/22","nodePrefix":24}]`), Now: b.clock, Log: zap.NewNop(), Keep: time.Hour,
-		Report: func(string, string, string) { told++ }, alive: map[string]ipam.Announcement{},
+		Report: func(string, string, string) { reports++ }, alive: map[string]ipam.Announcement{},
 	}
 	for i := range 100 {
 		n.alive["a"] = ipam.Announcement{Node: "a", Machine: fmt.Sprint("m", i%2), Addresses: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})}}
@@ -450,8 +450,8 @@ func TestHastyNode(t *testing.T) {
 		b.pass(changeEvery / 10)
 	}
 	events := b.replica.View().Position().Head.Seq
-	if events < 10 || events > 14 || told != 1 {
-		t.Errorf("100 changes in ten intervals made %d events, and were told of %d times", events, told)
+	if events < 10 || events > 14 || reports != 1 {
+		t.Errorf("100 changes in ten intervals made %d events, and were reported %d times", events, reports)
 	}
 	b.pass(changeEvery)
 	n.reconcile(t.Context())

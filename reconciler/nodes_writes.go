@@ -22,9 +22,9 @@ type NodeWrites struct {
 
 // writes is a bucket that leaks.
 type writes struct {
-	level float64 // bytes
-	at    time.Time
-	told  bool
+	level    float64 // bytes
+	at       time.Time
+	reported bool
 }
 
 func (w writes) leaked(now time.Time) writes {
@@ -44,9 +44,9 @@ func (n *NodeWrites) Note(node string, bytes int, now time.Time) (news bool) {
 	w.level += float64(bytes)
 	switch {
 	case w.level > writesBurst:
-		news, w.told = !w.told, true
+		news, w.reported = !w.reported, true
 	case w.level == 0:
-		w.told = false
+		w.reported = false
 	}
 	n.nodes[node] = w
 	return news
@@ -59,7 +59,7 @@ func (n *NodeWrites) Loud(now time.Time) (loud []string) {
 	for _, node := range slices.Sorted(maps.Keys(n.nodes)) {
 		w := n.nodes[node].leaked(now)
 		switch {
-		case w.level > writesBurst/2 && w.told:
+		case w.level > writesBurst/2 && w.reported:
 			loud = append(loud, node)
 		case w.level == 0: // nothing of it is remembered
 			delete(n.nodes, node)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A node that writes as nodes do is never told of; one that floods is, once, until it has been quiet; and nothing is remembered of nodes
+// A node that writes as nodes do is never reported of; one that floods is, once, until it has been quiet; and nothing is remembered of nodes
 // that are quiet.
 func TestNodeWrites(t *testing.T) {
 	var n NodeWrites
@@ -17,14 +17,14 @@ func TestNodeWrites(t *testing.T) {
 			t.Fatal("a busy node is taken for one that floods")
 		}
 	}
-	told := 0
+	reported := 0
 	for range 40 {
 		if n.Note("bad", 1<<20, now) {
-			told++
+			reported++
 		}
 	}
-	if told != 1 || !slices.Equal(n.Loud(now), []string{"bad"}) {
-		t.Errorf("told %d times, loud %v", told, n.Loud(now))
+	if reported != 1 || !slices.Equal(n.Loud(now), []string{"bad"}) {
+		t.Errorf("reported %d times, loud %v", reported, n.Loud(now))
 	}
 	now = now.Add(10 * time.Minute)
 	if loud := n.Loud(now); len(loud) != 0 || len(n.nodes) != 0 {

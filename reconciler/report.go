@@ -19,7 +19,7 @@ const (
 	eventWithheld      = "FloatingIPsWithheld"
 )
 
-// report tells what is wrong with the objects, each error once.
+// report shows what is wrong with the objects, each error once.
 func (r *Reconciler) report(plan Plan) {
 	text := ""
 	if plan.Err != nil {
@@ -57,13 +57,13 @@ func (r *Reconciler) reportNotice(n Notice) {
 	}
 }
 
-// first is true the first time that something is to be told of a pod.
+// first is true the first time that something is to be reported of a pod.
 func (r *Reconciler) first(pod *kube.Pod, what string) bool {
 	key := pod.UID + " " + what
-	if r.told[key] {
+	if r.notified[key] {
 		return false
 	}
-	r.told[key] = true
+	r.notified[key] = true
 	return true
 }
 

@@ -18,7 +18,7 @@ import (
 const NotesDir = "/var/lib/cni/galaxy-deleted"
 
 // Notes are DELs that nobody took, as the agent was not there, or could not write: a file for each interface of a container, with the
-// request. A runtime that is told
+// request. A runtime that gets
 // of success forgets the container, so that a node can be drained while its agent is down; the agent does what the notes say when
 // it is back.
 type Notes struct{ Dir string }

@@ -9,7 +9,7 @@ import (
 	"galaxy/wire"
 )
 
-// What could not be read again is not left: the runtime would be told that its DEL is kept.
+// What could not be read again is not left: the runtime would believe that its DEL is kept.
 func TestLeaveReadsBack(t *testing.T) {
 	n := wire.Notes{Dir: t.TempDir()}
 	del := wire.Request{Env: map[string]string{"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "a", "CNI_IFNAME": "eth0"}, Config: []byte("{}")}

@@ -26,5 +26,5 @@ func run(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		return cli.Usage("%q: it takes no arguments: it tells one story", args[0])
 	}
-	return tell(ctx)
+	return printStory(ctx)
 }

@@ -14,8 +14,8 @@ import (
 //go:embed story
 var story embed.FS
 
-// tell plays the story. Whatever does not come true is an error.
-func tell(ctx context.Context) error {
+// printStory plays the story. Whatever does not come true is an error.
+func printStory(ctx context.Context) error {
 	began := time.Now()
 	s, err := newStage()
 	if err != nil {
@@ -50,7 +50,7 @@ func opening(ctx context.Context, s *stage) error {
 	return s.start(ctx)
 }
 
-// request is the part of a recorded request that the story tells.
+// request is the part of a recorded request that the story shows.
 type request struct {
 	PodName string
 	Node    string
@@ -186,7 +186,7 @@ func replaced(ctx context.Context, s *stage) error {
 	return errors.Join(err, s.until(ctx, "/v1/ip/"+old, `"status":"Running"`))
 }
 
-// endPod tells galaxy-ipam through the objects that the first pod has finished, and waits until its address is reserved.
+// endPod shows galaxy-ipam through the objects that the first pod has finished, and waits until its address is reserved.
 func (s *stage) endPod(ctx context.Context, addr string) error {
 	filter, err := story.ReadFile("story/1-filter.json")
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"galaxy/eventlog/etcdlog/embedded"
 )
 
-// What fills up is told before it is full, and what is refused says why.
+// What fills up is reported before it is full, and what is refused says why.
 func TestFullness(t *testing.T) {
 	var f fullness
 	if f.refusing() != "" || len(f.todo()) != 0 {
@@ -44,7 +44,7 @@ func TestFullness(t *testing.T) {
 	}{
 		{member{size: 10 * mib, quota: 100 * mib}, ""},
 		{member{size: 81 * mib, quota: 100 * mib}, "81 MiB of its quota of 100 MiB"},
-		{member{size: 81 * mib}, ""}, // an etcd that does not tell its quota
+		{member{size: 81 * mib}, ""}, // an etcd that does not report its quota
 		{member{size: mib, quota: 100 * mib, errs: []string{"memberID:1 alarm:NOSPACE"}}, "alarm:NOSPACE"},
 	} {
 		f.noteMember("http://a:2379", c.member)

@@ -181,7 +181,7 @@ func firstAddress() (string, error) {
 	return "", errors.New("this host has no address that others can reach; give --advertise-address")
 }
 
-// reportSync tells when the cluster is known.
+// reportSync logs when the cluster is known.
 func (p *program) reportSync(ctx context.Context) error {
 	if err := p.cluster.WaitForSync(ctx); err != nil {
 		return nil

@@ -54,13 +54,13 @@ func (p *program) followNodeWrites(ctx context.Context, prefix, after string) {
 				node, _, _ = strings.Cut(node, after)
 			}
 			if p.writes.Note(node, len(e.Kv.Key)+len(e.Kv.Value), time.Now()) {
-				p.tellOfWrites(node)
+				p.reportWrites(node)
 			}
 		}
 	}
 }
 
-func (p *program) tellOfWrites(node string) {
+func (p *program) reportWrites(node string) {
 	message := floods(node)
 	p.logger.Error("a node floods etcd", zap.String("node", node), zap.String("repair", message))
 	if p.cluster != nil {

@@ -71,13 +71,13 @@ func (p *program) listen() error {
 	return nil
 }
 
-// served is the replica as requests have it: it gives no address out before the running pods are recorded, and a cloud provider is told.
+// served is the replica as requests have it: it gives no address out before the running pods are recorded, and a cloud provider is notified.
 func (p *program) served() extender.Replica {
 	replica := gated{p.replica, p}
 	if p.cloud == nil {
 		return replica
 	}
-	return cloud.Told{Decider: replica, Keeper: p.cloud}
+	return cloud.Notifying{Decider: replica, Keeper: p.cloud}
 }
 
 // patience is how long a decision may wait for a leader: one that has died is waited for twice at most.

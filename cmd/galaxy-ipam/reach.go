@@ -23,10 +23,10 @@ const (
 type reach struct {
 	now func() time.Time
 
-	mu   sync.Mutex
-	last time.Time // when it has answered
-	why  error     // of the newest attempt; nil if that was answered
-	told bool      // that it does not answer
+	mu       sync.Mutex
+	last     time.Time // when it has answered
+	why      error     // of the newest attempt; nil if that was answered
+	reported bool      // that it does not answer
 }
 
 // note takes the outcome of an attempt, and reports whether there is trouble where there was none when it was called before, or the other
@@ -37,9 +37,9 @@ func (r *reach) note(err error) (news bool) {
 		r.last = r.now()
 	}
 	r.mu.Unlock()
-	before := r.told
-	r.told = r.trouble() != ""
-	return before != r.told
+	before := r.reported
+	r.reported = r.trouble() != ""
+	return before != r.reported
 }
 
 // trouble says since when etcd has not answered, and why; "" while it does, or is not missed yet.

@@ -23,10 +23,10 @@ func TestReach(t *testing.T) {
 		t.Errorf("trouble: %q", got)
 	}
 	if !r.note(context.DeadlineExceeded) {
-		t.Error("nobody is told of it")
+		t.Error("nobody is notified")
 	}
 	if r.note(context.DeadlineExceeded) {
-		t.Error("it is told twice")
+		t.Error("it is reported twice")
 	}
 	now = now.Add(time.Minute)
 	if !r.note(nil) || r.trouble() != "" {

@@ -64,7 +64,7 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// Nobody behind the socket, or no socket, is told from an agent that does not answer.
+// Nobody behind the socket, or no socket, is distinguished from an agent that does not answer.
 func TestDial(t *testing.T) {
 	for _, path := range []string{filepath.Join(t.TempDir(), "s"), strings.Repeat("/long", 40), "/dev/null"} {
 		if conn, err := dial(path); err == nil {

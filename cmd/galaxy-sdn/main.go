@@ -19,7 +19,7 @@ func main() {
 	}
 	if len(result) > 0 {
 		if _, err := os.Stdout.Write(result); err != nil {
-			_, _ = os.Stderr.WriteString("galaxy-sdn: " + err.Error() + "\n") // there is nobody else to tell
+			_, _ = os.Stderr.WriteString("galaxy-sdn: " + err.Error() + "\n") // there is nowhere else to report it
 			os.Exit(1)
 		}
 	}

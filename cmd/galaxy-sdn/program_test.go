@@ -18,7 +18,7 @@ import (
 // result is what agents answer here.
 const result = `{"cniVersion":"1.1.0","ips":[{"address":"10.0.0.2/24"}]}`
 
-// A runtime cannot tell galaxy-sdn from galaxy-cni under its name, nor can an agent, but for the protocol.
+// A runtime cannot distinguish galaxy-sdn from galaxy-cni under its name, nor can an agent, but for the protocol.
 func TestSameAsTheFullProgram(t *testing.T) {
 	large := `{"cniVersion":"1.1.0","name":"n","socket":"s","large":"` + strings.Repeat("x", 300<<10) + `"}`
 	larger := `{"cniVersion":"1.1.0","name":"n","socket":"s","large":"` + strings.Repeat("x", 2<<20) + `"}`

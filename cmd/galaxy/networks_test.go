@@ -13,7 +13,7 @@ import (
 	"galaxy/cmd/internal/cli"
 )
 
-// A configuration that changes is in force for the next pod; a bad one is told of once, and changes nothing.
+// A configuration that changes is in force for the next pod; a bad one is logged once, and changes nothing.
 func TestNetworksAreReadAgain(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "galaxy.json")
 	at := time.Now().Add(-time.Hour)
@@ -48,8 +48,8 @@ func TestNetworksAreReadAgain(t *testing.T) {
 	write(`{"NetworkConf":[{"name":"third"`)
 	inForce("second")
 	inForce("second")
-	if told := logged.FilterMessageSnippet("the configuration of networks is bad").Len(); told != 1 {
-		t.Errorf("the bad file was told of %d times, want once", told)
+	if warned := logged.FilterMessageSnippet("the configuration of networks is bad").Len(); warned != 1 {
+		t.Errorf("the bad file was logged %d times, want once", warned)
 	}
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)

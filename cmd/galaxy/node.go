@@ -24,11 +24,11 @@ const settingsEvery = time.Minute
 // keepSettings keeps the kernel's settings (contract section 12), and says what was another. Those of IPv6 are nobody's business before
 // the overlay has IPv6.
 func (p *program) keepSettings(ctx context.Context) error {
-	told := ""
+	reported := ""
 	for {
 		err := p.keepSettingsOnce()
-		if err != nil && err.Error() != told {
-			told = err.Error()
+		if err != nil && err.Error() != reported {
+			reported = err.Error()
 			p.logger.Warn("a setting of the kernel is not as it should be", zap.Error(err))
 		}
 		p.agent.Block("settings", err)

@@ -120,7 +120,7 @@ func (p *nodePods) Get(ctx context.Context, namespace, name, uid string) (cni.Po
 	}
 }
 
-// staticHash is, on the mirror of a static pod, the uid that the kubelet itself knows the pod by and tells the runtime; the API server gives
+// staticHash is, on the mirror of a static pod, the uid that the kubelet itself knows the pod by and gives to the runtime; the API server gives
 // the mirror another one. See k8s.io/kubernetes/pkg/kubelet/types, ConfigHashAnnotationKey.
 const staticHash = "kubernetes.io/config.hash"
 

@@ -85,7 +85,7 @@ func TestStaticPod(t *testing.T) {
 	}
 }
 
-// A pod with a floating address is told it by CNI_ARGS; one that was bound past galaxy-ipam is refused, as is one whose annotation
+// A pod with a floating address gets it by CNI_ARGS; one that was bound past galaxy-ipam is refused, as is one whose annotation
 // would smuggle in another argument.
 func TestArgsOfPods(t *testing.T) {
 	args := func(text string) map[string]string { return map[string]string{kube.AnnotationArgs: text} }

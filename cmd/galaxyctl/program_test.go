@@ -154,12 +154,12 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// What is no galaxy-ipam is told from one that says no.
+// What is no galaxy-ipam is distinguished from one that says no.
 func TestForeignServer(t *testing.T) {
 	for body, status := range map[string]int{"<html>": http.StatusOK, "gateway": http.StatusBadGateway} {
 		port := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(status)
-			w.Write([]byte(body)) //nolint:errcheck // the client tells
+			w.Write([]byte(body)) //nolint:errcheck // the client fails then
 		}))
 		code, _, errs := call(t, "ip", "list", "--server", port.URL)
 		if code != cli.Failure || !strings.Contains(errs, "is --server its REST port") || !strings.Contains(errs, port.URL) {
@@ -175,7 +175,7 @@ func TestListAll(t *testing.T) {
 	port := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		page := r.URL.Query().Get("page")
 		asked = append(asked, page)
-		json.NewEncoder(w).Encode(map[string]any{ //nolint:errcheck // the client tells
+		json.NewEncoder(w).Encode(map[string]any{ //nolint:errcheck // the client fails then
 			"last": page == "2", "first": page == "0", "totalElements": 3, "totalPages": 3, "content": []map[string]any{{"ip": "10.0.0." + page, "state": "free"}},
 		})
 	}))
@@ -197,7 +197,7 @@ func TestLongHistory(t *testing.T) {
 		default:
 			http.NotFound(w, r)
 		}
-		json.NewEncoder(w).Encode(answer) //nolint:errcheck // the client tells
+		json.NewEncoder(w).Encode(answer) //nolint:errcheck // the client fails then
 	}))
 	defer port.Close()
 	for limit, want := range map[string]string{"0": "first second third", "1": "third"} {
@@ -230,7 +230,7 @@ func TestFlagNames(t *testing.T) {
 	}
 }
 
-// What would be refused is told before it is applied, all at once, whichever form the file has.
+// What would be refused is reported before it is applied, all at once, whichever form the file has.
 func TestConfigCheck(t *testing.T) {
 	const good = `[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.2~10.1.0.9"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]`
 	const taken = `[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.1~10.1.0.9"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1","zone":"a"}]`

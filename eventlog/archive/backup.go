@@ -32,7 +32,7 @@ type Source interface {
 	Read(ctx context.Context, stream string) iter.Seq2[[]eventlog.Record, error]
 }
 
-// Progress is told now and then how many events of how many are done. It may be nil.
+// Progress is called now and then with how many events of how many are done. It may be nil.
 type Progress func(done, total uint64)
 
 // Backup writes a log to w, event by event. Every event is checked on the way as a reader would: a log that is corrupt, or

@@ -188,7 +188,7 @@ func (a *appending) lookAfterNoSpace(ctx context.Context, cause error) (*clientv
 	return answer, nil
 }
 
-// refused tells what became of the append from what look found after a refusal. An earlier attempt that is still on its
+// refused reports what became of the append from what look found after a refusal. An earlier attempt that is still on its
 // way cannot land any more, since its conditions are the same.
 func (a *appending) refused(answer *clientv3.TxnResponse) (eventlog.Head, error) {
 	if a.doubt && a.landed(answer) {

@@ -1,6 +1,6 @@
 // Package etcdlog is the event log on etcd. It knows bytes, sequence numbers and hashes, never what an event means.
 //
-// Its keys, under a prefix that is "/galaxy" unless told otherwise, all readable with etcdctl:
+// Its keys, under a prefix "/galaxy" by default, all readable with etcdctl:
 //
 //	<prefix>/v1/generation                              {"id":…,"created":…}, and "restoredFrom" after a restore
 //	<prefix>/v1/head/<stream>                           {"seq":…,"hash":…,"generation":…}
@@ -12,5 +12,5 @@
 // One append is one transaction. Its conditions are the stream's head as the writer has seen it, the generation of the
 // log, and the writer's key of the election: so a second writer can lose but never harm. Since none of these ever comes
 // back once it has passed, the transaction lands at most once however often it is sent. One whose answer was lost is
-// simply sent again: either it lands now, or it is refused, and the event in its place tells who was there.
+// simply sent again: either it lands now, or it is refused, and the event in its place shows who was there.
 package etcdlog

@@ -107,7 +107,7 @@ func startFollower(t *testing.T, log *etcdlog.Log) *follower {
 	return f
 }
 
-// finish appends one more event, after the follower was told how many there will be, and compares.
+// finish appends one more event, after the follower knows how many there will be, and compares.
 func (f *follower) finish(t *testing.T, w *writer) {
 	t.Helper()
 	f.want <- len(w.all) + 1

@@ -28,7 +28,7 @@ func settledGoroutines(target int) int {
 	return n
 }
 
-// The server's limits are lower than the log was told.
+// The limits of the server are lower than those of the log.
 func TestServerRefusesSize(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t, func(c *embedded.Config) { c.MaxTxnOps = 128 })

@@ -8,5 +8,5 @@ type Failure struct {
 
 func (f *Failure) Error() string { return f.Message }
 
-// GetStatus tells huma the HTTP status.
+// GetStatus is the HTTP status, for huma.
 func (f *Failure) GetStatus() int { return f.Code }

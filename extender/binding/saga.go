@@ -13,12 +13,12 @@ import (
 )
 
 // Replica is what is asked of the allocator; *allocator.Replica is one. Where a cloud provider has to know of addresses it is one that
-// tells the provider, as cloud.Told: a command fails when the provider refuses.
+// notifies the provider, as cloud.Notifying: a command fails when the provider refuses.
 type Replica interface {
 	Do(ctx context.Context, cause string, command allocator.Command) (allocator.Result, error)
 }
 
-// Binder tells the cluster that a pod runs on a node with these addresses. kube.ErrPodGone and kube.BoundError say that it never will.
+// Binder writes into the cluster that a pod runs on a node with these addresses. kube.ErrPodGone and kube.BoundError say that it never will.
 type Binder interface {
 	Bind(ctx context.Context, pod *kube.Pod, node string, infos []ipam.IPInfo) error
 }
@@ -28,11 +28,11 @@ type Binder interface {
 type Saga struct {
 	Replica Replica
 	Binder  Binder // nil: galaxy-ipam only allocates, and something else binds
-	telling atomic.Int64
+	binding atomic.Int64
 }
 
-// Telling reports whether the cluster is being told of a pod at this moment.
-func (s *Saga) Telling() bool { return s.telling.Load() > 0 }
+// Binding reports whether a binding is on its way to the cluster.
+func (s *Saga) Binding() bool { return s.binding.Load() > 0 }
 
 // Claim takes the pod's share of a limit before it is bound, as binds come later and many at once. It returns those of the node networks
 // where the pod may then run: none when no address is left.
@@ -62,14 +62,14 @@ type Order struct {
 	Network netip.Prefix // of the node; the zero Prefix when no subnet serves it
 }
 
-// Bind allocates what the pod has not got yet, and tells the cluster. After kube.ErrPodGone the pod keeps no address that its policy does
+// Bind allocates what the pod has not got yet, and binds it in the cluster. After kube.ErrPodGone the pod keeps no address that its policy does
 // not keep for it; after kube.BoundError the log says where it runs.
 func (s *Saga) Bind(ctx context.Context, o Order) error {
 	result, err := s.Replica.Do(ctx, o.Asked.UID, allocator.Bind{Pod: o.Asked, Node: o.Node, NodeNetwork: o.Network})
 	if err != nil || s.Binder == nil {
 		return err
 	}
-	err = s.tell(ctx, o, result.Grants)
+	err = s.write(ctx, o, result.Grants)
 	var bound *kube.BoundError
 	switch {
 	case errors.Is(err, kube.ErrPodGone):
@@ -81,10 +81,10 @@ func (s *Saga) Bind(ctx context.Context, o Order) error {
 	}
 }
 
-// tell tells the cluster, and is counted meanwhile.
-func (s *Saga) tell(ctx context.Context, o Order, grants []allocator.Grant) error {
-	s.telling.Add(1)
-	defer s.telling.Add(-1)
+// write binds the pod in the cluster, and is counted meanwhile.
+func (s *Saga) write(ctx context.Context, o Order, grants []allocator.Grant) error {
+	s.binding.Add(1)
+	defer s.binding.Add(-1)
 	infos := make([]ipam.IPInfo, len(grants))
 	for i, g := range grants {
 		infos[i] = g.Info()

@@ -22,15 +22,15 @@ const subnets = `[{"nodeSubnets":["10.1.0.0/16"],"ips":["10.0.0.2~10.0.0.3"],"su
 
 var first, second = netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.2.0.0/16")
 
-// cluster is Kubernetes: what it was told, and how it responds.
+// cluster is Kubernetes: what was bound there, and how it responds.
 type cluster struct {
-	told    []string
+	bound   []string
 	respond func() error
 }
 
 func (c *cluster) Bind(_ context.Context, pod *kube.Pod, node string, infos []ipam.IPInfo) error {
 	for _, info := range infos {
-		c.told = append(c.told, fmt.Sprintf("%s on %s has %s", pod.UID, node, info.IP))
+		c.bound = append(c.bound, fmt.Sprintf("%s on %s has %s", pod.UID, node, info.IP))
 	}
 	return c.respond()
 }
@@ -101,8 +101,8 @@ func TestBind(t *testing.T) {
 		t.Errorf("again: %v, the log went from %d to %d", err, head, b.head())
 	}
 	b.wants(o, "10.0.0.2 bound u0 a")
-	if want := []string{"u0 on a has 10.0.0.2/24", "u0 on a has 10.0.0.2/24"}; !slices.Equal(b.cluster.told, want) {
-		t.Errorf("the cluster was told %q, want %q", b.cluster.told, want)
+	if want := []string{"u0 on a has 10.0.0.2/24", "u0 on a has 10.0.0.2/24"}; !slices.Equal(b.cluster.bound, want) {
+		t.Errorf("the cluster got %q, want %q", b.cluster.bound, want)
 	}
 }
 
@@ -128,8 +128,8 @@ func TestBindRefused(t *testing.T) {
 	} {
 		b, o := newBed(t), order(0, ipam.ReleaseOnDelete)
 		want := play(b, &o)
-		if err := b.saga.Bind(t.Context(), o); !errors.Is(err, want) || len(b.cluster.told) != 0 {
-			t.Errorf("%s: %v, the cluster was told %q", name, err, b.cluster.told)
+		if err := b.saga.Bind(t.Context(), o); !errors.Is(err, want) || len(b.cluster.bound) != 0 {
+			t.Errorf("%s: %v, the cluster got %q", name, err, b.cluster.bound)
 		}
 	}
 }
@@ -207,18 +207,18 @@ func TestClusterOutOfReach(t *testing.T) {
 	b.wants(o, "10.0.0.2 bound u0 a")
 }
 
-// Telling is true while the cluster is told, and never after, however that ended.
+// Binding is true while a binding is on its way, and never after, however that ended.
 func TestTelling(t *testing.T) {
 	b := newBed(t)
 	for _, end := range []error{nil, kube.ErrPodGone, errors.New("no")} {
 		during := false
-		b.cluster.respond = func() error { during = b.saga.Telling(); return end }
-		if b.saga.Telling() {
+		b.cluster.respond = func() error { during = b.saga.Binding(); return end }
+		if b.saga.Binding() {
 			t.Errorf("before %v", end)
 		}
 		_ = b.saga.Bind(t.Context(), order(0, ipam.ReleaseOnDelete))
-		if !during || b.saga.Telling() {
-			t.Errorf("%v: during it %t, after it %t", end, during, b.saga.Telling())
+		if !during || b.saga.Binding() {
+			t.Errorf("%v: during it %t, after it %t", end, during, b.saga.Binding())
 		}
 	}
 }

@@ -52,7 +52,7 @@ type Config struct {
 	Leader func(ctx context.Context) (Peer, error)
 	TLS    *tls.Config // how to reach other replicas; nil: without TLS
 	Log    *zap.Logger
-	// Passed is told of each attempt to have the leader answer a request, by its path; nil: nobody wants to know.
+	// Passed is called for each attempt to have the leader answer a request, by its path; nil: nobody wants to know.
 	Passed  func(path string)
 	Pause   time.Duration // between two attempts, at first; DefaultPause if 0
 	Recheck time.Duration // how often a request that waits for its answer makes sure of the leader; DefaultRecheck if 0

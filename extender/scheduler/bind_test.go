@@ -18,7 +18,7 @@ import (
 	"galaxy/kube"
 )
 
-// binder is a cluster that is told of one pod after the other.
+// binder is a cluster that is bound of one pod after the other.
 type binder func()
 
 func (b binder) Bind(context.Context, *kube.Pod, string, []ipam.IPInfo) error {
@@ -26,7 +26,7 @@ func (b binder) Bind(context.Context, *kube.Pod, string, []ipam.IPInfo) error {
 	return nil
 }
 
-// While the cluster is told of a pod, and only then, the scheduler's port says so.
+// While the cluster is bound of a pod, and only then, the scheduler's port says so.
 func TestBinding(t *testing.T) {
 	b := newBed(t, fixture)
 	b.Objects(podText("ns1", "sts-0", "StatefulSet/sts", nil))
@@ -60,7 +60,7 @@ func TestBindLooksUp(t *testing.T) {
 		"does not request":       {Namespace: "ns1", Name: "sts-0", UID: "u1"},
 		"the API server is away": nil,
 	} {
-		told := 0
+		bound := 0
 		lookup := func(_ context.Context, namespace, name string) (*kube.Pod, error) {
 			if namespace != "ns1" || name != "sts-0" {
 				t.Errorf("%s/%s is looked up", namespace, name)
@@ -71,7 +71,7 @@ func TestBindLooksUp(t *testing.T) {
 			return pod, nil
 		}
 		s := scheduler.New(scheduler.Config{
-			Replica: b.Replica, Cluster: b.Cluster, Log: zap.NewNop(), Lookup: lookup, Binder: binder(func() { told++ }),
+			Replica: b.Replica, Cluster: b.Cluster, Log: zap.NewNop(), Lookup: lookup, Binder: binder(func() { bound++ }),
 		})
 		before, w := b.Replica.View().Position().Head.Seq, httptest.NewRecorder()
 		body := `{"PodName":"sts-0","PodNamespace":"ns1","PodUID":"u1","Node":"node4"}`
@@ -80,8 +80,8 @@ func TestBindLooksUp(t *testing.T) {
 		if err := json.Unmarshal(w.Body.Bytes(), &result); err != nil || (result.Error == "") != (want == "") || !strings.Contains(result.Error, want) {
 			t.Errorf("%d %s %v, want %q", w.Code, w.Body, err, want)
 		}
-		if wrote := b.Replica.View().Position().Head.Seq != before; wrote != (want == "") || told > 0 != (want == "") {
-			t.Errorf("%q: the log was written: %t, the cluster was told %d times", want, wrote, told)
+		if wrote := b.Replica.View().Position().Head.Seq != before; wrote != (want == "") || bound > 0 != (want == "") {
+			t.Errorf("%q: the log was written: %t, the cluster was asked to bind %d times", want, wrote, bound)
 		}
 	}
 }

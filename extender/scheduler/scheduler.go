@@ -32,13 +32,13 @@ type Config struct {
 	Timeout time.Duration // for a decision; DefaultTimeout if 0
 }
 
-// Defaults of Config. A scheduler sends up to 4 KB a node, and gives up after 5 s unless told otherwise.
+// Defaults of Config. A scheduler sends up to 4 KB a node, and gives up after 5 s by default.
 const (
 	DefaultMaxBody = httpserver.LargestBody
 	DefaultTimeout = 5 * time.Second
 )
 
-// Observer is told of each verb that was served, and how long that took.
+// Observer counts each verb that was served, and how long that took.
 type Observer interface {
 	Scheduled(verb string, took time.Duration)
 }
@@ -48,7 +48,7 @@ type nopObserver struct{}
 
 func (nopObserver) Scheduled(string, time.Duration) {}
 
-// How many pods and whole nodes that filter has seen are remembered for bind, which is told names only.
+// How many pods and whole nodes that filter has seen are remembered for bind, which gets names only.
 const (
 	rememberPods  = 1 << 13 // of at most kube.MaxArgs each, beside names
 	rememberNodes = 1 << 14
@@ -63,8 +63,8 @@ type Scheduler struct {
 	places    atomic.Pointer[places]
 }
 
-// Binding reports whether the cluster is being told of bound pods at this moment.
-func (s *Scheduler) Binding() bool { return s.saga.Telling() }
+// Binding reports whether bindings are on their way to the cluster.
+func (s *Scheduler) Binding() bool { return s.saga.Binding() }
 
 type podName struct{ namespace, name string }
 

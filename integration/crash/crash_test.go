@@ -21,8 +21,8 @@ import (
 	"galaxy/projections"
 )
 
-// told is what callers were told.
-type told struct {
+// acknowledged is the responses that callers got.
+type acknowledged struct {
 	mu       sync.Mutex
 	bound    map[string]ipam.Owner     // uids of pods whose bind was acknowledged
 	released map[ipam.Owner]netip.Addr // owners whose release was acknowledged
@@ -33,14 +33,14 @@ type told struct {
 type load struct {
 	process *process
 	next    atomic.Int64
-	facts   told
+	facts   acknowledged
 	wg      sync.WaitGroup
 	stop    context.CancelFunc
 }
 
 func startLoad(p *process, callers int) *load {
 	ctx, stop := context.WithCancel(context.Background())
-	l := &load{process: p, stop: stop, facts: told{bound: map[string]ipam.Owner{}, released: map[ipam.Owner]netip.Addr{}, asked: map[ipam.Owner]bool{}}}
+	l := &load{process: p, stop: stop, facts: acknowledged{bound: map[string]ipam.Owner{}, released: map[ipam.Owner]netip.Addr{}, asked: map[ipam.Owner]bool{}}}
 	for range callers {
 		l.wg.Go(func() {
 			for ctx.Err() == nil {
@@ -51,7 +51,7 @@ func startLoad(p *process, callers int) *load {
 	return l
 }
 
-func (l *load) end() *told {
+func (l *load) end() *acknowledged {
 	l.stop()
 	l.wg.Wait()
 	return &l.facts
@@ -184,7 +184,7 @@ func truth(t *testing.T, p *process) (*projections.View, map[string]ipam.Owner) 
 	return db.View(), bound
 }
 
-func (f *told) compare(t *testing.T, p *process) {
+func (f *acknowledged) compare(t *testing.T, p *process) {
 	t.Helper()
 	view, bound := truth(t, p)
 	for uid, owner := range f.bound {
@@ -193,7 +193,7 @@ func (f *told) compare(t *testing.T, p *process) {
 		}
 		_, released := f.released[owner]
 		if f.asked[owner] && !released {
-			continue // its caller was stopped before it was told
+			continue // its caller was stopped before it was answered
 		}
 		held := false
 		for a := range view.Held(owner) {

@@ -1,4 +1,4 @@
-// Package crash kills the real program while it works, and compares what its callers were told with what the log says.
+// Package crash kills the real program while it works, and compares the responses that its callers got with what the log says.
 package crash
 
 import (

@@ -16,7 +16,7 @@ import (
 	"galaxy/extender/forward"
 )
 
-// stub is a leader that does as it is told.
+// stub is a leader whose responses a test sets.
 func (c *crew) stub(handler http.HandlerFunc) *httptest.Server {
 	server := httptest.NewServer(handler)
 	c.t.Cleanup(server.Close)

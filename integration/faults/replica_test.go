@@ -1,4 +1,4 @@
-// Package faults breaks what a replica stands on, and compares what callers were told with what the log says: nothing
+// Package faults breaks what a replica stands on, and compares the responses that callers got with what the log says: nothing
 // acknowledged is lost, nothing is held twice.
 package faults
 
@@ -90,8 +90,8 @@ func configure(t *testing.T, r *allocator.Replica) {
 	}
 }
 
-// told is what callers were told.
-type told struct {
+// acknowledged is the responses that callers got.
+type acknowledged struct {
 	mu    sync.Mutex
 	holds map[ipam.Owner]netip.Addr
 	freed map[ipam.Owner]bool
@@ -109,10 +109,10 @@ func upTo(pods int) func(int) bool { return func(i int) bool { return i >= pods 
 
 // load runs callers that bind pods, and end every third, each asking until it is answered. It returns when enough says so
 // of the number of pods, and all callers are done.
-func load(t *testing.T, callers int, enough func(pods int) bool, pick func() *allocator.Replica) *told {
+func load(t *testing.T, callers int, enough func(pods int) bool, pick func() *allocator.Replica) *acknowledged {
 	t.Helper()
 	ctx := etcdtest.Context(t)
-	facts := &told{holds: map[ipam.Owner]netip.Addr{}, freed: map[ipam.Owner]bool{}}
+	facts := &acknowledged{holds: map[ipam.Owner]netip.Addr{}, freed: map[ipam.Owner]bool{}}
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range callers {
@@ -126,7 +126,7 @@ func load(t *testing.T, callers int, enough func(pods int) bool, pick func() *al
 	return facts
 }
 
-func (f *told) onePod(ctx context.Context, t *testing.T, i int, pick func() *allocator.Replica) {
+func (f *acknowledged) onePod(ctx context.Context, t *testing.T, i int, pick func() *allocator.Replica) {
 	pod := podOf(i)
 	result, err := insist(ctx, pick, allocator.Bind{Pod: pod, Node: "n", NodeNetwork: nodes})
 	if err != nil {
@@ -164,8 +164,8 @@ func passes(err error) bool {
 		errors.Is(err, eventlog.ErrOutcomeUnknown) || errors.Is(err, eventlog.ErrFenced) || errors.Is(err, eventlog.ErrConflict)
 }
 
-// compare replays the whole log, which refuses an address that is held twice, and holds it against what callers were told.
-func (f *told) compare(t *testing.T, log eventlog.Log) *projections.View {
+// compare replays the whole log, which refuses an address that is held twice, and holds it against the responses that callers got.
+func (f *acknowledged) compare(t *testing.T, log eventlog.Log) *projections.View {
 	t.Helper()
 	db, err := projections.Load(etcdtest.Context(t), log, eventlog.StreamIPAM, projections.Until{}, nil)
 	if err != nil {
@@ -177,10 +177,10 @@ func (f *told) compare(t *testing.T, log eventlog.Log) *projections.View {
 		switch {
 		case f.freed[owner]:
 			if a != nil && a.Owner == owner {
-				t.Errorf("%s was told that %s is released, and still holds it", owner, addr)
+				t.Errorf("%s was answered that %s is released, and still holds it", owner, addr)
 			}
 		case a == nil || a.Owner != owner:
-			t.Errorf("%s was told that it holds %s, and the log says %+v", owner, addr, a)
+			t.Errorf("%s was answered that it holds %s, and the log says %+v", owner, addr, a)
 		}
 	}
 	if held, want := view.Share(ipam.Owner{}).Held, 0; held != want {
@@ -230,7 +230,7 @@ func TestEtcdChangesItsLeader(t *testing.T) {
 	r, _ := newReplica(t, log, "a")
 	over := lead(t, r, eventlog.Fence{})
 	configure(t, r)
-	done := make(chan *told)
+	done := make(chan *acknowledged)
 	var moves atomic.Int64
 	go func() {
 		done <- load(t, 16, func(pods int) bool { return pods >= 2000 && moves.Load() >= 4 }, one(r))
@@ -273,7 +273,7 @@ func TestTwoWriters(t *testing.T) {
 	facts.compare(t, log)
 }
 
-// TestDeposed: a leader whose key is gone can write nothing more, and what callers are told of it is true.
+// TestDeposed: a leader whose key is gone can write nothing more, and the responses that callers get are true.
 func TestDeposed(t *testing.T) {
 	client := etcdtest.Start(t).Client(t)
 	log := open(t, client)
@@ -289,7 +289,7 @@ func TestDeposed(t *testing.T) {
 
 	var leader atomic.Pointer[allocator.Replica]
 	leader.Store(a)
-	done := make(chan *told)
+	done := make(chan *acknowledged)
 	go func() {
 		done <- load(t, 16, func(pods int) bool { return pods >= 3000 && leader.Load() == b }, leader.Load)
 	}()

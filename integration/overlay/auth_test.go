@@ -154,7 +154,7 @@ func flooded(l *lab, bad, good *clientv3.Client, root []string) {
 	}
 }
 
-// restartedWithoutEtcd restarts an agent while the etcd is away whose password it has: it takes pods all the same, and tells etcd later.
+// restartedWithoutEtcd restarts an agent while the etcd is away whose password it has: it takes pods all the same, and writes them to etcd later.
 func restartedWithoutEtcd(n *node) {
 	n.lab.ipam.kill()
 	n.agent.kill()

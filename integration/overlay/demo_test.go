@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// tell prints a line of the story for `make demo-overlay`; in a test run nobody wants to hear it.
-func tell(format string, args ...any) {
+// say prints a line of the story for `make demo-overlay`; in a test run nobody wants to hear it.
+func say(format string, args ...any) {
 	if os.Getenv("GALAXY_DEMO") != "" {
 		fmt.Printf(format+"\n", args...)
 	}
@@ -18,16 +18,16 @@ func tell(format string, args ...any) {
 // show prints what a command has printed.
 func show(text string) {
 	for line := range strings.Lines(text) {
-		tell("      %s", strings.TrimRight(line, "\n"))
+		say("      %s", strings.TrimRight(line, "\n"))
 	}
 }
 
 // The story of the overlay: three nodes in network namespaces with real agents, on one etcd.
 func TestDemo(t *testing.T) {
 	needRoot(t)
-	tell("\nBuilding the programs; a minute or two the first time.")
+	say("\nBuilding the programs; a minute or two the first time.")
 	build(t)
-	tell("\n1. Three nodes, each with an agent; galaxy-ipam with an embedded etcd gives them subnets.")
+	say("\n1. Three nodes, each with an agent; galaxy-ipam with an embedded etcd gives them subnets.")
 	start := time.Now()
 	l := newLab(t, 3)
 	l.converged(2, l.nodes...)
@@ -35,15 +35,15 @@ func TestDemo(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	tell("   after %s:", time.Since(start).Round(10*time.Millisecond))
+	say("   after %s:", time.Since(start).Round(10*time.Millisecond))
 	show(out)
 
-	tell("\n2. A pod on each node, made by galaxy-sdn as a container runtime does it. They reach each other.")
+	say("\n2. A pod on each node, made by galaxy-sdn as a container runtime does it. They reach each other.")
 	var pods []*pod
 	for i, n := range l.nodes {
 		start := time.Now()
 		p := n.addPod(fmt.Sprintf("pod-%d", i))
-		tell("   %s on %s has %v, after %s", p.name, n.name, p.addresses, time.Since(start).Round(time.Millisecond))
+		say("   %s on %s has %v, after %s", p.name, n.name, p.addresses, time.Since(start).Round(time.Millisecond))
 		p.echo()
 		pods = append(pods, p)
 	}
@@ -51,14 +51,14 @@ func TestDemo(t *testing.T) {
 		for _, addr := range to.addresses {
 			start := time.Now()
 			seen := pods[0].reach(addr)
-			tell("   pod-0 -> %s (%s): answered after %s; it was seen as %s", to.name, addr, time.Since(start).Round(10*time.Microsecond), seen)
+			say("   pod-0 -> %s (%s): answered after %s; it was seen as %s", to.name, addr, time.Since(start).Round(10*time.Microsecond), seen)
 		}
 	}
-	tell("   the routes of n0 that are ours (ip route show proto 71):")
+	say("   the routes of n0 that are ours (ip route show proto 71):")
 	show(l.nodes[0].ip("route", "show", "proto", "71"))
 	show(l.nodes[0].ip("-6", "route", "show", "proto", "71"))
 
-	tell("\n3. The agent of n0 is killed (SIGKILL) and started again, while pod-0 talks to pod-1.")
+	say("\n3. The agent of n0 is killed (SIGKILL) and started again, while pod-0 talks to pod-1.")
 	s := talk(pods[0], pods[1])
 	time.Sleep(300 * time.Millisecond)
 	l.nodes[0].agent.kill()
@@ -69,12 +69,12 @@ func TestDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	sent, lost := s.end()
-	tell("   %d datagrams sent, %d lost; the new agent wrote %d times to the kernel", sent, lost, status.Routes.Writes)
+	say("   %d datagrams sent, %d lost; the new agent wrote %d times to the kernel", sent, lost, status.Routes.Writes)
 	if lost > 0 || status.Routes.Writes > 0 {
 		t.Errorf("%d datagrams were lost, %d writes", lost, status.Routes.Writes)
 	}
 
-	tell("\n4. Somebody deletes all routes of n0 by hand.")
+	say("\n4. Somebody deletes all routes of n0 by hand.")
 	l.nodes[0].ip("route", "flush", "proto", "71")
 	start = time.Now()
 	eventually(t, "the routes are back", 5*time.Second, func() error {
@@ -83,9 +83,9 @@ func TestDemo(t *testing.T) {
 		}
 		return nil
 	})
-	tell("   they are back after %s", time.Since(start).Round(time.Millisecond))
+	say("   they are back after %s", time.Since(start).Round(time.Millisecond))
 
-	tell("\n5. galaxy-ipam and etcd are killed. Pods come and go all the same; the nodes write that into files of their own.")
+	say("\n5. galaxy-ipam and etcd are killed. Pods come and go all the same; the nodes write that into files of their own.")
 	l.ipam.kill()
 	extra := l.nodes[1].addPod("pod-3")
 	extra.echo()
@@ -95,9 +95,9 @@ func TestDemo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tell("   pod-3 on n1 has %v; %d events of n1 wait for etcd", extra.addresses, status.Waiting)
+	say("   pod-3 on n1 has %v; %d events of n1 wait for etcd", extra.addresses, status.Waiting)
 
-	tell("\n6. etcd is back, and is told what it missed.")
+	say("\n6. etcd is back, and gets what it missed.")
 	l.ipam.start()
 	eventually(t, "etcd has what it missed", 30*time.Second, func() error {
 		for _, n := range l.nodes {
@@ -108,7 +108,7 @@ func TestDemo(t *testing.T) {
 		return nil
 	})
 	for _, args := range [][]string{{"log", "show", "--stream", "nodes"}, {"log", "show", "--stream", "node-n1"}, {"log", "verify"}} {
-		tell("   $ galaxyctl %s", strings.Join(args, " "))
+		say("   $ galaxyctl %s", strings.Join(args, " "))
 		out, err := l.galaxyctl(args...)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)

@@ -42,7 +42,7 @@ var ErrGuest = errors.New("the guest did not come to its end")
 
 var exitCode = regexp.MustCompile(`GUEST exit code (\d+)`)
 
-// Run boots an image and runs a test in it. A test that fails is no error; its exit code tells.
+// Run boots an image and runs a test in it. A test that fails is no error; its exit code says so.
 func (i Image) Run(ctx context.Context, g Guest) (Ended, error) {
 	ctx, cancel := context.WithTimeout(ctx, g.Timeout)
 	defer cancel()

@@ -18,7 +18,7 @@ import (
 // bindRetry is the pause before a binding whose fate is unknown is tried again (contract section 4.6).
 const bindRetry = 500 * time.Millisecond
 
-// Bind tells the API server that a pod runs on a node, with its addresses in the args annotation. It holds for the very pod
+// Bind writes to the API server that a pod runs on a node, with its addresses in the args annotation. It holds for the very pod
 // of that uid only. A binding whose answer was lost is found out about, not repeated blindly.
 func (c *Cluster) Bind(ctx context.Context, pod *kube.Pod, node string, infos []ipam.IPInfo) error {
 	args, err := pod.ParseArgs()

@@ -11,7 +11,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Whoever waits for the objects of an API server that is away, or that refuses, is told why they have not been read.
+// Whoever waits for the objects of an API server that is away, or that refuses, gets an error why they have not been read.
 func TestWhyNothingWasRead(t *testing.T) {
 	line, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

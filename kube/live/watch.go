@@ -17,7 +17,7 @@ import (
 	"galaxy/kube/objects"
 )
 
-// watch sets up the informers, and returns what tells that they have read everything.
+// watch sets up the informers, and returns what reports that they have read everything.
 func (c *Cluster) watch(ctx context.Context, factory informers.SharedInformerFactory) ([]cache.InformerSynced, error) {
 	apps := factory.Apps().V1()
 	watches := []func() (cache.InformerSynced, error){

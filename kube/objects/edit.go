@@ -23,8 +23,8 @@ type Edit struct {
 	touched                           []touch
 }
 
-// Live is the first Set of a source that is told of every change. It speaks of pods once KnowsPods was called; a workload of a
-// kind that Watches has not been told of is unknown.
+// Live is the first Set of a source that is notified of every change. It speaks of pods once KnowsPods was called; a workload of a
+// kind that Watches has not been notified of is unknown.
 func Live() *Set {
 	s := newSet()
 	s.kinds, s.journal.lineage = map[string]bool{}, new(byte)

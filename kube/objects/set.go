@@ -68,7 +68,7 @@ func appKey(o ipam.Owner) []byte {
 // AsOf is when the cluster looked so: what happened later, the Set cannot know.
 func (s *Set) AsOf() time.Time { return s.asOf }
 
-// At is the same Set as seen at another time, for a source that is told of every change.
+// At is the same Set as seen at another time, for a source that is notified of every change.
 func (s *Set) At(asOf time.Time) *Set {
 	later := *s
 	later.asOf = asOf

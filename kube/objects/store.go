@@ -22,7 +22,7 @@ type Store struct {
 	subscribers map[chan struct{}]struct{}
 }
 
-// fingerprint is what tells one content of the file from another.
+// fingerprint is what distinguishes one content of the file from another.
 type fingerprint struct {
 	info fs.FileInfo
 	read time.Time
@@ -46,7 +46,7 @@ func NewStore(set *Set) *Store {
 // Set is the newest good Set.
 func (s *Store) Set() *Set { return s.current.Load() }
 
-// Put makes a Set the newest and tells the subscribers.
+// Put makes a Set the newest and notifies the subscribers.
 func (s *Store) Put(set *Set) {
 	s.current.Store(set)
 	s.mu.Lock()

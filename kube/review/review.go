@@ -96,7 +96,7 @@ func (e *UnauthenticatedError) Error() string {
 	return text
 }
 
-// Unauthenticated tells this error from others.
+// Unauthenticated distinguishes this error from others.
 func (*UnauthenticatedError) Unauthenticated() {}
 
 // ForbiddenError is a user who may not do that.
@@ -121,10 +121,10 @@ func (e *ForbiddenError) Error() string {
 	return text + "; missing is a ClusterRole, bound to that user by a ClusterRoleBinding, with the rule " + rule
 }
 
-// isPath tells paths of ours from resources of the cluster.
+// isPath distinguishes paths of ours from resources of the cluster.
 func isPath(resource string) bool { return strings.HasPrefix(resource, "/") }
 
-// Forbidden tells this error from others.
+// Forbidden distinguishes this error from others.
 func (*ForbiddenError) Forbidden() {}
 
 // Authorize says who the bearer of a token is, if that user may do something with a resource of Group, or with a path that begins with

@@ -24,7 +24,7 @@ const atOnce = 64
 
 // Apply carries a plan out: first the addresses, then the outcome, and last the pools, which may reserve more. It may be cut
 // anywhere and repeated: what was taken over is known by then. An address that somebody else has got since the plan was made is
-// left, and named in the plan that it returns. Progress, if not nil, is told how many of how many are done, now and then.
+// left, and named in the plan that it returns. Progress, if not nil, is called now and then with how many of how many are done.
 func Apply(ctx context.Context, replica Replica, plan Plan, progress func(done, of int)) (Plan, error) {
 	if progress == nil {
 		progress = func(int, int) {}

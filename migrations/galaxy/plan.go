@@ -22,7 +22,7 @@ type Verdict string
 const (
 	Take  Verdict = "take"  // the log takes it over
 	Known Verdict = "known" // the log has it already
-	Leave Verdict = "leave" // it cannot be taken over, and is left as it is; Why tells
+	Leave Verdict = "leave" // it cannot be taken over, and is left as it is; Why says the reason
 )
 
 // Item is an object and what becomes of it.

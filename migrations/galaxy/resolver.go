@@ -92,20 +92,20 @@ func (r *Resolver) look(ctx context.Context) error {
 	return err
 }
 
-// Run resolves what Look has found: by itself if it may, else it tells what is waited for until somebody has said it.
+// Run resolves what Look has found: by itself if it may, else it reports what is waited for until somebody has said it.
 func (r *Resolver) Run(ctx context.Context) error {
-	told, failed := false, ""
+	reported, failed := false, ""
 	for ctx.Err() == nil {
 		origin := r.Replica.View().Origin()
 		if !origin.Awaits() {
-			if told {
+			if reported {
 				r.Log.Info("what a former system has left is resolved", zap.String("outcome", string(origin.Outcome)), zap.Int("left", origin.Left))
 				r.Waits("")
 			}
 			return nil
 		}
-		if !told {
-			told = true
+		if !reported {
+			reported = true
 			err := &allocator.FormerError{Source: origin.Source, Objects: origin.Objects}
 			r.Log.Warn("waiting for a migration", zap.Int("objects", origin.Objects), zap.String("choice", string(r.Choice)), zap.Error(err))
 			r.Waits(err.Error())

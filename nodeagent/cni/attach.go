@@ -102,7 +102,7 @@ func (s *Server) undoEarlier(ctx context.Context, args skel.CmdArgs, call Call) 
 	return others, s.delAll(ctx, args, others, earlier)
 }
 
-// selectionArgs are the parts of a pod's network selection that a plugin is told through CNI_ARGS.
+// selectionArgs are the parts of a pod's network selection that a plugin gets through CNI_ARGS.
 func selectionArgs(w netconf.Wanted) string {
 	text := ""
 	if w.MAC != "" {

@@ -77,7 +77,7 @@ func (s *Server) finish(ctx context.Context, containerID string) error {
 }
 
 // finishAll is finish for all containers.
-func (s *Server) finishAll(ctx context.Context, told map[string]string) {
+func (s *Server) finishAll(ctx context.Context, logged map[string]string) {
 	ids, err := s.state.endings()
-	s.forEach(ctx, told, ids, err, s.finish)
+	s.forEach(ctx, logged, ids, err, s.finish)
 }

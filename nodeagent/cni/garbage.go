@@ -34,7 +34,7 @@ type Garbage struct {
 	Now       func() time.Time
 
 	missed map[string]time.Time // in the last look, and since when
-	told   map[string]bool      // what was said of containers that are kept
+	logged map[string]bool      // what was said of containers that are kept
 	silent string               // why the runtime has not answered, as it was said last
 }
 
@@ -100,7 +100,7 @@ func (g *Garbage) miss(held []string, alive map[string]bool) (again []string) {
 		}
 	}
 	g.missed = missing
-	maps.DeleteFunc(g.told, func(id string, _ bool) bool {
+	maps.DeleteFunc(g.logged, func(id string, _ bool) bool {
 		_, still := missing[id]
 		return !still
 	})
@@ -153,26 +153,26 @@ func (g *Garbage) empty(ids []string, nothing bool) ([]string, error) {
 		return slices.ContainsFunc(paths[id], func(p string) bool { return inhabited[p] })
 	}
 	if nothing && slices.ContainsFunc(known, lives) {
-		g.tell("", "the runtime has no sandbox at all, but processes are in the network namespaces of pods: it is not believed, and all is kept")
+		g.logOnce("", "the runtime has no sandbox at all, but processes are in the network namespaces of pods: it is not believed, and all is kept")
 		return nil, failed
 	}
 	return slices.DeleteFunc(known, func(id string) bool {
 		if lives(id) {
-			g.tell(id, "the runtime does not have a container, but processes are in its network namespace: its networks are kept")
+			g.logOnce(id, "the runtime does not have a container, but processes are in its network namespace: its networks are kept")
 		}
 		return lives(id)
 	}), failed
 }
 
-// tell says once why something is kept.
-func (g *Garbage) tell(id, what string) {
-	if g.told == nil {
-		g.told = map[string]bool{}
+// logOnce logs once why something is kept.
+func (g *Garbage) logOnce(id, what string) {
+	if g.logged == nil {
+		g.logged = map[string]bool{}
 	}
-	if !g.told[id] {
+	if !g.logged[id] {
 		g.Log.Warn(what, zap.String("container", id))
 	}
-	g.told[id] = true
+	g.logged[id] = true
 }
 
 // namespaces are the network namespaces in which a container was given interfaces.

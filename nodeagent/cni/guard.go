@@ -12,8 +12,8 @@ import (
 
 // guard keeps what is wrong with one container from ending the agent.
 type guard struct {
-	log  *zap.Logger
-	told sync.Map // what was logged, so that it is logged once
+	log    *zap.Logger
+	logged sync.Map // what was logged, so that it is logged once
 }
 
 // do does something for a container. A panic in it is an error, and is logged with the container and the stack.
@@ -24,7 +24,7 @@ func (g *guard) do(containerID string, work func() error) (err error) {
 			return
 		}
 		err = plugins.Errorf(types.ErrInternal, "panic: %v; the log of the galaxy agent has the stack", reason)
-		if _, told := g.told.LoadOrStore(fmt.Sprint(containerID, " ", reason), true); !told {
+		if _, logged := g.logged.LoadOrStore(fmt.Sprint(containerID, " ", reason), true); !logged {
 			g.log.Error("the agent panicked over a container, and goes on with the others", zap.String("container", containerID),
 				zap.Any("panic", reason), zap.Stack("stack"))
 		}

@@ -19,25 +19,25 @@ const notesEvery = 5 * time.Second
 // CatchUp undoes, at once and then now and then until ctx ends, the networks of containers of which galaxy-sdn has left notes, and finishes
 // what an agent before this one was killed over.
 func (s *Server) CatchUp(ctx context.Context) error {
-	told := map[string]string{} // so that each error is logged once
+	logged := map[string]string{} // so that each error is logged once
 	for {
-		s.finishAll(ctx, told)
-		s.catchUp(ctx, told)
+		s.finishAll(ctx, logged)
+		s.catchUp(ctx, logged)
 		if pause.For(ctx, notesEvery) != nil {
 			return nil
 		}
 	}
 }
 
-func (s *Server) catchUp(ctx context.Context, told map[string]string) {
+func (s *Server) catchUp(ctx context.Context, logged map[string]string) {
 	ids, err := s.Notes.Containers()
-	s.forEach(ctx, told, ids, err, s.undoNoted)
+	s.forEach(ctx, logged, ids, err, s.undoNoted)
 }
 
 // forEach does something for each of the listed containers, with its lock, until ctx ends. listed is what came of listing them.
-func (s *Server) forEach(ctx context.Context, told map[string]string, ids []string, listed error, do func(ctx context.Context, containerID string) error) {
+func (s *Server) forEach(ctx context.Context, logged map[string]string, ids []string, listed error, do func(ctx context.Context, containerID string) error) {
 	if listed != nil {
-		s.tell(told, "", listed)
+		s.logOnce(logged, "", listed)
 		return
 	}
 	for _, id := range ids {
@@ -50,16 +50,16 @@ func (s *Server) forEach(ctx context.Context, told map[string]string, ids []stri
 		if ctx.Err() != nil {
 			return
 		}
-		s.tell(told, id, err)
+		s.logOnce(logged, id, err)
 	}
 }
 
-func (s *Server) tell(told map[string]string, id string, err error) {
+func (s *Server) logOnce(logged map[string]string, id string, err error) {
 	switch {
 	case err == nil:
-		delete(told, id)
-	case told[id] != err.Error():
-		told[id] = err.Error()
+		delete(logged, id)
+	case logged[id] != err.Error():
+		logged[id] = err.Error()
 		s.Log.Warn("cannot undo the networks of a container; trying again", zap.String("container", id), zap.Error(err))
 	}
 }

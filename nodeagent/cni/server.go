@@ -32,7 +32,7 @@ type Pod struct {
 type Pods interface {
 	// Get finds a pod. With a uid it is that pod and no other of its name. An error says what is wrong and how to repair it.
 	Get(ctx context.Context, namespace, name, uid string) (Pod, error)
-	// Show tells the cluster which networks a pod has; it is called after an ADD with several of them.
+	// Show writes to the cluster which networks a pod has; it is called after an ADD with several of them.
 	Show(ctx context.Context, namespace, name, uid string, networks []NetworkStatus) error
 }
 

@@ -361,9 +361,9 @@ func FuzzState(f *testing.F) {
 func TestExempt(t *testing.T) {
 	s := newStage(t)
 	s.pods["ns/open"] = Pod{Pod: netconf.Pod{Networks: "one,three", Masquerade: "false"}}
-	var told []string
+	var changes []string
 	s.ExemptChanged = func(context.Context) error {
-		told = append(told, fmt.Sprint(s.Exempt()))
+		changes = append(changes, fmt.Sprint(s.Exempt()))
 		return s.broken["exempt"]
 	}
 	for id, pod := range map[string]string{"c1": "web", "c2": "open"} {
@@ -371,16 +371,16 @@ func TestExempt(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if again := NewServer(s.Config).Exempt(); len(told) != 1 || told[0] != "[10.0.0.1 10.0.0.3]" || fmt.Sprint(again) != told[0] {
-		t.Errorf("told %v, and known again %v", told, again)
+	if again := NewServer(s.Config).Exempt(); len(changes) != 1 || changes[0] != "[10.0.0.1 10.0.0.3]" || fmt.Sprint(again) != changes[0] {
+		t.Errorf("changes %v, and known again %v", changes, again)
 	}
 	for range 2 {
 		if _, err := s.ask("DEL", "c2", "open", "1.0.0"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(told) != 2 || told[1] != "[]" {
-		t.Errorf("told %v", told)
+	if len(changes) != 2 || changes[1] != "[]" {
+		t.Errorf("changes %v", changes)
 	}
 	s.taken()
 	s.broken["exempt"] = errors.New("no nft")

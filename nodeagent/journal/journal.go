@@ -34,7 +34,7 @@ const (
 	lookEvery  = 3 * time.Second  // at etcd's head, while there is nothing to copy
 	noteEvery  = 10 * time.Second // when etcd was reached, into the file
 	attempt    = 5 * time.Second
-	// keepEvents are kept in the file although etcd has them, so that an etcd that was restored from a backup can be told again.
+	// keepEvents are kept in the file although etcd has them, so that an etcd that was restored from a backup can get them again.
 	keepEvents = 100_000
 )
 
@@ -179,7 +179,7 @@ func (j *Journal) Begin(ctx context.Context, remote eventlog.Log) error {
 }
 
 // recognise makes sure that what etcd has is the beginning of what the file has. An etcd that was restored from a backup has another
-// generation, and may have forgotten the newest events; it is told them again.
+// generation, and may have forgotten the newest events; it gets them again.
 func (j *Journal) recognise(ours, theirs eventlog.Head) error {
 	hash, known, err := j.file.hashAt(theirs.Seq)
 	if err != nil {
@@ -192,7 +192,7 @@ func (j *Journal) recognise(ours, theirs eventlog.Head) error {
 		return nil
 	}
 	if ours.Seq > 0 {
-		j.log.Warn("etcd's log has a new generation: it was restored from a backup; what the backup does not have of this node is told to it again",
+		j.log.Warn("etcd's log has a new generation: it was restored from a backup; what the backup does not have of this node is written to it again",
 			zap.Uint64("its event", theirs.Seq), zap.Uint64("our event", ours.Seq), zap.String("generation", theirs.Generation))
 	}
 	return j.file.adopt(theirs.Generation, nil)

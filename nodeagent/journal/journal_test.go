@@ -170,7 +170,7 @@ func TestFileIsFilled(t *testing.T) {
 	}
 }
 
-// An etcd that was restored from a backup is told what it has forgotten; the log's new generation is taken over.
+// An etcd that was restored from a backup gets what it has forgotten; the log's new generation is taken over.
 func TestRestoredRemote(t *testing.T) {
 	remote := memlog.New()
 	j := open(t, filepath.Join(t.TempDir(), "node.db"))
@@ -236,7 +236,7 @@ func TestDiverged(t *testing.T) {
 	}
 }
 
-// While etcd is away, events wait in the file; Wait and Reached tell.
+// While etcd is away, events wait in the file; Wait and Reached report it.
 func TestOutage(t *testing.T) {
 	remote := memlog.New()
 	path := filepath.Join(t.TempDir(), "node.db")

@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// namespaceID tells one network namespace from another.
+// namespaceID distinguishes one network namespace from another.
 type namespaceID struct{ device, inode uint64 }
 
 // nowhere are what the kernel says of a path that leads to nothing.

@@ -20,11 +20,11 @@ import (
 	"galaxy/plugins"
 )
 
-// node is a node with a subnet whose delegate writes down what it is told.
+// node is a node with a subnet whose delegate writes down what it gets.
 type node struct {
 	plugins.Plugin
 	env, folder string
-	told        []string
+	calls       []string
 	fail        error
 }
 
@@ -35,20 +35,20 @@ func newNode(t *testing.T) *node {
 	if err := errors.Join(os.WriteFile(n.env, []byte("FLANNEL_SUBNET=172.16.59.1/24\n"), 0o600), os.Mkdir(n.folder, 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	tell := func(command string) func(context.Context, plugins.Host, *skel.CmdArgs) error {
+	note := func(command string) func(context.Context, plugins.Host, *skel.CmdArgs) error {
 		return func(_ context.Context, _ plugins.Host, args *skel.CmdArgs) error {
 			var conf struct {
 				IPAM struct{ Subnet string }
 			}
 			_ = json.Unmarshal(args.StdinData, &conf)
-			n.told = append(n.told, fmt.Sprint(command, " ", args.ContainerID, " ", args.IfName, " ", conf.IPAM.Subnet))
+			n.calls = append(n.calls, fmt.Sprint(command, " ", args.ContainerID, " ", args.IfName, " ", conf.IPAM.Subnet))
 			return n.fail
 		}
 	}
 	n.Plugin = Plugin(plugins.Plugin{
-		Name: "galaxy-veth", Del: tell("DEL"), Check: tell("CHECK"), Repair: tell("REPAIR"),
+		Name: "galaxy-veth", Del: note("DEL"), Check: note("CHECK"), Repair: note("REPAIR"),
 		Add: func(ctx context.Context, host plugins.Host, args *skel.CmdArgs) (*types100.Result, error) {
-			return &types100.Result{}, tell("ADD")(ctx, host, args)
+			return &types100.Result{}, note("ADD")(ctx, host, args)
 		},
 	})
 	return n
@@ -60,14 +60,14 @@ func (n *node) args(ifName, delegate string) *skel.CmdArgs {
 	return &skel.CmdArgs{ContainerID: "c1", IfName: ifName, StdinData: conf, Path: filepath.Dir(n.env)}
 }
 
-// taken is what the delegate was told since the last look.
+// taken is the calls of the delegate since it was asked last.
 func (n *node) taken() string {
-	text := strings.Join(n.told, ", ")
-	n.told = nil
+	text := strings.Join(n.calls, ", ")
+	n.calls = nil
 	return text
 }
 
-// spoilt are notes that do not say what the delegate of eth0 was told.
+// spoilt are notes that do not say what the delegate of eth0 got.
 func spoilt() map[string]func(path string) error {
 	all := map[string]func(path string) error{
 		"folder": func(p string) error { return errors.Join(os.Mkdir(p, 0o700), os.Mkdir(filepath.Join(p, "x"), 0o700)) },
@@ -84,7 +84,7 @@ func spoilt() map[string]func(path string) error {
 	return all
 }
 
-// A damaged note: CHECK and REPAIR say so, a DEL tells the delegate what it would be told now and ends, and an ADD goes on.
+// A damaged note: CHECK and REPAIR say so, a DEL gives the delegate what it would get now and ends, and an ADD goes on.
 func TestDamagedNotes(t *testing.T) {
 	for name, spoil := range spoilt() {
 		t.Run(name, func(t *testing.T) {
@@ -163,7 +163,7 @@ func TestDamagedNoteOfOneInterface(t *testing.T) {
 	}
 }
 
-// Where it is not known any more what the delegate would be told, a DEL ends all the same.
+// Where it is not known any more what the delegate would get, a DEL ends all the same.
 func TestDamagedNoteWithoutSubnet(t *testing.T) {
 	n := newNode(t)
 	if err := errors.Join(os.Remove(n.env), os.WriteFile(filepath.Join(n.folder, "c1"), nil, 0o600)); err != nil {

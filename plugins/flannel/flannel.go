@@ -1,7 +1,7 @@
 // Package flannel is galaxy-flannel: it turns what the file subnet.env says of this node into the configuration of another
 // plugin, the delegate, and has that do the work. A delegate that is one of ours runs in this process.
 //
-// What the delegate was told is kept in a file per container, so that a DEL tells it the same, whatever the node's subnet is
+// The configuration of the delegate is kept in a file per container, so that a DEL gives it the same, whatever the node's subnet is
 // by then.
 package flannel
 
@@ -153,8 +153,8 @@ func (f flannel) del(ctx context.Context, host plugins.Host, args *skel.CmdArgs)
 	return state.drop(args.IfName)
 }
 
-// delDamaged deletes what a damaged note was about: the delegate is told what it would be told for an ADD now. Then the note is set aside,
-// also where nothing can be told any more.
+// delDamaged deletes what a damaged note was about: the delegate gets what it would get for an ADD now. Then the note is set aside,
+// also where nothing can be given any more.
 func (f flannel) delDamaged(ctx context.Context, host plugins.Host, conf config, args *skel.CmdArgs, state state, damage error) error {
 	node, unknown := readSubnet(conf.SubnetFile)
 	filled, err := node.fill(conf)
@@ -168,7 +168,7 @@ func (f flannel) delDamaged(ctx context.Context, host plugins.Host, conf config,
 		return err // the note stays, for the next DEL
 	}
 	if host.Log != nil {
-		host.Log.Error("what a delegate was told is damaged and is set aside; it was told to delete what it would make now",
+		host.Log.Error("the note of a delegate is damaged and is set aside; it was asked to delete what it would make now",
 			zap.String("container", args.ContainerID), zap.String("interface", args.IfName), zap.Error(damage), zap.NamedError("delegate", err))
 	}
 	return state.drop(args.IfName)
@@ -182,7 +182,7 @@ func (f flannel) repair(ctx context.Context, host plugins.Host, args *skel.CmdAr
 	return f.again(ctx, host, "REPAIR", args)
 }
 
-// again tells the delegate what it was told for ADD, with the result of that.
+// again gives the delegate what it got for ADD, with the result of that.
 func (f flannel) again(ctx context.Context, host plugins.Host, command string, args *skel.CmdArgs) error {
 	conf, err := parse(args)
 	if err != nil {
@@ -203,13 +203,13 @@ func (f flannel) again(ctx context.Context, host plugins.Host, command string, a
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(delegate, &fields); err != nil {
-		return plugins.Errorf(types.ErrDecodingFailure, "read what the delegate was told: %w", err)
+		return plugins.Errorf(types.ErrDecodingFailure, "read the note of the delegate: %w", err)
 	}
 	if conf.PrevResult != nil {
 		fields["prevResult"] = conf.PrevResult
 	}
 	if delegate, err = json.Marshal(fields); err != nil {
-		return plugins.Errorf(types.ErrInternal, "encode what the delegate is told: %w", err)
+		return plugins.Errorf(types.ErrInternal, "encode the configuration of the delegate: %w", err)
 	}
 	return f.run(ctx, host, command, with(args, delegate))
 }

@@ -19,17 +19,17 @@ import (
 	"galaxy/plugins/flannel"
 )
 
-// delegate remembers what it was told.
+// delegate remembers its calls.
 type delegate struct {
-	told []string
-	last map[string]any
-	fail error
+	calls []string
+	last  map[string]any
+	fail  error
 }
 
 func (d *delegate) plugin(name string) plugins.Plugin {
 	note := func(operation string) func(context.Context, plugins.Host, *skel.CmdArgs) error {
 		return func(_ context.Context, _ plugins.Host, args *skel.CmdArgs) error {
-			d.told = append(d.told, operation+" "+args.ContainerID+" "+args.IfName)
+			d.calls = append(d.calls, operation+" "+args.ContainerID+" "+args.IfName)
 			d.last = map[string]any{}
 			if err := json.Unmarshal(args.StdinData, &d.last); err != nil {
 				return err
@@ -182,7 +182,7 @@ func TestNotes(t *testing.T) {
 	if b.kept() != "c1 c2" {
 		t.Fatalf("kept %q", b.kept())
 	}
-	// The node has another subnet by now, or none; the DEL is told the old one.
+	// The node has another subnet by now, or none; the DEL gets the old one.
 	b.must(os.Remove(b.env))
 	b.delegate.fail = errors.New("busy")
 	if err := b.do("DEL", b.args("c1", "eth0", "")); err == nil {
@@ -191,19 +191,19 @@ func TestNotes(t *testing.T) {
 	b.delegate.fail = nil
 	b.must(b.do("CHECK", b.args("c1", "eth0", `,"prevResult":{"cniVersion":"0.4.0"}`)))
 	if b.delegate.last["prevResult"] == nil || b.delegate.last["type"] != "galaxy-veth" {
-		t.Errorf("CHECK was told %v", b.delegate.last)
+		t.Errorf("CHECK got %v", b.delegate.last)
 	}
 	b.must(b.do("DEL", b.args("c1", "eth0", "")))
 	if ipam := b.delegate.last["ipam"].(map[string]any); ipam["subnet"] != "172.16.59.0/24" {
-		t.Errorf("DEL was told %v", ipam)
+		t.Errorf("DEL got %v", ipam)
 	}
 	b.must(b.do("DEL", b.args("c1", "eth1", "")))
 	if b.delegate.last["type"] != "galaxy-bridge" || b.kept() != "c2" {
-		t.Errorf("DEL was told %v, and %q is kept", b.delegate.last, b.kept())
+		t.Errorf("DEL got %v, and %q is kept", b.delegate.last, b.kept())
 	}
-	told := len(b.delegate.told)
+	calls := len(b.delegate.calls)
 	b.must(b.do("DEL", b.args("c1", "eth1", "")))
-	if len(b.delegate.told) != told {
+	if len(b.delegate.calls) != calls {
 		t.Error("a second DEL asked the delegate")
 	}
 	if err := b.do("GC", b.args("", "", "")); err == nil || !strings.Contains(err.Error(), "cni.dev/valid-attachments") {
@@ -214,8 +214,8 @@ func TestNotes(t *testing.T) {
 		t.Errorf("kept %q", b.kept())
 	}
 	b.must(b.do("GC", b.args("", "", `,"cni.dev/valid-attachments":[]`)))
-	if b.kept() != "" || b.delegate.told[len(b.delegate.told)-1] != "DEL c2 eth0" {
-		t.Errorf("kept %q, told %v", b.kept(), b.delegate.told)
+	if b.kept() != "" || b.delegate.calls[len(b.delegate.calls)-1] != "DEL c2 eth0" {
+		t.Errorf("kept %q, calls %v", b.kept(), b.delegate.calls)
 	}
 }
 
@@ -227,7 +227,7 @@ func TestNoteOfTheReference(t *testing.T) {
 	b.must(os.WriteFile(filepath.Join(b.folder, "c1"), []byte(old), 0o600))
 	b.must(b.do("DEL", b.args("c1", "eth0", "")))
 	if b.delegate.last["mtu"] != 1450.0 || b.kept() != "" {
-		t.Errorf("DEL was told %v, and %q is kept", b.delegate.last, b.kept())
+		t.Errorf("DEL got %v, and %q is kept", b.delegate.last, b.kept())
 	}
 }
 

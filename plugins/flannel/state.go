@@ -15,7 +15,7 @@ import (
 	"galaxy/plugins"
 )
 
-// state is the file of one container: what the delegates of its interfaces were told. Its name is the container's ID, so that
+// state is the file of one container: what the delegates of its interfaces got. Its name is the container's ID, so that
 // whoever looks for garbage can ask whether the container lives.
 type state struct {
 	dir, container string
@@ -29,17 +29,17 @@ type notes struct {
 	reference json.RawMessage
 }
 
-// maxNotes bounds a file. What one delegate is told takes some kilobytes.
+// maxNotes bounds a file. What one delegate gets takes some kilobytes.
 const maxNotes = 16 << 20
 
-// errDamaged is for a note that does not say what the delegate was told.
-var errDamaged = errors.New("the note of what the delegate was told is damaged")
+// errDamaged is for a note that does not say what the delegate got.
+var errDamaged = errors.New("the note of the delegate is damaged")
 
 func open(dir, container string) state { return state{dir: dir, container: container} }
 
 func (s state) path() string { return filepath.Join(s.dir, s.container) }
 
-// load is what the delegate of an interface was told, or nil. It is errDamaged where something was noted and cannot be read: the note
+// load is what the delegate of an interface got, or nil. It is errDamaged where something was noted and cannot be read: the note
 // itself, or a file of this container that was set aside.
 func (s state) load(ifName string) (json.RawMessage, error) {
 	n, err := s.read()
@@ -76,7 +76,7 @@ func (s state) read() (notes, error) {
 	case errors.Is(err, durable.ErrForeign):
 		return notes{}, fmt.Errorf("%w: %w", errDamaged, err)
 	case err != nil:
-		return notes{}, plugins.Errorf(types.ErrIOFailure, "read what the delegate was told: %w", err)
+		return notes{}, plugins.Errorf(types.ErrIOFailure, "read the note of the delegate: %w", err)
 	}
 	n, err := decodeNotes(text)
 	if err != nil {
@@ -99,7 +99,7 @@ func decodeNotes(text []byte) (n notes, err error) {
 	return notes{reference: text}, nil
 }
 
-// save notes what a delegate is told.
+// save notes what a delegate gets.
 func (s state) save(ifName string, delegate json.RawMessage) error {
 	return s.change(func(n *notes) {
 		if n.Interfaces == nil {
@@ -122,11 +122,11 @@ func (s state) drop(ifName string) error {
 // change rewrites the file; one that is damaged is set aside. The lock is on the folder, for the file comes and goes.
 func (s state) change(f func(n *notes)) (err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return plugins.Errorf(types.ErrIOFailure, "make the folder for what delegates are told: %w", err)
+		return plugins.Errorf(types.ErrIOFailure, "make the folder for notes of delegates: %w", err)
 	}
 	folder, err := os.Open(s.dir)
 	if err != nil {
-		return plugins.Errorf(types.ErrIOFailure, "open the folder for what delegates are told: %w", err)
+		return plugins.Errorf(types.ErrIOFailure, "open the folder for notes of delegates: %w", err)
 	}
 	defer folder.Close() //nolint:errcheck // it was only locked
 	if err := unix.Flock(int(folder.Fd()), unix.LOCK_EX); err != nil {
@@ -142,7 +142,7 @@ func (s state) change(f func(n *notes)) (err error) {
 	f(&n)
 	if len(n.Interfaces) == 0 {
 		if err := os.Remove(s.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return plugins.Errorf(types.ErrIOFailure, "forget what the delegate was told: %w", err)
+			return plugins.Errorf(types.ErrIOFailure, "remove the note of the delegate: %w", err)
 		}
 		return nil
 	}
@@ -151,10 +151,10 @@ func (s state) change(f func(n *notes)) (err error) {
 		err = fmt.Errorf("it has %d bytes, more than %d", len(text), maxNotes)
 	}
 	if err != nil {
-		return plugins.Errorf(types.ErrInternal, "encode what the delegate was told: %w", err)
+		return plugins.Errorf(types.ErrInternal, "encode the note of the delegate: %w", err)
 	}
 	if err := durable.WriteFile(s.path(), text, 0o600); err != nil {
-		return plugins.Errorf(types.ErrIOFailure, "note what the delegate was told: %w", err)
+		return plugins.Errorf(types.ErrIOFailure, "write the note of the delegate: %w", err)
 	}
 	return nil
 }
@@ -173,7 +173,7 @@ func list(dir, network string) ([]keptNote, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, plugins.Errorf(types.ErrIOFailure, "list what delegates were told: %w", err)
+		return nil, plugins.Errorf(types.ErrIOFailure, "list the notes of delegates: %w", err)
 	}
 	var kept []keptNote
 	for _, entry := range entries {

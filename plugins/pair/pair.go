@@ -28,7 +28,7 @@ type Spec struct {
 	MTU                 int
 	// Master is the index of the bridge that takes the host's end, or 0.
 	Master int
-	// Plugin and Network are noted at the host's end, so that garbage can be told from what belongs to others.
+	// Plugin and Network are noted at the host's end, so that garbage can be distinguished from what belongs to others.
 	Plugin, Network string
 }
 

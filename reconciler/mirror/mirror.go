@@ -57,9 +57,9 @@ type Mirror struct {
 	ips   *store[*api.FloatingIP]
 	pools *store[*api.Pool]
 
-	mu      sync.Mutex
-	told    map[string]string // by object: what was last reported of it
-	deleted map[string]bool   // pools that were seen to be deleted in the log: not those that a restored log has forgotten
+	mu       sync.Mutex
+	reported map[string]string // by object: what was last reported of it
+	deleted  map[string]bool   // pools that were seen to be deleted in the log: not those that a restored log has forgotten
 }
 
 // key is one thing to be compared: an address by the name of its object, or a pool by its name.
@@ -89,7 +89,7 @@ func New(config Config) *Mirror {
 		config.Report = func(corev1.ObjectReference, bool, string, string) {}
 	}
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[key](50*time.Millisecond, time.Minute)
-	m := &Mirror{Config: config, queue: workqueue.NewTypedRateLimitingQueue(limiter), told: map[string]string{}, deleted: map[string]bool{}}
+	m := &Mirror{Config: config, queue: workqueue.NewTypedRateLimitingQueue(limiter), reported: map[string]string{}, deleted: map[string]bool{}}
 	m.ips = newStore(config.Client, api.FloatingIPs, toFloatingIP, func(f *api.FloatingIP) key { return key{name: f.Name} }, (*api.FloatingIP).IsReservation, m.queue.Add)
 	m.pools = newStore(config.Client, api.Pools, toPool, func(p *api.Pool) key { return key{pool: true, name: p.Name} }, func(*api.Pool) bool { return true }, m.queue.Add)
 	return m
@@ -262,8 +262,8 @@ var errStale = errors.New("the object has changed")
 func (m *Mirror) report(kind string, on metav1.Object, reason, message string) {
 	id := kind + "/" + on.GetNamespace() + "/" + on.GetName()
 	m.mu.Lock()
-	said := m.told[id] == reason+message
-	m.told[id] = reason + message
+	said := m.reported[id] == reason+message
+	m.reported[id] = reason + message
 	m.mu.Unlock()
 	if said {
 		return

@@ -26,8 +26,8 @@ func New(g *command.Globals) *cobra.Command {
 	key := "floatingips"
 	check := &cobra.Command{
 		Use:   "check FILE",
-		Short: "Tell what galaxy-ipam would refuse in a floatingip-config",
-		Long: `Tell what galaxy-ipam would refuse in a floatingip-config, all errors at once, before it is applied. The file is the ConfigMap as
+		Short: "Print what galaxy-ipam would refuse in a floatingip-config",
+		Long: `Print what galaxy-ipam would refuse in a floatingip-config, all errors at once, before it is applied. The file is the ConfigMap as
 kubectl get -o yaml or -o json writes it, the text of its key alone, or galaxy-ipam's --config file; - is standard input.
 
 TKEStack's Galaxy took some of what is refused here: a gateway, network or broadcast address among the addresses, subnets that

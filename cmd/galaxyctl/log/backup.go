@@ -42,8 +42,8 @@ standard output.`,
   galaxyctl log backup - | ssh elsewhere 'cat > galaxy.log.zst'`,
 		Args: command.Takes("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			told := newProgress(cmd.ErrOrStderr(), "backup").report
-			write := func(to io.Writer) (archive.Manifest, error) { return backup(cmd.Context(), &g.Etcd, to, told) }
+			report := newProgress(cmd.ErrOrStderr(), "backup").report
+			write := func(to io.Writer) (archive.Manifest, error) { return backup(cmd.Context(), &g.Etcd, to, report) }
 			if args[0] == standard {
 				m, err := write(cmd.OutOrStdout())
 				return errors.Join(err, incomplete(m))
@@ -69,7 +69,7 @@ func incomplete(m archive.Manifest) error {
 	return errors.Join(all...)
 }
 
-func backup(ctx context.Context, flags *etcdclient.Flags, to io.Writer, told archive.Progress) (archive.Manifest, error) {
+func backup(ctx context.Context, flags *etcdclient.Flags, to io.Writer, report archive.Progress) (archive.Manifest, error) {
 	log, client, err := flags.Open(ctx)
 	if err != nil {
 		return archive.Manifest{}, err
@@ -79,7 +79,7 @@ func backup(ctx context.Context, flags *etcdclient.Flags, to io.Writer, told arc
 	if err != nil {
 		return archive.Manifest{}, err
 	}
-	return archive.Backup(ctx, export, to, told)
+	return archive.Backup(ctx, export, to, report)
 }
 
 func describeBackup(name string, m archive.Manifest) saved {

@@ -73,7 +73,7 @@ func (p *eventPrinter) flush() error {
 	return p.table.Flush()
 }
 
-// progress tells a person who waits how far a long work is.
+// progress shows a person who waits how far a long work is.
 type progress struct {
 	to   io.Writer
 	what string

@@ -72,8 +72,8 @@ func restoreFrom(cmd *cobra.Command, g *command.Globals, client *clientv3.Client
 		return err
 	}
 	defer file.Close() //nolint:errcheck // it was only read from
-	told := newProgress(cmd.ErrOrStderr(), "verify").report
-	found, err := verifyBackup(file, told)
+	report := newProgress(cmd.ErrOrStderr(), "verify").report
+	found, err := verifyBackup(file, report)
 	if err != nil {
 		return fmt.Errorf("nothing was restored: %s: %w", name, err)
 	}
@@ -120,8 +120,8 @@ func restore(cmd *cobra.Command, g *command.Globals, client *clientv3.Client, na
 	if err != nil {
 		return g.Etcd.Explain(err)
 	}
-	told := newProgress(cmd.ErrOrStderr(), "restore").report
-	if err := archive.Restore(cmd.Context(), backup, target, told); err != nil {
+	report := newProgress(cmd.ErrOrStderr(), "restore").report
+	if err := archive.Restore(cmd.Context(), backup, target, report); err != nil {
 		return fmt.Errorf("%w; the restore is not complete: repeat it with the same backup, or undo it with --abort", err)
 	}
 	s := describeBackup(name, m)

@@ -81,8 +81,8 @@ func showState(cmd *cobra.Command, g *command.Globals, log *etcdlog.Log, stream 
 	if until.Seq > head.Seq {
 		return fmt.Errorf("event %d is not written yet; the newest is %d", until.Seq, head.Seq)
 	}
-	told := newProgress(cmd.ErrOrStderr(), "load")
-	db, err := projections.Load(ctx, log, stream, until, func(seq uint64) { told.report(seq, head.Seq) })
+	progress := newProgress(cmd.ErrOrStderr(), "load")
+	db, err := projections.Load(ctx, log, stream, until, func(seq uint64) { progress.report(seq, head.Seq) })
 	if err != nil {
 		return fmt.Errorf("build the state from stream %s: %w", stream, err)
 	}

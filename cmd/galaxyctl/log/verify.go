@@ -64,13 +64,13 @@ the same.`,
   galaxyctl log verify -o json`,
 		Args: command.MayTake,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			told := newProgress(cmd.ErrOrStderr(), "verify").report
+			report := newProgress(cmd.ErrOrStderr(), "verify").report
 			var found verified
 			var err error
 			if len(args) == 1 {
-				found, err = verifyFile(args[0], told)
+				found, err = verifyFile(args[0], report)
 			} else {
-				found, err = verifyEtcd(cmd.Context(), &g.Etcd, told)
+				found, err = verifyEtcd(cmd.Context(), &g.Etcd, report)
 			}
 			if err != nil {
 				return err
@@ -116,7 +116,7 @@ func orNone(n *int) string {
 func short(hash string) string { return hash[:min(16, len(hash))] }
 
 // verifyEtcd checks the log as it is at one moment; it may grow meanwhile. Each stream is judged by itself.
-func verifyEtcd(ctx context.Context, flags *etcdclient.Flags, told func(done, total uint64)) (verified, error) {
+func verifyEtcd(ctx context.Context, flags *etcdclient.Flags, report func(done, total uint64)) (verified, error) {
 	log, client, err := flags.Open(ctx)
 	if err != nil {
 		return verified{}, err
@@ -140,7 +140,7 @@ func verifyEtcd(ctx context.Context, flags *etcdclient.Flags, told func(done, to
 	for _, stream := range slices.Sorted(maps.Keys(damaged)) {
 		v.Errors = append(v.Errors, streamError{stream, damaged[stream].Error()})
 	}
-	c := newChecker(heads, told)
+	c := newChecker(heads, report)
 	for _, stream := range slices.Sorted(maps.Keys(heads)) {
 		c.begin(stream, snapshots[stream])
 		err := c.all(export.Read(ctx, stream))
@@ -182,13 +182,13 @@ func readSnapshots(ctx context.Context, log eventlog.Log) (map[string][]savedSta
 }
 
 // verifyFile checks a backup.
-func verifyFile(name string, told func(done, total uint64)) (verified, error) {
+func verifyFile(name string, report func(done, total uint64)) (verified, error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return verified{}, err
 	}
 	defer file.Close() //nolint:errcheck // it was only read from
-	found, err := verifyBackup(file, told)
+	found, err := verifyBackup(file, report)
 	found.Source = "the backup " + name
 	if err != nil {
 		err = fmt.Errorf("%s: %w", name, err)
@@ -196,14 +196,14 @@ func verifyFile(name string, told func(done, total uint64)) (verified, error) {
 	return found, err
 }
 
-func verifyBackup(from io.Reader, told func(done, total uint64)) (verified, error) {
+func verifyBackup(from io.Reader, report func(done, total uint64)) (verified, error) {
 	backup, err := archive.Open(from)
 	if err != nil {
 		return verified{}, err
 	}
 	defer backup.Close() //nolint:errcheck // it has nothing to lose
 	m := backup.Manifest()
-	c := newChecker(m.Heads(), told)
+	c := newChecker(m.Heads(), report)
 	v := verified{Generation: m.Generation, Revision: m.Revision, Events: c.total}
 	for entry, err := range backup.Entries() {
 		if err == nil && entry.Stream != c.stream {

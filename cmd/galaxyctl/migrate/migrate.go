@@ -173,7 +173,7 @@ func (t *takeover) discardAll(ctx context.Context, out io.Writer, b *beside.Repl
 	return err
 }
 
-// progress tells on standard error how far a long import is.
+// progress shows on standard error how far a long import is.
 func (t *takeover) progress(out io.Writer) func(done, of int) {
 	next := time.Now().Add(time.Second)
 	return func(done, of int) {

@@ -50,7 +50,7 @@ func NoArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// Deprecate marks a flag that is there: it is taken as before, the help leaves it out, and whoever gives it is told why.
+// Deprecate marks a flag that is there: it is taken as before, the help leaves it out, and whoever gives it is warned why.
 func Deprecate(flags *pflag.FlagSet, name, why string) {
 	if err := flags.MarkDeprecated(name, why); err != nil {
 		panic(err) // there is no such flag: a mistake in the program, which every test would find

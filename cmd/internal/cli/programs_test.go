@@ -11,7 +11,7 @@ import (
 	"galaxy/cmd/internal/cli"
 )
 
-// Whoever calls a program wrongly is told so on standard error, with the exit code for that, by each of them.
+// Whoever calls a program wrongly is answered on standard error, with the exit code for that, by each of them.
 func TestUsageErrorsOfAllPrograms(t *testing.T) {
 	dir := t.TempDir()
 	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", dir, "galaxy/cmd/...")

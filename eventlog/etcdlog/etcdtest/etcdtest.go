@@ -1,5 +1,5 @@
 // Package etcdtest gives tests a real etcd in their own process, a cluster of three, and a network between client and
-// server that fails when it is told to.
+// server that fails on demand.
 package etcdtest
 
 import (

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Proxy is the network between a client and an etcd. It forwards bytes, until it is told to fail.
+// Proxy is the network between a client and an etcd. It forwards bytes, until it is set to fail.
 type Proxy struct {
 	target   string
 	listener net.Listener
@@ -171,7 +171,7 @@ func (p *Proxy) pass() {
 	}
 }
 
-// strike tells which fault, if any, happens to a request of n bytes.
+// strike reports which fault, if any, happens to a request of n bytes.
 func (p *Proxy) strike(l *link, n int) Fault {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// replica is a server that says its name, and is ready when it is told so.
+// replica is a server that says its name, and is ready when it is set so.
 type replica struct {
 	*httptest.Server
 	ready atomic.Bool

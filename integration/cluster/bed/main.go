@@ -25,7 +25,7 @@ var built struct {
 var galaxyPrograms = [2][]string{{"galaxy-ipam", "galaxyctl"}, {"galaxy", "galaxy-cni", "galaxy-sdn", "host-local", "loopback"}}
 
 // Main is for TestMain: it prepares the programs, runs the tests, and gives the exit code. When the programs of the cluster
-// cannot be had, the tests that need them are skipped, which is told to standard error; with CI in the environment they fail.
+// cannot be had, the tests that need them are skipped, which is said on standard error; with CI in the environment they fail.
 func Main(m *testing.M) int {
 	built.called = true
 	ctx := context.Background()

@@ -12,7 +12,7 @@ import (
 // Resource is what a pod asks for to get a floating address.
 const Resource = "tke.cloud.tencent.com/eni-ip"
 
-// Extender is how kube-scheduler is told of galaxy.
+// Extender configures kube-scheduler for galaxy.
 type Extender struct {
 	// URL is the base of the verbs, such as http://127.0.0.1:9040/v1; empty for the bed's Balancer.
 	URL string

@@ -47,7 +47,7 @@ var stages = []string{
 }
 
 // Ensure gives the directory with the programs of the cluster, and builds what is not there yet; that takes minutes the
-// first time. It may run in several processes at once. What it does is told to progress.
+// first time. It may run in several processes at once. What it does is written to progress.
 func Ensure(ctx context.Context, progress io.Writer) (string, error) {
 	t, err := findTree(ctx)
 	if err != nil {
@@ -237,5 +237,5 @@ func (t tree) writeStages(ctx context.Context, to string) error {
 }
 
 func say(progress io.Writer, format string, args ...any) {
-	_, _ = fmt.Fprintf(progress, "cluster: "+format+"\n", args...) // what cannot be told is not worth failing for
+	_, _ = fmt.Fprintf(progress, "cluster: "+format+"\n", args...) // what cannot be printed is not worth failing for
 }

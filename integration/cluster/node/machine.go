@@ -109,12 +109,12 @@ func (m *machine) close() {
 		_ = m.net.Close() // it was only looked at
 	}
 	if m.t.Failed() {
-		m.tell()
+		m.report()
 	}
 }
 
-// tell shows the last words of all programs and of the agent.
-func (m *machine) tell() {
+// report shows the last words of all programs and of the agent.
+func (m *machine) report() {
 	logs, _ := filepath.Glob(filepath.Join(m.root, "var/log/pods/kube-system_galaxy-*/*/*.log")) // the pattern is a good one
 	for _, p := range m.programs {
 		logs = append(logs, p.log)

@@ -183,7 +183,7 @@ func relay(from net.Conn, to string) {
 	<-done
 }
 
-// outside tells everybody by which address it is asked.
+// outside makes known by which address it is asked.
 func outside() http.Handler {
 	return http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
 		if from, err := netip.ParseAddrPort(request.RemoteAddr); err == nil {

@@ -75,7 +75,7 @@ func (p *provider) inStep(w *world) error {
 	return nil
 }
 
-// A cloud provider is told of every address that is put to use or given up, is out of order for a while, and galaxy-ipam is
+// A cloud provider is notified of every address that is put to use or given up, is out of order for a while, and galaxy-ipam is
 // killed in between: in the end it has just what is in use.
 func TestCloudProvider(t *testing.T) {
 	p := &provider{at: map[string]string{}}

@@ -124,7 +124,7 @@ func checkFlags(t *testing.T, folder, manifest string) {
 }
 
 // The manifests of the agent put one on every node, whatever its taints, with the configuration under the names that are
-// documented; those of the overlay tell galaxy-ipam of the networks, too.
+// documented; those of the overlay name the networks to galaxy-ipam, too.
 func TestAgentManifests(t *testing.T) {
 	t.Parallel()
 	b := bed.Start(t, bed.Options{Arguments: map[string][]string{binaries.APIServer: {"--allow-privileged=true"}}})

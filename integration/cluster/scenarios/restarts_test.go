@@ -63,7 +63,7 @@ func TestRestarts(t *testing.T) {
 	step("the controllers were killed", 10, w.ControllerManager.Kill, w.ControllerManager.Start)
 	step("galaxy-ipam was killed", 30, w.ipams[0].Kill, w.ipams[0].Start)
 	step("galaxy-ipam was stopped", 20, w.ipams[0].Stop, w.ipams[0].Start)
-	// While galaxy-ipam is away pods are deleted, and nobody tells it after.
+	// While galaxy-ipam is away pods are deleted, and nobody reports that after.
 	w.ipams[0].Kill()
 	if err := w.Client.AppsV1().Deployments("default").Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
@@ -157,7 +157,7 @@ func (w *world) shownFirst() string {
 	return ""
 }
 
-// galaxyctl check tells what differs while galaxy-ipam is away, and repairs it.
+// galaxyctl check prints what differs while galaxy-ipam is away, and repairs it.
 func TestCheckRepairs(t *testing.T) {
 	w := newWorld(t, settings{nodes: [3]int{3, 0, 0}})
 	w.Create(bed.NewStatefulSet("default", "db", 3, bed.WithAddress(), immutable()), bed.NewDeployment("default", "web", 3, bed.WithAddress()))

@@ -17,7 +17,7 @@ const MaxAnswer = maxHead + terms.MaxAnswer + 1
 // Nothing is for an ADD that was answered with nothing.
 const Nothing = "the galaxy agent answered ADD with nothing; its log says more"
 
-// Answer is what a runtime is told: a result, which is to be printed, or a failure. Text is all that the agent has sent until
+// Answer is what a runtime gets: a result, which is to be printed, or a failure. Text is all that the agent has sent until
 // the connection ended; broken says why it ended, and is empty if the agent ended it.
 func (c Call) Answer(text []byte, broken string) (result []byte, failure *terms.Failure) {
 	head, body, whole := bytes.Cut(text, []byte("\r\n\r\n"))

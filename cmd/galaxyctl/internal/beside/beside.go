@@ -82,7 +82,7 @@ func (b *Replica) start(ctx context.Context, etcd *etcdclient.Flags, client *cli
 	}()
 	go func() {
 		if writes {
-			_ = b.Log.Lead(running, eventlog.Fence{}) // its end is the end of running, or is told by what it refuses
+			_ = b.Log.Lead(running, eventlog.Fence{}) // its end is the end of running, or shows in what it refuses
 		}
 		ended <- struct{}{}
 	}()

@@ -82,7 +82,7 @@ func tooMany(cmd *cobra.Command, arg string) error {
 	return cli.Usage("%s: %q is one argument too many", cmd.CommandPath(), arg)
 }
 
-// Complete tells the shell what a flag may be.
+// Complete is what the shell asks for: what a flag may be.
 func Complete(cmd *cobra.Command, flag string, words ...string) {
 	fixed := cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
 	if err := cmd.RegisterFlagCompletionFunc(flag, fixed); err != nil {
