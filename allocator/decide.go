@@ -11,7 +11,7 @@ import (
 )
 
 // Decide answers a command with the events that fulfil it, none when it is fulfilled already. It is pure: same view, same
-// command, same env, same answer.
+// command, same env, same response.
 func Decide(view *projections.View, cmd Command, env Env) ([]eventlog.Data, Result, error) {
 	d := &decision{view: view, env: env}
 	if err := cmd.decide(d); err != nil {

@@ -11,7 +11,7 @@ import (
 	"galaxy/projections"
 )
 
-// A decision is a function: of a view and a command it makes events, and changes nothing. The same question has the same answer, until the
+// A decision is a function: of a view and a command it makes events, and changes nothing. The same question has the same response, until the
 // events are folded; then the pod has its address, and another gets an error that none is left.
 func ExampleDecide() {
 	network := netip.MustParsePrefix("10.0.1.0/24")

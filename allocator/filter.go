@@ -10,8 +10,8 @@ import (
 	"galaxy/projections"
 )
 
-// Answer is what filter may answer the scheduler about a pod.
-type Answer struct {
+// FilterResult is what filter may answer the scheduler about a pod.
+type FilterResult struct {
 	// Networks are the node networks, of the candidates, whose nodes may run the pod. Not decided when Claim is set.
 	Networks []netip.Prefix
 	// Claim says that the pod takes a share of a limit, so that a Claim has to be done, and its grants decide.
@@ -20,38 +20,38 @@ type Answer struct {
 
 // Filter answers for a pod and the node networks of the nodes that the scheduler offers (contract section 4.4). It only
 // reads. Its error is for the pod: a *LimitError, or an ErrUnsupported.
-func Filter(view *projections.View, pod Pod, candidates []netip.Prefix, env Env) (Answer, error) {
+func Filter(view *projections.View, pod Pod, candidates []netip.Prefix, env Env) (FilterResult, error) {
 	if err := errors.Join(mayGive(view), pod.check()); err != nil {
-		return Answer{}, err
+		return FilterResult{}, err
 	}
 	held := heldBy(view, pod)
 	if len(held) > 0 && misplaced(view, pod, held, candidates) {
-		return Answer{Claim: true}, nil
+		return FilterResult{Claim: true}, nil
 	}
 	if len(pod.Ranges) == 0 && len(held) > 0 {
 		if a := primary(held); a.PodUID != pod.UID {
 			if s, seen := env.stranger(a.Addr, pod.UID, true); seen {
-				return Answer{}, &OccupiedError{Address: a.Addr, By: s}
+				return FilterResult{}, &OccupiedError{Address: a.Addr, By: s}
 			}
 		}
-		return Answer{Networks: keep(candidates, func(n netip.Prefix) bool { return view.Config().Serves(primary(held).Addr, n) })}, nil
+		return FilterResult{Networks: keep(candidates, func(n netip.Prefix) bool { return view.Config().Serves(primary(held).Addr, n) })}, nil
 	}
 	q := quotaOf(view, pod)
 	if len(held) == 0 {
 		if err := q.check(); err != nil {
-			return Answer{}, err
+			return FilterResult{}, err
 		}
 		if q.sized || q.reserved > 0 {
-			return Answer{Claim: true}, nil
+			return FilterResult{Claim: true}, nil
 		}
 	}
 	if len(pod.Ranges) > 0 {
-		return Answer{Networks: keep(candidates, func(n netip.Prefix) bool {
+		return FilterResult{Networks: keep(candidates, func(n netip.Prefix) bool {
 			_, ok := assignIn(view, pod, held, n, env)
 			return ok
 		})}, nil
 	}
-	return Answer{Networks: keep(candidates, func(n netip.Prefix) bool {
+	return FilterResult{Networks: keep(candidates, func(n netip.Prefix) bool {
 		for _, subnet := range view.Config().Serving(n) {
 			if hasFree(view, subnet, env, pod.UID) {
 				return true

@@ -42,24 +42,24 @@ type batch struct {
 	events  []eventlog.Data
 	bytes   int
 	calls   []*call
-	results []answer
+	results []response
 	db      *projections.DB // the state after the batch, once it is launched
 }
 
 // call is one caller who waits.
 type call struct {
-	ctx     context.Context
-	cause   string
-	command Command
-	answer  chan answer
+	ctx      context.Context
+	cause    string
+	command  Command
+	response chan response
 }
 
-type answer struct {
+type response struct {
 	result Result
 	err    error
 }
 
-func (c *call) reply(result Result, err error) { c.answer <- answer{result, err} }
+func (c *call) reply(result Result, err error) { c.response <- response{result, err} }
 
 // outcome is what became of the batch in flight.
 type outcome struct {
@@ -146,7 +146,7 @@ func (l *leader) decide(c *call) (fits bool, err error) {
 	env := l.replica.Env()
 	decided, result, err := Decide(&b.txn.View, c.command, env)
 	if saysDone(err) {
-		b.calls, b.results = append(b.calls, c), append(b.results, answer{err: err})
+		b.calls, b.results = append(b.calls, c), append(b.results, response{err: err})
 		return true, nil
 	}
 	if err != nil {
@@ -172,7 +172,7 @@ func (l *leader) decide(c *call) (fits bool, err error) {
 	l.cursor = cursor
 	result.Seq = cursor.Head.Seq
 	b.records, b.events, b.bytes = append(b.records, records...), append(b.events, decided...), b.bytes+size
-	b.calls, b.results = append(b.calls, c), append(b.results, answer{result: result})
+	b.calls, b.results = append(b.calls, c), append(b.results, response{result: result})
 	return true, nil
 }
 
@@ -236,12 +236,12 @@ func (l *leader) send(ctx context.Context, b *batch) error {
 	return err
 }
 
-func (b *batch) answer(err error) {
+func (b *batch) respond(err error) {
 	for i, c := range b.calls {
 		if err != nil {
 			c.reply(Result{}, err)
 		} else {
-			c.answer <- b.results[i]
+			c.response <- b.results[i]
 		}
 	}
 }
@@ -267,11 +267,11 @@ func (l *leader) settle(ctx, appending context.Context, o outcome) error {
 		l.waiting = append(b.calls, l.reopen()...)
 		return l.catchUp(ctx)
 	case errors.Is(o.err, eventlog.ErrTooLarge):
-		b.answer(o.err)
+		b.respond(o.err)
 		l.waiting = l.reopen()
 		return l.catchUp(ctx)
 	default:
-		b.answer(fmt.Errorf("append to the log: %w", o.err))
+		b.respond(fmt.Errorf("append to the log: %w", o.err))
 		return fmt.Errorf("append to the log: %w", o.err)
 	}
 }
@@ -285,7 +285,7 @@ func (l *leader) publish(b *batch, o outcome) {
 	if len(b.records) > 0 {
 		l.replica.config.Observer.Appended(len(b.records), b.bytes, o.took)
 	}
-	b.answer(nil)
+	b.respond(nil)
 }
 
 // settleLast ends the batch in flight when the lead is over.
@@ -296,7 +296,7 @@ func (l *leader) settleLast(o outcome) {
 		l.publish(b, o)
 		return
 	}
-	b.answer(fmt.Errorf("append to the log: %w", o.err))
+	b.respond(fmt.Errorf("append to the log: %w", o.err))
 }
 
 // reopen drops the open batch, and returns the calls that have to be decided again: its own, and those that waited.

@@ -9,7 +9,7 @@ import (
 )
 
 // A pod that requests ranges wants one address for each element, each out of that element's ranges, all different. Taking
-// the first that fits, element by element, can fail where an answer exists ([["1~2"],["1"]]), so the elements are matched
+// the first that fits, element by element, can fail where a response exists ([["1~2"],["1"]]), so the elements are matched
 // to addresses by augmenting paths (Kuhn's algorithm for bipartite graphs).
 
 // slot is one requested element and the address found for it.

@@ -45,7 +45,7 @@ func (w *world) playNodes(_ *testing.T, d *datadriven.TestData, args map[string]
 		if err != nil {
 			return "error: " + err.Error() + "\n", true
 		}
-		return w.answer(ConfigureOverlay{Source: "test", Networks: networks}), true
+		return w.respond(ConfigureOverlay{Source: "test", Networks: networks}), true
 	case "join":
 		var addresses []netip.Addr
 		for ip := range strings.SplitSeq(args["ip"], ",") {
@@ -61,9 +61,9 @@ func (w *world) playNodes(_ *testing.T, d *datadriven.TestData, args map[string]
 		}
 		return orError(text, err), true
 	case "lose":
-		return w.answer(LoseNode{Node: args["node"], Reason: "leaseEnded"}), true
+		return w.respond(LoseNode{Node: args["node"], Reason: "leaseEnded"}), true
 	case "leave":
-		return w.answer(ReleaseNode{Node: args["node"], Reason: "nodeDeleted"}), true
+		return w.respond(ReleaseNode{Node: args["node"], Reason: "nodeDeleted"}), true
 	case "nodes":
 		return w.nodesText(), true
 	case "subnets":
@@ -71,16 +71,16 @@ func (w *world) playNodes(_ *testing.T, d *datadriven.TestData, args map[string]
 		for _, arg := range d.CmdArgs {
 			subnets = append(subnets, ipam.NodePool(netip.MustParsePrefix(arg.Key)))
 		}
-		return w.answer(Configure{Source: "nodes", Subnets: subnets, Force: true}), true
+		return w.respond(Configure{Source: "nodes", Subnets: subnets, Force: true}), true
 	case "attach":
 		name := args["if"]
 		if name == "" {
 			name = "eth0"
 		}
 		o := ipam.Owner{Namespace: "ns1", Pod: args["pod"]}
-		return w.answer(Attach{Owner: o, PodUID: "u-" + args["pod"], Node: "n1", ContainerID: args["container"], IfName: name}), true
+		return w.respond(Attach{Owner: o, PodUID: "u-" + args["pod"], Node: "n1", ContainerID: args["container"], IfName: name}), true
 	case "detach":
-		return w.answer(Detach{ContainerID: args["container"], IfName: args["if"], Reason: ReasonDetached}), true
+		return w.respond(Detach{ContainerID: args["container"], IfName: args["if"], Reason: ReasonDetached}), true
 	default:
 		return "", false
 	}

@@ -127,7 +127,7 @@ func (r *Replica) once(ctx context.Context, cause string, command Command) (Resu
 	if !r.leading.Load() {
 		return Result{}, ErrNotLeader
 	}
-	c := &call{ctx: ctx, cause: cause, command: command, answer: make(chan answer, 1)}
+	c := &call{ctx: ctx, cause: cause, command: command, response: make(chan response, 1)}
 	select {
 	case r.queue <- c:
 	case <-ctx.Done():
@@ -137,7 +137,7 @@ func (r *Replica) once(ctx context.Context, cause string, command Command) (Resu
 		r.refuseQueued() // the lead has ended meanwhile, and may have looked into the queue before
 	}
 	select {
-	case a := <-c.answer:
+	case a := <-c.response:
 		return a.result, a.err
 	case <-ctx.Done():
 		return Result{}, fmt.Errorf("wait for the decision, which may still be carried out: %w", ctx.Err())

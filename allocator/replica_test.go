@@ -110,9 +110,9 @@ func TestManyCallers(t *testing.T) {
 	}
 }
 
-// TestLostAnswers: the log says that it does not know, whether the events landed or not. Callers get that as an error, the lead
+// TestLostResponses: the log says that it does not know, whether the events landed or not. Callers get that as an error, the lead
 // ends, and the next one finds the truth.
-func TestLostAnswers(t *testing.T) {
+func TestLostResponses(t *testing.T) {
 	for _, landed := range []bool{true, false} {
 		s := newStand(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
 		s.log.SetFault(func(string, eventlog.Head) memlog.Fault {

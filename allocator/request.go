@@ -68,7 +68,7 @@ type Command interface {
 	Allocates() bool
 }
 
-// Result is the answer to a command. Which fields are set depends on the command.
+// Result is the response to a command. Which fields are set depends on the command.
 type Result struct {
 	Grants   []Grant            // Bind, Claim, Reserve: what the owner holds now; for ranges in their order
 	Released []netip.Addr       // EndPod, ChangeWorkload, Release, SizePool, DeletePool
@@ -76,7 +76,7 @@ type Result struct {
 	Draining []eventlog.Drained // Configure: the first eventlog.MaxDrained held addresses that are no longer configured
 	Missing  []string           // JoinNode: the address families of which no node subnet is left
 	More     bool               // there is more to do than fits in one transaction; Replica.Do repeats the command by itself
-	Seq      uint64             // the position at which the answer is true
+	Seq      uint64             // the position at which the response is true
 }
 
 // Grant is an address that an owner holds.

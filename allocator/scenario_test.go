@@ -19,7 +19,7 @@ import (
 )
 
 // TestScenarios plays the stories in testdata. Each command is decided on the state that the ones before it left; its
-// output is the events it produced and its answer. `go test ./allocator -rewrite` renews them: read the diff.
+// output is the events it produced and its response. `go test ./allocator -rewrite` renews them: read the diff.
 //
 //	config [force]                 the input is floatingip-config
 //	node name=n ip=a               a node of the cluster
@@ -192,7 +192,7 @@ func (w *world) play(t *testing.T, d *datadriven.TestData) string {
 		if err != nil {
 			return "error: " + err.Error() + "\n"
 		}
-		return w.answer(Configure{Source: "test", Subnets: subnets, Force: forced})
+		return w.respond(Configure{Source: "test", Subnets: subnets, Force: forced})
 	case "node":
 		w.nodes[args["name"]] = netip.MustParseAddr(args["ip"])
 		return ""
@@ -203,32 +203,32 @@ func (w *world) play(t *testing.T, d *datadriven.TestData) string {
 		return w.filter(w.pod(t, args), strings.Split(args["nodes"], ","))
 	case "bind":
 		network, _ := w.networkOf(args["node"])
-		return w.answer(Bind{Pod: w.pod(t, args), Node: args["node"], NodeNetwork: network})
+		return w.respond(Bind{Pod: w.pod(t, args), Node: args["node"], NodeNetwork: network})
 	case "expire":
 		p := w.pod(t, args)
-		return w.answer(Expire{Pod: p.Owner, UID: p.UID})
+		return w.respond(Expire{Pod: p.Owner, UID: p.UID})
 	case "adopt":
-		return w.answer(Adopt{Pod: w.pod(t, args), Node: args["node"], Address: netip.MustParseAddr(args["ip"])})
+		return w.respond(Adopt{Pod: w.pod(t, args), Node: args["node"], Address: netip.MustParseAddr(args["ip"])})
 	case "assigned":
-		return w.answer(MarkAssigned{Address: netip.MustParseAddr(args["ip"]), Node: args["node"]})
+		return w.respond(MarkAssigned{Address: netip.MustParseAddr(args["ip"]), Node: args["node"]})
 	case "unassigned":
-		return w.answer(MarkUnassigned{Address: netip.MustParseAddr(args["ip"]), Node: args["node"]})
+		return w.respond(MarkUnassigned{Address: netip.MustParseAddr(args["ip"]), Node: args["node"]})
 	case "end":
-		return w.answer(EndPod{Pod: w.pod(t, args)})
+		return w.respond(EndPod{Pod: w.pod(t, args)})
 	case "changed":
 		o := owner(args).AppLevel()
-		return w.answer(ChangeWorkload{Owner: o, Workload: w.workloads[o]})
+		return w.respond(ChangeWorkload{Owner: o, Workload: w.workloads[o]})
 	case "pool":
 		size, _ := strconv.Atoi(args["size"])
 		_, pre := args["preallocate"]
 		text, result, err := w.do(SizePool{Pool: args["name"], Size: size, PreAllocate: pre})
 		return text + orError(fmt.Sprintf("holds %d\n", result.Held), err)
 	case "unpool":
-		return w.answer(DeletePool{Pool: args["name"]})
+		return w.respond(DeletePool{Pool: args["name"]})
 	case "reserve":
-		return w.answer(Reserve{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), Reason: ReasonAdministrator, Labelled: labelled})
+		return w.respond(Reserve{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), Reason: ReasonAdministrator, Labelled: labelled})
 	case "release":
-		return w.answer(Release{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), Reason: ReasonAdministrator, Labelled: labelled})
+		return w.respond(Release{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), Reason: ReasonAdministrator, Labelled: labelled})
 	case "seen":
 		_, annotation := args["annotation"]
 		addr := netip.MustParseAddr(args["ip"])
@@ -239,14 +239,14 @@ func (w *world) play(t *testing.T, d *datadriven.TestData) string {
 		return ""
 	case "former":
 		n, _ := strconv.Atoi(args["objects"])
-		return w.answer(FindFormer{Source: "galaxy", Objects: n})
+		return w.respond(FindFormer{Source: "galaxy", Objects: n})
 	case "import":
 		policy := map[string]ipam.Policy{"": ipam.ReleaseOnDelete, "immutable": ipam.Immutable, "never": ipam.Never}[args["policy"]]
-		return w.answer(Import{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), PodUID: args["uid"], Node: args["node"], Policy: policy, Labelled: labelled})
+		return w.respond(Import{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), PodUID: args["uid"], Node: args["node"], Policy: policy, Labelled: labelled})
 	case "resolved":
-		return w.answer(ResolveFormer{Source: "galaxy", Outcome: eventlog.FormerOutcome(args["as"]), Objects: w.view().Origin().Objects})
+		return w.respond(ResolveFormer{Source: "galaxy", Outcome: eventlog.FormerOutcome(args["as"]), Objects: w.view().Origin().Objects})
 	case "adopted":
-		return w.answer(MarkAdopted{})
+		return w.respond(MarkAdopted{})
 	case "rules":
 		_, w.rules.StrictReuse = args["strict"]
 		w.rules.PoolShare, _ = strconv.Atoi(args["share"])
@@ -271,7 +271,7 @@ func (w *world) play(t *testing.T, d *datadriven.TestData) string {
 	}
 }
 
-func (w *world) answer(cmd Command) string {
+func (w *world) respond(cmd Command) string {
 	text, result, err := w.do(cmd)
 	var grants []string
 	for _, g := range result.Grants {
@@ -302,7 +302,7 @@ func (w *world) networkOf(node string) (netip.Prefix, bool) {
 	return config.NodeNetworks()[i], true
 }
 
-// filter does what the extender does: a claim where the answer asks for one.
+// filter does what the extender does: a claim where the response asks for one.
 func (w *world) filter(pod Pod, nodes []string) string {
 	view := w.db.View()
 	networkOf := map[string]netip.Prefix{}
@@ -315,14 +315,14 @@ func (w *world) filter(pod Pod, nodes []string) string {
 			}
 		}
 	}
-	answer, err := Filter(view, pod, candidates, w.env())
+	response, err := Filter(view, pod, candidates, w.env())
 	text := ""
-	if err == nil && answer.Claim {
+	if err == nil && response.Claim {
 		var result Result
 		text, result, err = w.do(Claim{Pod: pod, Candidates: candidates})
 		for _, n := range candidates {
 			if len(result.Grants) > 0 && result.Grants[0].Subnet.Serves(n) {
-				answer.Networks = append(answer.Networks, n)
+				response.Networks = append(response.Networks, n)
 			}
 		}
 		if exhausted := (*ExhaustedError)(nil); errors.As(err, &exhausted) {
@@ -334,7 +334,7 @@ func (w *world) filter(pod Pod, nodes []string) string {
 	}
 	var pass []string
 	for _, node := range nodes {
-		if slices.Contains(answer.Networks, networkOf[node]) {
+		if slices.Contains(response.Networks, networkOf[node]) {
 			pass = append(pass, node)
 		}
 	}

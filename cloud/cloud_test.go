@@ -207,14 +207,14 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
-// The answer to assign is lost, and the pod goes before it is bound: the provider has the address, and the log does not know
+// The response to assign is lost, and the pod goes before it is bound: the provider has the address, and the log does not know
 // it. It is taken back all the same.
-func TestLostAnswer(t *testing.T) {
+func TestLostResponse(t *testing.T) {
 	b := newBed(t)
 	b.provider.set("", "assign")
 	addr, err := b.bind(pod, "a")
 	if status.Code(errors.Unwrap(err)) != codes.Unavailable || b.provider.node(addr) != "a" || b.assigned(addr) != "" {
-		t.Fatalf("the answer is lost: %v", err)
+		t.Fatalf("the response is lost: %v", err)
 	}
 	if _, err := b.notifying().Do(t.Context(), "test", allocator.EndPod{Pod: pod}); err != nil || b.provider.node(addr) != "" {
 		t.Errorf("%v, the provider still has it on %q", err, b.provider.node(addr))

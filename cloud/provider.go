@@ -55,7 +55,7 @@ func (p *Provider) Unassign(ctx context.Context, node string, addr netip.Addr) e
 	return verdict("unassign", node, addr, reply, err)
 }
 
-// reply is what both answers have.
+// reply is what both responses have.
 type reply interface {
 	GetSuccess() bool
 	GetMsg() string

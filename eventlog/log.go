@@ -92,7 +92,7 @@ type Log interface {
 	Head(ctx context.Context, stream string) (Head, error)
 
 	// Append adds the records after a head, all or none. records[0].Seq must be after.Seq+1, and so on without holes. It
-	// fails with ErrConflict, ErrFenced, ErrGeneration or ErrTooLarge when nothing was written. When the answer of the
+	// fails with ErrConflict, ErrFenced, ErrGeneration or ErrTooLarge when nothing was written. When the response of the
 	// transaction is lost it finds out what happened, for as long as ctx lasts, and returns ErrOutcomeUnknown only when
 	// ctx ends first. Returns the new head.
 	Append(ctx context.Context, stream string, after Head, records []Record, fence Fence) (Head, error)

@@ -266,7 +266,7 @@ func TestPureCode(t *testing.T) {
 				return true
 			}
 			if in, ok := call.X.(*ast.Ident); ok && in.Name == "time" && slices.Contains(clocks, call.Sel.Name) {
-				t.Errorf("%s:%d uses time.%s: time comes in as a field of the request, so that the same input gives the same answer",
+				t.Errorf("%s:%d uses time.%s: time comes in as a field of the request, so that the same input gives the same response",
 					s.path, s.line(n.Pos()), call.Sel.Name)
 			}
 			return true

@@ -20,11 +20,11 @@ import (
 const (
 	mostInOneSend = 256              // messages: so many errors fit into the receive buffer at once
 	receiveBuffer = 1 << 20          // bytes; the kernel's default holds a quarter
-	answerTime    = 30 * time.Second // the kernel answers at once, or something is very wrong
+	responseTime  = 30 * time.Second // the kernel answers at once, or something is very wrong
 	dumpTries     = 5
 )
 
-// conn is a netlink socket for routes. The library sends one message and waits for its answer; with thousands of routes that
+// conn is a netlink socket for routes. The library sends one message and waits for its response; with thousands of routes that
 // is slow, so that here many messages travel in one send.
 type conn struct {
 	mu   sync.Mutex
@@ -87,7 +87,7 @@ func (c *conn) close() {
 
 // send writes n messages, as many in one send as may be, and returns those that the kernel refused. The kernel works through
 // a send in order before the call returns, goes on after an error and always answers with errors; so only the last message
-// of a send asks for an answer, and when that is read, all are known.
+// of a send asks for a response, and when that is read, all are known.
 func (c *conn) send(ctx context.Context, n int, encode func(b []byte, i int) []byte) (refused map[int]error, sends int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -112,15 +112,15 @@ func (c *conn) send(ctx context.Context, n int, encode func(b []byte, i int) []b
 			return refused, sends, fmt.Errorf("write %d netlink messages: %w", last-first+1, err)
 		}
 		sends++
-		if err := c.answers(base, last, refused); err != nil {
+		if err := c.responses(base, last, refused); err != nil {
 			return refused, sends, err
 		}
 	}
 	return refused, sends, nil
 }
 
-// answers reads until the answer to the last message.
-func (c *conn) answers(base uint32, last int, refused map[int]error) error {
+// responses reads until the response to the last message.
+func (c *conn) responses(base uint32, last int, refused map[int]error) error {
 	for {
 		done := false
 		err := c.receive(func(h header, body []byte) {
@@ -134,7 +134,7 @@ func (c *conn) answers(base uint32, last int, refused map[int]error) error {
 			done = done || i == last
 		})
 		if err != nil {
-			return fmt.Errorf("read the answers of the kernel: %w", err)
+			return fmt.Errorf("read the responses of the kernel: %w", err)
 		}
 		if done {
 			return nil
@@ -197,7 +197,7 @@ func (c *conn) dumpOnce(request []byte, each func(kind uint16, body []byte) erro
 
 // receive reads what the kernel sent at once and calls each for every message.
 func (c *conn) receive(each func(h header, body []byte)) error {
-	if err := c.file.SetReadDeadline(time.Now().Add(answerTime)); err != nil {
+	if err := c.file.SetReadDeadline(time.Now().Add(responseTime)); err != nil {
 		return err
 	}
 	n, err := c.file.Read(c.in[:])
@@ -230,7 +230,7 @@ func messages(b []byte, each func(h header, body []byte)) error {
 	return nil
 }
 
-// errorIn is the error in an answer, with the kernel's own words where it has some; nil if it agreed.
+// errorIn is the error in a response, with the kernel's own words where it has some; nil if it agreed.
 func errorIn(h header, body []byte) error {
 	errno := -int32(binary.NativeEndian.Uint32(body))
 	if errno == 0 {

@@ -34,7 +34,7 @@ type NodeSettings struct {
 	BridgeNF   bool     // packets between ports of a bridge pass the rules for IP; false spares them that
 	IPv6       bool     // the same for IPv6
 	Advertised []string // links whose routes come from router advertisements, which are heard as before; see AdvertisedLinks
-	AnyPath    []string // links on which packets may come by another way than answers leave, "all" being all of them
+	AnyPath    []string // links on which packets may come by another way than responses leave, "all" being all of them
 }
 
 // Settings are the settings of a node.

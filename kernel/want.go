@@ -56,7 +56,7 @@ type Config struct {
 	TunnelSources []netip.Addr
 
 	// TunnelAddresses are addresses for the tunnel devices themselves, at most one a family, from the subnet of this node.
-	// The node's own packets to pods behind a tunnel then have it as their source, and the answers take the tunnel too.
+	// The node's own packets to pods behind a tunnel then have it as their source, and the responses take the tunnel too.
 	// Without it they have the node's address, and a far node with strict rp_filter drops them.
 	TunnelAddresses []netip.Addr
 

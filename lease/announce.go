@@ -132,14 +132,14 @@ func (a *Announcement) claim(ctx context.Context, lease *renewal) error {
 		}
 		unchanged = clientv3.Compare(clientv3.ModRevision(a.key), "=", found.Kvs[0].ModRevision)
 	}
-	answer, err := a.client.Txn(ctx).If(unchanged).Then(clientv3.OpPut(a.key, string(a.value), clientv3.WithLease(lease.id))).Commit()
+	response, err := a.client.Txn(ctx).If(unchanged).Then(clientv3.OpPut(a.key, string(a.value), clientv3.WithLease(lease.id))).Commit()
 	switch {
 	case err != nil:
 		return fmt.Errorf("put %s: %w", a.key, err)
-	case !answer.Succeeded:
+	case !response.Succeeded:
 		return fmt.Errorf("put %s: another was faster", a.key)
 	}
-	a.revision = answer.Header.Revision
+	a.revision = response.Header.Revision
 	if len(found.Kvs) > 0 {
 		a.revision = found.Kvs[0].CreateRevision
 	}

@@ -97,17 +97,17 @@ func attempt(ctx context.Context, client *clientv3.Client, c Candidate) (*Leader
 	return l, nil
 }
 
-// create makes the key if it is not there, and returns its create revision, or 0 if it is another's. The answer may be
+// create makes the key if it is not there, and returns its create revision, or 0 if it is another's. The response may be
 // lost; then the lease that the key hangs on shows whose it is.
 func create(ctx context.Context, lease *renewal, key, value string) (int64, error) {
 	ctx, cancel := context.WithDeadline(ctx, lease.ends)
 	defer cancel()
-	answer, err := lease.client.Txn(ctx).
+	response, err := lease.client.Txn(ctx).
 		If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
 		Then(clientv3.OpPut(key, value, clientv3.WithLease(lease.id))).
 		Commit()
-	if err == nil && answer.Succeeded {
-		return answer.Header.Revision, nil
+	if err == nil && response.Succeeded {
+		return response.Header.Revision, nil
 	}
 	if err == nil {
 		return 0, nil
@@ -134,11 +134,11 @@ func awaitFree(ctx context.Context, client *clientv3.Client, key string) (bool, 
 	}
 	watching, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), recheck)
 	defer cancel()
-	for answer := range client.Watch(watching, key, clientv3.WithRev(now.Header.Revision+1), clientv3.WithFilterPut()) {
-		if err := answer.Err(); err != nil {
+	for response := range client.Watch(watching, key, clientv3.WithRev(now.Header.Revision+1), clientv3.WithFilterPut()) {
+		if err := response.Err(); err != nil {
 			return false, fmt.Errorf("watch %s: %w", key, err)
 		}
-		if len(answer.Events) > 0 {
+		if len(response.Events) > 0 {
 			return true, nil
 		}
 	}
@@ -220,9 +220,9 @@ func (l *Leadership) awaitGone(ctx context.Context) error {
 func (l *Leadership) changed(ctx context.Context, since int64) bool {
 	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), recheck)
 	defer cancel()
-	for answer := range l.lease.client.Watch(ctx, l.Key, clientv3.WithRev(since+1)) {
-		if answer.Err() != nil || len(answer.Events) > 0 {
-			return answer.Err() == nil
+	for response := range l.lease.client.Watch(ctx, l.Key, clientv3.WithRev(since+1)) {
+		if response.Err() != nil || len(response.Events) > 0 {
+			return response.Err() == nil
 		}
 	}
 	return false
@@ -233,14 +233,14 @@ var ErrNoLeader = errors.New("there is no leader")
 
 // Leader reads who leads, linearizably.
 func Leader(ctx context.Context, client *clientv3.Client, key string) (Holder, error) {
-	answer, err := client.Get(ctx, key)
+	response, err := client.Get(ctx, key)
 	if err != nil {
 		return Holder{}, fmt.Errorf("read %s: %w", key, err)
 	}
-	if len(answer.Kvs) == 0 {
+	if len(response.Kvs) == 0 {
 		return Holder{}, fmt.Errorf("%s: %w", key, ErrNoLeader)
 	}
-	return ParseHolder(answer.Kvs[0].Value)
+	return ParseHolder(response.Kvs[0].Value)
 }
 
 // ParseHolder reads the value of a leader's key.

@@ -41,12 +41,12 @@ func grant(ctx context.Context, client *clientv3.Client, ttl time.Duration) (*re
 	ctx, cancel := context.WithTimeout(ctx, ttl)
 	defer cancel()
 	sent := time.Now()
-	answer, err := client.Grant(ctx, int64((ttl+time.Second-1)/time.Second))
+	response, err := client.Grant(ctx, int64((ttl+time.Second-1)/time.Second))
 	if err != nil {
 		return nil, fmt.Errorf("grant a lease: %w", err)
 	}
-	r := &renewal{client: client, id: answer.ID}
-	r.renewed(sent, answer.TTL)
+	r := &renewal{client: client, id: response.ID}
+	r.renewed(sent, response.TTL)
 	return r, nil
 }
 
@@ -98,16 +98,16 @@ func (r *renewal) once(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithDeadline(ctx, limit)
 	defer cancel()
-	answer, err := r.client.KeepAliveOnce(ctx, r.id)
+	response, err := r.client.KeepAliveOnce(ctx, r.id)
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		return fmt.Errorf("%w: etcd no longer has it", errEnded)
 	case err != nil:
 		return err
-	case answer.TTL <= 0:
+	case response.TTL <= 0:
 		return fmt.Errorf("%w: etcd no longer has it", errEnded)
 	}
-	r.renewed(sent, answer.TTL)
+	r.renewed(sent, response.TTL)
 	return nil
 }
 

@@ -118,11 +118,11 @@ func TestLeaseIsRevoked(t *testing.T) {
 	t.Parallel()
 	client, ctx := etcdtest.Start(t).Client(t), etcdtest.Context(t)
 	first := elect(t, client, "a")
-	answer, err := client.Get(ctx, key)
+	response, err := client.Get(ctx, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.Revoke(ctx, clientv3.LeaseID(answer.Kvs[0].Lease)); err != nil {
+	if _, err := client.Revoke(ctx, clientv3.LeaseID(response.Kvs[0].Lease)); err != nil {
 		t.Fatal(err)
 	}
 	within(t, time.Second, first.Lost(), "the leader whose lease was revoked")
@@ -202,11 +202,11 @@ func TestNeverTwo(t *testing.T) {
 				if err != nil {
 					return
 				}
-				answer, err := counter.Txn(ctx).
+				response, err := counter.Txn(ctx).
 					If(clientv3.Compare(clientv3.CreateRevision(l.Key), "=", l.Revision)).
 					Then(clientv3.OpPut("/owner", id)).Commit()
 				mu.Lock()
-				if err == nil && answer.Succeeded {
+				if err == nil && response.Succeeded {
 					fences = append(fences, l.Revision)
 				}
 				mu.Unlock()
@@ -278,11 +278,11 @@ func TestAnnounceAndWatch(t *testing.T) {
 	}
 	expect(lease.Change{Key: prefix + "n2", Gone: true})
 
-	answer, err := client.Get(ctx, prefix+"n1")
+	response, err := client.Get(ctx, prefix+"n1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.Revoke(ctx, clientv3.LeaseID(answer.Kvs[0].Lease)); err != nil {
+	if _, err := client.Revoke(ctx, clientv3.LeaseID(response.Kvs[0].Lease)); err != nil {
 		t.Fatal(err)
 	}
 	expect(lease.Change{Key: prefix + "n1", Gone: true})
@@ -407,7 +407,7 @@ func TestEndFormer(t *testing.T) {
 	}
 }
 
-// Why nobody can be elected is notified, and untold with the next answer.
+// Why nobody can be elected is notified, and untold with the next response.
 func TestElectionIsNoted(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t)

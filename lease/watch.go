@@ -51,14 +51,14 @@ type watching struct {
 
 // list yields how the keys differ from what was known.
 func (w *watching) list(ctx context.Context) (int64, error) {
-	answer, err := w.client.Get(ctx, w.prefix, clientv3.WithPrefix())
+	response, err := w.client.Get(ctx, w.prefix, clientv3.WithPrefix())
 	if err != nil {
 		return 0, err
 	}
 	first, before := w.known == nil, w.known
-	w.known = make(map[string]int64, len(answer.Kvs))
-	changes := make([]Change, 0, len(answer.Kvs))
-	for _, kv := range answer.Kvs {
+	w.known = make(map[string]int64, len(response.Kvs))
+	changes := make([]Change, 0, len(response.Kvs))
+	for _, kv := range response.Kvs {
 		key := string(kv.Key)
 		w.known[key] = kv.ModRevision
 		if before[key] != kv.ModRevision {
@@ -73,19 +73,19 @@ func (w *watching) list(ctx context.Context) (int64, error) {
 	if first || len(changes) > 0 {
 		w.pass(changes)
 	}
-	return answer.Header.Revision, nil
+	return response.Header.Revision, nil
 }
 
 // follow yields changes until the watch fails or recheck has passed, after which the keys are listed again.
 func (w *watching) follow(ctx context.Context, from int64) {
 	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), recheck)
 	defer cancel()
-	for answer := range w.client.Watch(ctx, w.prefix, clientv3.WithPrefix(), clientv3.WithRev(from)) {
-		if answer.Err() != nil {
+	for response := range w.client.Watch(ctx, w.prefix, clientv3.WithPrefix(), clientv3.WithRev(from)) {
+		if response.Err() != nil {
 			return
 		}
-		changes := make([]Change, 0, len(answer.Events))
-		for _, e := range answer.Events {
+		changes := make([]Change, 0, len(response.Events))
+		for _, e := range response.Events {
 			key := string(e.Kv.Key)
 			if e.Type == clientv3.EventTypeDelete {
 				delete(w.known, key)

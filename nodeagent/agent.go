@@ -59,7 +59,7 @@ const (
 	// DefaultGrace must stay below the time for which a lost node keeps its subnets, or another node may get them meanwhile.
 	DefaultGrace = 20 * time.Hour
 
-	// awaitCopy bounds how long an answer to the runtime waits for etcd to have its event.
+	// awaitCopy bounds how long a response to the runtime waits for etcd to have its event.
 	awaitCopy  = 2 * time.Second
 	firstReach = 3 * time.Second
 )
@@ -330,7 +330,7 @@ const settleRetry = 5 * time.Second
 
 func comparePrefix(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) }
 
-// Await lets an answer to the runtime wait until etcd has all that is in the node's file, while etcd can be reached. The plugins'
+// Await lets a response to the runtime wait until etcd has all that is in the node's file, while etcd can be reached. The plugins'
 // work goes on meanwhile.
 func (a *Agent) Await(ctx context.Context) {
 	replica := a.Addresses.replica()

@@ -38,22 +38,22 @@ func (c Client) Ask(ctx context.Context, req Request) ([]byte, error) {
 	question.Header.Set("Content-Type", "application/json")
 	transport := &http.Transport{DialContext: c.dial, DisableKeepAlives: true}
 	defer transport.CloseIdleConnections()
-	answer, err := transport.RoundTrip(question)
+	response, err := transport.RoundTrip(question)
 	if errors.Is(err, ErrUnreachable) {
 		return nil, err
 	}
 	if err != nil {
 		return nil, cutOff(err)
 	}
-	defer answer.Body.Close() //nolint:errcheck // it was read
-	text, err := io.ReadAll(io.LimitReader(answer.Body, terms.MaxAnswer+1))
+	defer response.Body.Close() //nolint:errcheck // it was read
+	text, err := io.ReadAll(io.LimitReader(response.Body, terms.MaxResponse+1))
 	switch {
 	case err != nil:
 		return nil, cutOff(err)
-	case len(text) > terms.MaxAnswer:
+	case len(text) > terms.MaxResponse:
 		return nil, asError(terms.TooLarge())
-	case answer.StatusCode != http.StatusOK:
-		return nil, asError(terms.Refusal(answer.StatusCode, http.StatusText(answer.StatusCode), text))
+	case response.StatusCode != http.StatusOK:
+		return nil, asError(terms.Refusal(response.StatusCode, http.StatusText(response.StatusCode), text))
 	}
 	return text, nil
 }

@@ -13,15 +13,15 @@ import (
 	"github.com/containernetworking/cni/pkg/types/create"
 )
 
-// Handler is the agent's side: it reads a question, has it answered, and writes the answer. What answer returns is sent as it
+// Handler is the agent's side: it reads a question, has it answered, and writes the response. What answer returns is sent as it
 // is; an error is sent as an error object of the CNI specification.
-func Handler(answer func(ctx context.Context, req Request) ([]byte, error)) http.Handler {
+func Handler(respond func(ctx context.Context, req Request) ([]byte, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != Path {
 			http.Error(w, "the agent answers only "+Path, http.StatusNotFound)
 			return
 		}
-		// The question must come soon; the answer may take as long as plugins do.
+		// The question must come soon; the response may take as long as plugins do.
 		deadline := http.NewResponseController(w)
 		_ = deadline.SetReadDeadline(time.Now().Add(questionTimeout)) // where it cannot be set there is no slow client
 		req, err := Decode(r.Body)
@@ -35,7 +35,7 @@ func Handler(answer func(ctx context.Context, req Request) ([]byte, error)) http
 			return
 		}
 		_ = deadline.SetReadDeadline(time.Time{})
-		result, err := answer(r.Context(), req)
+		result, err := respond(r.Context(), req)
 		if err != nil {
 			writeError(w, req, err)
 			return
@@ -49,7 +49,7 @@ var questionTimeout = 10 * time.Second
 
 func write(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body))) // nothing else in HTTP/1.0 shows that an answer is whole
+	w.Header().Set("Content-Length", strconv.Itoa(len(body))) // nothing else in HTTP/1.0 shows that a response is whole
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that is gone asks again
 }

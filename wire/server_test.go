@@ -33,11 +33,11 @@ func TestQuestionsMustCome(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
-	if answer, err := io.ReadAll(conn); err != nil || !strings.Contains(string(answer), "408") {
-		t.Errorf("half a question is answered with %q, %v", answer, err)
+	if response, err := io.ReadAll(conn); err != nil || !strings.Contains(string(response), "408") {
+		t.Errorf("half a question is answered with %q, %v", response, err)
 	}
-	answer, err := http.Post(server.URL+Path, "application/json", strings.NewReader(`{"env":{"CNI_COMMAND":"ADD"},"config":"e30="}`))
-	if err != nil || answer.StatusCode != http.StatusOK {
-		t.Errorf("a question that takes its time: %+v, %v", answer, err)
+	response, err := http.Post(server.URL+Path, "application/json", strings.NewReader(`{"env":{"CNI_COMMAND":"ADD"},"config":"e30="}`))
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Errorf("a question that takes its time: %+v, %v", response, err)
 	}
 }

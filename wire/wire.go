@@ -1,7 +1,7 @@
-// Package wire is the question and the answer between galaxy-sdn, the binary that a container runtime runs, and the agent:
+// Package wire is the question and the response between galaxy-sdn, the binary that a container runtime runs, and the agent:
 // one HTTP request over a unix socket for one CNI operation.
 //
-// The question is POST http://dummy/cni with {"env": {the whole environment}, "config": "<base64 of stdin>"}. The answer is
+// The question is POST http://dummy/cni with {"env": {the whole environment}, "config": "<base64 of stdin>"}. The response is
 // 200 with what the plugin shall print (nothing for DEL), 400 for a question that can not be read, or 500. The body of an
 // error is a text, or an error object of the CNI specification.
 package wire

@@ -131,14 +131,14 @@ func (s *stage) ask(ctx context.Context, verb string, request []byte) (string, e
 	return body(http.DefaultClient.Do(r))
 }
 
-func body(answer *http.Response, err error) (string, error) {
+func body(response *http.Response, err error) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text, err := io.ReadAll(answer.Body)
-	err = errors.Join(err, answer.Body.Close())
-	if err == nil && answer.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", answer.Status, text)
+	text, err := io.ReadAll(response.Body)
+	err = errors.Join(err, response.Body.Close())
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", response.Status, text)
 	}
 	return string(text), err
 }

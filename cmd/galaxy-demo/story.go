@@ -73,11 +73,11 @@ func requests(ctx context.Context, s *stage) error {
 // until waits for a text in what REST answers.
 func (s *stage) until(ctx context.Context, path, text string) error {
 	for ctx.Err() == nil {
-		answer, err := s.get(ctx, s.rest()+path)
+		response, err := s.get(ctx, s.rest()+path)
 		if err != nil {
 			return err
 		}
-		if strings.Contains(answer, text) {
+		if strings.Contains(response, text) {
 			return nil
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -99,7 +99,7 @@ func (s *stage) schedule(ctx context.Context, n int) error {
 	if err := json.Unmarshal(bind, &pod); err != nil {
 		return err
 	}
-	answer, err := s.ask(ctx, "filter", filter)
+	response, err := s.ask(ctx, "filter", filter)
 	if err != nil {
 		return err
 	}
@@ -107,11 +107,11 @@ func (s *stage) schedule(ctx context.Context, n int) error {
 		NodeNames []string
 		Error     string
 	}
-	if err := json.Unmarshal([]byte(answer), &fit); err != nil || fit.Error != "" || len(fit.NodeNames) == 0 {
-		return fmt.Errorf("filter %s: %s", pod.PodName, answer)
+	if err := json.Unmarshal([]byte(response), &fit); err != nil || fit.Error != "" || len(fit.NodeNames) == 0 {
+		return fmt.Errorf("filter %s: %s", pod.PodName, response)
 	}
-	if answer, err = s.ask(ctx, "bind", bind); err != nil || strings.TrimSpace(answer) != `{"Error":""}` {
-		return errors.Join(fmt.Errorf("bind %s: %s", pod.PodName, answer), err)
+	if response, err = s.ask(ctx, "bind", bind); err != nil || strings.TrimSpace(response) != `{"Error":""}` {
+		return errors.Join(fmt.Errorf("bind %s: %s", pod.PodName, response), err)
 	}
 	addr, err := s.addressOf(ctx, pod.PodName)
 	if err != nil {

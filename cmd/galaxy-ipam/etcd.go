@@ -16,7 +16,7 @@ import (
 	"galaxy/pause"
 )
 
-// How often etcd is asked how full it is, and how long the answer may take.
+// How often etcd is asked how full it is, and how long the response may take.
 const (
 	sizeEvery   = 15 * time.Second
 	sizeTimeout = 3 * time.Second

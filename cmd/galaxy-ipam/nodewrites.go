@@ -44,11 +44,11 @@ func (p *program) watchNodeWrites(ctx context.Context) error {
 func (p *program) followNodeWrites(ctx context.Context, prefix, after string) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for answer := range p.client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithFilterDelete()) {
-		if answer.Err() != nil {
+	for response := range p.client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithFilterDelete()) {
+		if response.Err() != nil {
 			return
 		}
-		for _, e := range answer.Events {
+		for _, e := range response.Events {
 			node := strings.TrimPrefix(string(e.Kv.Key), prefix)
 			if after != "" {
 				node, _, _ = strings.Cut(node, after)

@@ -76,9 +76,9 @@ func (p *process) until(t *testing.T, path, text string) {
 			t.Fatalf("galaxy-ipam ended: %v", err)
 		case <-time.After(10 * time.Millisecond):
 		}
-		if answer, err := http.Get(p.rest + path); err == nil {
-			body, err := io.ReadAll(answer.Body)
-			if err = errors.Join(err, answer.Body.Close()); err == nil && strings.Contains(string(body), text) {
+		if response, err := http.Get(p.rest + path); err == nil {
+			body, err := io.ReadAll(response.Body)
+			if err = errors.Join(err, response.Body.Close()); err == nil && strings.Contains(string(body), text) {
 				return
 			}
 		}
@@ -88,12 +88,12 @@ func (p *process) until(t *testing.T, path, text string) {
 
 func (p *process) bind(t *testing.T) string {
 	t.Helper()
-	answer, err := http.Post(p.scheduler+"/v1/bind", "application/json", strings.NewReader(`{"PodName":"p1","PodNamespace":"ns","PodUID":"u1","Node":"n1"}`))
+	response, err := http.Post(p.scheduler+"/v1/bind", "application/json", strings.NewReader(`{"PodName":"p1","PodNamespace":"ns","PodUID":"u1","Node":"n1"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := io.ReadAll(answer.Body)
-	if err = errors.Join(err, answer.Body.Close()); err != nil {
+	body, err := io.ReadAll(response.Body)
+	if err = errors.Join(err, response.Body.Close()); err != nil {
 		t.Fatal(err)
 	}
 	return string(body)
@@ -122,18 +122,18 @@ func TestTwoProcesses(t *testing.T) {
 	objects := objectsFile(t, cluster)
 	first := start(t, "--etcd-endpoints", etcd.Endpoint(), "--objects", objects)
 	first.until(t, "/metrics", `galaxy_ip_counter{first_ip="172.20.0.10",subnet="172.20.0.0/24",type="total"} 31`)
-	if answer := first.bind(t); strings.TrimSpace(answer) != `{"Error":""}` {
-		t.Fatal("bind:", answer)
+	if response := first.bind(t); strings.TrimSpace(response) != `{"Error":""}` {
+		t.Fatal("bind:", response)
 	}
 	second := start(t, "--etcd-endpoints", etcd.Endpoint(), "--objects", objects)
 	second.until(t, "/v1/ip/172.20.0.10", `"state":"bound"`)
-	if answer := second.bind(t); strings.TrimSpace(answer) != `{"Error":""}` { // it asks the leader
-		t.Fatal("bind through a follower:", answer)
+	if response := second.bind(t); strings.TrimSpace(response) != `{"Error":""}` { // it asks the leader
+		t.Fatal("bind through a follower:", response)
 	}
 	first.end(t)
 	second.until(t, "/metrics", "galaxy_leading 1")
-	if answer := second.bind(t); strings.TrimSpace(answer) != `{"Error":""}` {
-		t.Fatal("bind of the second:", answer)
+	if response := second.bind(t); strings.TrimSpace(response) != `{"Error":""}` {
+		t.Fatal("bind of the second:", response)
 	}
 	second.until(t, "/v1/log", `"head":2`) // the bind that was there already is no event
 	second.end(t)
@@ -144,8 +144,8 @@ func TestObjectsChange(t *testing.T) {
 	objects := objectsFile(t, cluster)
 	p := start(t, "--embedded-etcd", filepath.Join(t.TempDir(), "etcd"), "--embedded-etcd-client-url", "http://127.0.0.1:0", "--objects", objects)
 	p.until(t, "/v1/log", `"head":1`)
-	if answer := p.bind(t); strings.TrimSpace(answer) != `{"Error":""}` {
-		t.Fatal("bind:", answer)
+	if response := p.bind(t); strings.TrimSpace(response) != `{"Error":""}` {
+		t.Fatal("bind:", response)
 	}
 	rewrite := func(text string) {
 		t.Helper()

@@ -12,7 +12,7 @@ import (
 	"galaxy/pause"
 )
 
-// How often etcd is asked whether it answers, how long it may take, and after how long without an answer that is said.
+// How often etcd is asked whether it answers, how long it may take, and after how long without a response that is said.
 const (
 	reachEvery   = 2 * time.Second
 	reachTimeout = 3 * time.Second

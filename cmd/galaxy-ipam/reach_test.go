@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// That etcd is away is said once it is missed, with the reason, and unsaid with its first answer.
+// That etcd is away is said once it is missed, with the reason, and unsaid with its first response.
 func TestReach(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_800_000_000, 0)
@@ -30,6 +30,6 @@ func TestReach(t *testing.T) {
 	}
 	now = now.Add(time.Minute)
 	if !r.note(nil) || r.trouble() != "" {
-		t.Error("an answer ends it")
+		t.Error("a response ends it")
 	}
 }

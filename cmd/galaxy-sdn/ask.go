@@ -41,7 +41,7 @@ func ask(conn int, question []byte, within time.Duration) (text []byte, broken s
 	case nil:
 		return text, ""
 	case unix.EAGAIN:
-		return text, "no answer within " + within.String()
+		return text, "no response within " + within.String()
 	}
 	return text, err.Error()
 }
@@ -68,7 +68,7 @@ func send(conn int, text []byte) error {
 
 func receive(conn int) (text []byte, err error) {
 	part := make([]byte, 16<<10)
-	for len(text) < short.MaxAnswer {
+	for len(text) < short.MaxResponse {
 		var n int
 		err := again(func() (err error) {
 			n, err = unix.Read(conn, part)

@@ -33,8 +33,8 @@ func asked(t *testing.T, question string, within time.Duration, agent func(net.C
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, broken := ask(conn, []byte(question), within)
-	return string(answer), broken
+	response, broken := ask(conn, []byte(question), within)
+	return string(response), broken
 }
 
 // A question is bounded in time, and so is its sending; and what an agent says before it has read all is heard.
@@ -43,14 +43,14 @@ func TestAsk(t *testing.T) {
 	over := make(chan struct{})
 	defer close(over)
 	silent := func(net.Conn) { <-over }
-	says := func(c net.Conn) { _, _ = io.WriteString(c, "no") } // who is gone needs no answer
+	says := func(c net.Conn) { _, _ = io.WriteString(c, "no") } // who is gone needs no response
 	for _, c := range []struct {
 		name, question string
 		agent          func(net.Conn)
 		text, broken   string
 	}{
-		{"an agent that is silent", "x", silent, "", "no answer within 100ms"},
-		{"an agent that does not read", large, silent, "", "no answer within 100ms"},
+		{"an agent that is silent", "x", silent, "", "no response within 100ms"},
+		{"an agent that does not read", large, silent, "", "no response within 100ms"},
 		{"an agent that says no at once", large, says, "no", ""},
 		{"an agent that has gone", large, func(net.Conn) {}, "", ""},
 	} {

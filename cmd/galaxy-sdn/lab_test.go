@@ -47,27 +47,27 @@ func programs(t *testing.T) string {
 	return folder
 }
 
-// answer is what an agent does with a connection once it has read the question.
-type answer func(proto string, to io.Writer)
+// response is what an agent does with a connection once it has read the question.
+type response func(proto string, to io.Writer)
 
 // raw answers with bytes; PROTO in them stands for the protocol of the question.
-func raw(text string) answer {
+func raw(text string) response {
 	return func(proto string, to io.Writer) {
-		_, _ = io.WriteString(to, strings.Replace(text, "PROTO", proto, 1)) // who is gone needs no answer
+		_, _ = io.WriteString(to, strings.Replace(text, "PROTO", proto, 1)) // who is gone needs no response
 	}
 }
 
-func respond(status int, body string) answer {
+func respond(status int, body string) response {
 	return raw(fmt.Sprintf("PROTO %d %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", status, http.StatusText(status), len(body), body))
 }
 
 // agent notes what it is asked.
 type agent struct {
-	t      *testing.T
-	answer answer
-	mutex  sync.Mutex
-	asked  []wire.Request
-	protos []string
+	t        *testing.T
+	response response
+	mutex    sync.Mutex
+	asked    []wire.Request
+	protos   []string
 }
 
 // serve takes one connection after the other until the listener is closed.
@@ -81,9 +81,9 @@ func (a *agent) serve(listener net.Listener) {
 		if err != nil {
 			a.t.Errorf("the agent was asked what it does not understand: %v", err)
 		} else {
-			a.answer(proto, conn)
+			a.response(proto, conn)
 		}
-		_ = conn.Close() // the answer is what counts
+		_ = conn.Close() // the response is what counts
 	}
 }
 
@@ -111,10 +111,10 @@ func (a *agent) seen() ([]wire.Request, []string) {
 
 // call is one call of the plugin by a runtime. Places in its configuration are relative to a folder that is made for it.
 type call struct {
-	env    []string
-	config string
-	args   []string
-	answer answer // of the agent, if there is one
+	env      []string
+	config   string
+	args     []string
+	response response // of the agent, if there is one
 	// refused is for a socket that nobody is behind.
 	refused bool
 }
@@ -137,8 +137,8 @@ func (c call) run(t *testing.T, program string, args ...string) outcome {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // it is a temporary one
-	a := &agent{t: t, answer: c.answer}
-	if c.answer != nil || c.refused {
+	a := &agent{t: t, response: c.response}
+	if c.response != nil || c.refused {
 		listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unix"})
 		if err != nil {
 			t.Fatal(err)

@@ -51,7 +51,7 @@ func run() (result []byte, failure *terms.Failure) {
 	if err != nil {
 		return nil, become(config) // it has patience, and leaves a note of a DEL
 	}
-	return call.Answer(ask(conn, question, call.Limit()))
+	return call.Response(ask(conn, question, call.Limit()))
 }
 
 // isOwn reports whether a path is that of the namespace of this process, or may be: no container has it, but by a request that

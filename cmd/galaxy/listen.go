@@ -30,7 +30,7 @@ const (
 // listen answers galaxy-sdn on the socket, and galaxyctl about the state of the node, until ctx ends.
 func (p *program) listen(ctx context.Context) error {
 	mux := http.NewServeMux()
-	mux.Handle(wire.Path, wire.Handler(p.answer))
+	mux.Handle(wire.Path, wire.Handler(p.respond))
 	mux.HandleFunc("GET /v1/status", p.status)
 	if err := serveAt(ctx, p.options.socket, mux, p.logger); err != nil {
 		return err
@@ -108,9 +108,9 @@ func listenAt(path string) (net.Listener, os.FileInfo, error) {
 	return listener, made, nil
 }
 
-func (p *program) answer(ctx context.Context, request wire.Request) ([]byte, error) {
+func (p *program) respond(ctx context.Context, request wire.Request) ([]byte, error) {
 	start := time.Now()
-	result, err := p.server.Answer(ctx, request)
+	result, err := p.server.Handle(ctx, request)
 	fields := []zap.Field{
 		zap.String("command", request.Command()), zap.String("container", request.Env["CNI_CONTAINERID"]),
 		zap.String("args", request.Env["CNI_ARGS"]), zap.Duration("took", time.Since(start)),

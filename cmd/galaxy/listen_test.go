@@ -27,9 +27,9 @@ func TestSocketIsMadeAgain(t *testing.T) {
 		}}}
 		var err error
 		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-			var answer *http.Response
-			if answer, err = client.Get("http://agent/"); err == nil {
-				_ = answer.Body.Close()
+			var response *http.Response
+			if response, err = client.Get("http://agent/"); err == nil {
+				_ = response.Body.Close()
 				return
 			}
 		}

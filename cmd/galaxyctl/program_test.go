@@ -189,15 +189,15 @@ func TestListAll(t *testing.T) {
 // A history of many pages is put together in order.
 func TestLongHistory(t *testing.T) {
 	port := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer := map[string]any{"ip": "10.0.0.1", "entries": []map[string]any{{"seq": 3, "type": "third"}}, "older": 2}
+		response := map[string]any{"ip": "10.0.0.1", "entries": []map[string]any{{"seq": 3, "type": "third"}}, "older": 2}
 		switch r.URL.Query().Get("newest") {
 		case "2":
-			answer = map[string]any{"ip": "10.0.0.1", "entries": []map[string]any{{"seq": 1, "type": "first"}, {"seq": 2, "type": "second"}}}
+			response = map[string]any{"ip": "10.0.0.1", "entries": []map[string]any{{"seq": 1, "type": "first"}, {"seq": 2, "type": "second"}}}
 		case "":
 		default:
 			http.NotFound(w, r)
 		}
-		json.NewEncoder(w).Encode(answer) //nolint:errcheck // the client fails then
+		json.NewEncoder(w).Encode(response) //nolint:errcheck // the client fails then
 	}))
 	defer port.Close()
 	for limit, want := range map[string]string{"0": "first second third", "1": "third"} {

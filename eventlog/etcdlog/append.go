@@ -114,19 +114,19 @@ func (l *Log) newAppending(stream string, after eventlog.Head, records []eventlo
 func (a *appending) run(ctx context.Context) (eventlog.Head, error) {
 	var pause backoff
 	for {
-		answer, err := a.send(ctx)
-		if err == nil && answer.Succeeded {
+		response, err := a.send(ctx)
+		if err == nil && response.Succeeded {
 			return a.next, nil
 		}
 		lost := err != nil
 		switch {
 		case err == nil:
-			answer, err = a.look(ctx)
+			response, err = a.look(ctx)
 		case isNoSpace(err):
-			answer, err = a.lookAfterNoSpace(ctx, err)
+			response, err = a.lookAfterNoSpace(ctx, err)
 		}
 		if err == nil {
-			return a.refused(answer)
+			return a.refused(response)
 		}
 		if final := verdict(err); final != nil && !a.doubt {
 			return eventlog.Head{}, final
@@ -173,28 +173,28 @@ func (a *appending) look(ctx context.Context) (*clientv3.TxnResponse, error) {
 	return a.log.client.Txn(attempt).Then(gets...).Commit()
 }
 
-// lookAfterNoSpace is for an answer that etcd gives also to a transaction that it did carry out, the last one below its
+// lookAfterNoSpace is for a response that etcd gives also to a transaction that it did carry out, the last one below its
 // quota. Without space nothing can be sent that would rule out an earlier attempt that is still on its way, so the cause
 // comes back unless the stream has moved.
 func (a *appending) lookAfterNoSpace(ctx context.Context, cause error) (*clientv3.TxnResponse, error) {
-	answer, err := a.look(ctx)
+	response, err := a.look(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%s; then: %s", cause, err) //nolint:errorlint // neither is a verdict: it may have landed
 	}
-	if !a.landed(answer) && !a.moved(answer) {
+	if !a.landed(response) && !a.moved(response) {
 		return nil, cause
 	}
 	a.doubt = true
-	return answer, nil
+	return response, nil
 }
 
 // refused reports what became of the append from what look found after a refusal. An earlier attempt that is still on its
 // way cannot land any more, since its conditions are the same.
-func (a *appending) refused(answer *clientv3.TxnResponse) (eventlog.Head, error) {
-	if a.doubt && a.landed(answer) {
+func (a *appending) refused(response *clientv3.TxnResponse) (eventlog.Head, error) {
+	if a.doubt && a.landed(response) {
 		return a.next, nil
 	}
-	head, err := a.log.headIn(a.stream, answer)
+	head, err := a.log.headIn(a.stream, response)
 	if errors.Is(err, ErrNoLog) {
 		return eventlog.Head{}, fmt.Errorf("%w: %w", eventlog.ErrGeneration, err)
 	}
@@ -205,25 +205,25 @@ func (a *appending) refused(answer *clientv3.TxnResponse) (eventlog.Head, error)
 		return eventlog.Head{}, fmt.Errorf("%w: %s, not %s", eventlog.ErrGeneration, head.Generation, a.next.Generation)
 	}
 	if a.fence != (eventlog.Fence{}) {
-		if kvs := rangeOf(answer, atFence); len(kvs) == 0 || kvs[0].CreateRevision != a.fence.Revision {
+		if kvs := rangeOf(response, atFence); len(kvs) == 0 || kvs[0].CreateRevision != a.fence.Revision {
 			return eventlog.Head{}, fmt.Errorf("%w: %s was created at revision %d", eventlog.ErrFenced, a.fence.Key, a.fence.Revision)
 		}
 	}
-	if !a.moved(answer) && len(rangeOf(answer, atOurEvent)) > 0 {
+	if !a.moved(response) && len(rangeOf(response, atOurEvent)) > 0 {
 		return eventlog.Head{}, corrupt("there is an event after the head, which is at event %d", head.Seq)
 	}
 	return eventlog.Head{}, fmt.Errorf("%w: it is at event %d", eventlog.ErrConflict, head.Seq)
 }
 
 // landed reports whether the event at our first number is ours, byte for byte.
-func (a *appending) landed(answer *clientv3.TxnResponse) bool {
-	kvs := rangeOf(answer, atOurEvent)
+func (a *appending) landed(response *clientv3.TxnResponse) bool {
+	kvs := rangeOf(response, atOurEvent)
 	return len(kvs) > 0 && bytes.Equal(kvs[0].Value, a.first)
 }
 
 // moved reports whether the stream has left the head that we append after.
-func (a *appending) moved(answer *clientv3.TxnResponse) bool {
-	kvs := rangeOf(answer, atHead)
+func (a *appending) moved(response *clientv3.TxnResponse) bool {
+	kvs := rangeOf(response, atHead)
 	if len(kvs) == 0 {
 		return a.after != ""
 	}

@@ -119,15 +119,15 @@ func BenchmarkReplay(b *testing.B) {
 func rawRead(b *testing.B, client *clientv3.Client, prefix string) (n int) {
 	from, revision := prefix, int64(0)
 	for {
-		answer, err := client.Get(b.Context(), from, clientv3.WithRange(clientv3.GetPrefixRangeEnd(prefix)), clientv3.WithLimit(1000), clientv3.WithRev(revision))
+		response, err := client.Get(b.Context(), from, clientv3.WithRange(clientv3.GetPrefixRangeEnd(prefix)), clientv3.WithLimit(1000), clientv3.WithRev(revision))
 		if err != nil {
 			b.Fatal(err)
 		}
-		n += len(answer.Kvs)
-		if !answer.More {
+		n += len(response.Kvs)
+		if !response.More {
 			return n
 		}
-		revision = answer.Header.Revision
-		from = string(answer.Kvs[len(answer.Kvs)-1].Key) + "\x00"
+		revision = response.Header.Revision
+		from = string(response.Kvs[len(response.Kvs)-1].Key) + "\x00"
 	}
 }

@@ -255,16 +255,16 @@ func TestStoredForm(t *testing.T) {
 		"/galaxy/v1/generation": `{"id":"` + g.ID + `","created":"` + g.Created.Format(time.RFC3339Nano) + `"}`,
 		"/galaxy/v1/head/ipam":  `{"seq":1,"hash":"` + head.Hash.String() + `","generation":"` + g.ID + `"}`,
 	} {
-		answer, err := client.Get(ctx, key)
+		response, err := client.Get(ctx, key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := string(answer.Kvs[0].Value); got != want {
+		if got := string(response.Kvs[0].Value); got != want {
 			t.Errorf("%s is %s, want %s", key, got, want)
 		}
 	}
-	if answer, err := client.Get(ctx, "/galaxy/v1/log/ipam/00000000000000000001"); err != nil || len(answer.Kvs) != 1 {
-		t.Errorf("the event: %v, %v", answer, err)
+	if response, err := client.Get(ctx, "/galaxy/v1/log/ipam/00000000000000000001"); err != nil || len(response.Kvs) != 1 {
+		t.Errorf("the event: %v, %v", response, err)
 	}
 }
 

@@ -11,6 +11,6 @@
 //
 // One append is one transaction. Its conditions are the stream's head as the writer has seen it, the generation of the
 // log, and the writer's key of the election: so a second writer can lose but never harm. Since none of these ever comes
-// back once it has passed, the transaction lands at most once however often it is sent. One whose answer was lost is
+// back once it has passed, the transaction lands at most once however often it is sent. One whose response was lost is
 // simply sent again: either it lands now, or it is refused, and the event in its place shows who was there.
 package etcdlog

@@ -35,11 +35,11 @@ func TestLog(t *testing.T) {
 		return logtest.Rig{
 			Log: open(t, first, options), Second: open(t, second, options),
 			Elect: func(t *testing.T) eventlog.Fence {
-				answer, err := first.Put(etcdtest.Context(t), leader, "me")
+				response, err := first.Put(etcdtest.Context(t), leader, "me")
 				if err != nil {
 					t.Fatal(err)
 				}
-				return eventlog.Fence{Key: leader, Revision: answer.Header.Revision}
+				return eventlog.Fence{Key: leader, Revision: response.Header.Revision}
 			},
 			Depose: func(t *testing.T, f eventlog.Fence) {
 				if _, err := first.Delete(etcdtest.Context(t), f.Key); err != nil {

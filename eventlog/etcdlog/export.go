@@ -24,7 +24,7 @@ type Export struct {
 // Export looks at all streams at one moment. What is wrong with one stream is in Damaged, and keeps nobody from the others: a node's user
 // may write what it likes under its own keys.
 func (l *Log) Export(ctx context.Context) (*Export, error) {
-	answer, err := l.client.Txn(ctx).Then(
+	response, err := l.client.Txn(ctx).Then(
 		clientv3.OpGet(l.keys.generation),
 		clientv3.OpGet(l.keys.heads, clientv3.WithPrefix()),
 		clientv3.OpGet(l.keys.restoring, clientv3.WithKeysOnly()),
@@ -33,19 +33,19 @@ func (l *Log) Export(ctx context.Context) (*Export, error) {
 	if err != nil {
 		return nil, fmt.Errorf("export the log: %w", err)
 	}
-	if len(rangeOf(answer, 2)) > 0 {
+	if len(rangeOf(response, 2)) > 0 {
 		return nil, fmt.Errorf("%s: %w", l.keys.restoring, ErrRestoring)
 	}
-	stored := uint64(answer.Responses[3].GetResponseRange().Count)
-	if stored > 0 && len(rangeOf(answer, 0)) == 0 {
+	stored := uint64(response.Responses[3].GetResponseRange().Count)
+	if stored > 0 && len(rangeOf(response, 0)) == 0 {
 		return nil, corrupt("the key %s is gone, and %d events are there", l.keys.generation, stored)
 	}
-	g, err := l.learnGeneration(rangeOf(answer, 0))
+	g, err := l.learnGeneration(rangeOf(response, 0))
 	if err != nil {
 		return nil, err
 	}
-	e := &Export{log: l, generation: g.ID, revision: answer.Header.Revision, heads: map[string]eventlog.Head{}, damaged: map[string]error{}}
-	for _, kv := range rangeOf(answer, 1) {
+	e := &Export{log: l, generation: g.ID, revision: response.Header.Revision, heads: map[string]eventlog.Head{}, damaged: map[string]error{}}
+	for _, kv := range rangeOf(response, 1) {
 		stream := string(kv.Key[len(l.keys.heads):])
 		if head, err := e.headOf(stream, kv.Value); err != nil {
 			e.damaged[stream] = err

@@ -122,9 +122,9 @@ func (f *follower) finish(t *testing.T, w *writer) {
 	}
 }
 
-// The answer to every transaction of many is lost, or the transaction itself is: every append is reported as landed, and
+// The response to every transaction of many is lost, or the transaction itself is: every append is reported as landed, and
 // has landed once.
-func TestAppendWithLostAnswers(t *testing.T) {
+func TestAppendWithLostResponses(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t)
 	proxy := etcdtest.NewProxy(t, etcd.Endpoint())
@@ -149,8 +149,8 @@ func TestAppendWithLostAnswers(t *testing.T) {
 	w.check(t, direct)
 }
 
-// Another writer gets in between while the answer is lost: the loser must hear so, and that only if it lost.
-func TestLostAnswersAndAnotherWriter(t *testing.T) {
+// Another writer gets in between while the response is lost: the loser must hear so, and that only if it lost.
+func TestLostResponsesAndAnotherWriter(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t)
 	proxy := etcdtest.NewProxy(t, etcd.Endpoint())

@@ -132,7 +132,7 @@ func (f *following) check(head eventlog.Head) error {
 func (f *following) watch(ctx context.Context, from int64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	answers := f.log.client.Watch(clientv3.WithRequireLeader(ctx), f.events,
+	responses := f.log.client.Watch(clientv3.WithRequireLeader(ctx), f.events,
 		clientv3.WithPrefix(), clientv3.WithRev(from), clientv3.WithFragment())
 	tick := time.NewTicker(f.log.options.CheckInterval)
 	defer tick.Stop()
@@ -140,14 +140,14 @@ func (f *following) watch(ctx context.Context, from int64) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case answer, open := <-answers:
-			if !open || isCompacted(answer.Err()) {
+		case response, open := <-responses:
+			if !open || isCompacted(response.Err()) {
 				return nil
 			}
-			if err := answer.Err(); err != nil {
+			if err := response.Err(); err != nil {
 				return fmt.Errorf("watch stream %s: %w", f.stream, err)
 			}
-			if complete, err := f.take(ctx, answer.Events); err != nil || !complete {
+			if complete, err := f.take(ctx, response.Events); err != nil || !complete {
 				return err
 			}
 		case <-tick.C:

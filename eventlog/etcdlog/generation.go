@@ -60,17 +60,17 @@ func (l *Log) Generation() Generation { return l.generation.Load().Generation }
 
 // readGeneration reads the generation linearizably and remembers it.
 func (l *Log) readGeneration(ctx context.Context) (*storedGeneration, error) {
-	answer, err := l.client.Txn(ctx).Then(clientv3.OpGet(l.keys.generation), clientv3.OpGet(l.keys.restoring, clientv3.WithKeysOnly())).Commit()
+	response, err := l.client.Txn(ctx).Then(clientv3.OpGet(l.keys.generation), clientv3.OpGet(l.keys.restoring, clientv3.WithKeysOnly())).Commit()
 	if err != nil {
 		return nil, fmt.Errorf("read the generation of the log: %w", err)
 	}
-	if len(answer.Responses[1].GetResponseRange().Kvs) > 0 {
+	if len(response.Responses[1].GetResponseRange().Kvs) > 0 {
 		return nil, fmt.Errorf("%s: %w", l.keys.restoring, ErrRestoring)
 	}
-	return l.learnGeneration(rangeOf(answer, 0))
+	return l.learnGeneration(rangeOf(response, 0))
 }
 
-// learnGeneration takes the generation out of an answer of etcd.
+// learnGeneration takes the generation out of a response of etcd.
 func (l *Log) learnGeneration(kvs []*keyValue) (*storedGeneration, error) {
 	if len(kvs) == 0 {
 		return nil, fmt.Errorf("%s: %w", l.keys.generation, ErrNoLog)
@@ -94,7 +94,7 @@ func (l *Log) createLog(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode the generation of the log: %w", err)
 	}
-	answer, err := l.client.Txn(ctx).If(
+	response, err := l.client.Txn(ctx).If(
 		clientv3.Compare(clientv3.CreateRevision(l.keys.generation), "=", 0),
 		clientv3.Compare(clientv3.CreateRevision(l.keys.restoring), "=", 0),
 		clientv3.Compare(clientv3.CreateRevision(l.keys.heads).WithPrefix(), "=", 0),
@@ -104,7 +104,7 @@ func (l *Log) createLog(ctx context.Context) error {
 		return fmt.Errorf("create the log: %w", err)
 	}
 	_, err = l.readGeneration(ctx)
-	if errors.Is(err, ErrNoLog) && !answer.Succeeded {
+	if errors.Is(err, ErrNoLog) && !response.Succeeded {
 		return corrupt("events or heads without a generation under %s; restore a backup into an empty prefix", l.keys.logs)
 	}
 	return err

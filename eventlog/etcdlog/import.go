@@ -66,19 +66,19 @@ func (i *Import) mark(ctx context.Context) error {
 		looks = append(looks, clientv3.OpGet(root, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(1)))
 	}
 	looks = append(looks, clientv3.OpGet(i.keys.generation), clientv3.OpGet(i.keys.restoring))
-	answer, err := i.client.Txn(ctx).If(vacant...).Then(clientv3.OpPut(i.keys.restoring, string(value))).Else(looks...).Commit()
+	response, err := i.client.Txn(ctx).If(vacant...).Then(clientv3.OpPut(i.keys.restoring, string(value))).Else(looks...).Commit()
 	if err != nil {
 		return err
 	}
-	if answer.Succeeded {
+	if response.Succeeded {
 		i.marker = string(value)
 		return nil
 	}
-	if kvs := rangeOf(answer, 4); len(kvs) > 0 {
+	if kvs := rangeOf(response, 4); len(kvs) > 0 {
 		return i.adopt(kvs[0].Value)
 	}
 	for n := 3; n >= 0; n-- {
-		if kvs := rangeOf(answer, n); len(kvs) > 0 {
+		if kvs := rangeOf(response, n); len(kvs) > 0 {
 			return fmt.Errorf("%w: there is %s", ErrNotEmpty, kvs[0].Key)
 		}
 	}
@@ -122,15 +122,15 @@ func (i *Import) Append(ctx context.Context, stream string, records []eventlog.R
 	return nil
 }
 
-// importAttempts bounds how often a transaction is sent whose answer was lost. All of an import may be sent again.
+// importAttempts bounds how often a transaction is sent whose response was lost. All of an import may be sent again.
 const importAttempts = 10
 
 // write sends a transaction that lands only while the import goes on.
 func (i *Import) write(ctx context.Context, ops []clientv3.Op) error {
 	var pause backoff
 	for attempt := 1; ; attempt++ {
-		answer, err := i.client.Txn(ctx).If(clientv3.Compare(clientv3.Value(i.keys.restoring), "=", i.marker)).Then(ops...).Commit()
-		if err == nil && !answer.Succeeded {
+		response, err := i.client.Txn(ctx).If(clientv3.Compare(clientv3.Value(i.keys.restoring), "=", i.marker)).Then(ops...).Commit()
+		if err == nil && !response.Succeeded {
 			return errors.New("the import was ended by somebody else")
 		}
 		if err == nil || isFinal(err) || isTooLarge(err) || attempt == importAttempts {
@@ -165,7 +165,7 @@ func (i *Import) Commit(ctx context.Context, heads map[string]eventlog.Head) err
 	if err == nil {
 		return nil
 	}
-	// The answer may have been lost, and the attempt after it refused because the marker was gone.
+	// The response may have been lost, and the attempt after it refused because the marker was gone.
 	if now, getErr := i.client.Get(ctx, i.keys.generation); getErr == nil && len(now.Kvs) > 0 && string(now.Kvs[0].Value) == string(value) {
 		return nil
 	}

@@ -52,12 +52,12 @@ func (l *Log) Prefix() string { return l.options.Prefix }
 
 // Streams names the streams that have events, sorted.
 func (l *Log) Streams(ctx context.Context) ([]string, error) {
-	answer, err := l.client.Get(ctx, l.keys.heads, clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	response, err := l.client.Get(ctx, l.keys.heads, clientv3.WithPrefix(), clientv3.WithKeysOnly())
 	if err != nil {
 		return nil, fmt.Errorf("list the streams of the log: %w", err)
 	}
-	streams := make([]string, len(answer.Kvs))
-	for i, kv := range answer.Kvs {
+	streams := make([]string, len(response.Kvs))
+	for i, kv := range response.Kvs {
 		streams[i] = string(kv.Key[len(l.keys.heads):])
 	}
 	return streams, nil
@@ -68,14 +68,14 @@ func (l *Log) Head(ctx context.Context, stream string) (eventlog.Head, error) {
 	if err := eventlog.CheckStream(stream); err != nil {
 		return eventlog.Head{}, err
 	}
-	answer, err := l.client.Txn(ctx).Then(l.getHead(stream)...).Commit()
+	response, err := l.client.Txn(ctx).Then(l.getHead(stream)...).Commit()
 	if err != nil {
 		return eventlog.Head{}, fmt.Errorf("read the head of stream %s: %w", stream, err)
 	}
-	return l.headIn(stream, answer)
+	return l.headIn(stream, response)
 }
 
-// What getHead asks for, by the place in the answer. More may follow.
+// What getHead asks for, by the place in the response. More may follow.
 const (
 	atGeneration = iota
 	atHead
@@ -92,14 +92,14 @@ func (l *Log) getHead(stream string) []clientv3.Op {
 	}
 }
 
-// headIn takes the head of a stream out of an answer to getHead.
-func (l *Log) headIn(stream string, answer *clientv3.TxnResponse) (eventlog.Head, error) {
-	g, err := l.learnGeneration(rangeOf(answer, atGeneration))
+// headIn takes the head of a stream out of a response to getHead.
+func (l *Log) headIn(stream string, response *clientv3.TxnResponse) (eventlog.Head, error) {
+	g, err := l.learnGeneration(rangeOf(response, atGeneration))
 	if err != nil {
 		return eventlog.Head{}, err
 	}
-	kvs := rangeOf(answer, atHead)
-	if len(kvs) == 0 && len(rangeOf(answer, atFirstEvent)) > 0 {
+	kvs := rangeOf(response, atHead)
+	if len(kvs) == 0 && len(rangeOf(response, atFirstEvent)) > 0 {
 		return eventlog.Head{}, corrupt("stream %s has events and no head", stream)
 	}
 	if len(kvs) == 0 {
@@ -119,6 +119,6 @@ func (l *Log) headIn(stream string, answer *clientv3.TxnResponse) (eventlog.Head
 type keyValue = mvccpb.KeyValue
 
 // rangeOf is the result of the n-th operation of a transaction, which was a get.
-func rangeOf(answer *clientv3.TxnResponse, n int) []*keyValue {
-	return answer.Responses[n].GetResponseRange().Kvs
+func rangeOf(response *clientv3.TxnResponse, n int) []*keyValue {
+	return response.Responses[n].GetResponseRange().Kvs
 }

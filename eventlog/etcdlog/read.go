@@ -49,14 +49,14 @@ func (l *Log) start(ctx context.Context, stream string, after uint64) (*reading,
 	}
 	r := &reading{log: l, stream: stream, events: l.keys.events(stream), after: after}
 	get := append(l.getHead(stream), r.get(after+1, after+firstPage))
-	answer, err := l.client.Txn(ctx).Then(get...).Commit()
+	response, err := l.client.Txn(ctx).Then(get...).Commit()
 	if err != nil {
 		return nil, fmt.Errorf("read stream %s after event %d: %w", stream, after, err)
 	}
-	if r.head, err = l.headIn(stream, answer); err != nil {
+	if r.head, err = l.headIn(stream, response); err != nil {
 		return nil, err
 	}
-	r.revision, r.first = answer.Header.Revision, rangeOf(answer, afterHead)
+	r.revision, r.first = response.Header.Revision, rangeOf(response, afterHead)
 	return r, nil
 }
 
@@ -128,17 +128,17 @@ func (r *reading) fetch(ctx context.Context, first, last uint64) <-chan page {
 }
 
 func (r *reading) page(ctx context.Context, first, last uint64) ([]eventlog.Record, error) {
-	answer, err := r.log.client.Do(ctx, r.get(first, last, clientv3.WithRev(r.revision)))
+	response, err := r.log.client.Do(ctx, r.get(first, last, clientv3.WithRev(r.revision)))
 	if isCompacted(err) {
 		// The log only grows, so what stood at the old revision stands unchanged at a newer one.
-		if answer, err = r.log.client.Do(ctx, r.get(first, last)); err == nil {
-			r.revision = answer.Get().Header.Revision
+		if response, err = r.log.client.Do(ctx, r.get(first, last)); err == nil {
+			r.revision = response.Get().Header.Revision
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read stream %s, events %d to %d: %w", r.stream, first, last, err)
 	}
-	return r.records(answer.Get().Kvs, first, last)
+	return r.records(response.Get().Kvs, first, last)
 }
 
 // records makes sure that the events first to last are all there. There may be more after them.

@@ -88,14 +88,14 @@ func (l *Log) publish(ctx context.Context, w *partWriter, at eventlog.Head, gene
 	if err != nil {
 		return err
 	}
-	answer, err := l.client.Txn(ctx).If(
+	response, err := l.client.Txn(ctx).If(
 		clientv3.Compare(clientv3.CreateRevision(w.dir+partName(w.id, 0)), ">", 0),
 		clientv3.Compare(clientv3.Value(l.keys.generation), "=", generation),
 	).Then(clientv3.OpPut(w.dir+manifestName, string(value))).Commit()
 	if err != nil {
 		return err
 	}
-	if !answer.Succeeded {
+	if !response.Succeeded {
 		return errors.New("its parts were removed, or the log replaced, while it was written")
 	}
 	return nil
@@ -166,17 +166,17 @@ func (w *partWriter) discard() {
 // storedSnapshots lists what there is of a stream's snapshots: the manifests, newest first, and the keys of all parts.
 func (l *Log) storedSnapshots(ctx context.Context, stream string) (manifests []manifest, parts []string, revision int64, err error) {
 	root := l.keys.snapshots + stream + "/"
-	answer, err := l.client.Get(ctx, root, clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	response, err := l.client.Get(ctx, root, clientv3.WithPrefix(), clientv3.WithKeysOnly())
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	for i := len(answer.Kvs) - 1; i >= 0; i-- {
-		key := string(answer.Kvs[i].Key)
+	for i := len(response.Kvs) - 1; i >= 0; i-- {
+		key := string(response.Kvs[i].Key)
 		if !strings.HasSuffix(key, "/"+manifestName) {
 			parts = append(parts, key)
 			continue
 		}
-		value, err := l.client.Get(ctx, key, clientv3.WithRev(answer.Header.Revision))
+		value, err := l.client.Get(ctx, key, clientv3.WithRev(response.Header.Revision))
 		if err != nil {
 			return nil, nil, 0, err
 		}
@@ -185,7 +185,7 @@ func (l *Log) storedSnapshots(ctx context.Context, stream string) (manifests []m
 			manifests = append(manifests, m)
 		}
 	}
-	return manifests, parts, answer.Header.Revision, nil
+	return manifests, parts, response.Header.Revision, nil
 }
 
 func parseManifest(value *clientv3.GetResponse, key, root string) (manifest, bool) {

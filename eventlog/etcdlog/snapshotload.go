@@ -102,17 +102,17 @@ func (r *partReader) Read(p []byte) (int, error) {
 
 func (r *partReader) get() error {
 	key := r.dir + partName(r.manifest.ID, r.part)
-	answer, err := r.client.Get(r.ctx, key, clientv3.WithRev(r.revision))
+	response, err := r.client.Get(r.ctx, key, clientv3.WithRev(r.revision))
 	if isCompacted(err) {
-		answer, err = r.client.Get(r.ctx, key)
+		response, err = r.client.Get(r.ctx, key)
 	}
 	if err != nil {
 		return fmt.Errorf("part %d: %w", r.part, err)
 	}
-	if len(answer.Kvs) == 0 {
+	if len(response.Kvs) == 0 {
 		return fmt.Errorf("part %d of %d is missing", r.part, r.manifest.Parts)
 	}
-	r.rest = answer.Kvs[0].Value
+	r.rest = response.Kvs[0].Value
 	r.sum.Write(r.rest)
 	r.bytes += int64(len(r.rest))
 	r.part++

@@ -9,7 +9,7 @@ import (
 // Fault is what goes wrong with an append. The zero Fault is nothing.
 type Fault struct {
 	Err    error // what Append returns
-	Landed bool  // whether the records are written all the same, as when only the answer was lost
+	Landed bool  // whether the records are written all the same, as when only the response was lost
 }
 
 // SetFault has every append ask first what is to go wrong with it. Nil ends it.

@@ -48,8 +48,8 @@ type ReserveBody struct {
 	Reason string `json:"reason,omitempty" doc:"For the log"`
 }
 
-// AddressAnswer is the answer to PUT /v1/ip/{ip}.
-type AddressAnswer struct {
+// AddressResponse is the response to PUT /v1/ip/{ip}.
+type AddressResponse struct {
 	Code    int        `json:"code"`
 	Message string     `json:"message"`
 	Content AddressRow `json:"content"`
@@ -67,8 +67,8 @@ type ReleaseBody struct {
 	Force bool          `json:"force,omitempty" doc:"Release also what is held for pods of which nobody knows whether they run"`
 }
 
-// ReleaseAnswer says what could not be released.
-type ReleaseAnswer struct {
+// ReleaseResponse says what could not be released.
+type ReleaseResponse struct {
 	Code       int      `json:"code"`
 	Message    string   `json:"message"`
 	Unreleased []string `json:"unreleased,omitempty"`

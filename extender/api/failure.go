@@ -1,6 +1,6 @@
 package api
 
-// Failure is the answer to a request that was refused or failed.
+// Failure is the response to a request that was refused or failed.
 type Failure struct {
 	Code    int    `json:"code" doc:"The HTTP status"`
 	Message string `json:"message" doc:"One sentence after the kind of failure: bad request, not allowed, not found, server error"`

@@ -25,8 +25,8 @@ type HistoryEntry struct {
 	Cause     string     `json:"cause,omitempty" doc:"Why: the uid of a pod, the name of a request"`
 }
 
-// HistoryAnswer is the history of an address, oldest first.
-type HistoryAnswer struct {
+// HistoryResponse is the history of an address, oldest first.
+type HistoryResponse struct {
 	IP      string         `json:"ip"`
 	Entries []HistoryEntry `json:"entries"`
 	Older   uint64         `json:"older,omitempty" doc:"There is more: ask again with this as newest"`

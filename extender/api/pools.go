@@ -7,16 +7,16 @@ type PoolFields struct {
 	PreAllocate bool   `json:"preAllocateIP" doc:"Reserve addresses until the pool holds size"`
 }
 
-// PoolAnswer is the answer to GET /v1/pool/{name}.
-type PoolAnswer struct {
+// PoolResponse is the response to GET /v1/pool/{name}.
+type PoolResponse struct {
 	Code    int        `json:"code"`
 	Message string     `json:"message"`
 	Pool    PoolFields `json:"pool"`
 	Held    int        `json:"held" doc:"Addresses that the pool holds now"`
 }
 
-// PoolsAnswer is the answer to GET /v1/pool.
-type PoolsAnswer struct {
+// PoolsResponse is the response to GET /v1/pool.
+type PoolsResponse struct {
 	Code    int       `json:"code"`
 	Message string    `json:"message"`
 	Pools   []PoolRow `json:"pools"`
@@ -29,15 +29,15 @@ type PoolRow struct {
 	Used int `json:"used" doc:"Addresses that pods use"`
 }
 
-// SizedAnswer is the answer to POST /v1/pool.
-type SizedAnswer struct {
+// SizedResponse is the response to POST /v1/pool.
+type SizedResponse struct {
 	Code         int    `json:"code"`
 	Message      string `json:"message"`
 	RealPoolSize *int   `json:"realPoolSize,omitempty" doc:"With preAllocateIP: the addresses that the pool holds now"`
 }
 
-// PlainAnswer says that something was done.
-type PlainAnswer struct {
+// PlainResponse says that something was done.
+type PlainResponse struct {
 	Code    int    `json:"code"`
 	Message string `json:"message"`
 }

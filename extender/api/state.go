@@ -2,8 +2,8 @@ package api
 
 import "time"
 
-// StateAnswer is where a replica stands, and what it knows of the others.
-type StateAnswer struct {
+// StateResponse is where a replica stands, and what it knows of the others.
+type StateResponse struct {
 	Generation string        `json:"generation" doc:"Of the log; new after every restore"`
 	Seq        uint64        `json:"seq" doc:"The newest event that this replica has folded"`
 	Hash       string        `json:"hash" doc:"Of that event"`

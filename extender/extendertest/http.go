@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Ask sends a request, and decodes the answer if into is not nil.
+// Ask sends a request, and decodes the response if into is not nil.
 func Ask(t testing.TB, method, url, body string, into any) int {
 	t.Helper()
 	req, err := http.NewRequest(method, url, strings.NewReader(body))
@@ -36,7 +36,7 @@ func Ask(t testing.TB, method, url, body string, into any) int {
 	return resp.StatusCode
 }
 
-// Raw asks and returns the answer as it comes.
+// Raw asks and returns the response as it comes.
 func Raw(t testing.TB, method, url, body string, header map[string]string) (*http.Response, string) {
 	t.Helper()
 	req, err := http.NewRequest(method, url, strings.NewReader(body))

@@ -23,8 +23,8 @@ const (
 	readLeaderLimit  = 3 * time.Second
 )
 
-// wholeAnswer is how much of an answer is read before any of it is passed back: until then another replica may be asked.
-const wholeAnswer = 1 << 20
+// wholeResponse is how much of a response is read before any of it is passed back: until then another replica may be asked.
+const wholeResponse = 1 << 20
 
 // newTransport makes connections to replicas. They speak HTTP/1.1: over a single HTTP/2 connection, one that hangs would hold
 // up all requests.
@@ -33,7 +33,7 @@ func newTransport(config *tls.Config) *http.Transport {
 	return &http.Transport{
 		DialContext: dialer.DialContext, TLSClientConfig: config, TLSHandshakeTimeout: dialTimeout,
 		MaxIdleConns: forwardIdleConns, MaxIdleConnsPerHost: forwardIdleConns, IdleConnTimeout: forwardIdle,
-		DisableCompression: true, // answers go back as they come
+		DisableCompression: true, // responses go back as they come
 	}
 }
 
@@ -84,7 +84,7 @@ func (f *Forwarder) leader(ctx context.Context, since time.Time) (Peer, error) {
 	}
 }
 
-// errMoved ends the wait for the answer of a replica that does not lead any more.
+// errMoved ends the wait for the response of a replica that does not lead any more.
 var errMoved = errors.New("another replica leads by now")
 
 // NotLeadingError is the refusal of a replica that was taken for the leader.
@@ -92,7 +92,7 @@ type NotLeadingError struct{ Address string }
 
 func (e *NotLeadingError) Error() string { return "the replica at " + e.Address + " does not lead" }
 
-// ask sends the request to the leader and passes its answer back. After an error nothing was answered, and it may be called
+// ask sends the request to the leader and passes its response back. After an error nothing was answered, and it may be called
 // again.
 func (f *Forwarder) ask(w http.ResponseWriter, r *http.Request, route Route, body []byte) error {
 	peer, err := f.leader(r.Context(), time.Time{})
@@ -104,14 +104,14 @@ func (f *Forwarder) ask(w http.ResponseWriter, r *http.Request, route Route, bod
 		f.Forget()
 		return errors.New("the leader does not say where it is reached")
 	}
-	answer, err := f.send(r, peer, address, body)
+	response, err := f.send(r, peer, address, body)
 	if err == nil {
-		defer answer.Body.Close()
-		if answer.Header.Get(headerNotLeader) != "" {
-			_, _ = io.CopyN(io.Discard, answer.Body, 4<<10) // so that the connection can be used again
+		defer response.Body.Close()
+		if response.Header.Get(headerNotLeader) != "" {
+			_, _ = io.CopyN(io.Discard, response.Body, 4<<10) // so that the connection can be used again
 			err = &NotLeadingError{address}
 		} else {
-			err = passBack(w, answer)
+			err = passBack(w, response)
 		}
 	}
 	if err != nil {
@@ -121,7 +121,7 @@ func (f *Forwarder) ask(w http.ResponseWriter, r *http.Request, route Route, bod
 	return nil
 }
 
-// send sends the request to a replica and waits for its answer while that replica leads.
+// send sends the request to a replica and waits for its response while that replica leads.
 func (f *Forwarder) send(r *http.Request, peer Peer, address string, body []byte) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	scheme := "http://"
@@ -136,11 +136,11 @@ func (f *Forwarder) send(r *http.Request, peer Peer, address string, body []byte
 	copyHeader(request.Header, r.Header)
 	request.Header.Set(HeaderForwardedBy, f.Identity)
 	stop := f.watch(ctx, cancel, peer)
-	answer, err := f.transport.RoundTrip(request)
+	response, err := f.transport.RoundTrip(request)
 	stop()
 	if cause := context.Cause(ctx); cause != nil {
 		if err == nil {
-			answer.Body.Close()
+			response.Body.Close()
 		}
 		return nil, cause
 	}
@@ -148,11 +148,11 @@ func (f *Forwarder) send(r *http.Request, peer Peer, address string, body []byte
 		cancel(err)
 		return nil, err
 	}
-	answer.Body = ending{answer.Body, cancel}
-	return answer, nil
+	response.Body = ending{response.Body, cancel}
+	return response, nil
 }
 
-// ending is the body of an answer; closing it frees what its request held.
+// ending is the body of a response; closing it frees what its request held.
 type ending struct {
 	io.ReadCloser
 	cancel context.CancelCauseFunc
@@ -184,20 +184,20 @@ func (f *Forwarder) watch(ctx context.Context, cancel context.CancelCauseFunc, p
 }
 
 // passBack answers with what the leader has answered. An error means that nothing was passed back yet.
-func passBack(w http.ResponseWriter, answer *http.Response) error {
+func passBack(w http.ResponseWriter, response *http.Response) error {
 	first := httpserver.BorrowBuffer()
 	defer httpserver.ReturnBuffer(first)
-	if _, err := first.ReadFrom(io.LimitReader(answer.Body, wholeAnswer)); err != nil {
+	if _, err := first.ReadFrom(io.LimitReader(response.Body, wholeResponse)); err != nil {
 		return err
 	}
-	copyHeader(w.Header(), answer.Header)
-	w.WriteHeader(answer.StatusCode)
+	copyHeader(w.Header(), response.Header)
+	w.WriteHeader(response.StatusCode)
 	_, err := w.Write(first.Bytes())
-	if err == nil && first.Len() == wholeAnswer {
-		_, err = io.Copy(w, answer.Body)
+	if err == nil && first.Len() == wholeResponse {
+		_, err = io.Copy(w, response.Body)
 	}
 	if err != nil {
-		panic(http.ErrAbortHandler) // a part of an answer must not look like all of it
+		panic(http.ErrAbortHandler) // a part of a response must not look like all of it
 	}
 	return nil
 }

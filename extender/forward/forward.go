@@ -47,7 +47,7 @@ type Replica interface{ Leading() bool }
 type Config struct {
 	Replica  Replica
 	Identity string // of this replica, for the logs of others
-	// Leader reads who leads, linearizably. The answer is remembered until it turns out to be wrong, and all requests that
+	// Leader reads who leads, linearizably. The response is remembered until it turns out to be wrong, and all requests that
 	// wait share one call.
 	Leader func(ctx context.Context) (Peer, error)
 	TLS    *tls.Config // how to reach other replicas; nil: without TLS
@@ -55,7 +55,7 @@ type Config struct {
 	// Passed is called for each attempt to have the leader answer a request, by its path; nil: nobody wants to know.
 	Passed  func(path string)
 	Pause   time.Duration // between two attempts, at first; DefaultPause if 0
-	Recheck time.Duration // how often a request that waits for its answer makes sure of the leader; DefaultRecheck if 0
+	Recheck time.Duration // how often a request that waits for its response makes sure of the leader; DefaultRecheck if 0
 }
 
 // Forwarder passes on to the leader what only the leader may answer. While nobody leads it tries again until the time of the
@@ -197,12 +197,12 @@ func (f *Forwarder) serveHere(w http.ResponseWriter, r *http.Request, body []byt
 	ctx, m := withMark(r.Context())
 	inner := r.WithContext(ctx)
 	inner.Body, inner.ContentLength, inner.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
-	answer := &heldAnswer{header: http.Header{}}
-	local.ServeHTTP(answer, inner)
+	response := &heldResponse{header: http.Header{}}
+	local.ServeHTTP(response, inner)
 	if m.deposed.Load() {
 		return false
 	}
-	answer.writeTo(w)
+	response.writeTo(w)
 	return true
 }
 

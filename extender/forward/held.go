@@ -67,17 +67,17 @@ func isDeposed(ctx context.Context, err error) bool {
 		errors.Is(err, eventlog.ErrOutcomeUnknown) && ctx.Err() == nil
 }
 
-// heldAnswer keeps an answer until it is known to be one. It hides the connection: its deadlines are those of the request.
-type heldAnswer struct {
+// heldResponse keeps a response until it is known to be one. It hides the connection: its deadlines are those of the request.
+type heldResponse struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
 }
 
-// Header is what the answer will carry.
-func (a *heldAnswer) Header() http.Header { return a.header }
+// Header is what the response will carry.
+func (a *heldResponse) Header() http.Header { return a.header }
 
-func (a *heldAnswer) Write(text []byte) (int, error) {
+func (a *heldResponse) Write(text []byte) (int, error) {
 	if a.status == 0 {
 		a.status = http.StatusOK
 	}
@@ -85,13 +85,13 @@ func (a *heldAnswer) Write(text []byte) (int, error) {
 }
 
 // WriteHeader keeps the first status, as a connection does.
-func (a *heldAnswer) WriteHeader(status int) {
+func (a *heldResponse) WriteHeader(status int) {
 	if a.status == 0 {
 		a.status = status
 	}
 }
 
-func (a *heldAnswer) writeTo(w http.ResponseWriter) {
+func (a *heldResponse) writeTo(w http.ResponseWriter) {
 	copyHeader(w.Header(), a.header)
 	if a.status != 0 {
 		w.WriteHeader(a.status)

@@ -26,21 +26,21 @@ func TestServer(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	answer := make(chan string, 1)
+	response := make(chan string, 1)
 	go func() {
 		resp, err := http.Get("http://" + at.String())
 		if err != nil {
-			answer <- err.Error()
+			response <- err.Error()
 			return
 		}
 		text, _ := io.ReadAll(resp.Body)
-		answer <- string(text)
+		response <- string(text)
 	}()
 	<-entered
 	cancel()
 	time.Sleep(20 * time.Millisecond)
 	close(leave)
-	if got := <-answer; got != "done" {
+	if got := <-response; got != "done" {
 		t.Errorf("the request in hand at the end got %q", got)
 	}
 	if err := <-ended; err != nil {

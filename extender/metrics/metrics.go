@@ -115,7 +115,7 @@ func (m *Metrics) Handler() http.Handler {
 // Registry is where others may register their own.
 func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
-// Scheduled counts an answer to the scheduler.
+// Scheduled counts a response to the scheduler.
 func (m *Metrics) Scheduled(verb string, took time.Duration) {
 	m.schedule.WithLabelValues(verb).Observe(took.Seconds())
 }

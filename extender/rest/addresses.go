@@ -46,9 +46,9 @@ func (rest *REST) registerAddresses(routes huma.API) {
 	huma.Register(routes, op, func(ctx context.Context, in *struct {
 		bodyInput
 		IP string `path:"ip"`
-	}) (*output[api.AddressAnswer], error) {
+	}) (*output[api.AddressResponse], error) {
 		row, err := rest.reserve(ctx, in.IP, in.RawBody)
-		return &output[api.AddressAnswer]{api.AddressAnswer{Code: http.StatusOK, Content: row}}, failureOf(err)
+		return &output[api.AddressResponse]{api.AddressResponse{Code: http.StatusOK, Content: row}}, failureOf(err)
 	})
 	describeBody[api.ReserveBody](routes, op.Path, op.Method, "ReserveBody")
 	rest.registerHistory(routes)

@@ -54,7 +54,7 @@ func TestAuthorizeQuestions(t *testing.T) {
 	}
 }
 
-// TestAuthorizeRefusals: the answer to each kind of no; nothing is written.
+// TestAuthorizeRefusals: the response to each kind of no; nothing is written.
 func TestAuthorizeRefusals(t *testing.T) {
 	b := newBed(t, fixture)
 	before := b.Replica.View().Position().Head.Seq

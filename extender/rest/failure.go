@@ -21,7 +21,7 @@ func notFound(format string, args ...any) error {
 	return httpserver.Failure(http.StatusNotFound, format, args...)
 }
 
-// failureOf maps an error of the allocator or the log to an answer.
+// failureOf maps an error of the allocator or the log to a response.
 func failureOf(err error) error {
 	var (
 		own       *api.Failure

@@ -22,39 +22,39 @@ func (rest *REST) registerHistory(routes huma.API) {
 		IP     string `path:"ip"`
 		Limit  string `query:"limit" doc:"Events, the newest ones; default 100, at most 1000"`
 		Newest string `query:"newest" doc:"Sequence number of the newest event wanted, as older gave it"`
-	}) (*output[api.HistoryAnswer], error) {
+	}) (*output[api.HistoryResponse], error) {
 		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 		defer cancel()
-		answer, err := rest.history(ctx, in.IP, in.Limit, in.Newest)
-		return &output[api.HistoryAnswer]{answer}, failureOf(err)
+		response, err := rest.history(ctx, in.IP, in.Limit, in.Newest)
+		return &output[api.HistoryResponse]{response}, failureOf(err)
 	})
 }
 
 // history is GET /v1/ip/{ip}/history.
-func (rest *REST) history(ctx context.Context, text, limitText, newestText string) (api.HistoryAnswer, error) {
+func (rest *REST) history(ctx context.Context, text, limitText, newestText string) (api.HistoryResponse, error) {
 	addr, err := parseIP(text)
 	if err != nil {
-		return api.HistoryAnswer{}, err
+		return api.HistoryResponse{}, err
 	}
 	limit := numberOr(limitText, 1, defaultLogPage)
 	if limit > maxLogPage {
-		return api.HistoryAnswer{}, badRequest("limit %s is above %d", limitText, maxLogPage)
+		return api.HistoryResponse{}, badRequest("limit %s is above %d", limitText, maxLogPage)
 	}
 	view := rest.Replica.View()
 	newest := newestAbout(view, addr)
 	if newestText != "" {
 		if newest, err = strconv.ParseUint(newestText, 10, 64); err != nil || newest == 0 || newest > view.Position().Head.Seq {
-			return api.HistoryAnswer{}, badRequest("newest: %q is not the sequence number of an event that is written", newestText)
+			return api.HistoryResponse{}, badRequest("newest: %q is not the sequence number of an event that is written", newestText)
 		}
 	}
 	past := past{log: rest.Events, turn: rest.past.take, addr: addr, limit: int(limit), forgotten: view.Position().FirstForget}
 	if err := past.walk(ctx, newest, view.Position().Head.Seq); err != nil {
-		return api.HistoryAnswer{}, err
+		return api.HistoryResponse{}, err
 	}
 	if _, configured := view.Config().SubnetOf(addr); !configured && len(past.found) == 0 {
-		return api.HistoryAnswer{}, notFound("%s is in no configured subnet, and nothing has ever happened to it", addr)
+		return api.HistoryResponse{}, notFound("%s is in no configured subnet, and nothing has ever happened to it", addr)
 	}
-	return api.HistoryAnswer{IP: addr.String(), Entries: past.entries(), Older: past.older}, nil
+	return api.HistoryResponse{IP: addr.String(), Entries: past.entries(), Older: past.older}, nil
 }
 
 // newestAbout is the newest event about an address that the view remembers; 0 if it remembers none.

@@ -49,10 +49,10 @@ func fuzzBody(f *testing.F, path string, into func() any, seed string) {
 }
 
 func FuzzRelease(f *testing.F) {
-	fuzzBody(f, "/v1/ip", func() any { return new(api.ReleaseAnswer) },
+	fuzzBody(f, "/v1/ip", func() any { return new(api.ReleaseResponse) },
 		`{"ips":[{"ip":"10.0.80.2","podName":"lone","namespace":"ns3","appType":"Deployments"}],"force":true}`)
 }
 
 func FuzzPool(f *testing.F) {
-	fuzzBody(f, "/v1/pool", func() any { return new(api.SizedAnswer) }, `{"name":"p","size":3,"preAllocateIP":true}`)
+	fuzzBody(f, "/v1/pool", func() any { return new(api.SizedResponse) }, `{"name":"p","size":3,"preAllocateIP":true}`)
 }

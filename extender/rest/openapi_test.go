@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestOpenAPI asks every operation of the document, and compares its answers with the document's schemas.
+// TestOpenAPI asks every operation of the document, and compares its responses with the document's schemas.
 func TestOpenAPI(t *testing.T) {
 	b := populated(t)
 	var document struct {
@@ -49,14 +49,14 @@ func TestOpenAPI(t *testing.T) {
 			t.Errorf("%s: a body in the document: %t", name, op.RequestBody != nil)
 		}
 		url := b.rest.URL + strings.NewReplacer("{ip}", "10.0.70.4", "{name}", "p").Replace(path)
-		var answer any
-		code := ask(t, strings.ToUpper(method), url, bodies[name], &answer)
+		var body any
+		code := ask(t, strings.ToUpper(method), url, bodies[name], &body)
 		response, ok := op.Responses[fmt.Sprint(code)]
 		if !ok {
-			t.Errorf("%s answers %d (%v), which is not in the document", name, code, answer)
+			t.Errorf("%s answers %d (%v), which is not in the document", name, code, body)
 			continue
 		}
-		for _, failure := range conforms(document.Components.Schemas, response.Content["application/json"].Schema, answer, name) {
+		for _, failure := range conforms(document.Components.Schemas, response.Content["application/json"].Schema, body, name) {
 			t.Error(failure)
 		}
 	}

@@ -20,9 +20,9 @@ func TestReserveAndPast(t *testing.T) {
 	put := func(ip, body string, into any) int {
 		return ask(t, http.MethodPut, b.rest.URL+"/v1/ip/"+ip, body, into)
 	}
-	var answer api.AddressAnswer
-	if code := put("10.0.70.7", `{"poolName":"reserved-for-node","reason":"a printer"}`, &answer); code != 200 || answer.Content.State != "reserved" {
-		t.Fatalf("reserve: %d %+v", code, answer)
+	var response api.AddressResponse
+	if code := put("10.0.70.7", `{"poolName":"reserved-for-node","reason":"a printer"}`, &response); code != 200 || response.Content.State != "reserved" {
+		t.Fatalf("reserve: %d %+v", code, response)
 	}
 	var f api.Failure
 	if code := put("10.0.70.7", `{"poolName":"other"}`, &f); code != http.StatusConflict || !strings.Contains(f.Message, "reserved-for-node") {
@@ -52,7 +52,7 @@ func TestReserveAndPast(t *testing.T) {
 			t.Errorf("at %s: %d %+v", at, code, f)
 		}
 	}
-	var history api.HistoryAnswer
+	var history api.HistoryResponse
 	if code := b.get("/v1/ip/10.0.70.7/history", &history); code != 200 || len(history.Entries) != 2 {
 		t.Fatalf("history: %d %+v", code, history)
 	}
@@ -72,7 +72,7 @@ func TestHistoryPages(t *testing.T) {
 	var seqs []uint64
 	newest := ""
 	for range 10 {
-		var page api.HistoryAnswer
+		var page api.HistoryResponse
 		if code := b.get("/v1/ip/10.0.70.9/history?limit=3"+newest, &page); code != 200 {
 			t.Fatalf("status %d", code)
 		}
@@ -92,12 +92,12 @@ func TestHistoryPages(t *testing.T) {
 		subnets, _ := ipam.ParseConfig([]byte(config))
 		b.Do(allocator.Configure{Source: "test", Subnets: subnets})
 	}
-	var page api.HistoryAnswer
+	var page api.HistoryResponse
 	if b.get("/v1/ip/10.0.70.9/history", &page); len(page.Entries) != 10 {
 		t.Errorf("after it was forgotten: %d events, want 10", len(page.Entries))
 	}
 	b.Do(allocator.Reserve{Address: ip, Owner: owner})
-	page = api.HistoryAnswer{}
+	page = api.HistoryResponse{}
 	if b.get("/v1/ip/10.0.70.9/history?limit=4", &page); len(page.Entries) != 4 || page.Older == 0 || page.Entries[3].To != nil {
 		t.Errorf("after it was used anew: %+v", page)
 	}
@@ -126,7 +126,7 @@ func TestLogAndState(t *testing.T) {
 	if code := b.get("/v1/log?limit=1001", &f); code != 400 {
 		t.Errorf("limit: %d", code)
 	}
-	var state api.StateAnswer
+	var state api.StateResponse
 	if code := b.get("/v1/state?digest=true", &state); code != 200 || len(state.Subnets) != 7 || state.Digest == "" || !state.Leading || !state.Ready {
 		t.Errorf("state: %d %+v", code, state)
 	}

@@ -20,35 +20,35 @@ type poolInput struct {
 
 func (rest *REST) registerPools(routes huma.API) {
 	op := operation(routes, http.MethodGet, "/v1/pool", "listPools", "All pools that have a size")
-	huma.Register(routes, op, func(context.Context, *freshInput) (*output[api.PoolsAnswer], error) {
-		answer, view := api.PoolsAnswer{Code: http.StatusOK, Pools: []api.PoolRow{}}, rest.Replica.View()
+	huma.Register(routes, op, func(context.Context, *freshInput) (*output[api.PoolsResponse], error) {
+		response, view := api.PoolsResponse{Code: http.StatusOK, Pools: []api.PoolRow{}}, rest.Replica.View()
 		for p := range view.Pools() {
 			share := view.Share(ipam.Owner{Pool: p.Name})
-			answer.Pools = append(answer.Pools, api.PoolRow{PoolFields: poolFields(p), Held: share.Held, Used: share.Used()})
+			response.Pools = append(response.Pools, api.PoolRow{PoolFields: poolFields(p), Held: share.Held, Used: share.Used()})
 		}
-		return &output[api.PoolsAnswer]{answer}, nil
+		return &output[api.PoolsResponse]{response}, nil
 	})
 	op = operation(routes, http.MethodGet, "/v1/pool/{name}", "getPool", "One pool")
-	huma.Register(routes, op, func(_ context.Context, in *poolInput) (*output[api.PoolAnswer], error) {
+	huma.Register(routes, op, func(_ context.Context, in *poolInput) (*output[api.PoolResponse], error) {
 		view := rest.Replica.View()
 		p := view.Pool(in.Name)
 		if p == nil {
 			return nil, notFound("pool %s", in.Name)
 		}
 		held := view.Share(ipam.Owner{Pool: p.Name}).Held
-		return &output[api.PoolAnswer]{api.PoolAnswer{Code: http.StatusOK, Pool: poolFields(p), Held: held}}, nil
+		return &output[api.PoolResponse]{api.PoolResponse{Code: http.StatusOK, Pool: poolFields(p), Held: held}}, nil
 	})
 	op = operation(routes, http.MethodDelete, "/v1/pool/{name}", "deletePool", "Remove a pool's limit and give back what is reserved for it")
-	huma.Register(routes, op, func(ctx context.Context, in *poolInput) (*output[api.PlainAnswer], error) {
+	huma.Register(routes, op, func(ctx context.Context, in *poolInput) (*output[api.PlainResponse], error) {
 		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 		defer cancel()
 		_, err := rest.Replica.Do(ctx, newCause(), allocator.DeletePool{Pool: in.Name})
-		return &output[api.PlainAnswer]{api.PlainAnswer{Code: http.StatusOK}}, failureOf(err)
+		return &output[api.PlainResponse]{api.PlainResponse{Code: http.StatusOK}}, failureOf(err)
 	})
 	op = operation(routes, http.MethodPost, "/v1/pool", "sizePool", "Create a pool or change its size")
-	huma.Register(routes, op, func(ctx context.Context, in *bodyInput) (*statusOutput[api.SizedAnswer], error) {
-		answer, err := rest.sizePool(ctx, in.RawBody)
-		return &statusOutput[api.SizedAnswer]{answer.Code, answer}, failureOf(err)
+	huma.Register(routes, op, func(ctx context.Context, in *bodyInput) (*statusOutput[api.SizedResponse], error) {
+		response, err := rest.sizePool(ctx, in.RawBody)
+		return &statusOutput[api.SizedResponse]{response.Code, response}, failureOf(err)
 	})
 	describeBody[api.PoolFields](routes, op.Path, op.Method, "PoolFields")
 	describeResponse(op, routes, "202", "There were too few free addresses to fill the pool")
@@ -59,33 +59,33 @@ func poolFields(p *projections.Pool) api.PoolFields {
 }
 
 // sizePool is POST /v1/pool.
-func (rest *REST) sizePool(ctx context.Context, body []byte) (api.SizedAnswer, error) {
+func (rest *REST) sizePool(ctx context.Context, body []byte) (api.SizedResponse, error) {
 	var pool api.PoolFields
 	if err := readJSON(body, &pool); err != nil {
-		return api.SizedAnswer{}, err
+		return api.SizedResponse{}, err
 	}
 	if pool.Name == "" {
-		return api.SizedAnswer{}, badRequest("name is missing")
+		return api.SizedResponse{}, badRequest("name is missing")
 	}
 	if err := ipam.CheckName(pool.Name); err != nil {
-		return api.SizedAnswer{}, badRequest("%v", err)
+		return api.SizedResponse{}, badRequest("%v", err)
 	}
 	if pool.Size < 0 || pool.Size > maxPoolSize {
-		return api.SizedAnswer{}, badRequest("size %d is out of range; want 0 to %d", pool.Size, maxPoolSize)
+		return api.SizedResponse{}, badRequest("size %d is out of range; want 0 to %d", pool.Size, maxPoolSize)
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	result, err := rest.Replica.Do(ctx, newCause(), allocator.SizePool{Pool: pool.Name, Size: pool.Size, PreAllocate: pool.PreAllocate})
 	if err != nil {
-		return api.SizedAnswer{}, err
+		return api.SizedResponse{}, err
 	}
-	answer := api.SizedAnswer{Code: http.StatusOK}
+	response := api.SizedResponse{Code: http.StatusOK}
 	if pool.PreAllocate {
-		answer.RealPoolSize = &result.Held
+		response.RealPoolSize = &result.Held
 		if result.Held < pool.Size {
-			answer.Code = http.StatusAccepted
-			answer.Message = fmt.Sprintf("no more free addresses: the pool holds %d of %d", result.Held, pool.Size)
+			response.Code = http.StatusAccepted
+			response.Message = fmt.Sprintf("no more free addresses: the pool holds %d of %d", result.Held, pool.Size)
 		}
 	}
-	return answer, nil
+	return response, nil
 }

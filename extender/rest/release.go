@@ -20,52 +20,52 @@ const releasers = 64
 
 func (rest *REST) registerRelease(routes huma.API) {
 	op := operation(routes, http.MethodPost, "/v1/ip", "releaseAddresses", "Give addresses back whose pods are gone")
-	huma.Register(routes, op, func(ctx context.Context, in *bodyInput) (*statusOutput[api.ReleaseAnswer], error) {
-		answer, err := rest.release(ctx, in.RawBody)
-		return &statusOutput[api.ReleaseAnswer]{answer.Code, answer}, failureOf(err)
+	huma.Register(routes, op, func(ctx context.Context, in *bodyInput) (*statusOutput[api.ReleaseResponse], error) {
+		response, err := rest.release(ctx, in.RawBody)
+		return &statusOutput[api.ReleaseResponse]{response.Code, response}, failureOf(err)
 	})
 	describeBody[api.ReleaseBody](routes, op.Path, op.Method, "ReleaseBody")
 	describeResponse(op, routes, "202", "Some addresses were not released")
 }
 
 // release is POST /v1/ip. Nothing is done unless every address can be read.
-func (rest *REST) release(ctx context.Context, body []byte) (api.ReleaseAnswer, error) {
+func (rest *REST) release(ctx context.Context, body []byte) (api.ReleaseResponse, error) {
 	var asked api.ReleaseBody
 	if err := readJSON(body, &asked); err != nil {
-		return api.ReleaseAnswer{}, err
+		return api.ReleaseResponse{}, err
 	}
 	if len(asked.IPs) > maxReleased {
-		return api.ReleaseAnswer{}, badRequest("%d addresses in one request; at most %d", len(asked.IPs), maxReleased)
+		return api.ReleaseResponse{}, badRequest("%d addresses in one request; at most %d", len(asked.IPs), maxReleased)
 	}
 	addrs := make([]netip.Addr, len(asked.IPs))
 	for i, item := range asked.IPs {
 		addr, err := ipam.ParseAddr(item.IP)
 		if err != nil {
-			return api.ReleaseAnswer{}, badRequest("ips[%d].ip: %v", i, err)
+			return api.ReleaseResponse{}, badRequest("ips[%d].ip: %v", i, err)
 		}
 		addrs[i] = addr
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	errs := rest.releaseAll(ctx, asked, addrs)
-	answer := api.ReleaseAnswer{Code: http.StatusOK}
+	response := api.ReleaseResponse{Code: http.StatusOK}
 	for i, err := range errs {
 		if errors.Is(err, allocator.ErrNotLeader) {
-			return api.ReleaseAnswer{}, err
+			return api.ReleaseResponse{}, err
 		}
 		if err != nil {
-			answer.Unreleased = append(answer.Unreleased, asked.IPs[i].IP)
-			answer.Reasons = append(answer.Reasons, err.Error())
+			response.Unreleased = append(response.Unreleased, asked.IPs[i].IP)
+			response.Reasons = append(response.Reasons, err.Error())
 		}
 	}
-	if failed := len(answer.Unreleased); failed > 0 {
-		answer.Code = http.StatusAccepted
-		answer.Message = fmt.Sprintf("released %d addresses, %d were not released", len(errs)-failed, failed)
+	if failed := len(response.Unreleased); failed > 0 {
+		response.Code = http.StatusAccepted
+		response.Message = fmt.Sprintf("released %d addresses, %d were not released", len(errs)-failed, failed)
 	}
-	return answer, nil
+	return response, nil
 }
 
-// releaseAll releases many at a time, so that they land in few transactions. The answer is in the order of the items.
+// releaseAll releases many at a time, so that they land in few transactions. The response is in the order of the items.
 func (rest *REST) releaseAll(ctx context.Context, asked api.ReleaseBody, addrs []netip.Addr) []error {
 	errs := make([]error, len(addrs))
 	cause, rows := newCause(), rest.reader()

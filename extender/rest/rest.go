@@ -119,7 +119,7 @@ func unmatched(mux *http.ServeMux, next http.Handler) http.Handler {
 	})
 }
 
-// statusOnly keeps the status and the header of an answer, and drops its text.
+// statusOnly keeps the status and the header of a response, and drops its text.
 type statusOnly struct {
 	header http.Header
 	status int

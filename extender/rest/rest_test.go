@@ -233,35 +233,35 @@ func TestStatus(t *testing.T) {
 
 func TestRelease(t *testing.T) {
 	b := populated(t)
-	release := func(body string) (int, api.ReleaseAnswer) {
+	release := func(body string) (int, api.ReleaseResponse) {
 		t.Helper()
-		var answer api.ReleaseAnswer
-		code := ask(t, http.MethodPost, b.rest.URL+"/v1/ip", body, &answer)
-		return code, answer
+		var response api.ReleaseResponse
+		code := ask(t, http.MethodPost, b.rest.URL+"/v1/ip", body, &response)
+		return code, response
 	}
 	item := func(ip, app, pod string) string {
 		return fmt.Sprintf(`{"ip":%q,"appName":%q,"podName":%q,"namespace":"ns1","policy":1,"status":"x"}`, ip, app, pod)
 	}
-	code, answer := release(`{"ips":[` + item("10.173.13.2", "web", "web-0") + `]}`)
-	if code != http.StatusAccepted || !strings.Contains(answer.Reasons[0], "force") {
-		t.Errorf("without a cluster: %d %+v", code, answer)
+	code, response := release(`{"ips":[` + item("10.173.13.2", "web", "web-0") + `]}`)
+	if code != http.StatusAccepted || !strings.Contains(response.Reasons[0], "force") {
+		t.Errorf("without a cluster: %d %+v", code, response)
 	}
 	b.Objects(strings.Replace(podText("ns1", "web-0", "StatefulSet/web", nil), "Pending", "Running", 1))
-	code, answer = release(`{"ips":[` + item("10.173.13.2", "web", "web-0") + `,` + item("10.173.13.10", "web", "web-1") + `,` +
+	code, response = release(`{"ips":[` + item("10.173.13.2", "web", "web-0") + `,` + item("10.173.13.10", "web", "web-1") + `,` +
 		item("10.173.13.11", "web", "other") + `,` + item("10.173.13.15", "", "") + `],"force":true}`)
-	if code != http.StatusAccepted || len(answer.Unreleased) != 2 || answer.Unreleased[0] != "10.173.13.2" || answer.Code != 202 {
-		t.Fatalf("%d %+v", code, answer)
+	if code != http.StatusAccepted || len(response.Unreleased) != 2 || response.Unreleased[0] != "10.173.13.2" || response.Code != 202 {
+		t.Fatalf("%d %+v", code, response)
 	}
-	if !strings.Contains(answer.Reasons[0], "Running") || !strings.Contains(answer.Reasons[1], "sts_ns1_web_web-10") {
-		t.Errorf("reasons %q", answer.Reasons)
+	if !strings.Contains(response.Reasons[0], "Running") || !strings.Contains(response.Reasons[1], "sts_ns1_web_web-10") {
+		t.Errorf("reasons %q", response.Reasons)
 	}
 	if b.Replica.View().Address(addr("10.173.13.10")) != nil {
 		t.Error("10.173.13.10 is still held")
 	}
-	code, answer = release(`{"ips":[{"ip":"10.0.80.2","podName":"lone","namespace":"ns3"},{"ip":"10.0.81.2","podName":"lone","namespace":"ns3"},` +
+	code, response = release(`{"ips":[{"ip":"10.0.80.2","podName":"lone","namespace":"ns3"},{"ip":"10.0.81.2","podName":"lone","namespace":"ns3"},` +
 		`{"ip":"10.49.27.205","appName":"dp","appType":"deployment","podName":"dp-1-a","namespace":"ns2","poolName":"pl1"}]}`)
-	if code != http.StatusOK || answer.Message != "" || answer.Unreleased != nil {
-		t.Errorf("an ownerless pod and one of a pool: %d %+v", code, answer)
+	if code != http.StatusOK || response.Message != "" || response.Unreleased != nil {
+		t.Errorf("an ownerless pod and one of a pool: %d %+v", code, response)
 	}
 	for body, want := range map[string]string{
 		`{"ips":[{"ip":"10.0.0.300"}]}`: "ips[0].ip",
@@ -306,7 +306,7 @@ func TestPools(t *testing.T) {
 	if code := b.get("/v1/pool/p1", &raw); code != 200 || string(raw) != `{"code":200,"message":"","pool":{"name":"p1","size":4,"preAllocateIP":true},"held":4}` {
 		t.Errorf("get: %d %s", code, raw)
 	}
-	var all api.PoolsAnswer
+	var all api.PoolsResponse
 	if code := b.get("/v1/pool", &all); code != 200 || len(all.Pools) != 2 {
 		t.Errorf("list: %d %+v", code, all)
 	}
@@ -332,8 +332,8 @@ func TestPools(t *testing.T) {
 }
 
 // What is acknowledged was agreed by the log, also where nothing is to be done by what a replica knows: another has led meanwhile.
-// Its answers are about what the log says, not about its old view.
-func TestAnswersOfAnOldLeader(t *testing.T) {
+// Its responses are about what the log says, not about its old view.
+func TestResponsesOfAnOldLeader(t *testing.T) {
 	b := populated(t)
 	other, err := allocator.NewReplica(t.Context(), allocator.Config{Log: b.Log, Actor: "other", Now: time.Now}, nil)
 	if err != nil {
@@ -351,10 +351,10 @@ func TestAnswersOfAnOldLeader(t *testing.T) {
 	if b.Replica.View().Address(free) != nil {
 		t.Fatal("the bed has heard of it already")
 	}
-	var answer api.ReleaseAnswer
-	code := ask(t, http.MethodPost, b.rest.URL+"/v1/ip", `{"ips":[{"ip":"10.173.13.15","poolName":"theirs"}]}`, &answer)
+	var response api.ReleaseResponse
+	code := ask(t, http.MethodPost, b.rest.URL+"/v1/ip", `{"ips":[{"ip":"10.173.13.15","poolName":"theirs"}]}`, &response)
 	if code == http.StatusOK && b.Replica.View().Released(free) == nil {
-		t.Errorf("acknowledged without an event: %+v", answer)
+		t.Errorf("acknowledged without an event: %+v", response)
 	}
 	if code := ask(t, http.MethodDelete, b.rest.URL+"/v1/pool/theirs", "", nil); code != http.StatusOK {
 		t.Errorf("a pool that is there is deleted with %d", code)

@@ -66,7 +66,7 @@ func (s *shares) leave(client string) {
 	}
 }
 
-// lists are the reads whose answers may be long.
+// lists are the reads whose responses may be long.
 var lists = map[string]bool{"GET /v1/ip": true, "GET /v1/log": true}
 
 // bounded has long lists take a share, until their client has read them.

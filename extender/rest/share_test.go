@@ -90,12 +90,12 @@ func TestSharesOfThoseWhoWait(t *testing.T) {
 	}
 }
 
-// Clients that ask for lists and do not read them hold a bounded number of answers, and others are still answered.
+// Clients that ask for lists and do not read them hold a bounded number of responses, and others are still answered.
 func TestReadersThatDoNotRead(t *testing.T) {
 	mux, reached, read := http.NewServeMux(), make(chan struct{}, 1000), make(chan struct{})
 	mux.HandleFunc("GET /v1/ip", func(http.ResponseWriter, *http.Request) {
 		reached <- struct{}{}
-		<-read // the answer is written, and the client does not take it
+		<-read // the response is written, and the client does not take it
 	})
 	handler := fromHost(newShares("lists", maxListReads, listShare).bounded(mux, mux))
 	var asking sync.WaitGroup

@@ -19,37 +19,37 @@ func (rest *REST) registerState(routes huma.API) {
 	huma.Register(routes, op, func(ctx context.Context, in *struct {
 		freshInput
 		Digest bool `query:"digest" doc:"Compute the digest of the whole state"`
-	}) (*output[api.StateAnswer], error) {
-		return &output[api.StateAnswer]{rest.state(ctx, in.Digest)}, nil
+	}) (*output[api.StateResponse], error) {
+		return &output[api.StateResponse]{rest.state(ctx, in.Digest)}, nil
 	})
 }
 
 // state is GET /v1/state.
-func (rest *REST) state(ctx context.Context, digest bool) api.StateAnswer {
+func (rest *REST) state(ctx context.Context, digest bool) api.StateResponse {
 	view, env := rest.Replica.View(), rest.Replica.Env()
 	position := view.Position()
-	answer := api.StateAnswer{
+	response := api.StateResponse{
 		Generation: position.Head.Generation, Seq: position.Head.Seq, Hash: position.Head.Hash.String(), Time: position.Time,
 		Leading: rest.Replica.Leading(), Ready: rest.Replica.Unready() == "", Waits: rest.Replica.Unready(), Source: view.Config().Source, Subnets: []api.SubnetUsage{},
 		Identity: rest.Identity, Version: rest.Version, FullPools: []string{}, Todo: []string{}, Replicas: []api.ReplicaAt{},
 	}
 	if rest.Replicas != nil {
-		answer.Replicas = append(answer.Replicas, rest.Replicas()...)
+		response.Replicas = append(response.Replicas, rest.Replicas()...)
 	}
-	rest.addLeader(ctx, &answer)
+	rest.addLeader(ctx, &response)
 	if rest.Todo != nil {
-		answer.Todo = append(answer.Todo, rest.Todo()...)
+		response.Todo = append(response.Todo, rest.Todo()...)
 	}
 	for p := range view.Pools() {
 		if view.Share(ipam.Owner{Pool: p.Name}).Held >= p.Size {
-			answer.FullPools = append(answer.FullPools, p.Name)
+			response.FullPools = append(response.FullPools, p.Name)
 		}
 	}
 	if digest {
-		answer.Digest = view.Digest()
+		response.Digest = view.Digest()
 	}
 	for range view.Draining() {
-		answer.Draining++
+		response.Draining++
 	}
 	for i, s := range view.Config().Subnets {
 		u := view.Usage(i, env.Now, env.Rules.ReuseDelay)
@@ -60,19 +60,19 @@ func (rest *REST) state(ctx context.Context, digest bool) api.StateAnswer {
 		for _, network := range s.NodeNetworks {
 			usage.NodeNetworks = append(usage.NodeNetworks, network.String())
 		}
-		answer.Subnets = append(answer.Subnets, usage)
+		response.Subnets = append(response.Subnets, usage)
 	}
-	return answer
+	return response
 }
 
-func (rest *REST) addLeader(ctx context.Context, answer *api.StateAnswer) {
+func (rest *REST) addLeader(ctx context.Context, response *api.StateResponse) {
 	if rest.Forward == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaderTimeout)
 	defer cancel()
 	leader, err := rest.Forward.Leader(ctx)
-	if answer.Leader = api.LeaderAt(leader); err != nil {
-		answer.NoLeader = err.Error()
+	if response.Leader = api.LeaderAt(leader); err != nil {
+		response.NoLeader = err.Error()
 	}
 }

@@ -56,17 +56,17 @@ func (s *Scheduler) filter(ctx context.Context, a *args) (verdict, error) {
 	for i, at := range distinct {
 		candidates[i] = p.network(at)
 	}
-	answer, err := allocator.Filter(view, pod, candidates, s.Replica.Env())
-	if err == nil && answer.Claim {
+	response, err := allocator.Filter(view, pod, candidates, s.Replica.Env())
+	if err == nil && response.Claim {
 		// If it gets none, each node says NoFIPLeft, so that the scheduler may look for victims.
-		answer.Networks, err = s.saga.Claim(ctx, pod, candidates)
+		response.Networks, err = s.saga.Claim(ctx, pod, candidates)
 	}
 	if err != nil {
 		return nil, err
 	}
 	passes := make([]bool, len(p.config.NodeNetworks()))
 	for i, at := range distinct {
-		passes[at] = slices.Contains(answer.Networks, candidates[i])
+		passes[at] = slices.Contains(response.Networks, candidates[i])
 	}
 	return verdictOf(passes), nil
 }

@@ -16,7 +16,7 @@ import (
 	"galaxy/ipam"
 )
 
-// filter asks with node names and with whole nodes, whose answers must agree, and returns the names that pass.
+// filter asks with node names and with whole nodes, whose responses must agree, and returns the names that pass.
 func (b *bed) filter(pod string, nodes ...string) (passed []string, result extenderv1.ExtenderFilterResult) {
 	b.T.Helper()
 	names, _ := json.Marshal(nodes)

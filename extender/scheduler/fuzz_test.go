@@ -11,9 +11,9 @@ import (
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 )
 
-// fuzzBody sends bodies to a verb. Whatever comes, the answer is a 200 in the form of the protocol or a 4xx with a
+// fuzzBody sends bodies to a verb. Whatever comes, the response is a 200 in the form of the protocol or a 4xx with a
 // sentence, and the handler lives on.
-func fuzzBody(f *testing.F, path string, answer func() any, seeds ...string) {
+func fuzzBody(f *testing.F, path string, respond func() any, seeds ...string) {
 	b := newBed(f, fixture)
 	b.Objects(podText("ns1", "web-0", "StatefulSet/web", nil))
 	for _, seed := range seeds {
@@ -26,7 +26,7 @@ func fuzzBody(f *testing.F, path string, answer func() any, seeds ...string) {
 		text := w.Body.Bytes()
 		switch {
 		case w.Code < 300:
-			if err := json.Unmarshal(text, answer()); err != nil {
+			if err := json.Unmarshal(text, respond()); err != nil {
 				t.Errorf("%d %q: %v", w.Code, text, err)
 			}
 		case w.Code < 400 || w.Code >= 500 || len(text) == 0:

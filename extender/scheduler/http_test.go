@@ -83,7 +83,7 @@ func TestHugeBody(t *testing.T) {
 	body := io.MultiReader(strings.NewReader(`{"Pod":"`), io.LimitReader(endless{}, 8<<20))
 	resp, err := http.Post(server.URL+"/v1/filter", "application/json", body)
 	if err != nil {
-		t.Skipf("the connection was cut before the answer: %v", err)
+		t.Skipf("the connection was cut before the response: %v", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusRequestEntityTooLarge {

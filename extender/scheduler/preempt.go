@@ -142,17 +142,17 @@ func (s *Scheduler) preempt(p *preemption) []nodeVictims {
 			candidates = append(candidates, networks[i])
 		}
 	}
-	answer, err := allocator.Filter(view, pod, candidates, s.Replica.Env())
+	response, err := allocator.Filter(view, pod, candidates, s.Replica.Env())
 	if err != nil {
 		return p.nodes
 	}
-	if answer.Claim {
-		answer.Networks = allocator.Claimable(view, pod, candidates, s.Replica.Env())
+	if response.Claim {
+		response.Networks = allocator.Claimable(view, pod, candidates, s.Replica.Env())
 	}
 	pinned := holds(view, pod.Owner)
 	var kept []nodeVictims
 	for i, n := range p.nodes {
-		if slices.Contains(answer.Networks, networks[i]) ||
+		if slices.Contains(response.Networks, networks[i]) ||
 			!pinned && networks[i].IsValid() && slices.ContainsFunc(n.victims, func(v victim) bool { return frees(view, cluster, v, networks[i]) }) {
 			kept = append(kept, n)
 		}

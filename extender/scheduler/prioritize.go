@@ -20,7 +20,7 @@ func (s *Scheduler) servePrioritize(w http.ResponseWriter, r *http.Request) erro
 
 // scores prefers nodes whose subnets have many addresses that nobody holds, measured against the best of the offered
 // nodes. A pod that holds an address already has no choice between subnets, so all its nodes are equal.
-// Small differences are none: an answer without scores costs the scheduler least.
+// Small differences are none: a response without scores costs the scheduler least.
 func (s *Scheduler) scores(a *args) func(place) int {
 	equal := func(place) int { return 0 }
 	owner, ok := ownerOf(a.pod)

@@ -159,7 +159,7 @@ func (s *Scheduler) placesOf(view *projections.View) *places {
 }
 
 // withArgs reads the arguments of filter and prioritize, and hands them on.
-func (s *Scheduler) withArgs(w http.ResponseWriter, r *http.Request, answer func(a *args, out []byte) []byte) error {
+func (s *Scheduler) withArgs(w http.ResponseWriter, r *http.Request, respond func(a *args, out []byte) []byte) error {
 	body := httpserver.BorrowBuffer()
 	defer httpserver.ReturnBuffer(body)
 	if err := httpserver.ReadBody(w, r, s.MaxBody, body); err != nil {
@@ -172,8 +172,8 @@ func (s *Scheduler) withArgs(w http.ResponseWriter, r *http.Request, answer func
 	}
 	out := httpserver.BorrowBuffer()
 	defer httpserver.ReturnBuffer(out)
-	text := answer(a, out.AvailableBuffer())
-	out.Write(text) // keeps what the answer has grown to for the next request
+	text := respond(a, out.AvailableBuffer())
+	out.Write(text) // keeps what the response has grown to for the next request
 	if forward.KeepBody(r.Context(), body) {
 		return nil // the leader answers
 	}

@@ -71,9 +71,9 @@ func rawPuts(tb testing.TB, client *clientv3.Client, batch, from, count int, val
 			ops = append(ops, clientv3.OpPut(fmt.Sprintf("/raw/log/%020d", from+done+i), value))
 		}
 		ops = append(ops, clientv3.OpPut("/raw/head", rawHead))
-		answer, err := client.Txn(tb.Context()).If(unmoved).Then(ops...).Commit()
-		if err != nil || !answer.Succeeded {
-			tb.Fatal("raw transaction: ", answer, err)
+		response, err := client.Txn(tb.Context()).If(unmoved).Then(ops...).Commit()
+		if err != nil || !response.Succeeded {
+			tb.Fatal("raw transaction: ", response, err)
 		}
 	}
 }

@@ -79,7 +79,7 @@ func dial(b *testing.B, address string) *line {
 	return &line{conn: conn, read: bufio.NewReader(conn)}
 }
 
-// ask sends a request and reads the answer, which must be one without an error.
+// ask sends a request and reads the response, which must be one without an error.
 func (l *line) ask(request []byte) error {
 	if _, err := l.conn.Write(request); err != nil {
 		return err

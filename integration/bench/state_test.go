@@ -189,12 +189,12 @@ func newFilter(b *testing.B, db *projections.DB, body []byte) func() time.Durati
 	b.Cleanup(server.Close)
 	return func() time.Duration {
 		began := time.Now()
-		answer, err := http.Post(server.URL+"/v1/filter", "application/json", bytes.NewReader(body))
+		response, err := http.Post(server.URL+"/v1/filter", "application/json", bytes.NewReader(body))
 		if err != nil {
 			b.Fatal(err)
 		}
-		text, err := io.ReadAll(answer.Body)
-		if err != nil || answer.Body.Close() != nil || !bytes.HasSuffix(bytes.TrimSpace(text), []byte(`"Error":""}`)) {
+		text, err := io.ReadAll(response.Body)
+		if err != nil || response.Body.Close() != nil || !bytes.HasSuffix(bytes.TrimSpace(text), []byte(`"Error":""}`)) {
 			b.Fatal(err, fmt.Sprintf("%.200s", text))
 		}
 		return time.Since(began)

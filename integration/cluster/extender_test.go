@@ -34,19 +34,19 @@ func (o *oneNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o.mu.Lock()
 	o.calls[r.URL.Path]++
 	o.mu.Unlock()
-	var answer any
+	var result any
 	switch r.URL.Path {
 	case "/v1/filter":
-		answer = extender.ExtenderFilterResult{NodeNames: &[]string{o.node}}
+		result = extender.ExtenderFilterResult{NodeNames: &[]string{o.node}}
 	case "/v1/prioritize":
-		answer = extender.HostPriorityList{{Host: o.node, Score: extender.MaxExtenderPriority}}
+		result = extender.HostPriorityList{{Host: o.node, Score: extender.MaxExtenderPriority}}
 	case "/v1/bind":
-		answer = o.bind(r)
+		result = o.bind(r)
 	default:
 		http.NotFound(w, r)
 		return
 	}
-	if err := json.NewEncoder(w).Encode(answer); err != nil {
+	if err := json.NewEncoder(w).Encode(result); err != nil {
 		o.t.Errorf("%s: %v", r.URL.Path, err)
 	}
 }

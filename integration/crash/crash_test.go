@@ -29,7 +29,7 @@ type acknowledged struct {
 	asked    map[ipam.Owner]bool       // owners whose release was asked for, acknowledged or not
 }
 
-// load asks for addresses, and gives some back, until it is stopped. A request without an answer is made again.
+// load asks for addresses, and gives some back, until it is stopped. A request without a response is made again.
 type load struct {
 	process *process
 	next    atomic.Int64
@@ -97,8 +97,8 @@ func (l *load) onePod(ctx context.Context, i int) {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
-		answer, err := l.process.post(ctx, l.process.scheduler+"/v1/bind", bind)
-		if err == nil && answer == `{"Error":""}` {
+		response, err := l.process.post(ctx, l.process.scheduler+"/v1/bind", bind)
+		if err == nil && response == `{"Error":""}` {
 			break
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -129,9 +129,9 @@ func (l *load) release(ctx context.Context, owner ipam.Owner) {
 	for ctx.Err() == nil {
 		body := fmt.Sprintf(`{"force":true,"ips":[{"ip":%q,"namespace":"ns","appName":%q,"appType":%q,"podName":%q}]}`,
 			page.Content[0].IP, owner.App, owner.Kind, owner.Pod)
-		answer, err := l.process.post(ctx, l.process.rest+"/v1/ip", body)
+		response, err := l.process.post(ctx, l.process.rest+"/v1/ip", body)
 		var said struct{ Code int }
-		if err == nil && json.Unmarshal([]byte(answer), &said) == nil && said.Code == 200 {
+		if err == nil && json.Unmarshal([]byte(response), &said) == nil && said.Code == 200 {
 			l.facts.mu.Lock()
 			l.facts.released[owner] = page.Content[0].IP
 			l.facts.mu.Unlock()

@@ -158,13 +158,13 @@ func (p *process) post(ctx context.Context, url, body string) (string, error) {
 }
 
 func (p *process) send(request *http.Request) (string, error) {
-	answer, err := p.client.Do(request)
+	response, err := p.client.Do(request)
 	if err != nil {
 		return "", err
 	}
-	text, err := io.ReadAll(answer.Body)
-	if err = errors.Join(err, answer.Body.Close()); err == nil && answer.StatusCode >= 500 {
-		err = fmt.Errorf("%s: %s", answer.Status, text)
+	text, err := io.ReadAll(response.Body)
+	if err = errors.Join(err, response.Body.Close()); err == nil && response.StatusCode >= 500 {
+		err = fmt.Errorf("%s: %s", response.Status, text)
 	}
 	return string(text), err
 }

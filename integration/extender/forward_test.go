@@ -33,7 +33,7 @@ func TestForwardBind(t *testing.T) {
 	if passed := c.members[0].passed.Load(); passed != 2 {
 		t.Errorf("%d requests were passed on, want those of the 2 followers", passed)
 	}
-	// A refusal is an answer, too, and comes back as it is.
+	// A refusal is a response, too, and comes back as it is.
 	_, want := raw(t, http.MethodPost, c.members[0].scheduler.URL+"/v1/bind", `{"PodName":"none","PodNamespace":"ns1","Node":"node4"}`, nil)
 	resp, got := raw(t, http.MethodPost, c.members[1].scheduler.URL+"/v1/bind", `{"PodName":"none","PodNamespace":"ns1","Node":"node4"}`, nil)
 	if got != want || !strings.Contains(got, "not known") || resp.Header.Get("Content-Type") != "application/json" {
@@ -90,7 +90,7 @@ func TestForwardFilter(t *testing.T) {
 	}
 }
 
-// TestForwardREST: writes go to the leader, and its answers come back whole; reads and what makes no sense stay.
+// TestForwardREST: writes go to the leader, and its responses come back whole; reads and what makes no sense stay.
 func TestForwardREST(t *testing.T) {
 	c := newCrew(t, 2, nil)
 	leader, follower := c.members[0], c.members[1]
@@ -134,7 +134,7 @@ func TestFreshReads(t *testing.T) {
 			t.Errorf("%s: %d, %d passed on, want %d", path, code, leader.passed.Load()-before, passes)
 		}
 	}
-	var state api.StateAnswer
+	var state api.StateResponse
 	if ask(t, http.MethodGet, follower.rest.URL+"/v1/state?fresh=true", "", &state); !state.Leading {
 		t.Error("the leader is asked how it is, and another answers")
 	}
@@ -335,7 +335,7 @@ func TestForwardDirectory(t *testing.T) {
 	}
 }
 
-// TestForwardTimeout: when the time of a request is up, its answer says so in the form of its kind.
+// TestForwardTimeout: when the time of a request is up, its response says so in the form of its kind.
 func TestForwardTimeout(t *testing.T) {
 	c := newCrew(t, 2, func(s *scheduler.Config, _ *forward.Config) { s.Timeout = 100 * time.Millisecond })
 	if code := ask(t, http.MethodPost, c.members[0].rest.URL+"/v1/pool", `{"name":"pl","size":2}`, nil); code != http.StatusOK {
@@ -356,9 +356,9 @@ func TestForwardTimeout(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	answer := httptest.NewRecorder()
-	m.rest.Config.Handler.ServeHTTP(answer, httptest.NewRequestWithContext(ctx, http.MethodDelete, "/v1/pool/pl", nil))
-	if answer.Code != http.StatusServiceUnavailable || !strings.Contains(answer.Body.String(), `"message":"server error: no leader has answered in time`) {
-		t.Errorf("REST: %d %s", answer.Code, answer.Body)
+	response := httptest.NewRecorder()
+	m.rest.Config.Handler.ServeHTTP(response, httptest.NewRequestWithContext(ctx, http.MethodDelete, "/v1/pool/pl", nil))
+	if response.Code != http.StatusServiceUnavailable || !strings.Contains(response.Body.String(), `"message":"server error: no leader has answered in time`) {
+		t.Errorf("REST: %d %s", response.Code, response.Body)
 	}
 }

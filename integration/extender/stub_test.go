@@ -90,7 +90,7 @@ func TestForwardBytes(t *testing.T) {
 	}
 }
 
-// TestForwardCut: an answer that breaks off is asked for again while nothing of it was passed back; later the client's
+// TestForwardCut: a response that breaks off is asked for again while nothing of it was passed back; later the client's
 // connection breaks off, too, so that a part is not taken for the whole.
 func TestForwardCut(t *testing.T) {
 	c := newCrew(t, 2, nil)
@@ -115,7 +115,7 @@ func TestForwardCut(t *testing.T) {
 		defer resp.Body.Close()
 		var read []byte
 		if read, err = io.ReadAll(resp.Body); err == nil {
-			t.Errorf("%d bytes were taken for a whole answer", len(read))
+			t.Errorf("%d bytes were taken for a whole response", len(read))
 		}
 	}
 	if attempts.Load() != 1 {
@@ -164,7 +164,7 @@ func TestForwardHangs(t *testing.T) {
 	}
 }
 
-// TestForwardLookAlike: a 503 of the leader is its answer, and is not asked for again.
+// TestForwardLookAlike: a 503 of the leader is its response, and is not asked for again.
 func TestForwardLookAlike(t *testing.T) {
 	c := newCrew(t, 2, nil)
 	var attempts atomic.Int64
@@ -218,9 +218,9 @@ func (d *deadlined) SetReadDeadline(t time.Time) error {
 // TestForwardSlowBody: a body has to arrive in time, but that time does not end the wait for a leader.
 func TestForwardSlowBody(t *testing.T) {
 	c := newCrew(t, 1, nil)
-	answer := &deadlined{ResponseRecorder: httptest.NewRecorder()}
-	c.members[0].rest.Config.Handler.ServeHTTP(answer, httptest.NewRequest(http.MethodPost, "/v1/pool", strings.NewReader(`{"name":"p","size":1}`)))
-	if answer.Code != http.StatusOK || len(answer.set) != 2 || time.Until(answer.set[0]) > 30*time.Second || !answer.set[1].IsZero() {
-		t.Errorf("%d %s, deadlines %v", answer.Code, answer.Body, answer.set)
+	response := &deadlined{ResponseRecorder: httptest.NewRecorder()}
+	c.members[0].rest.Config.Handler.ServeHTTP(response, httptest.NewRequest(http.MethodPost, "/v1/pool", strings.NewReader(`{"name":"p","size":1}`)))
+	if response.Code != http.StatusOK || len(response.set) != 2 || time.Until(response.set[0]) > 30*time.Second || !response.set[1].IsZero() {
+		t.Errorf("%d %s, deadlines %v", response.Code, response.Body, response.set)
 	}
 }

@@ -148,7 +148,7 @@ func (f *acknowledged) onePod(ctx context.Context, t *testing.T, i int, pick fun
 	f.mu.Unlock()
 }
 
-// insist asks until there is an answer: a command may be asked again, whatever became of it.
+// insist asks until there is a response: a command may be asked again, whatever became of it.
 func insist(ctx context.Context, pick func() *allocator.Replica, command allocator.Command) (allocator.Result, error) {
 	for {
 		result, err := pick().Do(ctx, "test", command)

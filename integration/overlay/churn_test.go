@@ -25,12 +25,12 @@ func churn(n *node, worker, rounds int, runtime *sandboxes) (alive *pod) {
 	for round := range rounds {
 		name := fmt.Sprintf("churn-%d-%d", worker, round)
 		p := &pod{namespace: newNamespace(n.t, name), on: n, container: "container-of-" + name}
-		answer, err := n.cni("ADD", p.container, name, p.path())
+		response, err := n.cni("ADD", p.container, name, p.path())
 		if err != nil {
 			del(p)
 			continue
 		}
-		p.addresses = addressesIn(answer)
+		p.addresses = addressesIn(response)
 		runtime.add(p)
 		if round == rounds-1 && worker%2 == 0 {
 			return p
@@ -107,8 +107,8 @@ func TestKillsDuringChurn(t *testing.T) {
 		if p == nil {
 			continue
 		}
-		if answer, err := n.cni("CHECK", p.container, p.name, p.path()); err != nil {
-			t.Errorf("CHECK of %s: %v: %s", p.name, err, answer)
+		if response, err := n.cni("CHECK", p.container, p.name, p.path()); err != nil {
+			t.Errorf("CHECK of %s: %v: %s", p.name, err, response)
 		}
 		p.echo()
 		n.reach(p.addresses[0])

@@ -45,15 +45,15 @@ func (l *lab) runtime(socket string) *sandboxes {
 func (s *sandboxes) ListPodSandbox(context.Context, *cri.ListPodSandboxRequest) (*cri.ListPodSandboxResponse, error) {
 	s.mu.Lock()
 	s.looks++
-	look, asked, answer, err := s.looks, s.asked, &cri.ListPodSandboxResponse{}, s.broken
+	look, asked, response, err := s.looks, s.asked, &cri.ListPodSandboxResponse{}, s.broken
 	for _, id := range s.alive {
-		answer.Items = append(answer.Items, &cri.PodSandbox{Id: id})
+		response.Items = append(response.Items, &cri.PodSandbox{Id: id})
 	}
 	s.mu.Unlock()
 	if asked != nil {
 		asked(look)
 	}
-	return answer, err
+	return response, err
 }
 
 // say has it answer with the sandboxes of some pods from now on, or with an error, and waits until it was asked three times.
@@ -152,7 +152,7 @@ func (l *lab) released(node string, p *pod, reason string) error {
 	return nil
 }
 
-// A pod that is made while the runtime is asked, and whose sandbox the next answer does not have yet, keeps what it has.
+// A pod that is made while the runtime is asked, and whose sandbox the next response does not have yet, keeps what it has.
 func TestGarbageSparesTheYoung(t *testing.T) {
 	l := newLab(t, 0)
 	socket := filepath.Join(l.dir, "cri.sock")
@@ -167,7 +167,7 @@ func TestGarbageSparesTheYoung(t *testing.T) {
 	runtime.alive = []string{old.container}
 	runtime.asked = func(look int) {
 		switch look {
-		case first: // the answer is on its way, without the pod
+		case first: // the response is on its way, without the pod
 			<-made
 		case first + 1: // nor is the pod in this one, which is made when the question comes
 			runtime.mu.Lock()

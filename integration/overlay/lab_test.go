@@ -361,22 +361,22 @@ func (n *node) addPod(name string) *pod {
 func (n *node) tryPod(name string) (*pod, error) {
 	n.t.Helper()
 	p := &pod{namespace: newNamespace(n.t, name), on: n, container: "container-of-" + name}
-	answer, err := n.cni("ADD", p.container, name, p.path())
+	out, err := n.cni("ADD", p.container, name, p.path())
 	if err != nil {
-		return nil, fmt.Errorf("ADD of %s on %s: %w: %s", name, n.name, err, answer)
+		return nil, fmt.Errorf("ADD of %s on %s: %w: %s", name, n.name, err, out)
 	}
-	if p.addresses = addressesIn(answer); len(p.addresses) == 0 {
-		return nil, fmt.Errorf("ADD of %s on %s: %s", name, n.name, answer)
+	if p.addresses = addressesIn(out); len(p.addresses) == 0 {
+		return nil, fmt.Errorf("ADD of %s on %s: %s", name, n.name, out)
 	}
 	return p, nil
 }
 
 // addressesIn are those of a result.
-func addressesIn(answer []byte) (all []netip.Addr) {
+func addressesIn(out []byte) (all []netip.Addr) {
 	var result struct {
 		IPs []struct{ Address netip.Prefix }
 	}
-	if json.Unmarshal(answer, &result) != nil {
+	if json.Unmarshal(out, &result) != nil {
 		return nil
 	}
 	for _, ip := range result.IPs {
@@ -388,7 +388,7 @@ func addressesIn(answer []byte) (all []netip.Addr) {
 // remove takes the pod's network away.
 func (p *pod) remove() {
 	p.t.Helper()
-	if answer, err := p.on.cni("DEL", p.container, p.name, p.path()); err != nil {
-		p.t.Fatalf("DEL of %s: %v: %s", p.name, err, answer)
+	if out, err := p.on.cni("DEL", p.container, p.name, p.path()); err != nil {
+		p.t.Fatalf("DEL of %s: %v: %s", p.name, err, out)
 	}
 }

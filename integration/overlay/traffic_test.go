@@ -31,7 +31,7 @@ func (n *namespace) echo() {
 			if err != nil {
 				return
 			}
-			_, _ = conn.WriteTo([]byte(from.String()), from) // who is gone needs no answer
+			_, _ = conn.WriteTo([]byte(from.String()), from) // who is gone needs no response
 		}
 	}()
 }
@@ -90,7 +90,7 @@ type stream struct {
 	cancel     context.CancelFunc
 	done       sync.WaitGroup
 	sent, lost atomic.Int64
-	longest    atomic.Int64 // nanoseconds without an answer over TCP
+	longest    atomic.Int64 // nanoseconds without a response over TCP
 	lines      atomic.Int64
 }
 

@@ -54,7 +54,7 @@ func TestCrossSubnet(t *testing.T) {
 			}
 		}
 	}
-	a.reach(pods[2].addresses[0]) // the node's own packets take the tunnel, and so do the answers
+	a.reach(pods[2].addresses[0]) // the node's own packets take the tunnel, and so do the responses
 	a.reach(pods[2].addresses[1])
 	s, err := a.status()
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 const bindRetry = 500 * time.Millisecond
 
 // Bind writes to the API server that a pod runs on a node, with its addresses in the args annotation. It holds for the very pod
-// of that uid only. A binding whose answer was lost is found out about, not repeated blindly.
+// of that uid only. A binding whose response was lost is found out about, not repeated blindly.
 func (c *Cluster) Bind(ctx context.Context, pod *kube.Pod, node string, infos []ipam.IPInfo) error {
 	args, err := pod.ParseArgs()
 	if err != nil {
@@ -65,7 +65,7 @@ func (c *Cluster) bindOnce(ctx context.Context, pod *kube.Pod, binding *corev1.B
 	case !apierrors.IsConflict(err):
 		return err
 	}
-	// Bound already, perhaps by us and the answer was lost; or another pod of the name; or it is being deleted.
+	// Bound already, perhaps by us and the response was lost; or another pod of the name; or it is being deleted.
 	now, getErr := c.Clients.Kube.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(getErr):

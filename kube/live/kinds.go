@@ -31,10 +31,10 @@ type kinds struct {
 	cluster *Cluster
 	queue   workqueue.TypedRateLimitingInterface[scaled]
 
-	mu      sync.Mutex
-	known   map[string]bool
-	starts  chan string
-	answers map[ipam.Owner]map[schema.GroupVersionResource]allocator.Workload // two groups may have a kind of one name
+	mu        sync.Mutex
+	known     map[string]bool
+	starts    chan string
+	responses map[ipam.Owner]map[schema.GroupVersionResource]allocator.Workload // two groups may have a kind of one name
 }
 
 // scaled is a workload whose scale is to be read.
@@ -59,8 +59,8 @@ const (
 func newKinds(c *Cluster) *kinds {
 	return &kinds{
 		cluster: c, known: map[string]bool{}, starts: make(chan string, 256),
-		queue:   workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[scaled]()),
-		answers: map[ipam.Owner]map[schema.GroupVersionResource]allocator.Workload{},
+		queue:     workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[scaled]()),
+		responses: map[ipam.Owner]map[schema.GroupVersionResource]allocator.Workload{},
 	}
 }
 
@@ -163,8 +163,8 @@ func (k *kinds) watch(ctx context.Context, kind string, s served) {
 			k.queue.Add(now.value)
 			return
 		}
-		k.answer(now.value, allocator.Workload{Exists: true})
-	}, func(gone *entry[scaled]) { k.answer(gone.value, allocator.Workload{}) })
+		k.learn(now.value, allocator.Workload{Exists: true})
+	}, func(gone *entry[scaled]) { k.learn(gone.value, allocator.Workload{}) })
 	if err != nil {
 		k.cluster.Log.Error("cannot watch a kind of workload", zap.String("kind", kind), zap.Error(err))
 		return
@@ -187,7 +187,7 @@ func (k *kinds) readScales(ctx context.Context) {
 		if err := k.readScale(ctx, w); err != nil && ctx.Err() == nil {
 			k.cluster.Log.Warn("cannot read the scale of a workload; addresses kept for it stay", zap.String("kind", w.kind),
 				zap.String("workload", w.namespace+"/"+w.name), zap.Error(err))
-			k.answer(w, allocator.Workload{Unknown: true})
+			k.learn(w, allocator.Workload{Unknown: true})
 			k.queue.AddRateLimited(w)
 		} else {
 			k.queue.Forget(w)
@@ -201,7 +201,7 @@ func (k *kinds) readScale(ctx context.Context, w scaled) error {
 	defer cancel()
 	scale, err := k.cluster.Clients.Dynamic.Resource(w.resource).Namespace(w.namespace).Get(ctx, w.name, metav1.GetOptions{}, "scale")
 	if apierrors.IsNotFound(err) {
-		k.answer(w, allocator.Workload{})
+		k.learn(w, allocator.Workload{})
 		return nil
 	}
 	if err != nil {
@@ -211,30 +211,30 @@ func (k *kinds) readScale(ctx context.Context, w scaled) error {
 	if err != nil {
 		return err
 	}
-	k.answer(w, allocator.Workload{Exists: true, Scales: true, Replicas: int(replicas)})
+	k.learn(w, allocator.Workload{Exists: true, Scales: true, Replicas: int(replicas)})
 	return nil
 }
 
-// answer says what is known of a workload. Where two groups have one of the same kind and name, the one that keeps more counts.
-func (k *kinds) answer(w scaled, is allocator.Workload) {
+// learn takes what is known of a workload. Where two groups have one of the same kind and name, the one that keeps more counts.
+func (k *kinds) learn(w scaled, is allocator.Workload) {
 	owner := ipam.Owner{Kind: w.kind, Namespace: w.namespace, App: w.name}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.answers[owner] == nil {
-		k.answers[owner] = map[schema.GroupVersionResource]allocator.Workload{}
+	if k.responses[owner] == nil {
+		k.responses[owner] = map[schema.GroupVersionResource]allocator.Workload{}
 	}
 	if is == (allocator.Workload{}) {
-		delete(k.answers[owner], w.resource)
+		delete(k.responses[owner], w.resource)
 	} else {
-		k.answers[owner][w.resource] = is
+		k.responses[owner][w.resource] = is
 	}
-	if len(k.answers[owner]) == 0 {
-		delete(k.answers, owner)
+	if len(k.responses[owner]) == 0 {
+		delete(k.responses, owner)
 		k.cluster.change(func(e *objects.Edit) { e.DropWorkload(owner) })
 		return
 	}
 	var sum allocator.Workload
-	for _, one := range k.answers[owner] {
+	for _, one := range k.responses[owner] {
 		sum.Exists, sum.Scales, sum.Unknown = sum.Exists || one.Exists, sum.Scales || one.Scales, sum.Unknown || one.Unknown
 		sum.Replicas = max(sum.Replicas, one.Replicas)
 	}

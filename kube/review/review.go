@@ -36,7 +36,7 @@ type Config struct {
 	AllowedFor time.Duration // how long a yes is remembered; DefaultAllowedFor if 0
 	DeniedFor  time.Duration // and a no; DefaultDeniedFor if 0
 	Timeout    time.Duration // of the questions for one request; DefaultTimeout if 0
-	Size       int           // how many answers are remembered; DefaultSize if 0
+	Size       int           // how many responses are remembered; DefaultSize if 0
 	AtOnce     int           // how many requests are asked about at a time; DefaultAtOnce if 0
 	Now        func() time.Time
 }
@@ -44,7 +44,7 @@ type Config struct {
 // ErrBusy is a request that is not asked about, as too many others are: anybody can send tokens that nobody knows.
 var ErrBusy = errors.New("too many tokens are being asked about; try again")
 
-// Reviewer asks the API server, and remembers its answers for a short while. Failures to get an answer are not remembered.
+// Reviewer asks the API server, and remembers its responses for a short while. Failures to get a response are not remembered.
 type Reviewer struct {
 	Config
 	known  *lru.Cache[key, verdict]
@@ -54,7 +54,7 @@ type Reviewer struct {
 // key is of a question, and has no token in it that could leak.
 type key [sha256.Size]byte
 
-// verdict is an answer.
+// verdict is a response.
 type verdict struct {
 	user  string
 	err   error
@@ -148,7 +148,7 @@ func (r *Reviewer) Authorize(ctx context.Context, token, verb, resource, name st
 	user, err := r.ask(ctx, token, verb, resource, name)
 	lasts := r.AllowedFor
 	if err != nil {
-		if !isAnswer(err) {
+		if !isResponse(err) {
 			return "", err
 		}
 		lasts = r.DeniedFor
@@ -157,7 +157,7 @@ func (r *Reviewer) Authorize(ctx context.Context, token, verb, resource, name st
 	return user, err
 }
 
-func isAnswer(err error) bool {
+func isResponse(err error) bool {
 	var unauthenticated *UnauthenticatedError
 	var forbidden *ForbiddenError
 	return errors.As(err, &unauthenticated) || errors.As(err, &forbidden)
@@ -184,14 +184,14 @@ func (r *Reviewer) ask(ctx context.Context, token, verb, resource, name string) 
 
 func (r *Reviewer) user(ctx context.Context, token string) (authenticationv1.UserInfo, error) {
 	question := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
-	answer, err := r.Client.AuthenticationV1().TokenReviews().Create(ctx, question, metav1.CreateOptions{})
+	response, err := r.Client.AuthenticationV1().TokenReviews().Create(ctx, question, metav1.CreateOptions{})
 	switch {
 	case err != nil:
 		return authenticationv1.UserInfo{}, notAsked("tokenreviews.authentication.k8s.io", err)
-	case !answer.Status.Authenticated || answer.Status.User.Username == "":
-		return authenticationv1.UserInfo{}, &UnauthenticatedError{answer.Status.Error}
+	case !response.Status.Authenticated || response.Status.User.Username == "":
+		return authenticationv1.UserInfo{}, &UnauthenticatedError{response.Status.Error}
 	}
-	return answer.Status.User, nil
+	return response.Status.User, nil
 }
 
 func (r *Reviewer) may(ctx context.Context, user authenticationv1.UserInfo, verb, resource, name string) error {
@@ -207,21 +207,21 @@ func (r *Reviewer) may(ctx context.Context, user authenticationv1.UserInfo, verb
 	} else {
 		question.Spec.ResourceAttributes = &authorizationv1.ResourceAttributes{Group: Group, Resource: resource, Verb: verb, Name: name}
 	}
-	answer, err := r.Client.AuthorizationV1().SubjectAccessReviews().Create(ctx, question, metav1.CreateOptions{})
+	response, err := r.Client.AuthorizationV1().SubjectAccessReviews().Create(ctx, question, metav1.CreateOptions{})
 	switch {
 	case err != nil:
 		return notAsked("subjectaccessreviews.authorization.k8s.io", err)
-	case answer.Status.Allowed && !answer.Status.Denied:
+	case response.Status.Allowed && !response.Status.Denied:
 		return nil
 	}
-	reason := answer.Status.Reason
+	reason := response.Status.Reason
 	if reason == "" {
-		reason = answer.Status.EvaluationError
+		reason = response.Status.EvaluationError
 	}
 	return &ForbiddenError{User: user.Username, Verb: verb, Resource: resource, Name: name, Reason: reason}
 }
 
-// notAsked explains why there is no answer.
+// notAsked explains why there is no response.
 func notAsked(resource string, err error) error {
 	if apierrors.IsForbidden(err) {
 		return fmt.Errorf("galaxy-ipam itself may not create %s; bind the ClusterRole system:auth-delegator to its service account: %w", resource, err)

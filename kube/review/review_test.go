@@ -191,7 +191,7 @@ func TestCache(t *testing.T) {
 	expect("failures", 10)
 }
 
-// TestCacheIsBounded: however many tokens are tried, only so many answers are kept.
+// TestCacheIsBounded: however many tokens are tried, only so many responses are kept.
 func TestCacheIsBounded(t *testing.T) {
 	s := newServer()
 	r := review.New(review.Config{Client: s, Size: 2})
@@ -205,7 +205,7 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// TestNobodyToAsk: without an answer the error is neither a no of the one kind nor of the other, and says how to repair it.
+// TestNobodyToAsk: without a response the error is neither a no of the one kind nor of the other, and says how to repair it.
 func TestNobodyToAsk(t *testing.T) {
 	refused := apierrors.NewForbidden(schema.GroupResource{Group: "authentication.k8s.io", Resource: "tokenreviews"}, "", errors.New("rbac"))
 	for name, c := range map[string]struct {

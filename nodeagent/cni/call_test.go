@@ -46,7 +46,7 @@ func TestAttachmentsOfOneContainer(t *testing.T) {
 	gc := func(network, valid string) {
 		t.Helper()
 		conf := fmt.Appendf(nil, `{"cniVersion":"1.1.0","name":%q,"cni.dev/valid-attachments":[%s]}`, network, valid)
-		if _, err := s.Answer(t.Context(), wire.Request{Env: map[string]string{"CNI_COMMAND": "GC"}, Config: conf}); err != nil {
+		if _, err := s.Handle(t.Context(), wire.Request{Env: map[string]string{"CNI_COMMAND": "GC"}, Config: conf}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -77,7 +77,7 @@ func TestStateWithoutNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	conf := []byte(`{"cniVersion":"1.1.0","name":"galaxy-sdn","cni.dev/valid-attachments":[]}`)
-	if _, err := s.Answer(t.Context(), wire.Request{Env: map[string]string{"CNI_COMMAND": "GC"}, Config: conf}); err != nil || s.taken() != "" {
+	if _, err := s.Handle(t.Context(), wire.Request{Env: map[string]string{"CNI_COMMAND": "GC"}, Config: conf}); err != nil || s.taken() != "" {
 		t.Errorf("GC undoes what it knows no network of: %v", err)
 	}
 	s.must(t, "DEL c net1, DEL a eth0", "DEL", "old", "eth0", "galaxy-sdn")

@@ -20,7 +20,7 @@ import (
 // lost what it knew. The runtime is asked which there are, since none of them calls GC by itself.
 //
 // Three things must agree before anything is undone. The container had its networks before the runtime was asked, and is not among
-// its answer: not found, or ended. That was so in the look before, too, and if it is not found, for as long as a runtime may be at
+// its response: not found, or ended. That was so in the look before, too, and if it is not found, for as long as a runtime may be at
 // work to make a sandbox, which it lists only when it is done. And no process lives in its network namespace, which spares pods that
 // a runtime with an empty memory denies. Clocks of others are not compared.
 type Garbage struct {
@@ -57,10 +57,10 @@ func (g *Garbage) Run(ctx context.Context) error {
 	}
 }
 
-// Look compares once what is held with what the runtime has. Without a whole answer nothing is undone, and the count of two looks
+// Look compares once what is held with what the runtime has. Without a whole response nothing is undone, and the count of two looks
 // goes on.
 func (g *Garbage) Look(ctx context.Context) error {
-	held, err := g.held() // before the question, so that what is made meanwhile is not missed in the answer
+	held, err := g.held() // before the question, so that what is made meanwhile is not missed in the response
 	if err != nil {
 		return err
 	}

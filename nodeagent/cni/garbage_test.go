@@ -90,8 +90,8 @@ func TestGarbage(t *testing.T) {
 	}
 }
 
-// Without a whole answer nothing is undone, whatever was missing before.
-func TestGarbageWithoutAnswer(t *testing.T) {
+// Without a whole response nothing is undone, whatever was missing before.
+func TestGarbageWithoutResponse(t *testing.T) {
 	c := newCollector(t)
 	c.add(t, "a")
 	c.looks(t, 1)
@@ -103,11 +103,11 @@ func TestGarbageWithoutAnswer(t *testing.T) {
 	}
 	c.failing = nil
 	if got := c.looks(t, 1); got != undone {
-		t.Errorf("the answer is back, and it is missing twice: %q", got)
+		t.Errorf("the response is back, and it is missing twice: %q", got)
 	}
 }
 
-// What is made while the runtime is asked is not in its answer, and is spared.
+// What is made while the runtime is asked is not in its response, and is spared.
 func TestGarbageSparesTheYoung(t *testing.T) {
 	c := newCollector(t)
 	c.sandboxes = map[string]bool{}

@@ -67,7 +67,7 @@ type Config struct {
 	// Held are the containers that have addresses, and Release gives back those of one that is gone; for Garbage.
 	Held    func() []string
 	Release func(ctx context.Context, containerID string) error
-	// ExemptChanged is called when Exempt has another answer, before an ADD or DEL is answered.
+	// ExemptChanged is called when Exempt has another response, before an ADD or DEL is answered.
 	ExemptChanged func(ctx context.Context) error
 	// Settle is called before an ADD or DEL is answered, so that what it has written down is everywhere where it should be.
 	Settle func(ctx context.Context)
@@ -134,8 +134,8 @@ func NewServer(c Config) *Server {
 // Wait waits for work that was put off.
 func (s *Server) Wait() { s.later.all.Wait() }
 
-// Answer does what a request asks for. The answer is the result in the version of the request, or empty.
-func (s *Server) Answer(ctx context.Context, request wire.Request) ([]byte, error) {
+// Handle does what a request asks for. The response is the result in the version of the request, or empty.
+func (s *Server) Handle(ctx context.Context, request wire.Request) ([]byte, error) {
 	args, pod, err := request.Args()
 	if err != nil {
 		return nil, err

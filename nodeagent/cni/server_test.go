@@ -127,7 +127,7 @@ func (s *stage) ask(command, container, pod, version string) (string, error) {
 func (s *stage) askFor(command, container, ifName, network, pod, version string) (string, error) {
 	env := []string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + container, "CNI_NETNS=/var/run/netns/x", "CNI_IFNAME=" + ifName, "CNI_PATH=/nowhere",
 		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=ns;K8S_POD_NAME=" + pod}
-	text, err := s.Answer(context.Background(), wire.Request{Env: wire.Environ(env), Config: fmt.Appendf(nil, `{"cniVersion":%q,"name":%q,"type":"galaxy-sdn"}`, version, network)})
+	text, err := s.Handle(context.Background(), wire.Request{Env: wire.Environ(env), Config: fmt.Appendf(nil, `{"cniVersion":%q,"name":%q,"type":"galaxy-sdn"}`, version, network)})
 	return string(text), err
 }
 
@@ -137,16 +137,16 @@ func TestAddAndDel(t *testing.T) {
 		"0.1.0": `"ip4":{"ip":"10.0.0.1/32"}`, "0.2.0": `"ip4":{"ip":"10.0.0.1/32"}`, "0.3.1": `"version":"4","interface":0,"address":"10.0.0.1/32"`,
 		"0.4.0": `"version":"4"`, "1.0.0": `"ips":[{"address":"10.0.0.1/32","interface":0}]`, "1.1.0": `"ips":[{"address":"10.0.0.1/32","interface":0}]`,
 	} {
-		answer, err := s.ask("ADD", "c1", "web", version)
-		if err != nil || !strings.Contains(answer, want) || !strings.Contains(answer, `"cniVersion":"`+version+`"`) {
-			t.Errorf("version %s: %s, %v", version, answer, err)
+		response, err := s.ask("ADD", "c1", "web", version)
+		if err != nil || !strings.Contains(response, want) || !strings.Contains(response, `"cniVersion":"`+version+`"`) {
+			t.Errorf("version %s: %s, %v", version, response, err)
 		}
 		if _, err := s.ask("CHECK", "c1", "web", version); err != nil {
 			t.Error(err)
 		}
 		for range 2 {
-			if answer, err := s.ask("DEL", "c1", "web", version); err != nil || answer != "" {
-				t.Errorf("DEL: %q, %v", answer, err)
+			if response, err := s.ask("DEL", "c1", "web", version); err != nil || response != "" {
+				t.Errorf("DEL: %q, %v", response, err)
 			}
 		}
 		if calls := s.taken(); calls != "ADD a eth0, CHECK a eth0, DEL a eth0" {
@@ -166,9 +166,9 @@ func TestAddAndDel(t *testing.T) {
 // is tried again by the next DEL.
 func TestSeveralNetworks(t *testing.T) {
 	s := newStage(t)
-	answer, err := s.ask("ADD", "c1", "many", "1.0.0")
-	if err != nil || !strings.Contains(answer, `"name":"eth0"`) || strings.Contains(answer, "10.0.0.3") {
-		t.Errorf("%s, %v", answer, err)
+	response, err := s.ask("ADD", "c1", "many", "1.0.0")
+	if err != nil || !strings.Contains(response, `"name":"eth0"`) || strings.Contains(response, "10.0.0.3") {
+		t.Errorf("%s, %v", response, err)
 	}
 	if text, _ := json.Marshal(s.shown); string(text) != `[{"name":"one","interface":"eth0","ips":["10.0.0.1"],"mac":"02:00:00:00:00:01","default":true,"dns":{}},`+
 		`{"name":"chain","interface":"net1","ips":["10.0.0.1","10.0.0.2"],"mac":"02:00:00:00:00:01","dns":{}},`+
@@ -223,7 +223,7 @@ func TestCollectAndStatus(t *testing.T) {
 	}
 	s.taken()
 	gc := func(conf string) error {
-		_, err := s.Answer(t.Context(), wire.Request{Env: map[string]string{"CNI_COMMAND": "GC", "CNI_PATH": "/x"}, Config: []byte(conf)})
+		_, err := s.Handle(t.Context(), wire.Request{Env: map[string]string{"CNI_COMMAND": "GC", "CNI_PATH": "/x"}, Config: []byte(conf)})
 		return err
 	}
 	if err := gc(`{"cniVersion":"1.1.0","name":"galaxy-sdn","cni.dev/valid-attachments":[{"containerID":"c2","ifname":"eth0"}]}`); err != nil || s.taken() != "DEL a eth0, DEL a eth0" {

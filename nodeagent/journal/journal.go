@@ -279,7 +279,7 @@ func (j *Journal) forward(ctx context.Context, remote eventlog.Log, fence eventl
 	}
 	head, err := remote.Append(ctx, j.file.stream, copied, fitting(records, remote.Limits()), fence)
 	if errors.Is(err, eventlog.ErrConflict) || errors.Is(err, eventlog.ErrGeneration) {
-		return true, j.Begin(ctx, remote) // an answer that was lost, or an etcd that was restored
+		return true, j.Begin(ctx, remote) // a response that was lost, or an etcd that was restored
 	}
 	if err != nil {
 		return false, err

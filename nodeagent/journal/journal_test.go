@@ -116,7 +116,7 @@ func TestForwardLaw(t *testing.T) {
 			case 0:
 				return memlog.Fault{Err: errors.New("not sent")}
 			case 1:
-				return memlog.Fault{Err: errors.New("the answer is lost"), Landed: true}
+				return memlog.Fault{Err: errors.New("the response is lost"), Landed: true}
 			default:
 				return memlog.Fault{}
 			}

@@ -21,8 +21,8 @@ const askFor = 30 * time.Second
 // reachAgain bounds how long a runtime that is back may go unnoticed.
 const reachAgain = 5 * time.Second
 
-// maxAnswer is what the kubelet takes, too; gRPC's own bound is reached with some thousand containers.
-const maxAnswer = 16 << 20
+// maxResponse is what the kubelet takes, too; gRPC's own bound is reached with some thousand containers.
+const maxResponse = 16 << 20
 
 // Runtime is the container runtime behind a socket.
 type Runtime struct {
@@ -43,7 +43,7 @@ func Open(socket string) (*Runtime, error) {
 	retry := backoff.DefaultConfig
 	retry.MaxDelay = reachAgain
 	conn, err := grpc.NewClient("unix://"+path, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)))
 	if err != nil {
 		return nil, fmt.Errorf("socket %q of the container runtime: %w", socket, err)
 	}
@@ -54,7 +54,7 @@ func Open(socket string) (*Runtime, error) {
 func (r *Runtime) Close() error { return r.conn.Close() }
 
 // Sandboxes are all that the runtime has, by id: true for those that may still use their networks. A sandbox has ended when it is
-// not ready and none of its containers waits or runs (contract section 11). An answer without an error is whole.
+// not ready and none of its containers waits or runs (contract section 11). A response without an error is whole.
 func (r *Runtime) Sandboxes(ctx context.Context) (map[string]bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()

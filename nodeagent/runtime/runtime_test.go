@@ -83,7 +83,7 @@ func TestSandboxes(t *testing.T) {
 	f.broken = errors.New("the runtime is not well")
 	f.mu.Unlock()
 	if alive, err := open(t, path).Sandboxes(t.Context()); err == nil {
-		t.Errorf("half an answer was taken for a whole one: %v", alive)
+		t.Errorf("half a response was taken for a whole one: %v", alive)
 	}
 }
 

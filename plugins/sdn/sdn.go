@@ -1,5 +1,5 @@
 // Package sdn is galaxy-sdn, the plugin that container runtimes run: it hands the question to the agent of the node, and
-// prints the answer as it came. It knows nothing of networks; a result that it does not understand is none of its business.
+// prints the response as it came. It knows nothing of networks; a result that it does not understand is none of its business.
 // Package short is a part of it that takes less time.
 package sdn
 
@@ -24,7 +24,7 @@ const Name = "galaxy-sdn"
 // About is a sentence for people.
 const About = "galaxy-sdn asks the galaxy agent of this node to do what a container runtime wants"
 
-// How long an answer may take.
+// How long a response may take.
 const (
 	otherTime = short.DelTime
 	askTime   = 5 * time.Second // for STATUS, which runtimes ask every few seconds
@@ -56,14 +56,14 @@ func (r Relay) Funcs(ctx context.Context) skel.CNIFuncs {
 }
 
 func (r Relay) add(ctx context.Context, args *skel.CmdArgs) error {
-	answer, err := r.ask(ctx, args, r.Patience, short.AddTime)
+	response, err := r.ask(ctx, args, r.Patience, short.AddTime)
 	if err != nil {
 		return explained(err)
 	}
-	if len(answer) == 0 {
+	if len(response) == 0 {
 		return plugins.Errorf(types.ErrInternal, short.Nothing)
 	}
-	if _, err := r.Stdout.Write(answer); err != nil {
+	if _, err := r.Stdout.Write(response); err != nil {
 		return plugins.Errorf(types.ErrIOFailure, "print the result: %w", err)
 	}
 	return nil
@@ -104,9 +104,9 @@ func (r Relay) ask(ctx context.Context, args *skel.CmdArgs, patience, limit time
 	client := wire.Client{Socket: placesOf(args.StdinData).Socket}
 	req := r.request(args)
 	for end := time.Now().Add(patience); ; {
-		answer, err := client.Ask(ctx, req)
+		response, err := client.Ask(ctx, req)
 		if !errors.Is(err, wire.ErrUnreachable) {
-			return answer, err
+			return response, err
 		}
 		if time.Now().After(end) || ctx.Err() != nil {
 			return nil, err

@@ -44,7 +44,7 @@ func (c call) agent(t *testing.T, status int, text string) {
 	}
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
-		_, _ = w.Write([]byte(text)) // who is gone needs no answer
+		_, _ = w.Write([]byte(text)) // who is gone needs no response
 	})}
 	go server.Serve(listener)                //nolint:errcheck // it ends with the test
 	t.Cleanup(func() { _ = server.Close() }) // and so does this
@@ -99,7 +99,7 @@ func TestNoNote(t *testing.T) {
 }
 
 // What an agent answers goes to the runtime as it is; its refusal of a DEL is no reason for a note.
-func TestAnswers(t *testing.T) {
+func TestResponses(t *testing.T) {
 	c := called(t, "ADD")
 	c.agent(t, 200, `{"cniVersion":"1.1.0"}`)
 	if err := c.relay.Funcs(t.Context()).Add(c.args); err != nil || c.out.String() != `{"cniVersion":"1.1.0"}` {

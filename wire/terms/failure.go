@@ -28,12 +28,12 @@ func CutOff(why string) Failure {
 	return Failure{TryAgainLater, "the galaxy agent took the question but did not answer", why}
 }
 
-// TooLarge is for an answer beyond MaxAnswer.
+// TooLarge is for a response beyond MaxResponse.
 func TooLarge() Failure {
-	return Failure{Internal, "the answer of the galaxy agent is larger than " + strconv.Itoa(MaxAnswer) + " bytes", ""}
+	return Failure{Internal, "the response of the galaxy agent is larger than " + strconv.Itoa(MaxResponse) + " bytes", ""}
 }
 
-// Refusal is what an answer with another status than 200 means, whether its body is an error object or a text. Reason stands for
+// Refusal is what a response with another status than 200 means, whether its body is an error object or a text. Reason stands for
 // a body that is empty.
 func Refusal(status int, reason string, body []byte) Failure {
 	if f, err := decode(body); err == nil && f.Code != 0 && f.Msg != "" {

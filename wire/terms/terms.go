@@ -8,10 +8,10 @@ const Socket = "/var/run/galaxy/galaxy.sock"
 // Path is what is asked.
 const Path = "/cni"
 
-// MaxAnswer bounds what is read of an answer. A result is some kilobytes.
-const MaxAnswer = 16 << 20
+// MaxResponse bounds what is read of a response. A result is some kilobytes.
+const MaxResponse = 16 << 20
 
-// What an answer's status means: done, a question that can not be read, and else a failure of any kind.
+// What a response's status means: done, a question that can not be read, and else a failure of any kind.
 const (
 	StatusOK         = 200
 	StatusBadRequest = 400

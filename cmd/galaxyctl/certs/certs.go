@@ -15,8 +15,8 @@ import (
 	"galaxy/durable"
 )
 
-// certsAnswer is what certs make has done.
-type certsAnswer struct {
+// certsResponse is what certs make has done.
+type certsResponse struct {
 	Dir     string       `json:"dir"`
 	Files   []certs.File `json:"files"`
 	Secrets string       `json:"secrets"` // the manifest
@@ -71,12 +71,12 @@ func makeCerts(cmd *cobra.Command, f output.Format, dir string, w certs.Wanted) 
 	if err != nil {
 		return err
 	}
-	answer := certsAnswer{dir, files, filepath.Join(dir, secretsFile)}
-	if err := durable.WriteFile(answer.Secrets, text, 0o600); err != nil {
+	response := certsResponse{dir, files, filepath.Join(dir, secretsFile)}
+	if err := durable.WriteFile(response.Secrets, text, 0o600); err != nil {
 		return err
 	}
 	if f != output.AsTable {
-		return f.Document(cmd.OutOrStdout(), answer)
+		return f.Document(cmd.OutOrStdout(), response)
 	}
 	t := output.NewTable(cmd.OutOrStdout(), "FILE", "FOR", "EXPIRES", "DONE")
 	for _, f := range files {
@@ -85,6 +85,6 @@ func makeCerts(cmd *cobra.Command, f output.Format, dir string, w certs.Wanted) 
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "now: kubectl apply -f %s, and bring ca.crt, scheduler.crt and scheduler.key to the hosts of kube-scheduler\n", answer.Secrets)
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "now: kubectl apply -f %s, and bring ca.crt, scheduler.crt and scheduler.key to the hosts of kube-scheduler\n", response.Secrets)
 	return err
 }

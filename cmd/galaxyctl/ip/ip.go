@@ -176,13 +176,13 @@ an address that is held for another owner is refused.`,
 				return err
 			}
 			body := map[string]string{"poolName": o.pool, "appName": o.app, "appType": o.kind, "podName": o.pod, "namespace": o.namespace, "reason": reason}
-			var answer struct {
+			var response struct {
 				Content addressRow `json:"content"`
 			}
-			if _, err := s.Ask(cmd.Context(), http.MethodPut, path, nil, body, &answer); err != nil {
+			if _, err := s.Ask(cmd.Context(), http.MethodPut, path, nil, body, &response); err != nil {
 				return err
 			}
-			return answer.Content.print(cmd, g)
+			return response.Content.print(cmd, g)
 		},
 	}
 	o.add(cmd)

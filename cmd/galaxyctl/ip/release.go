@@ -151,19 +151,19 @@ func release(ctx context.Context, s *rest.Server, addresses []string, force bool
 	if len(rows) == 0 {
 		return all, nil
 	}
-	var answer struct {
+	var response struct {
 		Unreleased []string `json:"unreleased"`
 		Reasons    []string `json:"reasons"`
 	}
-	if _, err := s.Ask(ctx, http.MethodPost, "/v1/ip", nil, map[string]any{"ips": rows, "force": force}, &answer); err != nil {
+	if _, err := s.Ask(ctx, http.MethodPost, "/v1/ip", nil, map[string]any{"ips": rows, "force": force}, &response); err != nil {
 		return nil, err
 	}
-	for n, ip := range answer.Unreleased {
+	for n, ip := range response.Unreleased {
 		for i := range all {
 			if all[i].IP == ip && all[i].Result == wasReleased {
 				all[i].Result = wasUnreleased
-				if n < len(answer.Reasons) {
-					all[i].Reason = answer.Reasons[n]
+				if n < len(response.Reasons) {
+					all[i].Reason = response.Reasons[n]
 				}
 			}
 		}

@@ -91,12 +91,12 @@ do not follow yet; DIFFERS how many routes could not be written.`,
 
 // announced are the agents that keep their leases.
 func announced(ctx context.Context, client *clientv3.Client, prefix string) (map[string]ipam.Announcement, error) {
-	answer, err := client.Get(ctx, prefix, clientv3.WithPrefix())
+	response, err := client.Get(ctx, prefix, clientv3.WithPrefix())
 	if err != nil {
 		return nil, fmt.Errorf("read the leases of nodes: %w", err)
 	}
 	all := map[string]ipam.Announcement{}
-	for _, kv := range answer.Kvs {
+	for _, kv := range response.Kvs {
 		name := strings.TrimPrefix(string(kv.Key), prefix)
 		a, err := ipam.AnnouncementOf(name, kv.Value)
 		if err != nil {

@@ -40,7 +40,7 @@ has no limit, and is not listed here.`,
 	return group
 }
 
-// known is a number that an answer need not have.
+// known is a number that a response need not have.
 func known(n *int) string {
 	if n == nil {
 		return ""
@@ -62,17 +62,17 @@ func newList(g *command.Globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var answer struct {
+			var response struct {
 				Pools []pool `json:"pools"`
 			}
-			if _, err := s.Ask(cmd.Context(), http.MethodGet, "/v1/pool", nil, nil, &answer); err != nil {
+			if _, err := s.Ask(cmd.Context(), http.MethodGet, "/v1/pool", nil, nil, &response); err != nil {
 				return err
 			}
 			if g.Output != output.AsTable {
-				return g.Output.Document(cmd.OutOrStdout(), answer.Pools)
+				return g.Output.Document(cmd.OutOrStdout(), response.Pools)
 			}
 			t := output.NewTable(cmd.OutOrStdout(), "NAME", "SIZE", "HELD", "USED", "PREALLOCATED")
-			for _, p := range answer.Pools {
+			for _, p := range response.Pools {
 				t.Add(p.Name, output.Decimal(p.Size), known(p.Held), known(p.Used), strconv.FormatBool(p.PreAllocate))
 			}
 			return t.Flush()
@@ -92,19 +92,19 @@ func newGet(g *command.Globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var answer struct {
+			var response struct {
 				Pool pool `json:"pool"`
 				Held int  `json:"held"`
 			}
-			if _, err := s.Ask(cmd.Context(), http.MethodGet, poolPath(args[0]), nil, nil, &answer); err != nil {
+			if _, err := s.Ask(cmd.Context(), http.MethodGet, poolPath(args[0]), nil, nil, &response); err != nil {
 				return err
 			}
-			p := answer.Pool
-			p.Held = &answer.Held
+			p := response.Pool
+			p.Held = &response.Held
 			if g.Output != output.AsTable {
 				return g.Output.Document(cmd.OutOrStdout(), p)
 			}
-			return output.Pairs(cmd.OutOrStdout(), "pool", p.Name, "size", output.Decimal(p.Size), "held", output.Decimal(answer.Held), "preallocated", strconv.FormatBool(p.PreAllocate))
+			return output.Pairs(cmd.OutOrStdout(), "pool", p.Name, "size", output.Decimal(p.Size), "held", output.Decimal(response.Held), "preallocated", strconv.FormatBool(p.PreAllocate))
 		},
 	}
 }
@@ -144,35 +144,35 @@ few, it keeps those it got, and the exit code is 1. A pool that is there keeps t
 
 // preallocates reports whether a pool reserves addresses in advance; false if there is no such pool.
 func preallocates(cmd *cobra.Command, s *rest.Server, name string) (bool, error) {
-	var answer struct {
+	var response struct {
 		Pool pool `json:"pool"`
 	}
-	status, err := s.Ask(cmd.Context(), http.MethodGet, poolPath(name), nil, nil, &answer)
+	status, err := s.Ask(cmd.Context(), http.MethodGet, poolPath(name), nil, nil, &response)
 	if status == http.StatusNotFound {
 		return false, nil
 	}
-	return answer.Pool.PreAllocate, err
+	return response.Pool.PreAllocate, err
 }
 
 func (p pool) set(cmd *cobra.Command, g *command.Globals, s *rest.Server) error {
-	var answer struct {
+	var response struct {
 		Message string `json:"message"`
 		Held    *int   `json:"realPoolSize"`
 	}
 	status, err := persist(cmd, s, p.Name, func() (int, error) {
-		return s.Ask(cmd.Context(), http.MethodPost, "/v1/pool", nil, p, &answer)
+		return s.Ask(cmd.Context(), http.MethodPost, "/v1/pool", nil, p, &response)
 	})
 	if err != nil {
 		return err
 	}
-	p.Held = answer.Held
+	p.Held = response.Held
 	if g.Output != output.AsTable {
 		err = g.Output.Document(cmd.OutOrStdout(), p)
 	} else {
 		err = output.Pairs(cmd.OutOrStdout(), "pool", p.Name, "size", output.Decimal(p.Size), "held", known(p.Held), "preallocated", strconv.FormatBool(p.PreAllocate))
 	}
 	if err == nil && status == http.StatusAccepted {
-		return fmt.Errorf("pool %s: %s", p.Name, answer.Message)
+		return fmt.Errorf("pool %s: %s", p.Name, response.Message)
 	}
 	return err
 }

@@ -50,7 +50,7 @@ func (f *Flags) Add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.User, "etcd-user", "", "user, where etcd wants a password; a client certificate has its user in it")
 	flags.StringVar(&f.Password, "etcd-password-file", "", "file with the user's password")
 	flags.StringVar(&f.Prefix, "etcd-prefix", etcdlog.DefaultPrefix, "root of the log's keys in etcd")
-	flags.DurationVar(&f.Timeout, "etcd-timeout", 5*time.Second, "how long to wait for etcd's first answer")
+	flags.DurationVar(&f.Timeout, "etcd-timeout", 5*time.Second, "how long to wait for etcd's first response")
 }
 
 // reconnect tries again soon after a connection is lost: every decision waits for it.

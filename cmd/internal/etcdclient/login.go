@@ -64,10 +64,10 @@ func (l *login) ask(ctx context.Context, conn *grpc.ClientConn) (*string, error)
 	}
 	l.asked.Add(1)
 	token := ""
-	answer, err := pb.NewAuthClient(conn).Authenticate(ctx, &pb.AuthenticateRequest{Name: l.user, Password: l.password})
+	response, err := pb.NewAuthClient(conn).Authenticate(ctx, &pb.AuthenticateRequest{Name: l.user, Password: l.password})
 	switch {
 	case err == nil:
-		token = answer.Token
+		token = response.Token
 	case !errors.Is(rpctypes.Error(err), rpctypes.ErrAuthNotEnabled):
 		return nil, err
 	}
@@ -91,16 +91,16 @@ func (l *login) refused(token *string, err error) bool {
 	return true
 }
 
-func (l *login) unary(ctx context.Context, method string, request, answer any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+func (l *login) unary(ctx context.Context, method string, request, response any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
 	if method == pb.Auth_Authenticate_FullMethodName {
-		return invoke(ctx, method, request, answer, conn, options...)
+		return invoke(ctx, method, request, response, conn, options...)
 	}
 	for again := false; ; again = true {
 		with, token, err := l.with(ctx, conn)
 		if err != nil {
 			return err
 		}
-		if err = invoke(with, method, request, answer, conn, options...); !l.refused(token, err) || again {
+		if err = invoke(with, method, request, response, conn, options...); !l.refused(token, err) || again {
 			return err
 		}
 	}

@@ -98,8 +98,8 @@ func TestOneToken(t *testing.T) {
 	client, ctx := clientOf(t, flags), etcdtest.Context(t)
 	seen := make(chan string, 100)
 	go func() {
-		for answer := range client.Watch(ctx, "watched") {
-			for _, e := range answer.Events {
+		for response := range client.Watch(ctx, "watched") {
+			for _, e := range response.Events {
 				seen <- string(e.Kv.Value)
 			}
 		}
@@ -143,8 +143,8 @@ func TestOneToken(t *testing.T) {
 	write("after")
 	time.Sleep(4 * time.Second)
 	again := client.Watch(ctx, "watched", clientv3.WithRev(1)) // beside the first, on its stream
-	if answer := <-again; answer.Err() != nil || len(answer.Events) == 0 {
-		t.Errorf("another watch: %+v, %v", answer, answer.Err())
+	if response := <-again; response.Err() != nil || len(response.Events) == 0 {
+		t.Errorf("another watch: %+v, %v", response, response.Err())
 	}
 	if after, err := client.Get(ctx, "alive"); err != nil || len(after.Kvs) != 1 || after.Kvs[0].CreateRevision != before.Kvs[0].CreateRevision {
 		t.Errorf("the announcement after a restart of etcd: %v, %v", after, err)

@@ -48,9 +48,9 @@ func TestRestart(t *testing.T) {
 		if s, err = embedded.Start(c); err != nil {
 			t.Fatal(err)
 		}
-		answer, err := connect(t, s).Get(t.Context(), "a")
-		if err != nil || len(answer.Kvs) != 1 || string(answer.Kvs[0].Value) != "b" {
-			t.Errorf("after a restart: %v, %v", answer, err)
+		response, err := connect(t, s).Get(t.Context(), "a")
+		if err != nil || len(response.Kvs) != 1 || string(response.Kvs[0].Value) != "b" {
+			t.Errorf("after a restart: %v, %v", response, err)
 		}
 		s.Close()
 	}

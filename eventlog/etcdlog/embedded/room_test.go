@@ -87,7 +87,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatalf("a write on a disk that is nearly full: %v", err)
 		}
 	}
-	if answer, err := client.Get(t.Context(), "a"); err != nil || len(answer.Kvs) != 1 {
+	if response, err := client.Get(t.Context(), "a"); err != nil || len(response.Kvs) != 1 {
 		t.Errorf("a read on a disk that is nearly full: %v", err)
 	}
 	stop()

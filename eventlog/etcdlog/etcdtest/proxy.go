@@ -28,7 +28,7 @@ type Fault int
 const (
 	None      Fault = iota
 	CutBefore       // the request does not reach etcd
-	CutAfter        // the request reaches etcd, its answer does not come back
+	CutAfter        // the request reaches etcd, its response does not come back
 )
 
 // beforeCut is how long etcd has to carry a request out whose connection is to be cut.

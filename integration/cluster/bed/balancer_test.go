@@ -117,7 +117,7 @@ func TestBalancerRefuses(t *testing.T) {
 	}
 }
 
-// A connection that waits for an answer ends when the balancer cuts it.
+// A connection that waits for a response ends when the balancer cuts it.
 func TestBalancerCuts(t *testing.T) {
 	b := newBalancer(t)
 	arrived, hold := make(chan struct{}), make(chan struct{})
@@ -129,14 +129,14 @@ func TestBalancerCuts(t *testing.T) {
 	t.Cleanup(func() { close(hold) })
 	b.Add("one", strings.TrimPrefix(server.URL, "http://"), func(context.Context) error { return nil })
 	waitReady(t, b, "one")
-	answer := make(chan error, 1)
+	ended := make(chan error, 1)
 	go func() {
 		_, err := ask(b.URL())
-		answer <- err
+		ended <- err
 	}()
 	<-arrived
 	b.Cut()
-	if err := <-answer; err == nil {
-		t.Error("a connection that was cut got an answer")
+	if err := <-ended; err == nil {
+		t.Error("a connection that was cut got a response")
 	}
 }

@@ -90,11 +90,11 @@ func (b *Bed) tokenKubeconfig(namespace, name, file string, of *authenticationv1
 	b.t.Helper()
 	day := int64(24 * 60 * 60)
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &day, BoundObjectRef: of}}
-	answer, err := b.Client.CoreV1().ServiceAccounts(namespace).CreateToken(b.t.Context(), name, request, metav1.CreateOptions{})
+	response, err := b.Client.CoreV1().ServiceAccounts(namespace).CreateToken(b.t.Context(), name, request, metav1.CreateOptions{})
 	if err != nil {
 		b.t.Fatalf("token of the service account %s/%s: %v", namespace, name, err)
 	}
-	path, err := b.writeKubeconfig(file, answer.Status.Token, b.APIServerURL)
+	path, err := b.writeKubeconfig(file, response.Status.Token, b.APIServerURL)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -185,9 +185,9 @@ func relay(from net.Conn, to string) {
 
 // outside makes known by which address it is asked.
 func outside() http.Handler {
-	return http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
+	return http.HandlerFunc(func(rw http.ResponseWriter, request *http.Request) {
 		if from, err := netip.ParseAddrPort(request.RemoteAddr); err == nil {
-			_, _ = fmt.Fprintln(answer, "outside", from.Addr()) // who is gone asks again
+			_, _ = fmt.Fprintln(rw, "outside", from.Addr()) // who is gone asks again
 		}
 	})
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // ask sends what a scheduler would send. The pods of these tests name a scheduler that there is none of, so that the test is it.
-func (w *world) ask(verb string, args, answer any) error {
+func (w *world) ask(verb string, args, into any) error {
 	body, err := json.Marshal(args)
 	if err != nil {
 		return err
@@ -28,7 +28,7 @@ func (w *world) ask(verb string, args, answer any) error {
 		return err
 	}
 	defer response.Body.Close() //nolint:errcheck // it was read to its end
-	return json.NewDecoder(response.Body).Decode(answer)
+	return json.NewDecoder(response.Body).Decode(into)
 }
 
 func (w *world) filter(p *corev1.Pod, nodes ...string) (passed []string, failure string) {
@@ -67,7 +67,7 @@ func (w *world) pending(namespace, app string, n int) []corev1.Pod {
 	return pods
 }
 
-// A scheduler filters and dies before it binds; filters many pods of one limit at once; and loses the answers to its bindings.
+// A scheduler filters and dies before it binds; filters many pods of one limit at once; and loses the responses to its bindings.
 // Whatever it does, the count is right in the end.
 func TestClaims(t *testing.T) {
 	w := newWorld(t, settings{nodes: [3]int{3, 3, 0}})
@@ -96,7 +96,7 @@ func TestClaims(t *testing.T) {
 		t.Fatalf("%d pods pass, and %v is held: want 2", len(passed), w.ofApp("few"))
 	}
 
-	// One is bound, twice, as the first answer was lost. Nobody binds the other: its claim falls back.
+	// One is bound, twice, as the first response was lost. Nobody binds the other: its claim falls back.
 	for range 2 {
 		if failure := w.bind(passed[0], "n0-1"); failure != "" {
 			t.Fatalf("bind: %s", failure)

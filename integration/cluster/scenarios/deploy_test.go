@@ -90,7 +90,7 @@ func mayRead(t *testing.T, b *bed.Bed, user string) {
 			review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 				User: user, ResourceAttributes: &authorizationv1.ResourceAttributes{Group: group, Resource: name, Verb: verb},
 			}}
-			if answer, err := b.Client.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{}); err != nil || !answer.Status.Allowed {
+			if response, err := b.Client.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{}); err != nil || !response.Status.Allowed {
 				t.Errorf("%s may not %s %s: %v", user, verb, resource, err)
 			}
 		}

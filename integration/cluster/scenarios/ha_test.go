@@ -27,12 +27,12 @@ func (w *world) leader() *bed.IPAM {
 	defer client.Close() //nolint:errcheck // nothing was written
 	var leads *bed.IPAM
 	w.WaitFor("one leads", 20*time.Second, func(ctx context.Context) error {
-		answer, err := client.Get(ctx, "/galaxy/v1/lease/leader")
-		if err != nil || len(answer.Kvs) == 0 {
+		response, err := client.Get(ctx, "/galaxy/v1/lease/leader")
+		if err != nil || len(response.Kvs) == 0 {
 			return fmt.Errorf("nobody leads: %w", err)
 		}
 		var holder struct{ Address string }
-		if err := json.Unmarshal(answer.Kvs[0].Value, &holder); err != nil {
+		if err := json.Unmarshal(response.Kvs[0].Value, &holder); err != nil {
 			return err
 		}
 		for _, ipam := range w.ipams {
@@ -107,12 +107,12 @@ func (w *world) sameDigests() {
 	}
 	defer client.Close() //nolint:errcheck // nothing was written
 	w.WaitFor("all replicas publish a digest of the same event", 40*time.Second, func(ctx context.Context) error {
-		answer, err := client.Get(ctx, "/galaxy/v1/lease/replica/", clientv3.WithPrefix())
+		response, err := client.Get(ctx, "/galaxy/v1/lease/replica/", clientv3.WithPrefix())
 		if err != nil {
 			return err
 		}
 		digests := map[uint64]map[string]int{} // by event, how many replicas have which
-		for _, kv := range answer.Kvs {
+		for _, kv := range response.Kvs {
 			var published struct {
 				Digests []struct {
 					Seq    uint64
@@ -140,7 +140,7 @@ func (w *world) sameDigests() {
 				}
 			}
 		}
-		return fmt.Errorf("%d replicas have published %v", len(answer.Kvs), digests)
+		return fmt.Errorf("%d replicas have published %v", len(response.Kvs), digests)
 	})
 	for _, ipam := range w.ipams {
 		if differences := w.metric(ipam, "galaxy_digest_differences_total"); differences != 0 {

@@ -138,8 +138,8 @@ func (w *world) rights() {
 	defer func() { w.RESTConfig.BearerToken = admin }()
 	for token, want := range map[string]int{"": 401, "no-token": 401, w.token("default", "default"): 403, admin: 200} {
 		w.RESTConfig.BearerToken = token
-		if status, answer := w.rest("POST", "/v1/pool", `{"name":"rights","size":0}`); status != want {
-			w.t.Errorf("with the token %.10q: %d %s, want %d", token, status, answer, want)
+		if status, response := w.rest("POST", "/v1/pool", `{"name":"rights","size":0}`); status != want {
+			w.t.Errorf("with the token %.10q: %d %s, want %d", token, status, response, want)
 		}
 		if status, _ := w.rest("GET", "/v1/ip", ""); status != 200 {
 			w.t.Errorf("a read with the token %.10q: %d", token, status)
@@ -151,11 +151,11 @@ func (w *world) rights() {
 
 func (w *world) token(namespace, account string) string {
 	w.t.Helper()
-	answer, err := w.Client.CoreV1().ServiceAccounts(namespace).CreateToken(w.t.Context(), account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	response, err := w.Client.CoreV1().ServiceAccounts(namespace).CreateToken(w.t.Context(), account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return answer.Status.Token
+	return response.Status.Token
 }
 
 func (w *world) reservations() {
@@ -174,8 +174,8 @@ func (w *world) reservations() {
 	}
 	w.Apply(text)
 	state("reserved")
-	if status, answer := w.rest("POST", "/v1/ip", `{"ips":[{"ip":"10.20.7.7","poolName":"reserved-for-node"}]}`); status != 202 || !strings.Contains(answer, "label") {
-		w.t.Errorf("a labelled address is released over REST: %d %s", status, answer)
+	if status, response := w.rest("POST", "/v1/ip", `{"ips":[{"ip":"10.20.7.7","poolName":"reserved-for-node"}]}`); status != 202 || !strings.Contains(response, "label") {
+		w.t.Errorf("a labelled address is released over REST: %d %s", status, response)
 	}
 	w.mirrored()
 	if err := fips.Delete(w.t.Context(), "10.20.7.7", metav1.DeleteOptions{}); err != nil {
@@ -229,12 +229,12 @@ func (w *world) poolObjects() {
 		w.t.Fatal(err)
 	}
 	pool("example-pool", "kube-system", "size 6, in force 6, held 6")
-	if status, answer := w.rest("POST", "/v1/pool", `{"name":"example-pool","size":2}`); status != 200 {
-		w.t.Fatalf("size the pool: %d %s", status, answer)
+	if status, response := w.rest("POST", "/v1/pool", `{"name":"example-pool","size":2}`); status != 200 {
+		w.t.Fatalf("size the pool: %d %s", status, response)
 	}
 	pool("example-pool", "kube-system", "size 2, in force 2, held 2")
-	if status, answer := w.rest("POST", "/v1/pool", `{"name":"by-rest","size":1}`); status != 200 {
-		w.t.Fatalf("make a pool: %d %s", status, answer)
+	if status, response := w.rest("POST", "/v1/pool", `{"name":"by-rest","size":1}`); status != 200 {
+		w.t.Fatalf("make a pool: %d %s", status, response)
 	}
 	pool("by-rest", "kube-system", "size 1, in force 1, held 0")
 	w.namespace("tenant")
@@ -246,19 +246,19 @@ func (w *world) poolObjects() {
 		}
 		return err
 	})
-	if status, answer := w.rest("GET", "/v1/pool/greedy", ""); status != 404 {
-		w.t.Errorf("the pool of a tenant counts: %d %s", status, answer)
+	if status, response := w.rest("GET", "/v1/pool/greedy", ""); status != 404 {
+		w.t.Errorf("the pool of a tenant counts: %d %s", status, response)
 	}
 	if err := w.Dynamic.Resource(pools).Namespace("kube-system").Delete(w.t.Context(), "example-pool", metav1.DeleteOptions{}); err != nil {
 		w.t.Fatal(err)
 	}
-	if status, answer := w.rest("DELETE", "/v1/pool/by-rest", ""); status != 200 {
-		w.t.Fatalf("delete a pool: %d %s", status, answer)
+	if status, response := w.rest("DELETE", "/v1/pool/by-rest", ""); status != 200 {
+		w.t.Fatalf("delete a pool: %d %s", status, response)
 	}
 	w.WaitFor("both pools are gone, in the log and as objects", 20*time.Second, func(ctx context.Context) error {
 		for _, name := range []string{"example-pool", "by-rest"} {
-			if status, answer := w.rest("GET", "/v1/pool/"+name, ""); status != 404 {
-				return fmt.Errorf("%d %s", status, answer)
+			if status, response := w.rest("GET", "/v1/pool/"+name, ""); status != 404 {
+				return fmt.Errorf("%d %s", status, response)
 			}
 		}
 		_, err := w.Dynamic.Resource(pools).Namespace("kube-system").Get(ctx, "by-rest", metav1.GetOptions{})

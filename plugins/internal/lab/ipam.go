@@ -21,7 +21,7 @@ type IPAM struct {
 	Gateway netip.Addr
 	// Routes are put into the results.
 	Routes []*types.Route
-	// Fail, if not nil, is the answer to Add.
+	// Fail, if not nil, is the response to Add.
 	Fail error
 
 	mu   sync.Mutex

@@ -16,7 +16,7 @@ import (
 	"galaxy/wire/terms"
 )
 
-// How long an answer may take. Runtimes give up after some minutes themselves.
+// How long a response may take. Runtimes give up after some minutes themselves.
 const (
 	AddTime = 4 * time.Minute
 	DelTime = time.Minute
@@ -72,7 +72,7 @@ func isInterface(name string) bool {
 	return name != "" && len(name) <= 15 && name != "." && name != ".."
 }
 
-// Limit is how long the answer may take.
+// Limit is how long the response may take.
 func (c Call) Limit() time.Duration {
 	if c.add {
 		return AddTime
@@ -139,7 +139,7 @@ func (c Call) Question(config []byte) (request []byte, ok bool) {
 	body = append(body, `},"config":"`...)
 	body = base64.StdEncoding.AppendEncode(body, config)
 	body = append(body, `"}`...)
-	// An answer in HTTP/1.0 comes in one piece and ends with the connection.
+	// A response in HTTP/1.0 comes in one piece and ends with the connection.
 	head := "POST " + terms.Path + " HTTP/1.0\r\nHost: dummy\r\nContent-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n"
 	return append([]byte(head), body...), true
 }

@@ -24,8 +24,8 @@ import (
 
 // Waits of the REST client. galaxy-ipam itself gives up after 30 s.
 const (
-	dialTimeout   = 3 * time.Second
-	answerTimeout = 40 * time.Second
+	dialTimeout     = 3 * time.Second
+	responseTimeout = 40 * time.Second
 )
 
 // Server is a galaxy-ipam that is asked.
@@ -33,7 +33,7 @@ type Server struct {
 	base   string
 	token  string // "" for none
 	client *http.Client
-	most   int64 // bytes of an answer
+	most   int64 // bytes of a response
 }
 
 // Dial makes a client, and asks nothing yet.
@@ -57,7 +57,7 @@ func (f *Flags) Dial() (*Server, error) {
 	if token != "" && u.Scheme == "http" && !f.insecure && !localhost.Is(u.Hostname()) {
 		return nil, cli.Usage("--server %q: a token would cross the network unencrypted: use https (--server-ca), or say --insecure", f.server)
 	}
-	return &Server{strings.TrimSuffix(f.server, "/"), token, &http.Client{Transport: transport, Timeout: answerTimeout}, maxAnswer}, nil
+	return &Server{strings.TrimSuffix(f.server, "/"), token, &http.Client{Transport: transport, Timeout: responseTimeout}, maxResponse}, nil
 }
 
 // Flags say where galaxy-ipam is, who asks it, and whom it takes for galaxy-ipam.
@@ -95,10 +95,10 @@ func (f *Flags) tls() (*tls.Config, error) {
 	return cli.ClientTLS(cli.File{Flag: "server-ca", Path: f.ca}, cli.File{Flag: "server-client-cert", Path: f.cert}, cli.File{Flag: "server-client-key", Path: f.key})
 }
 
-// maxAnswer bounds an answer of galaxy-ipam, in bytes.
-const maxAnswer = 256 << 20
+// maxResponse bounds a response of galaxy-ipam, in bytes.
+const maxResponse = 256 << 20
 
-// Refused is an answer of galaxy-ipam that says no.
+// Refused is a response of galaxy-ipam that says no.
 type Refused struct {
 	Status  int
 	Message string
@@ -106,8 +106,8 @@ type Refused struct {
 
 func (r *Refused) Error() string { return "galaxy-ipam: " + r.Message }
 
-// Ask sends a request and decodes the answer into answer, unless that is nil. The status is returned with it.
-func (s *Server) Ask(ctx context.Context, method, path string, query url.Values, body, answer any) (status int, err error) {
+// Ask sends a request and decodes the response into a value, unless that is nil. The status is returned with it.
+func (s *Server) Ask(ctx context.Context, method, path string, query url.Values, body, into any) (status int, err error) {
 	request, err := s.request(ctx, method, path, query, body)
 	if err != nil {
 		return 0, err
@@ -119,15 +119,15 @@ func (s *Server) Ask(ctx context.Context, method, path string, query url.Values,
 	defer response.Body.Close() //nolint:errcheck // it was only read from
 	text, err := io.ReadAll(http.MaxBytesReader(nil, response.Body, s.most))
 	if err != nil {
-		return 0, fmt.Errorf("the answer of galaxy-ipam at %s broke off: %w", s.base, err)
+		return 0, fmt.Errorf("the response of galaxy-ipam at %s broke off: %w", s.base, err)
 	}
 	if response.StatusCode >= http.StatusMultipleChoices {
 		return response.StatusCode, s.refusal(response.StatusCode, text)
 	}
-	if answer == nil {
+	if into == nil {
 		return response.StatusCode, nil
 	}
-	if err := json.Unmarshal(text, answer); err != nil {
+	if err := json.Unmarshal(text, into); err != nil {
 		return response.StatusCode, fmt.Errorf("%s does not answer as galaxy-ipam does: %w; is --server its REST port?", s.base, err)
 	}
 	return response.StatusCode, nil
@@ -160,7 +160,7 @@ func (s *Server) request(ctx context.Context, method, path string, query url.Val
 	return request, nil
 }
 
-// refusal reads the sentence in an answer that says no.
+// refusal reads the sentence in a response that says no.
 func (s *Server) refusal(status int, text []byte) error {
 	var said struct {
 		Message string `json:"message"`
@@ -174,7 +174,7 @@ func (s *Server) refusal(status int, text []byte) error {
 	return &Refused{status, said.Message}
 }
 
-// explain says what can be done when there is no answer.
+// explain says what can be done when there is no response.
 func (s *Server) explain(ctx context.Context, err error) error {
 	var inner *url.Error
 	if errors.As(err, &inner) {
@@ -182,7 +182,7 @@ func (s *Server) explain(ctx context.Context, err error) error {
 	}
 	var timeout net.Error
 	if ctx.Err() == nil && errors.As(err, &timeout) && timeout.Timeout() {
-		return fmt.Errorf("no answer from galaxy-ipam at %s: %w; see whether it runs and is ready (/readyz)", s.base, err)
+		return fmt.Errorf("no response from galaxy-ipam at %s: %w; see whether it runs and is ready (/readyz)", s.base, err)
 	}
 	return fmt.Errorf("no galaxy-ipam at %s: %w; start it, or name the right place with --server", s.base, err)
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// An answer without end is given up, however small its parts.
-func TestEndlessAnswer(t *testing.T) {
+// A response without end is given up, however small its parts.
+func TestEndlessResponse(t *testing.T) {
 	sent := 0
 	endless := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for part := strings.Repeat(" ", 1<<10); ; sent += len(part) {

@@ -25,24 +25,24 @@ func serve(at string) error {
 }
 
 // who says the pod's name, and the address that it is asked from.
-func who(answer http.ResponseWriter, request *http.Request) {
+func who(w http.ResponseWriter, request *http.Request) {
 	name, err := os.Hostname()
 	from, _, splitErr := net.SplitHostPort(request.RemoteAddr)
 	if err != nil || splitErr != nil {
-		http.Error(answer, fmt.Sprint(err, splitErr), http.StatusInternalServerError)
+		http.Error(w, fmt.Sprint(err, splitErr), http.StatusInternalServerError)
 		return
 	}
-	_, _ = fmt.Fprintln(answer, name, from) // who is gone asks again
+	_, _ = fmt.Fprintln(w, name, from) // who is gone asks again
 }
 
-// get asks another server, on a connection of its own, and gives its answer or what went wrong.
-func get(answer http.ResponseWriter, request *http.Request) {
+// get asks another server, on a connection of its own, and gives its response or what went wrong.
+func get(w http.ResponseWriter, request *http.Request) {
 	client := http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Get(request.URL.Query().Get("url"))
 	if err != nil {
-		_, _ = fmt.Fprintln(answer, "no answer:", err) // who is gone asks again
+		_, _ = fmt.Fprintln(w, "no response:", err) // who is gone asks again
 		return
 	}
 	defer response.Body.Close() //nolint:errcheck // it is read to its end
-	_, _ = io.Copy(answer, response.Body)
+	_, _ = io.Copy(w, response.Body)
 }

@@ -13,8 +13,8 @@ import (
 	"galaxy/wire/terms"
 )
 
-func TestAnswer(t *testing.T) {
-	large := strings.Repeat("x", terms.MaxAnswer)
+func TestResponse(t *testing.T) {
+	large := strings.Repeat("x", terms.MaxResponse)
 	for _, c := range []struct {
 		name, text, broken string
 		add                string // what an ADD prints; what it fails with after "!"
@@ -27,7 +27,7 @@ func TestAnswer(t *testing.T) {
 		{"cut off", "HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n{}", "", "!11 unexpected EOF"},
 		{"cut off in its head", "HTTP/1.0 200 OK\r\nContent-Le", "", "!11 unexpected EOF"},
 		{"nothing", "", "", "!11 unexpected EOF"},
-		{"nothing in time", "", "no answer within 4m0s", "!11 no answer within 4m0s"},
+		{"nothing in time", "", "no response within 4m0s", "!11 no response within 4m0s"},
 		{"empty", "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", "", "!999 "},
 		{"an error object", "HTTP/1.0 500 Internal Server Error\r\n\r\n" + `{"code":7,"msg":"m","details":"d"}`, "", "!7 d"},
 		{"a text", "HTTP/1.0 400 Bad Request\r\n\r\nno pod", "", "!4 "},
@@ -49,7 +49,7 @@ func TestAnswer(t *testing.T) {
 			if command == "DEL" && (!strings.HasPrefix(want, "!") || c.name == "empty") {
 				want = ""
 			}
-			result, failure := call.Answer([]byte(c.text), c.broken)
+			result, failure := call.Response([]byte(c.text), c.broken)
 			got := string(result)
 			if failure != nil {
 				got += "!" + string(failure.JSON()[len("{\n    \"code\": "):])
@@ -63,8 +63,8 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
-// An answer never breaks the program, and what is printed of it is what net/http would have read.
-func FuzzAnswer(f *testing.F) {
+// A response never breaks the program, and what is printed of it is what net/http would have read.
+func FuzzResponse(f *testing.F) {
 	for _, text := range []string{
 		"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 500 Oh\r\n\r\n{\"code\":7,\"msg\":\"m\"}", "HTTP/1.0 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\n",
 		"HTTP/1.0 200 OK\r\nContent-Length: -1\r\n\r\n{}", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", "\r\n\r\n",
@@ -75,20 +75,20 @@ func FuzzAnswer(f *testing.F) {
 	}
 	call, _ := short.Of(shorttest.Environ("ADD"))
 	f.Fuzz(func(t *testing.T, text []byte, broken string) {
-		result, failure := call.Answer(text, broken)
+		result, failure := call.Response(text, broken)
 		if (len(result) == 0) != (failure != nil) {
 			t.Fatalf("got %q and %v", result, failure)
 		}
 		if failure != nil {
 			return
 		}
-		answer, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(text)), &http.Request{Method: http.MethodPost})
+		response, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(text)), &http.Request{Method: http.MethodPost})
 		if err != nil {
 			return // it knows more of what may stand in a head
 		}
-		body, err := io.ReadAll(answer.Body)
-		if err != nil || answer.StatusCode != http.StatusOK || string(body) != string(result) {
-			t.Fatalf("got %q; net/http %d with %q, %v", result, answer.StatusCode, body, err)
+		body, err := io.ReadAll(response.Body)
+		if err != nil || response.StatusCode != http.StatusOK || string(body) != string(result) {
+			t.Fatalf("got %q; net/http %d with %q, %v", result, response.StatusCode, body, err)
 		}
 	})
 }

@@ -8,18 +8,18 @@ import (
 	"galaxy/wire/terms"
 )
 
-// maxHead is how much of an answer may stand before its body.
+// maxHead is how much of a response may stand before its body.
 const maxHead = 64 << 10
 
-// MaxAnswer is how much is read of an answer: what is longer is too large in any case.
-const MaxAnswer = maxHead + terms.MaxAnswer + 1
+// MaxResponse is how much is read of a response: what is longer is too large in any case.
+const MaxResponse = maxHead + terms.MaxResponse + 1
 
 // Nothing is for an ADD that was answered with nothing.
 const Nothing = "the galaxy agent answered ADD with nothing; its log says more"
 
-// Answer is what a runtime gets: a result, which is to be printed, or a failure. Text is all that the agent has sent until
+// Response is what a runtime gets: a result, which is to be printed, or a failure. Text is all that the agent has sent until
 // the connection ended; broken says why it ended, and is empty if the agent ended it.
-func (c Call) Answer(text []byte, broken string) (result []byte, failure *terms.Failure) {
+func (c Call) Response(text []byte, broken string) (result []byte, failure *terms.Failure) {
 	head, body, whole := bytes.Cut(text, []byte("\r\n\r\n"))
 	if !whole {
 		return failed(cutOff(broken, "unexpected EOF"))
@@ -30,20 +30,20 @@ func (c Call) Answer(text []byte, broken string) (result []byte, failure *terms.
 	if bytes.Count(head, []byte("\n")) != bytes.Count(head, []byte("\r\n")) { // others would see its end elsewhere (RFC 9112, section 2.2)
 		return failed(terms.CutOff("malformed HTTP response: a line ends without a carriage return"))
 	}
-	answer, wrong := parseHead(string(head))
+	response, wrong := parseHead(string(head))
 	switch {
 	case wrong != "":
 		return failed(terms.CutOff(wrong))
-	case len(body) > terms.MaxAnswer && answer.length == unknown, answer.length > terms.MaxAnswer:
+	case len(body) > terms.MaxResponse && response.length == unknown, response.length > terms.MaxResponse:
 		return failed(terms.TooLarge())
-	case answer.length == unknown && broken != "", len(body) < answer.length:
+	case response.length == unknown && broken != "", len(body) < response.length:
 		return failed(cutOff(broken, "unexpected EOF"))
-	case answer.length != unknown:
-		body = body[:answer.length]
+	case response.length != unknown:
+		body = body[:response.length]
 	}
 	switch {
-	case answer.status != terms.StatusOK:
-		return failed(terms.Refusal(answer.status, answer.reason, body))
+	case response.status != terms.StatusOK:
+		return failed(terms.Refusal(response.status, response.reason, body))
 	case !c.add:
 		return nil, nil
 	case len(body) == 0:
@@ -64,7 +64,7 @@ func cutOff(broken, ended string) terms.Failure {
 // unknown is the length of a body that ends with the connection.
 const unknown = -1
 
-// head is what stands before the body of an answer.
+// head is what stands before the body of a response.
 type head struct {
 	status int
 	reason string
