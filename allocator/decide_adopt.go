@@ -26,7 +26,7 @@ func (c Adopt) decide(d *decision) error {
 	case a.Owner == c.Pod.Owner && a.PodUID == c.Pod.UID && a.Node == c.Node: // known
 	case a.Owner == c.Pod.Owner && a.PodUID != "" && a.PodUID != c.Pod.UID:
 		return &UIDError{Pod: c.Pod.Owner, Address: c.Address, UID: a.PodUID}
-	case a.Labelled || a.Owner != c.Pod.Owner && a.Owner != c.Pod.Owner.Share():
+	case a.Labelled || a.Owner != c.Pod.Owner && a.Owner != c.Pod.Owner.Scope():
 		return &HolderError{Address: c.Address, Holder: a.Owner}
 	default:
 		d.emit(&eventlog.AddressBound{Address: a.Addr, Owner: c.Pod.Owner, PodUID: c.Pod.UID, Node: c.Node, Policy: c.Pod.Policy, After: a.Seq})

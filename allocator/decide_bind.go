@@ -147,7 +147,7 @@ func (d *decision) unclaim(claimed []*projections.Address) {
 			d.release(a, ReasonClaimEnded)
 			continue
 		}
-		d.emit(&eventlog.AddressReserved{Address: a.Addr, Owner: a.Owner.Share(), Policy: a.Policy, Reason: ReasonClaimEnded, After: a.Seq})
+		d.emit(&eventlog.AddressReserved{Address: a.Addr, Owner: a.Owner.Scope(), Policy: a.Policy, Reason: ReasonClaimEnded, After: a.Seq})
 	}
 }
 
@@ -175,7 +175,7 @@ func (d *decision) take(pod Pod, node string, networks []netip.Prefix) error {
 		return d.takeRanges(pod, node, networks)
 	}
 	if q.reserved > 0 {
-		for a := range d.view.Reserved(pod.Owner.Share()) {
+		for a := range d.view.Reserved(pod.Owner.Scope()) {
 			if _, seen := d.env.stranger(a.Addr, pod.UID, true); !seen && !a.Labelled && servesAny(d.view.Config(), a.Addr, networks) {
 				d.takeReserved(a, pod, node)
 				return nil
@@ -198,7 +198,7 @@ func (d *decision) take(pod Pod, node string, networks []netip.Prefix) error {
 }
 
 // drainedOf are the draining addresses that a pod gives back for the one it gets: those kept for its name; else one that is kept
-// for its share, where the share may hold no more. They stay kept until then, as the subnets may come back.
+// for its scope, where the scope may hold no more. They stay kept until then, as the subnets may come back.
 func drainedOf(view *projections.View, pod Pod, q quota) []*projections.Address {
 	var drained []*projections.Address
 	for a := range view.Held(pod.Owner) {
@@ -209,7 +209,7 @@ func drainedOf(view *projections.View, pod Pod, q quota) []*projections.Address 
 	if len(drained) > 0 || q.mayGrow() {
 		return drained
 	}
-	for a := range view.Reserved(pod.Owner.Share()) {
+	for a := range view.Reserved(pod.Owner.Scope()) {
 		if a.Draining && !a.Labelled {
 			return []*projections.Address{a}
 		}

@@ -36,7 +36,7 @@ type ending struct {
 	reason string
 }
 
-// endingOf is the table of contract section 4.7. held is how many addresses the pod's share holds, this one included.
+// endingOf is the table of contract section 4.7. held is how many addresses the pod's scope holds, this one included.
 func endingOf(view *projections.View, pod Pod, held int) ending {
 	if pod.Policy == ipam.ReleaseOnDelete || pod.checkPolicy() != nil {
 		return ending{reason: ReasonMutablePod}
@@ -55,9 +55,9 @@ func endingOf(view *projections.View, pod Pod, held int) ending {
 	case !pod.Owner.IsSet():
 		return ending{keeper: pod.Owner, reason: ReasonKeptForPod}
 	case pod.Owner.Pool != "":
-		return ending{keeper: pod.Owner.Share(), reason: ReasonKeptForPool}
+		return ending{keeper: pod.Owner.Scope(), reason: ReasonKeptForPool}
 	default:
-		return ending{keeper: pod.Owner.Share(), reason: ReasonKeptForApp}
+		return ending{keeper: pod.Owner.Scope(), reason: ReasonKeptForApp}
 	}
 }
 
@@ -81,8 +81,8 @@ func outgrown(owner ipam.Owner, w Workload, held int) string {
 }
 
 func (c EndPod) decide(d *decision) error {
-	share := d.view.Share(c.Pod.Owner.Share())
-	held := share.Held
+	scope := d.view.Scope(c.Pod.Owner.Scope())
+	held := scope.Held
 	for a := range d.view.Held(c.Pod.Owner) {
 		if a.PodUID != "" && c.Pod.UID != "" && a.PodUID != c.Pod.UID {
 			continue // another pod of that name uses it by now
@@ -109,7 +109,7 @@ func (c ChangeWorkload) decide(d *decision) error {
 	if c.Owner.App == "" { // it would be about every address there is
 		return fmt.Errorf("%w: a change of a workload without a name", ErrUnsupported)
 	}
-	held := d.view.Share(c.Owner.Share()).Held
+	held := d.view.Scope(c.Owner.Scope()).Held
 	for _, a := range longestKept(d.view, c.Owner) {
 		if a.Policy != ipam.Immutable || a.Node != "" || a.PodUID != "" {
 			continue // in use, or kept whatever becomes of the workload
@@ -127,7 +127,7 @@ func (c ChangeWorkload) decide(d *decision) error {
 	return nil
 }
 
-// longestKept are the addresses of an owner and of all below it, those kept for the share itself first, the longest kept
+// longestKept are the addresses of an owner and of all below it, those kept for the scope itself first, the longest kept
 // of them foremost: what is given up when there are too many.
 func longestKept(view *projections.View, owner ipam.Owner) []*projections.Address {
 	var all []*projections.Address

@@ -32,9 +32,9 @@ func (c SizePool) decide(d *decision) error {
 		return err
 	}
 	owner := ipam.Owner{Pool: c.Pool}
-	share := d.view.Share(owner)
-	d.result.Held = share.Held
-	if surplus := min(share.Held-c.Size, share.Reserved); surplus > 0 {
+	scope := d.view.Scope(owner)
+	d.result.Held = scope.Held
+	if surplus := min(scope.Held-c.Size, scope.Reserved); surplus > 0 {
 		d.result.Held -= d.giveUp(owner, surplus, ReasonPoolFull)
 	}
 	if c.PreAllocate {
@@ -46,7 +46,7 @@ func (c SizePool) decide(d *decision) error {
 // giveUp releases the longest reserved addresses of a pool, and returns how many. Where all of them go, their order is of no matter, and no
 // more of them are looked at than one batch takes: else a pool of N addresses would cost N².
 func (d *decision) giveUp(pool ipam.Owner, n int, reason string) int {
-	all, room := n >= d.view.Share(pool).Reserved, d.env.MaxEvents-len(d.events)
+	all, room := n >= d.view.Scope(pool).Reserved, d.env.MaxEvents-len(d.events)
 	var reserved []*projections.Address
 	for a := range d.view.Reserved(pool) {
 		if a.Labelled {
@@ -124,7 +124,7 @@ func (c DeletePool) decide(d *decision) error {
 		return fmt.Errorf("pool %s: %w", c.Pool, ErrNoPool)
 	}
 	// The limit goes last, so that a repetition still finds the pool.
-	d.giveUp(owner, d.view.Share(owner).Reserved, ReasonPoolDeleted)
+	d.giveUp(owner, d.view.Scope(owner).Reserved, ReasonPoolDeleted)
 	if !d.full() {
 		d.emit(&eventlog.PoolDeleted{Pool: c.Pool})
 	}
@@ -159,7 +159,7 @@ func (c Reserve) decide(d *decision) error {
 	if err := d.unseen(c.Address, "", false); err != nil {
 		return err
 	}
-	if pool := d.view.Pool(c.Owner.Pool); pool != nil && !c.Labelled && d.view.Share(ipam.Owner{Pool: pool.Name}).Held >= pool.Size {
+	if pool := d.view.Pool(c.Owner.Pool); pool != nil && !c.Labelled && d.view.Scope(ipam.Owner{Pool: pool.Name}).Held >= pool.Size {
 		return &PoolFullError{Pool: pool.Name, Size: pool.Size}
 	}
 	d.reserve(d.free(c.Address, subnet), c.Owner, c.Reason, c.Labelled)

@@ -64,24 +64,24 @@ func networksText(networks []netip.Prefix) string {
 
 // LimitError is a pod beyond the number of addresses that its app or pool may hold. It has to wait until one is freed.
 type LimitError struct {
-	Share ipam.Owner // the app or the pool
+	Scope ipam.Owner // the app or the pool
 	Used  int
 	Limit int
 	Surge int // of Limit: what an app may have more than its replicas while it rolls out
 }
 
 func (e *LimitError) Error() string {
-	if e.Share.Pool != "" && e.Share.App == "" {
-		return fmt.Sprintf("pool %s has reached its size: %d of %d addresses are used; wait until one is freed, or make the pool larger", e.Share.Pool, e.Used, e.Limit)
+	if e.Scope.Pool != "" && e.Scope.App == "" {
+		return fmt.Sprintf("pool %s has reached its size: %d of %d addresses are used; wait until one is freed, or make the pool larger", e.Scope.Pool, e.Used, e.Limit)
 	}
 	if e.Limit == 0 {
-		return fmt.Sprintf("%s has no replicas or is gone from the cluster, so no address is kept for its pods; scale it up, or create it again", e.Share.Describe())
+		return fmt.Sprintf("%s has no replicas or is gone from the cluster, so no address is kept for its pods; scale it up, or create it again", e.Scope.Describe())
 	}
 	if e.Surge > 0 {
 		return fmt.Sprintf("%s uses %d addresses and has %d replicas and a surge of %d; wait until an old pod ends and its address is freed",
-			e.Share.Describe(), e.Used, e.Limit-e.Surge, e.Surge)
+			e.Scope.Describe(), e.Used, e.Limit-e.Surge, e.Surge)
 	}
-	return fmt.Sprintf("%s uses %d addresses and has %d replicas; wait until an old pod ends and its address is freed", e.Share.Describe(), e.Used, e.Limit)
+	return fmt.Sprintf("%s uses %d addresses and has %d replicas; wait until an old pod ends and its address is freed", e.Scope.Describe(), e.Used, e.Limit)
 }
 
 // UIDError is a pod whose address is still held by the pod of the same name before it.

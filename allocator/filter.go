@@ -14,7 +14,7 @@ import (
 type FilterResult struct {
 	// Networks are the node networks, of the candidates, whose nodes may run the pod. Not decided when Claim is set.
 	Networks []netip.Prefix
-	// Claim says that the pod takes a share of a limit, so that a Claim has to be done, and its grants decide.
+	// Claim says that the pod is counted against a limit, so that a Claim has to be done, and its grants decide.
 	Claim bool
 }
 

@@ -20,7 +20,7 @@ func TestLaws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld()
 		w.rules.StrictReuse = rapid.Bool().Draw(t, "strict")
-		w.rules.PoolShare = rapid.SampledFrom([]int{0, 0, 50}).Draw(t, "share")
+		w.rules.PoolShare = rapid.SampledFrom([]int{0, 0, 50}).Draw(t, "scope")
 		running := beginning(t, w)
 		var snapshot bytes.Buffer
 		var snapshotAt uint64
@@ -131,7 +131,7 @@ func drawCommand(t *rapid.T, w *world) Command {
 		p := drawPod(t)
 		c := Import{Address: drawAddress(t), Owner: p.Owner, Policy: p.Policy}
 		if c.Owner.App != "" && rapid.Bool().Draw(t, "kept") {
-			c.Owner = c.Owner.Share()
+			c.Owner = c.Owner.Scope()
 		}
 		return c
 	case 17:
@@ -179,7 +179,7 @@ func checkState(t *rapid.T, w *world, view *projections.View) {
 		usages[i] = view.Usage(i, w.now, w.rules.ReuseDelay)
 	}
 	held := map[netip.Addr]*projections.Address{}
-	counts := map[ipam.Owner]projections.Share{}
+	counts := map[ipam.Owner]projections.Scope{}
 	for a := range view.Addresses(netip.Addr{}) {
 		if held[a.Addr] != nil {
 			t.Fatalf("%s is held twice", a.Addr)
@@ -191,25 +191,25 @@ func checkState(t *rapid.T, w *world, view *projections.View) {
 		if _, configured := config.SubnetOf(a.Addr); configured == a.Draining {
 			t.Fatalf("%s: draining is %t, configured is %t", a.Addr, a.Draining, configured)
 		}
-		for _, share := range slices.Compact([]ipam.Owner{a.Owner.AppLevel(), {Pool: a.Owner.Pool}}) {
-			if share.IsZero() {
+		for _, scope := range slices.Compact([]ipam.Owner{a.Owner.AppLevel(), {Pool: a.Owner.Pool}}) {
+			if scope.IsZero() {
 				continue
 			}
-			c := counts[share]
-			c.Owner = share
+			c := counts[scope]
+			c.Owner = scope
 			c.Held++
-			if a.Owner == share {
+			if a.Owner == scope {
 				c.Reserved++
 			}
-			counts[share] = c
+			counts[scope] = c
 		}
 	}
-	for share, want := range counts {
-		if got := view.Share(share); got != want {
-			t.Fatalf("share %q is %+v, counted %+v", share, got, want)
+	for scope, want := range counts {
+		if got := view.Scope(scope); got != want {
+			t.Fatalf("scope %q is %+v, counted %+v", scope, got, want)
 		}
-		if n := len(collect(view.Held(share))); n != want.Held {
-			t.Fatalf("%q holds %d by index, counted %d", share, n, want.Held)
+		if n := len(collect(view.Held(scope))); n != want.Held {
+			t.Fatalf("%q holds %d by index, counted %d", scope, n, want.Held)
 		}
 	}
 	for i := range config.Subnets {

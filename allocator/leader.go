@@ -67,7 +67,7 @@ type outcome struct {
 	took time.Duration
 }
 
-// grace is how long the batch in flight may still take when the lead has to end.
+// grace is how long the batch in flight may still take when the term has to end.
 const grace = 5 * time.Second
 
 func (l *leader) run(ctx context.Context) error {
@@ -246,7 +246,7 @@ func (b *batch) respond(err error) {
 	}
 }
 
-// settle ends the batch in flight. An error ends the lead.
+// settle ends the batch in flight. An error ends the term.
 func (l *leader) settle(ctx, appending context.Context, o outcome) error {
 	b := l.inFlight
 	l.inFlight = nil
@@ -288,7 +288,7 @@ func (l *leader) publish(b *batch, o outcome) {
 	b.respond(nil)
 }
 
-// settleLast ends the batch in flight when the lead is over.
+// settleLast ends the batch in flight when the term is over.
 func (l *leader) settleLast(o outcome) {
 	b := l.inFlight
 	l.inFlight = nil

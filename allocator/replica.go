@@ -134,7 +134,7 @@ func (r *Replica) once(ctx context.Context, cause string, command Command) (Resu
 		return Result{}, fmt.Errorf("wait for a place in the queue: %w", ctx.Err())
 	}
 	if !r.leading.Load() {
-		r.refuseQueued() // the lead has ended meanwhile, and may have looked into the queue before
+		r.refuseQueued() // the term has ended meanwhile, and may have looked into the queue before
 	}
 	select {
 	case a := <-c.response:
@@ -235,7 +235,7 @@ func (r *Replica) Lead(ctx context.Context, fence eventlog.Fence) error {
 	return err
 }
 
-// refuseQueued answers those who asked while the lead ended.
+// refuseQueued answers those who asked while the term ended.
 func (r *Replica) refuseQueued() {
 	for {
 		select {

@@ -102,7 +102,7 @@ func TestManyCallers(t *testing.T) {
 		}
 	}
 	view := replayed(t, s.log)
-	if got := view.Share(testPod(0).Owner.AppLevel()).Held; got != 500 {
+	if got := view.Scope(testPod(0).Owner.AppLevel()).Held; got != 500 {
 		t.Fatalf("%d addresses are held, want 500", got)
 	}
 	if view.Digest() != s.replica.View().Digest() {
@@ -110,7 +110,7 @@ func TestManyCallers(t *testing.T) {
 	}
 }
 
-// TestLostResponses: the log says that it does not know, whether the events landed or not. Callers get that as an error, the lead
+// TestLostResponses: the log says that it does not know, whether the events landed or not. Callers get that as an error, the term
 // ends, and the next one finds the truth.
 func TestLostResponses(t *testing.T) {
 	for _, landed := range []bool{true, false} {
@@ -122,7 +122,7 @@ func TestLostResponses(t *testing.T) {
 			t.Fatalf("landed %t: the caller got %v", landed, err)
 		}
 		if err := <-s.ended; !errors.Is(err, eventlog.ErrOutcomeUnknown) {
-			t.Fatalf("landed %t: the lead ended with %v", landed, err)
+			t.Fatalf("landed %t: the term ended with %v", landed, err)
 		}
 		if held := s.replica.View().Address(netip.MustParseAddr("10.0.0.2")); held != nil {
 			t.Fatalf("landed %t: readers see what nobody knows to be durable", landed)
@@ -151,7 +151,7 @@ func TestConflict(t *testing.T) {
 			t.Fatalf("%d: %v", i, err)
 		}
 	}
-	if got := replayed(t, log).Share(testPod(0).Owner.AppLevel()).Held; got != 80 {
+	if got := replayed(t, log).Scope(testPod(0).Owner.AppLevel()).Held; got != 80 {
 		t.Fatalf("%d addresses are held, want 80", got)
 	}
 }
@@ -180,10 +180,10 @@ func TestFenced(t *testing.T) {
 		t.Fatalf("the caller got %v", err)
 	}
 	if err := <-s.ended; !errors.Is(err, eventlog.ErrFenced) {
-		t.Fatalf("the lead ended with %v", err)
+		t.Fatalf("the term ended with %v", err)
 	}
 	if _, err := s.replica.Do(t.Context(), "test", bindTo(1)); !errors.Is(err, ErrNotLeader) {
-		t.Fatalf("after the lead the caller got %v", err)
+		t.Fatalf("after the term the caller got %v", err)
 	}
 }
 
@@ -221,7 +221,7 @@ func TestRepeats(t *testing.T) {
 	}
 }
 
-// TestStop: the end of a lead answers everybody, truly.
+// TestStop: the end of a term answers everybody, truly.
 func TestStop(t *testing.T) {
 	s := newStand(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
 	var wg sync.WaitGroup
@@ -231,7 +231,7 @@ func TestStop(t *testing.T) {
 	}
 	s.stop()
 	if err := <-s.ended; err != nil {
-		t.Fatalf("the lead ended with %v", err)
+		t.Fatalf("the term ended with %v", err)
 	}
 	wg.Wait()
 	view := replayed(t, s.log)
@@ -386,8 +386,8 @@ func (j *joining) Done() <-chan struct{} {
 	return j.Context.Done()
 }
 
-// TestQueuedAsTheLeadEnds: who gets into the queue after the lead has emptied it for the last time is answered all the same.
-func TestQueuedAsTheLeadEnds(t *testing.T) {
+// TestQueuedAsTheTermEnds: who gets into the queue after the term has emptied it for the last time is answered all the same.
+func TestQueuedAsTheTermEnds(t *testing.T) {
 	s := newStand(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
 	waits, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -402,7 +402,7 @@ func TestQueuedAsTheLeadEnds(t *testing.T) {
 	}
 }
 
-// TestLeftInTheQueue: the end of a lead answers those whom it has not even taken out of the queue.
+// TestLeftInTheQueue: the end of a term answers those whom it has not even taken out of the queue.
 func TestLeftInTheQueue(t *testing.T) {
 	const callers, taken = 10, 3 // one is in flight, one is in the open batch, and one found that full
 	s := newStand(t, memlog.NewWithLimits(eventlog.Limits{Events: 1, Bytes: 1 << 20}), "a").lead(t, eventlog.Fence{}).configured(t)
@@ -427,6 +427,6 @@ func TestLeftInTheQueue(t *testing.T) {
 		}
 	}
 	if err := <-s.ended; !errors.Is(err, eventlog.ErrFenced) {
-		t.Errorf("the lead ended with %v", err)
+		t.Errorf("the term ended with %v", err)
 	}
 }

@@ -41,7 +41,7 @@ func ExampleOwner() {
 	pod := ipam.Owner{Kind: ipam.KindStatefulSet, Namespace: "shop", App: "db", Pod: "db-0", Pool: "blue"}
 	fmt.Println(pod)
 	fmt.Println(pod.AppLevel())
-	fmt.Println(pod.Share(), "covers the pod:", pod.Share().Covers(pod))
+	fmt.Println(pod.Scope(), "covers the pod:", pod.Scope().Covers(pod))
 
 	back, err := ipam.ParseOwner("dp_shop_web_web-6d4cf56db6-4xk2p")
 	fmt.Println(back.Describe(), "of", back.AppLevel().Describe(), err)

@@ -62,9 +62,9 @@ func (o Owner) AppLevel() Owner {
 	return o
 }
 
-// Share is the owner whose addresses are interchangeable for this one: its pool, else its app (the contract's PoolPrefix).
+// Scope is the quota scope of an owner: the one whose addresses are interchangeable for this one: its pool, else its app (the contract's PoolPrefix).
 // It is the level at which counts are limited and at which reserved addresses are kept for a set workload.
-func (o Owner) Share() Owner {
+func (o Owner) Scope() Owner {
 	if o.Pool != "" {
 		return Owner{Pool: o.Pool}
 	}

@@ -93,12 +93,12 @@ func TestLevels(t *testing.T) {
 	pod := Owner{Kind: "deployment", Namespace: "ns", App: "web", Pod: "web-1", Pool: "p"}
 	app := Owner{Kind: "deployment", Namespace: "ns", App: "web", Pool: "p"}
 	pool := Owner{Pool: "p"}
-	if pod.AppLevel() != app || pod.Share() != pool || app.Share() != pool {
+	if pod.AppLevel() != app || pod.Scope() != pool || app.Scope() != pool {
 		t.Error("levels of a pod in a pool")
 	}
 	free := Owner{Kind: "deployment", Namespace: "ns", App: "web", Pod: "web-1"}
-	if free.Share() != free.AppLevel() {
-		t.Error("without a pool the app is the share")
+	if free.Scope() != free.AppLevel() {
+		t.Error("without a pool the app is the scope")
 	}
 	for _, o := range []Owner{pod, app, pool} {
 		if !o.Covers(pod) || o.Covers(free) {

@@ -126,8 +126,8 @@ func (v *View) Held(owner ipam.Owner) iter.Seq[*Address] {
 	case owner.IsPod():
 		return v.pending.over(v.pending.byOwner[owner], func(ipam.Owner) bool { return true }, stored)
 	default:
-		share := owner.Share()
-		changed := slices.Concat(v.pending.byShare[share], v.pending.byOwner[share])
+		scope := owner.Scope()
+		changed := slices.Concat(v.pending.byScope[scope], v.pending.byOwner[scope])
 		return v.pending.over(changed, owner.Covers, stored)
 	}
 }

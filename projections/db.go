@@ -24,7 +24,7 @@ type DB struct {
 func New(generation string) *DB {
 	schema := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{}}
 	for _, table := range []*memdb.TableSchema{
-		addressesTable(), releasedTable(), coolingTable(), segmentsTable(), untouchedTable(), sharesTable(), poolsTable(), subnetsTable(),
+		addressesTable(), releasedTable(), coolingTable(), segmentsTable(), untouchedTable(), scopesTable(), poolsTable(), subnetsTable(),
 		nodesTable(), nodeSubnetsTable(), overlaysTable(),
 	} {
 		schema.Tables[table.Name] = table

@@ -49,7 +49,7 @@ func (t *Txn) fold(e eventlog.Event) error {
 		})
 	case *eventlog.AddressReserved:
 		return t.hold(e, d.Address, d.After, func(a *Address) error {
-			if a.Owner.Share() != d.Owner.Share() {
+			if a.Owner.Scope() != d.Owner.Scope() {
 				return fmt.Errorf("%w: %s is held for %q, and reserved for %q", ErrImpossible, d.Address, a.Owner, d.Owner)
 			}
 			a.Owner, a.PodUID, a.Node, a.Policy, a.Fresh = d.Owner, d.PodUID, "", d.Policy, false
@@ -89,7 +89,7 @@ func (t *Txn) fold(e eventlog.Event) error {
 
 // mayUse reports whether a pod may use an address that is held for holder: its own, or one reserved for its app or pool.
 func mayUse(pod, holder ipam.Owner) bool {
-	return pod == holder || holder == pod.Share()
+	return pod == holder || holder == pod.Scope()
 }
 
 func (t *Txn) allocate(e eventlog.Event, d *eventlog.AddressAllocated) error {

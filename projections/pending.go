@@ -15,11 +15,11 @@ type pending struct {
 	addresses map[netip.Addr]*Address   // nil: no longer held
 	changed   []netip.Addr              // their keys, in the order of change: neighbours are written one after the other
 	byOwner   map[ipam.Owner][]*Address // as they changed, by their owner
-	byShare   map[ipam.Owner][]*Address // as they changed, by the share of their owner
+	byScope   map[ipam.Owner][]*Address // as they changed, by the scope of their owner
 	lowest    map[int]segmentID         // of a subnet: the block below which it has no fresh address; mostly the next is in it too
 	segments  map[segmentID]*segment    // our own copies; already in the table
 	subnets   map[int]*subnetState
-	shares    map[ipam.Owner]*Share
+	scopes    map[ipam.Owner]*Scope
 	cooling   map[coolingID]*cooling
 	flush     func()
 }
@@ -28,11 +28,11 @@ func newPending() *pending {
 	return &pending{
 		addresses: map[netip.Addr]*Address{},
 		byOwner:   map[ipam.Owner][]*Address{},
-		byShare:   map[ipam.Owner][]*Address{},
+		byScope:   map[ipam.Owner][]*Address{},
 		lowest:    map[int]segmentID{},
 		segments:  map[segmentID]*segment{},
 		subnets:   map[int]*subnetState{},
-		shares:    map[ipam.Owner]*Share{},
+		scopes:    map[ipam.Owner]*Scope{},
 		cooling:   map[coolingID]*cooling{},
 	}
 }
@@ -52,8 +52,8 @@ func (t *Txn) write() {
 	for _, s := range t.pending.subnets {
 		t.insert(tableSubnets, s)
 	}
-	for _, s := range t.pending.shares {
-		putOrDelete(t, tableShares, s, s.Held != 0)
+	for _, s := range t.pending.scopes {
+		putOrDelete(t, tableScopes, s, s.Held != 0)
 	}
 	for _, c := range t.pending.cooling {
 		putOrDelete(t, tableCooling, c, c.Count != 0)
@@ -78,8 +78,8 @@ func (t *Txn) rebase() {
 func (t *Txn) putAddress(a *Address) {
 	t.setAddress(a.Addr, a)
 	t.pending.byOwner[a.Owner] = append(t.pending.byOwner[a.Owner], a)
-	if share := a.Owner.Share(); share != a.Owner {
-		t.pending.byShare[share] = append(t.pending.byShare[share], a)
+	if scope := a.Owner.Scope(); scope != a.Owner {
+		t.pending.byScope[scope] = append(t.pending.byScope[scope], a)
 	}
 }
 

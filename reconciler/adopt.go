@@ -57,7 +57,7 @@ func (p *Plan) adoptOne(in Input, pod *kube.Pod, shown kube.Shown, taken, gone m
 // makeRoom ends what stands in the way of an adoption: the pod before of the same name, or another that has ended. What is kept
 // for another by the log was given away since, if a kubelet says that this pod has it.
 func (p *Plan) makeRoom(in Input, pod *kube.Pod, asked allocator.Pod, a *projections.Address, gone map[netip.Addr]bool) {
-	own := a.Owner == asked.Owner || a.Owner == asked.Owner.Share()
+	own := a.Owner == asked.Owner || a.Owner == asked.Owner.Scope()
 	switch {
 	case own && inUse(a) && a.PodUID != pod.UID:
 		p.endHolder(in, a)
@@ -102,7 +102,7 @@ func mayTake(in Input, pod *kube.Pod, asked allocator.Pod, shown kube.Shown, a *
 		return true
 	case inUse(a) && lives(in.New, a.Owner.Namespace, a.Owner.Pod, a.PodUID):
 		return false
-	case a.Owner == asked.Owner, a.Owner == asked.Owner.Share():
+	case a.Owner == asked.Owner, a.Owner == asked.Owner.Scope():
 		return believed
 	default:
 		return shown.ByKubelet

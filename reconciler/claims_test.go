@@ -70,8 +70,8 @@ func TestClaimsExpire(t *testing.T) {
 	if claimed("before-0") || claimed("lost-0") || !claimed("bound-0") {
 		t.Errorf("claims: before %v, lost %v, bound %v", claimed("before-0"), claimed("lost-0"), claimed("bound-0"))
 	}
-	if held := s.replica.View().Share(ipam.Owner{Pool: "p"}).Held; held != 1 {
+	if held := s.replica.View().Scope(ipam.Owner{Pool: "p"}).Held; held != 1 {
 		t.Errorf("the pool holds %d, want 1", held)
 	}
-	t.Logf("expired %s after the lead changed", time.Since(began).Round(10*time.Millisecond))
+	t.Logf("expired %s after the term changed", time.Since(began).Round(10*time.Millisecond))
 }

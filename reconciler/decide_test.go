@@ -262,7 +262,7 @@ func TestRun(t *testing.T) {
 	}
 	time.Sleep(50 * time.Millisecond) // lets the loop see the pod
 	store.Put(parse("kind: Pod\nmetadata: {name: other}"))
-	await("the release", func() bool { return s.replica.View().Share(ipam.Owner{}).Held == 0 && s.addresses() == "none\n" })
+	await("the release", func() bool { return s.replica.View().Scope(ipam.Owner{}).Held == 0 && s.addresses() == "none\n" })
 	cancel()
 	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
 		t.Error(err)

@@ -159,7 +159,7 @@ func (g *gated) await(t *testing.T, what string, ok func() bool) {
 func TestGateOpensAfterAdoption(t *testing.T) {
 	pool := "kind: Pool\nmetadata: {name: p}\nsize: 2\npreAllocateIP: true\n---\n"
 	g := newGated(t, configMap(gateSubnets)+runs("old-a", "10.1.0.2", false)+runs("old-b", "10.1.0.3", true)+pool, nil)
-	g.await(t, "the pool", func() bool { return g.replica.View().Share(ipam.Owner{Pool: "p"}).Held == 2 })
+	g.await(t, "the pool", func() bool { return g.replica.View().Scope(ipam.Owner{Pool: "p"}).Held == 2 })
 	g.mustBind(t, "new", "10.1.0.6")
 	if a, b := g.ownerOf("10.1.0.2"), g.ownerOf("10.1.0.3"); a != "old-a" || b != "old-b" {
 		t.Errorf("10.1.0.2 is held for %q, 10.1.0.3 for %q", a, b)
@@ -286,7 +286,7 @@ func (w *watched) Do(ctx context.Context, cause string, command allocator.Comman
 }
 
 // The gate is closed from before new subnets are put in force until the running pods were compared with the log under them, and from the
-// end of a lead until the next one has compared them.
+// end of a term until the next one has compared them.
 func TestGateCloses(t *testing.T) {
 	replica := &watched{}
 	var gate atomic.Pointer[reconciler.Gate]
@@ -315,7 +315,7 @@ func TestGateCloses(t *testing.T) {
 	}
 	g.await(t, "the gate, with other subnets", isOpen)
 	replica.deposed.Store(true)
-	g.await(t, "the end of the lead", func() bool { return !isOpen() })
+	g.await(t, "the end of the term", func() bool { return !isOpen() })
 	replica.deposed.Store(false)
 	g.await(t, "the next lead", isOpen)
 }

@@ -109,7 +109,7 @@ func (r *Reconciler) Gate() *Gate { return r.gate }
 func (r *Reconciler) Run(ctx context.Context) error {
 	changed, cancel := r.Source.Subscribe()
 	defer cancel()
-	defer r.endLead()
+	defer r.endTerm()
 	tick := time.NewTicker(leaderPoll)
 	defer tick.Stop()
 	for {
@@ -124,8 +124,8 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	}
 }
 
-// endLead closes the gate for the next lead.
-func (r *Reconciler) endLead() {
+// endTerm closes the gate for the next lead.
+func (r *Reconciler) endTerm() {
 	r.led = false
 	r.gate.shut(gateBegins)
 }
@@ -138,7 +138,7 @@ func (r *Reconciler) wake(ctx context.Context, now time.Time, changed bool) {
 			r.old = r.Source.Set() // what changes from here on may be left to us by a leader that died
 		}
 		if r.led {
-			r.endLead()
+			r.endTerm()
 		}
 		return
 	}

@@ -36,7 +36,7 @@ func (p *Plan) notices(in Input) {
 		case pod.Node == "" && dry && in.needsSpare(asks):
 			w := asks.Workload
 			p.notice(pod, noticeNoSpare, fmt.Sprintf("%s keeps its %d addresses for %d replicas, and no other is free: a rollout with maxUnavailable 0 needs one more for each pod of its maxSurge; set maxUnavailable above 0, or add addresses",
-				asks.Owner.AppLevel().Describe(), in.View.Share(asks.Owner.AppLevel()).Held, w.Replicas))
+				asks.Owner.AppLevel().Describe(), in.View.Scope(asks.Owner.AppLevel()).Held, w.Replicas))
 		}
 	}
 }
@@ -70,5 +70,5 @@ func (in Input) dry() bool {
 func (in Input) needsSpare(asks allocator.Pod) bool {
 	w := asks.Workload
 	return asks.Owner.IsSet() && asks.Policy != ipam.ReleaseOnDelete && asks.Owner.Pool == "" && w.Exists && w.Surge > 0 &&
-		in.View.Share(asks.Owner.AppLevel()).Held >= w.Replicas
+		in.View.Scope(asks.Owner.AppLevel()).Held >= w.Replicas
 }

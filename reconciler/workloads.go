@@ -60,7 +60,7 @@ func surplus(view *projections.View, app ipam.Owner, w allocator.Workload) bool 
 	if w.Unknown {
 		return false
 	}
-	held := view.Share(app).Held
+	held := view.Scope(app).Held
 	for a := range view.Held(app) {
 		if !kept(a) {
 			continue

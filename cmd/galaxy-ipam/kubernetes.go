@@ -66,7 +66,7 @@ func (p *program) governors() []func(context.Context) error {
 	return all
 }
 
-// gated is the replica as the ports see it: it is ready when the cluster is known too, and allocates nothing before the lead
+// gated is the replica as the ports see it: it is ready when the cluster is known too, and allocates nothing before the term
 // has found the running pods.
 type gated struct {
 	*allocator.Replica

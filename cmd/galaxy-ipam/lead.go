@@ -43,7 +43,7 @@ func final(err error) bool {
 		errors.As(err, &version) || errors.As(err, &unknown)
 }
 
-// term is one lead: what fences its writes, and how it ends.
+// term is a term of leadership: what fences its writes, and how it ends.
 type term struct {
 	fence  eventlog.Fence
 	lost   <-chan struct{}

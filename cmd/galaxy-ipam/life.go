@@ -15,7 +15,7 @@ import (
 	"galaxy/lease"
 )
 
-// succeed ends the lead of this process's former life. The folder of an embedded etcd is locked by the process that has it open, so
+// succeed ends the term of the former process. The folder of an embedded etcd is locked by the process that has it open, so
 // whoever opens it knows that the identity which is kept beside the data is of a process that has ended.
 func (p *program) succeed(ctx context.Context) error {
 	if p.options.embeddedDir == "" {
@@ -31,10 +31,10 @@ func (p *program) succeed(ctx context.Context) error {
 		defer cancel()
 		ended, err := lease.EndFormer(ctx, p.client, lease.LeaderKey(p.options.etcd.Prefix), id)
 		if err != nil {
-			p.logger.Warn("the lead of this process's former life is waited for", zap.String("identity", id), zap.Error(err))
+			p.logger.Warn("waiting for the term of the former process to end", zap.String("identity", id), zap.Error(err))
 		}
 		if ended {
-			p.logger.Info("ended the lead of this process's former life", zap.String("identity", id))
+			p.logger.Info("ended the term of the former process", zap.String("identity", id))
 		}
 	}
 	if err := durable.WriteFile(file, []byte(p.identity+"\n"), 0o600); err != nil {

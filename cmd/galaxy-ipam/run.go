@@ -262,13 +262,13 @@ func (p *program) objects() func() extender.Cluster {
 }
 
 // serve runs everything until ctx ends or a part fails. At the end the ports are drained first, so that the requests in
-// hand still find a leader; then the lead is given up.
+// hand still find a leader; then the term is given up.
 func (p *program) serve(ctx context.Context) error {
-	leading, endLead := context.WithCancel(context.WithoutCancel(ctx))
-	defer endLead()
+	leading, endTerm := context.WithCancel(context.WithoutCancel(ctx))
+	defer endTerm()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		defer endLead()
+		defer endTerm()
 		return p.server.Run(ctx)
 	})
 	group.Go(func() error { return p.lead(leading) })

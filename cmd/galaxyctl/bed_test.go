@@ -57,7 +57,7 @@ func newBed(t *testing.T) *bed {
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
-			t.Errorf("the lead ended: %v", err)
+			t.Errorf("the term ended: %v", err)
 		}
 	})
 	for !b.replica.Leading() {

@@ -34,7 +34,7 @@ type Saga struct {
 // Binding reports whether a binding is on its way to the cluster.
 func (s *Saga) Binding() bool { return s.binding.Load() > 0 }
 
-// Claim takes the pod's share of a limit before it is bound, as binds come later and many at once. It returns those of the node networks
+// Claim counts the pod against its limit before it is bound, as binds come later and many at once. It returns those of the node networks
 // where the pod may then run: none when no address is left.
 func (s *Saga) Claim(ctx context.Context, pod allocator.Pod, candidates []netip.Prefix) ([]netip.Prefix, error) {
 	result, err := s.Replica.Do(ctx, pod.UID, allocator.Claim{Pod: pod, Candidates: candidates})

@@ -60,7 +60,7 @@ func (r marking) Do(ctx context.Context, cause string, command allocator.Command
 	return result, err
 }
 
-// isDeposed reports whether a command failed for the end of a lead. Whether its events landed may be unknown then, but a
+// isDeposed reports whether a command failed for the end of a term. Whether its events landed may be unknown then, but a
 // command may be repeated.
 func isDeposed(ctx context.Context, err error) bool {
 	return errors.Is(err, allocator.ErrNotLeader) || errors.Is(err, eventlog.ErrFenced) ||

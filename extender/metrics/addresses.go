@@ -63,6 +63,6 @@ func (c *addressCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(descLeading, leading)
 	for pool := range view.Pools() {
 		gauge(descPool, float64(pool.Size), "size", pool.Name)
-		gauge(descPool, float64(view.Share(ipam.Owner{Pool: pool.Name}).Held), "held", pool.Name)
+		gauge(descPool, float64(view.Scope(ipam.Owner{Pool: pool.Name}).Held), "held", pool.Name)
 	}
 }

@@ -24,7 +24,7 @@ func newWaits() *prometheus.GaugeVec {
 // WatchGate adds whether addresses are given out, which is read at each scrape. Call it once.
 func (m *Metrics) WatchGate(open func() bool) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "galaxy_gate_open", Help: "1 while this replica leads and gives addresses out, 0 while its lead has yet to record the running pods, or it follows.",
+		Name: "galaxy_gate_open", Help: "1 while this replica leads and gives addresses out, 0 while its term has yet to record the running pods, or it follows.",
 	}, func() float64 {
 		if open() {
 			return 1

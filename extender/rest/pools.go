@@ -23,8 +23,8 @@ func (rest *REST) registerPools(routes huma.API) {
 	huma.Register(routes, op, func(context.Context, *freshInput) (*output[api.PoolsResponse], error) {
 		response, view := api.PoolsResponse{Code: http.StatusOK, Pools: []api.PoolRow{}}, rest.Replica.View()
 		for p := range view.Pools() {
-			share := view.Share(ipam.Owner{Pool: p.Name})
-			response.Pools = append(response.Pools, api.PoolRow{PoolFields: poolFields(p), Held: share.Held, Used: share.Used()})
+			scope := view.Scope(ipam.Owner{Pool: p.Name})
+			response.Pools = append(response.Pools, api.PoolRow{PoolFields: poolFields(p), Held: scope.Held, Used: scope.Used()})
 		}
 		return &output[api.PoolsResponse]{response}, nil
 	})
@@ -35,7 +35,7 @@ func (rest *REST) registerPools(routes huma.API) {
 		if p == nil {
 			return nil, notFound("pool %s", in.Name)
 		}
-		held := view.Share(ipam.Owner{Pool: p.Name}).Held
+		held := view.Scope(ipam.Owner{Pool: p.Name}).Held
 		return &output[api.PoolResponse]{api.PoolResponse{Code: http.StatusOK, Pool: poolFields(p), Held: held}}, nil
 	})
 	op = operation(routes, http.MethodDelete, "/v1/pool/{name}", "deletePool", "Remove a pool's limit and give back what is reserved for it")

@@ -41,7 +41,7 @@ func (rest *REST) state(ctx context.Context, digest bool) api.StateResponse {
 		response.Todo = append(response.Todo, rest.Todo()...)
 	}
 	for p := range view.Pools() {
-		if view.Share(ipam.Owner{Pool: p.Name}).Held >= p.Size {
+		if view.Scope(ipam.Owner{Pool: p.Name}).Held >= p.Size {
 			response.FullPools = append(response.FullPools, p.Name)
 		}
 	}

@@ -81,7 +81,7 @@ func TestForwardFilter(t *testing.T) {
 			follower.caughtUp()
 		}
 	}
-	if held := leader.replica.View().Share(ipam.Owner{Pool: "pl"}).Held; held != 2 {
+	if held := leader.replica.View().Scope(ipam.Owner{Pool: "pl"}).Held; held != 2 {
 		t.Errorf("the pool holds %d addresses, want the 2 that were claimed", held)
 	}
 	_, got := raw(t, http.MethodPost, follower.scheduler.URL+"/v1/filter", body(podText("ns1", "pl-sts-7", "StatefulSet/pl-sts", map[string]string{"pool": "pl"}), false), nil)

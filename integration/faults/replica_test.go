@@ -55,7 +55,7 @@ func newReplica(t *testing.T, log eventlog.Log, actor string) (*allocator.Replic
 	return r, seen
 }
 
-// lead makes a replica lead until the test ends, or the lead does; how it ended comes back.
+// lead makes a replica lead until the test ends, or the term does; how it ended comes back.
 func lead(t *testing.T, r *allocator.Replica, fence eventlog.Fence) (ended <-chan error) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
@@ -72,7 +72,7 @@ func lead(t *testing.T, r *allocator.Replica, fence eventlog.Fence) (ended <-cha
 	for !r.Leading() {
 		select {
 		case err := <-over:
-			t.Fatal("the lead ended at once:", err)
+			t.Fatal("the term ended at once:", err)
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -183,7 +183,7 @@ func (f *acknowledged) compare(t *testing.T, log eventlog.Log) *projections.View
 			t.Errorf("%s was answered that it holds %s, and the log says %+v", owner, addr, a)
 		}
 	}
-	if held, want := view.Share(ipam.Owner{}).Held, 0; held != want {
+	if held, want := view.Scope(ipam.Owner{}).Held, 0; held != want {
 		t.Errorf("nobody holds %d addresses", held)
 	}
 	return view
@@ -241,7 +241,7 @@ func TestEtcdChangesItsLeader(t *testing.T) {
 			facts.compare(t, log)
 			return
 		case err := <-over:
-			t.Fatal("the lead ended:", err)
+			t.Fatal("the term ended:", err)
 		case <-time.After(10 * time.Millisecond):
 			cluster.MoveLeader(t)
 			moves.Add(1)

@@ -180,7 +180,7 @@ func readFloatingIP(f *api.FloatingIP, cluster Cluster) (allocator.Import, error
 			c.PodUID = pod.UID
 		}
 	case c.Owner.IsSet():
-		c.Owner = c.Owner.Share()
+		c.Owner = c.Owner.Scope()
 	}
 	return c, nil
 }
@@ -196,18 +196,18 @@ func known(owner ipam.Owner, cluster Cluster) ipam.Owner {
 }
 
 // heldAfter counts what each pool holds once the plan is carried out, and what of it is only reserved.
-func heldAfter(items []Item, view *projections.View) map[string]projections.Share {
-	held := map[string]projections.Share{}
+func heldAfter(items []Item, view *projections.View) map[string]projections.Scope {
+	held := map[string]projections.Scope{}
 	add := func(o ipam.Owner) {
 		if o.Pool == "" {
 			return
 		}
-		share := held[o.Pool]
-		share.Held++
+		scope := held[o.Pool]
+		scope.Held++
 		if o == (ipam.Owner{Pool: o.Pool}) {
-			share.Reserved++
+			scope.Reserved++
 		}
-		held[o.Pool] = share
+		held[o.Pool] = scope
 	}
 	for a := range view.Addresses(netip.Addr{}) {
 		add(a.Owner)
@@ -220,7 +220,7 @@ func heldAfter(items []Item, view *projections.View) map[string]projections.Shar
 	return held
 }
 
-func decidePool(pool *api.Pool, view *projections.View, held projections.Share, namespaces PoolNamespaces) Item {
+func decidePool(pool *api.Pool, view *projections.View, held projections.Scope, namespaces PoolNamespaces) Item {
 	item := Item{Kind: "Pool", Name: pool.Name, Verdict: Take}
 	if pool.Namespace != "" && !slices.Contains(namespaces, pool.Namespace) {
 		item.Verdict, item.Why = Leave, fmt.Sprintf("it is in namespace %s, and only pools in %v count", pool.Namespace, []string(namespaces))

@@ -85,7 +85,7 @@ func (r *Resolver) look(ctx context.Context) error {
 		_, err := r.Replica.Do(ctx, cause, allocator.ResolveFormer{Source: Source, Outcome: eventlog.FormerNone})
 		return err
 	}
-	if view.Origin().Source != "" { // found by an earlier lead: what was counted on an empty log stays
+	if view.Origin().Source != "" { // found by an earlier term: what was counted on an empty log stays
 		return nil
 	}
 	_, err = r.Replica.Do(ctx, cause, allocator.FindFormer{Source: Source, Objects: n})

@@ -152,7 +152,7 @@ func (m *Mirror) enqueue(changes allocator.Changes) {
 	view := m.Replica.View()
 	m.noteDeleted(changes, view)
 	if !m.Replica.Leading() {
-		return // the lead begins with a comparison of everything
+		return // the term begins with a comparison of everything
 	}
 	if changes.All || changes.Config {
 		for a := range view.Addresses(netip.Addr{}) {
@@ -226,7 +226,7 @@ func (m *Mirror) giveWay(ctx context.Context) {
 
 func (m *Mirror) compare(ctx context.Context, k key) {
 	if !m.Replica.Leading() || ctx.Err() != nil || m.Replica.View().Origin().Outcome == "" {
-		m.queue.Forget(k) // the lead, and the outcome, have everything compared anew
+		m.queue.Forget(k) // the term, and the outcome, have everything compared anew
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)

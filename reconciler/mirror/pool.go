@@ -44,7 +44,7 @@ func (m *Mirror) pool(ctx context.Context, name string) error {
 	case p == nil, edited(have) && !inForce(have, p):
 		return m.size(ctx, have)
 	}
-	return m.show(ctx, have, p, view.Share(ipam.Owner{Pool: name}))
+	return m.show(ctx, have, p, view.Scope(ipam.Owner{Pool: name}))
 }
 
 // chosen is the object that counts of several of one name.
@@ -99,7 +99,7 @@ func (m *Mirror) size(ctx context.Context, have *api.Pool) error {
 }
 
 // show writes what is in force, and then what it is used for.
-func (m *Mirror) show(ctx context.Context, have *api.Pool, p *projections.Pool, share projections.Share) error {
+func (m *Mirror) show(ctx context.Context, have *api.Pool, p *projections.Pool, scope projections.Scope) error {
 	if !inForce(have, p) {
 		next := have.DeepCopy()
 		next.Size, next.PreAllocateIP = int32(p.Size), p.PreAllocate
@@ -109,7 +109,7 @@ func (m *Mirror) show(ctx context.Context, have *api.Pool, p *projections.Pool, 
 		return errStale // the status follows, on the object as it is then
 	}
 	size := int32(p.Size)
-	status := api.PoolStatus{Size: &size, PreAllocateIP: p.PreAllocate, Held: int32(share.Held), Used: int32(share.Used())}
+	status := api.PoolStatus{Size: &size, PreAllocateIP: p.PreAllocate, Held: int32(scope.Held), Used: int32(scope.Used())}
 	if have.Status.Size != nil && *have.Status.Size == size && have.Status.PreAllocateIP == status.PreAllocateIP &&
 		have.Status.Held == status.Held && have.Status.Used == status.Used {
 		return nil
