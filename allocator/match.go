@@ -35,7 +35,7 @@ func assign(view *projections.View, pod Pod, held []*projections.Address, subnet
 		m.chosen[i] = -1
 	}
 	for i := range request {
-		if !m.place(i, map[netip.Addr]bool{}) {
+		if !m.assign(i, map[netip.Addr]bool{}) {
 			return nil, false
 		}
 	}
@@ -90,8 +90,8 @@ type matching struct {
 	taker   map[netip.Addr]int // of each address: the element that has it
 }
 
-// place gives an element an address, and moves others aside if it must. An element keeps what it has while it can.
-func (m *matching) place(element int, tried map[netip.Addr]bool) bool {
+// assign gives an element an address, and moves others aside if it must. An element keeps what it has while it can.
+func (m *matching) assign(element int, tried map[netip.Addr]bool) bool {
 	for i, option := range m.options[element] {
 		if _, taken := m.taker[option.addr()]; !taken {
 			m.give(element, i)
@@ -104,7 +104,7 @@ func (m *matching) place(element int, tried map[netip.Addr]bool) bool {
 			continue
 		}
 		tried[addr] = true
-		if m.place(m.taker[addr], tried) {
+		if m.assign(m.taker[addr], tried) {
 			m.give(element, i)
 			return true
 		}

@@ -309,7 +309,7 @@ func TestSnapshots(t *testing.T) {
 	saved := make(chan eventlog.Head, 1)
 	var keeping sync.WaitGroup
 	keeping.Go(func() {
-		Snapshots{Every: 10, Look: time.Millisecond, Report: func(at eventlog.Head, err error) {
+		Snapshots{Every: 10, Poll: time.Millisecond, Report: func(at eventlog.Head, err error) {
 			if err != nil {
 				t.Error(err)
 			}

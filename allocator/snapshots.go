@@ -12,7 +12,7 @@ import (
 // Snapshots says when a leader saves its state, so that the next start need not replay the whole log.
 type Snapshots struct {
 	Every uint64        // events between two snapshots
-	Look  time.Duration // how often it is looked at
+	Poll  time.Duration // how often it is checked
 	// Report is called for each snapshot: where it stands, and what went wrong with it. A snapshot that fails is no harm.
 	Report func(at eventlog.Head, err error)
 }
@@ -23,7 +23,7 @@ func (s Snapshots) Keep(ctx context.Context, r *Replica) {
 	if err != nil {
 		s.Report(eventlog.Head{}, err)
 	}
-	tick := time.NewTicker(s.Look)
+	tick := time.NewTicker(s.Poll)
 	defer tick.Stop()
 	for {
 		select {

@@ -12,7 +12,7 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// WriteFile puts a text in the place of a file. The mode is subject to the umask, as with os.WriteFile, but that of a file which was
+// WriteFile puts a text in place of a file. The mode is subject to the umask, as with os.WriteFile, but that of a file which was
 // there before does not matter.
 func WriteFile(path string, text []byte, mode fs.FileMode) error {
 	return Replace(path, mode, func(to io.Writer) error {
@@ -36,7 +36,7 @@ func Create(path string, mode fs.FileMode, write func(io.Writer) error) error {
 	})
 }
 
-func put(path string, mode fs.FileMode, write func(io.Writer) error, place func(*renameio.PendingFile) error) (err error) {
+func put(path string, mode fs.FileMode, write func(io.Writer) error, commit func(*renameio.PendingFile) error) (err error) {
 	dir := filepath.Dir(path)
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithPermissions(mode))
 	if err != nil {
@@ -46,7 +46,7 @@ func put(path string, mode fs.FileMode, write func(io.Writer) error, place func(
 	if err := write(f); err != nil {
 		return err
 	}
-	if err := place(f); err != nil {
+	if err := commit(f); err != nil {
 		return err
 	}
 	return syncDir(dir)

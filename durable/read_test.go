@@ -13,7 +13,7 @@ import (
 	"galaxy/durable"
 )
 
-// What is in the place of a file and is none is neither followed nor waited for.
+// What is in place of a file and is none is neither followed nor waited for.
 func TestReadFile(t *testing.T) {
 	const most = 5
 	for name, c := range map[string]struct {

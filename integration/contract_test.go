@@ -48,11 +48,11 @@ func TestContractHasWhatIsCited(t *testing.T) {
 		sections[found[2]] = true
 	}
 	count := 0
-	check := func(place string, numbers []string) {
+	check := func(file string, numbers []string) {
 		for _, number := range numbers {
 			count++
 			if !sections[number] {
-				t.Errorf("%s cites section %s of the contract, and docs/contract.md has no such heading", place, number)
+				t.Errorf("%s cites section %s of the contract, and docs/contract.md has no such heading", file, number)
 			}
 		}
 	}
@@ -61,8 +61,8 @@ func TestContractHasWhatIsCited(t *testing.T) {
 			check(s.path, cited(group.Text()))
 		}
 	}
-	for place, text := range stories(t) {
-		check(place, cited(text))
+	for file, text := range stories(t) {
+		check(file, cited(text))
 	}
 	for page, text := range texts {
 		check(page, cited(text))

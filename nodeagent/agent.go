@@ -369,7 +369,7 @@ const snapshotEvery = 10_000
 
 // saveSnapshots keeps the file from growing for ever.
 func (a *Agent) saveSnapshots(ctx context.Context) error {
-	snapshots := allocator.Snapshots{Every: snapshotEvery, Look: DefaultTick, Report: func(_ eventlog.Head, err error) {
+	snapshots := allocator.Snapshots{Every: snapshotEvery, Poll: DefaultTick, Report: func(_ eventlog.Head, err error) {
 		if err != nil {
 			a.Log.Warn("the node's state is not saved", zap.Error(err))
 		}

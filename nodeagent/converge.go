@@ -43,7 +43,7 @@ type Routes struct {
 	Config    kernel.Config
 	Tick      time.Duration // DefaultTick if 0
 	Log       *zap.Logger
-	// Changed is called after every look that has found or left something. May be nil.
+	// Changed is called after every pass that has found or left something. May be nil.
 	Changed func(Status)
 
 	mu       sync.Mutex // also for Nodes and kept once the Agent runs
@@ -54,7 +54,7 @@ type Routes struct {
 
 // Status is how far a node's kernel follows the log.
 type Status struct {
-	Position uint64   `json:"position"` // event of the stream nodes that was looked at last
+	Position uint64   `json:"position"` // event of the stream nodes that was handled last
 	Routes   int      `json:"routes"`   // wanted
 	Tunnels  int      `json:"tunnels"`
 	Writes   int      `json:"writes"`  // to the kernel since the start
@@ -168,7 +168,7 @@ func (r *Routes) Converge(ctx context.Context) error {
 	return err
 }
 
-// comparison is what one look has found.
+// comparison is what one pass has found.
 type comparison struct {
 	position uint64
 	networks []ipam.OverlayNetwork
@@ -327,7 +327,7 @@ func (r *Routes) set(s Status) {
 	}
 }
 
-// Status is that of the last look.
+// Status is that of the last pass.
 func (r *Routes) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -98,7 +98,7 @@ func TestNetworksThatCannotBe(t *testing.T) {
 	}
 }
 
-// Whoever changes the kernel behind the agent's back, and whatever the log says next, is looked at without waiting for the tick.
+// Whoever changes the kernel behind the agent's back, and whatever the log says next, is handled without waiting for the tick.
 func TestRoutesFollow(t *testing.T) {
 	k, nodes := newPaper(), twoNodes(t)
 	r := newRoutes(nodes, k)

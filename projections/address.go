@@ -100,7 +100,7 @@ func containerKey(containerID, ifName string) []byte {
 	return append(append(key, ifName...), 0)
 }
 
-// shared gives equal names one place in memory: a namespace or node stands in thousands of rows.
+// shared gives equal names one string in memory: a namespace or node stands in thousands of rows.
 func shared(name string) string {
 	if name == "" {
 		return ""

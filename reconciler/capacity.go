@@ -25,14 +25,14 @@ type Capacity struct {
 	Log     *zap.Logger
 
 	turns   map[netip.Prefix]*turn
-	limited map[string]bool // uids of pods without a node that a limit held back when they were looked at last
+	limited map[string]bool // uids of pods without a node that a limit held back when they were checked last
 }
 
 // turn is what has happened to a node network that pods may wait for: its quantity changes by one with each, so that the
 // scheduler tries those pods again. It learns from Node objects alone.
 type turn struct {
 	config uint64 // the configuration that was in force
-	dry    bool   // no address was left when it was looked at last
+	dry    bool   // no address was left when it was checked last
 	count  int
 }
 
@@ -44,7 +44,7 @@ const (
 	manyLeft     = 256 // addresses in a node network from which on there are many
 
 	capacityPause   = time.Second           // between two rounds of writing
-	capacityLook    = 20 * time.Millisecond // between two looks, so that a network which is dry for a moment only is noticed
+	capacityPoll    = 20 * time.Millisecond // between two checks, so that a network which is dry for a moment only is noticed
 	capacityWorkers = 8
 )
 
@@ -65,18 +65,18 @@ func (c *Capacity) Run(ctx context.Context) error {
 			changes.Take()
 		case <-changed:
 		}
-		c.look()
+		c.check()
 		if time.Since(written) < capacityPause {
 			changes.Again()
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-time.After(capacityLook):
+			case <-time.After(capacityPoll):
 			}
 			continue
 		}
 		written = time.Now()
-		c.lookAtLimits()
+		c.checkLimits()
 		failure := ""
 		if err := c.publish(ctx); err != nil {
 			if failure = err.Error(); failure != last && ctx.Err() == nil {
@@ -90,8 +90,8 @@ func (c *Capacity) Run(ctx context.Context) error {
 	}
 }
 
-// look notes what has happened to each node network.
-func (c *Capacity) look() {
+// check notes what has happened to each node network.
+func (c *Capacity) check() {
 	view := c.Replica.View()
 	config := view.Config()
 	for _, network := range config.NodeNetworks() {
@@ -108,12 +108,12 @@ func (c *Capacity) look() {
 	}
 }
 
-// maxLimited bounds how many pods that wait are looked at: when one of them is let through, all are tried again.
+// maxLimited bounds how many pods that wait are checked: when one of them is let through, all are tried again.
 const maxLimited = 1000
 
-// lookAtLimits notes which pods without a node a limit holds back. When one of them is held back no more, as an administrator has
+// checkLimits notes which pods without a node a limit holds back. When one of them is held back no more, as an administrator has
 // released an address or a pool has grown, every network turns.
-func (c *Capacity) lookAtLimits() {
+func (c *Capacity) checkLimits() {
 	view, set, before := c.Replica.View(), c.Source.Set(), c.limited
 	c.limited = map[string]bool{}
 	freed := false

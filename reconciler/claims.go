@@ -70,7 +70,7 @@ func (c *Claims) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-changes.C:
-			c.look(changes.Take())
+			c.update(changes.Take())
 		case batch := <-deadlines:
 			for _, uid := range c.note(batch) {
 				c.passed(ctx, uid)
@@ -107,8 +107,8 @@ func (c *Claims) note(batch []lease.Deadline) (passed []string) {
 	return passed
 }
 
-// look brings the claims up to date with the log.
-func (c *Claims) look(changes allocator.Changes) {
+// update brings the claims up to date with the log.
+func (c *Claims) update(changes allocator.Changes) {
 	view := c.Replica.View()
 	if changes.All {
 		clear(c.claimed)

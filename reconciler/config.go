@@ -21,7 +21,7 @@ func (p *Plan) configure(in Input, rules Rules) {
 	source := fmt.Sprintf("ConfigMap %s/%s", rules.ConfigNamespace, rules.ConfigName)
 	text, ok := data[rules.ConfigKey]
 	if in.Old != nil && !in.Full {
-		// The same text need not be parsed for every pod that changes. If it was refused, it is tried with the next full look.
+		// The same text need not be parsed for every pod that changes. If it was refused, it is tried with the next full pass.
 		if before, was := in.Old.ConfigMap(rules.ConfigNamespace, rules.ConfigName); was && ok && before[rules.ConfigKey] == text && before[AnnotationForce] == data[AnnotationForce] {
 			return
 		}

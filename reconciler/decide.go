@@ -33,7 +33,7 @@ type Input struct {
 
 	// Full asks to look at every held address, not only at what has changed between Old and New.
 	Full bool
-	// Suspects are what the last full look found: held addresses whose pod is not there, by the event that they were at.
+	// Suspects are what the last full pass found: held addresses whose pod is not there, by the event that they were at.
 	// Only who is found twice is judged, as a list of pods and the log are never of quite the same moment.
 	Suspects map[netip.Addr]uint64
 }
@@ -68,13 +68,13 @@ type Suspect struct {
 // Plan is what to do.
 type Plan struct {
 	Steps    []Step
-	Suspects map[netip.Addr]uint64 // for the next full look; nil unless this was one
+	Suspects map[netip.Addr]uint64 // for the next full pass; nil unless this was one
 	Err      error                 // objects that make no sense; the rest of the plan holds all the same
 
-	Configured bool       // the ConfigMap was looked at
+	Configured bool       // the ConfigMap was read
 	BadConfig  error      // why its subnets are not put in force
 	InForce    uint64     // event since which the subnets that it has are in force; 0 if they are about to be, or are refused
-	Notices    []Notice   // pods that nothing here helps; of a full look at a cluster
+	Notices    []Notice   // pods that nothing here helps; of a full pass over a cluster
 	Conflicts  []Conflict // running pods with addresses that the log holds for others
 }
 

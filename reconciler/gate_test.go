@@ -155,7 +155,7 @@ func (g *gated) await(t *testing.T, what string, ok func() bool) {
 }
 
 // On an empty log the running pods are recorded before the first address is given out, though the subnets are put in force by
-// the same look. Pools that reserve in advance come after them.
+// the same pass. Pools that reserve in advance come after them.
 func TestGateOpensAfterAdoption(t *testing.T) {
 	pool := "kind: Pool\nmetadata: {name: p}\nsize: 2\npreAllocateIP: true\n---\n"
 	g := newGated(t, configMap(gateSubnets)+runs("old-a", "10.1.0.2", false)+runs("old-b", "10.1.0.3", true)+pool, nil)
@@ -207,7 +207,7 @@ func (unwilling) Repair(context.Context) error { return errors.New("the provider
 func TestGateOpensWhateverElseFails(t *testing.T) {
 	g := newGated(t, configMap(gateSubnets)+runs("old-a", "10.1.0.2", true), func(c *reconciler.Config) { c.Unassigner = unwilling{} })
 	g.mustBind(t, "gone-0", "10.1.0.3")
-	// Its pod is not there, and its address cannot be unassigned, look after look.
+	// Its pod is not there, and its address cannot be unassigned, pass after pass.
 	g.mustBind(t, "new", "10.1.0.4")
 }
 

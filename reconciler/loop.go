@@ -56,8 +56,8 @@ type Config struct {
 	Unassigner Unassigner // nil: no cloud provider
 	Rules      Rules
 	Log        *zap.Logger
-	Interval   time.Duration     // between full looks; DefaultInterval if 0
-	Confirm    time.Duration     // until a suspect is looked at again, or what has failed is tried again; DefaultConfirm if 0
+	Interval   time.Duration     // between full passes; DefaultInterval if 0
+	Confirm    time.Duration     // until a suspect is checked again, or what has failed is tried again; DefaultConfirm if 0
 	CountError func(kind string) // counts an error by its kind, for metrics; may be nil
 }
 
@@ -77,8 +77,8 @@ type Reconciler struct {
 	old      *objects.Set
 	suspects map[netip.Addr]uint64
 	led      bool
-	next     time.Time       // of the next full look
-	resolved int64           // when a former system's objects were resolved, as of the last look
+	next     time.Time       // of the next full pass
+	resolved int64           // when a former system's objects were resolved, as of the last pass
 	failures int             // plans in a row that did not succeed as a whole
 	reported string          // the last error in the objects, so that each is reported once
 	configTo string          // what was last shown on the ConfigMap
@@ -153,7 +153,7 @@ func (r *Reconciler) wake(ctx context.Context, now time.Time, changed bool) {
 	}
 }
 
-// reconcile makes and carries out one plan. New subnets come first, and then the whole look under them: what running pods use of
+// reconcile makes and carries out one plan. New subnets come first, and then the whole pass under them: what running pods use of
 // them looks free until it is adopted.
 func (r *Reconciler) reconcile(ctx context.Context, now time.Time, full bool) {
 	set := r.Source.Set()
@@ -190,7 +190,7 @@ func (r *Reconciler) plan(set *objects.Set, full bool) Plan {
 	return Decide(Input{Old: r.old, New: set, View: r.Replica.View(), Live: r.Cluster != nil, Full: full, Suspects: r.suspects}, r.Rules)
 }
 
-// schedule sets when the next full look is due.
+// schedule sets when the next full pass is due.
 func (r *Reconciler) schedule(now time.Time, full, failed bool) {
 	switch {
 	case failed:
@@ -259,7 +259,7 @@ func (r *Reconciler) knowKinds() {
 
 // carryOut gives the commands one by one. One that fails does not stop the others, unless the replica leads no more. behind
 // says that the difference between the Sets has not been dealt with. A configuration that is refused, perhaps for long, is
-// not of that kind: it is compared with what is in force each time. Nor is an adoption: all running pods are looked at again.
+// not of that kind: it is compared with what is in force each time. Nor is an adoption: all running pods are checked again.
 // unadopted says why a running pod is not known to the log, but for a conflict: such an address is held, and so given to nobody.
 func (r *Reconciler) carryOut(ctx context.Context, steps []Step) (failed, behind bool, unadopted error) {
 	for _, step := range steps {
@@ -285,7 +285,7 @@ func (r *Reconciler) carryOut(ctx context.Context, steps []Step) (failed, behind
 	return failed, behind, unadopted
 }
 
-// isOfDifference reports whether a command comes from what has changed, so that the same difference has to be looked at again
+// isOfDifference reports whether a command comes from what has changed, so that the same difference has to be checked again
 // when it fails.
 func isOfDifference(command allocator.Command) bool {
 	switch command.(type) {

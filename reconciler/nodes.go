@@ -65,7 +65,7 @@ const (
 	settleFor = lease.DefaultTTL
 
 	nodesEvery        = 5 * time.Second
-	silenceLook       = 200 * time.Millisecond // while a silence is too short to be believed
+	silencePoll       = 200 * time.Millisecond // while a silence is too short to be believed
 	nodesAtOnce       = 64
 	eventNoSpace      = "OverlayExhausted"
 	eventSilent       = "GalaxyAgentSilent"
@@ -168,7 +168,7 @@ func (n *Nodes) listen(now time.Time) {
 	}
 }
 
-// reconcile does what is to be done now. The channel asks for another look.
+// reconcile does what is to be done now. The channel asks for another pass.
 func (n *Nodes) reconcile(ctx context.Context) <-chan time.Time {
 	if !n.Replica.Leading() {
 		n.term = time.Time{}
@@ -188,7 +188,7 @@ func (n *Nodes) reconcile(ctx context.Context) <-chan time.Time {
 	n.showWaiting(plan.waiting)
 	if len(plan.first)+len(plan.commands) == 0 {
 		if plan.losses.soon {
-			return time.After(silenceLook)
+			return time.After(silencePoll)
 		}
 		return nil
 	}

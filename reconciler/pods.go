@@ -87,7 +87,7 @@ func (p *Plan) endPod(in Input, pod *kube.Pod, gone map[netip.Addr]bool) {
 	}
 }
 
-// heldWithoutPod is the full look: every address that is held for a pod by its uid, but whose pod is not there.
+// heldWithoutPod is the full pass: every address that is held for a pod by its uid, but whose pod is not there.
 func (p *Plan) heldWithoutPod(in Input, gone map[netip.Addr]bool) {
 	p.Suspects = map[netip.Addr]uint64{}
 	if !in.New.KnowsPods() {

@@ -23,7 +23,7 @@ func (p *Plan) workloads(in Input) {
 	}
 }
 
-// changed are the workloads to look at, at app level: those that differ between the Sets, and for a full look all that keep
+// changed are the workloads to look at, at app level: those that differ between the Sets, and for a full pass all that keep
 // addresses.
 func (in Input) changed() []ipam.Owner {
 	apps := map[ipam.Owner]bool{}

@@ -24,7 +24,7 @@ func TestLeaveReadsBack(t *testing.T) {
 	if left, err := os.ReadDir(n.Dir); err != nil || len(left) > 0 {
 		t.Errorf("left are %v: %v", left, err)
 	}
-	// A folder in the place of a note is in nobody's way.
+	// A folder in place of a note is in nobody's way.
 	if err := os.MkdirAll(filepath.Join(n.Dir, "a@eth0", "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}

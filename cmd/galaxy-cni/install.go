@@ -49,15 +49,15 @@ func install(self, folder string, names []string) error {
 		return fmt.Errorf("copy %s: %w", self, err)
 	}
 	for _, name := range names {
-		if err := place(self, folder, name); err != nil {
+		if err := installOne(self, folder, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// place puts a name into the folder: its small program, or else a link.
-func place(self, folder, name string) error {
+// installOne puts a name into the folder: its small program, or else a link.
+func installOne(self, folder, name string) error {
 	to := filepath.Join(folder, name)
 	if from := filepath.Join(filepath.Dir(self), name); slices.Contains(small, name) && isFile(from) {
 		if err := copyProgram(from, to); err != nil {
@@ -78,7 +78,7 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// copyProgram puts a copy in the place of what is there, be it a program that runs or a link. After a reboot, too, the name has all of the
+// copyProgram puts a copy in place of what is there, be it a program that runs or a link. After a reboot, too, the name has all of the
 // old program or all of the new one.
 func copyProgram(from, to string) (err error) {
 	in, err := os.Open(from)

@@ -27,7 +27,7 @@ type fullness struct {
 	mu      sync.Mutex
 	members map[string]member // by endpoint
 	room    embedded.Room     // zero without an embedded etcd
-	why     error             // why the disk could not be looked at
+	why     error             // why the disk could not be checked
 }
 
 // member is a member of etcd, as it says itself.
@@ -127,7 +127,7 @@ func sizeOf(ctx context.Context, client *clientv3.Client, endpoint string) (memb
 	defer cancel()
 	s, err := client.Status(ctx, endpoint)
 	if err != nil {
-		return member{}, err // whether etcd answers is looked at elsewhere
+		return member{}, err // whether etcd answers is checked elsewhere
 	}
 	return member{size: s.DbSize, quota: s.DbSizeQuota, errs: s.Errors}, nil
 }

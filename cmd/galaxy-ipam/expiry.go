@@ -11,8 +11,8 @@ import (
 	"galaxy/pause"
 )
 
-// lookAtCertificates is how often the files are looked at.
-const lookAtCertificates = time.Minute
+// certificatesPoll is how often the files are read.
+const certificatesPoll = time.Minute
 
 // certificate is a file that this process shows to others.
 type certificate struct{ use, file string }
@@ -36,7 +36,7 @@ func (p *program) keepExpiry(ctx context.Context) error {
 				p.metrics.CertificateExpires(c.use, cert.NotAfter)
 			}
 		}
-		_ = pause.For(ctx, lookAtCertificates) // the loop sees that ctx has ended
+		_ = pause.For(ctx, certificatesPoll) // the loop sees that ctx has ended
 	}
 	return nil
 }

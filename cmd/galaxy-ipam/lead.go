@@ -127,7 +127,7 @@ func (p *program) govern(ctx context.Context, t *term) error {
 	})
 	group.Go(func() error {
 		if p.former != nil {
-			if p.former.Look(governing) != nil {
+			if p.former.Detect(governing) != nil {
 				return nil // governing has ended
 			}
 			group.Go(func() error { return p.former.Run(governing) })

@@ -291,7 +291,7 @@ func (p *program) serve(ctx context.Context) error {
 		})
 	}
 	if p.options.snapshotEvery > 0 {
-		snapshots := allocator.Snapshots{Every: p.options.snapshotEvery, Look: 10 * time.Second, Report: p.reportSnapshot}
+		snapshots := allocator.Snapshots{Every: p.options.snapshotEvery, Poll: 10 * time.Second, Report: p.reportSnapshot}
 		for _, replica := range []*allocator.Replica{p.replica, p.nodes} {
 			group.Go(func() error {
 				snapshots.Keep(ctx, replica)

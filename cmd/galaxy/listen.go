@@ -23,7 +23,7 @@ const (
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = time.Minute
 	mostQuestions  = 512 // connections at a time; others wait
-	lookForSocket  = 500 * time.Millisecond
+	socketPoll     = 500 * time.Millisecond
 	maxHeaderBytes = 16 << 10
 )
 
@@ -56,14 +56,14 @@ func serveAt(ctx context.Context, socket string, handler http.Handler, log *zap.
 	if err != nil {
 		return err
 	}
-	look := time.NewTicker(lookForSocket)
-	defer look.Stop()
+	poll := time.NewTicker(socketPoll)
+	defer poll.Stop()
 	for ctx.Err() == nil {
 		select {
 		case err := <-ended:
 			return err
 		case <-ctx.Done():
-		case <-look.C:
+		case <-poll.C:
 			if there, err := os.Lstat(socket); err == nil && os.SameFile(there, made) {
 				continue
 			}

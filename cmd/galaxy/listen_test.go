@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// A socket whose file somebody removes, or puts another in the place of, is made again; the end leaves another's file alone.
+// A socket whose file somebody removes, or puts another in place of, is made again; the end leaves another's file alone.
 func TestSocketIsMadeAgain(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "run", "s")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -61,7 +61,7 @@ func (l *Log) checkAppend(stream string, after eventlog.Head, records []eventlog
 	return nil
 }
 
-// What look asks for, after what getHead asks for.
+// What inspect asks for, after what getHead asks for.
 const (
 	atOurEvent = afterHead + iota // the event at our first number
 	atFence
@@ -121,9 +121,9 @@ func (a *appending) run(ctx context.Context) (eventlog.Head, error) {
 		lost := err != nil
 		switch {
 		case err == nil:
-			response, err = a.look(ctx)
+			response, err = a.inspect(ctx)
 		case isNoSpace(err):
-			response, err = a.lookAfterNoSpace(ctx, err)
+			response, err = a.inspectAfterNoSpace(ctx, err)
 		}
 		if err == nil {
 			return a.refused(response)
@@ -161,9 +161,9 @@ func (a *appending) send(ctx context.Context) (*clientv3.TxnResponse, error) {
 	return a.log.client.Txn(attempt).If(a.conditions...).Then(a.puts...).Commit()
 }
 
-// look asks for what refused looks at. A refusal does not bring it along, since that would make every append dearer. It
+// inspect reads what refused judges by. A refusal does not bring it along, since that would make every append dearer. It
 // may be asked for later, because none of the reasons can pass: a head, a fence and a generation never come back.
-func (a *appending) look(ctx context.Context) (*clientv3.TxnResponse, error) {
+func (a *appending) inspect(ctx context.Context) (*clientv3.TxnResponse, error) {
 	attempt, cancel := context.WithTimeout(ctx, a.log.options.AttemptTimeout)
 	defer cancel()
 	gets := append(a.log.getHead(a.stream), clientv3.OpGet(a.ours))
@@ -173,11 +173,11 @@ func (a *appending) look(ctx context.Context) (*clientv3.TxnResponse, error) {
 	return a.log.client.Txn(attempt).Then(gets...).Commit()
 }
 
-// lookAfterNoSpace is for a response that etcd gives also to a transaction that it did carry out, the last one below its
+// inspectAfterNoSpace is for a response that etcd gives also to a transaction that it did carry out, the last one below its
 // quota. Without space nothing can be sent that would rule out an earlier attempt that is still on its way, so the cause
 // comes back unless the stream has moved.
-func (a *appending) lookAfterNoSpace(ctx context.Context, cause error) (*clientv3.TxnResponse, error) {
-	response, err := a.look(ctx)
+func (a *appending) inspectAfterNoSpace(ctx context.Context, cause error) (*clientv3.TxnResponse, error) {
+	response, err := a.inspect(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%s; then: %s", cause, err) //nolint:errorlint // neither is a verdict: it may have landed
 	}
@@ -188,7 +188,7 @@ func (a *appending) lookAfterNoSpace(ctx context.Context, cause error) (*clientv
 	return response, nil
 }
 
-// refused reports what became of the append from what look found after a refusal. An earlier attempt that is still on its
+// refused reports what became of the append from what inspect found after a refusal. An earlier attempt that is still on its
 // way cannot land any more, since its conditions are the same.
 func (a *appending) refused(response *clientv3.TxnResponse) (eventlog.Head, error) {
 	if a.doubt && a.landed(response) {

@@ -55,7 +55,7 @@ func parseGeneration(value []byte) (*storedGeneration, error) {
 	return g, nil
 }
 
-// Generation is that of the log when it was last looked at.
+// Generation is that of the log when it was last read.
 func (l *Log) Generation() Generation { return l.generation.Load().Generation }
 
 // readGeneration reads the generation linearizably and remembers it.
@@ -75,7 +75,7 @@ func (l *Log) learnGeneration(kvs []*keyValue) (*storedGeneration, error) {
 	if len(kvs) == 0 {
 		return nil, fmt.Errorf("%s: %w", l.keys.generation, ErrNoLog)
 	}
-	// The usual case by far; it saves parsing for every look at the head.
+	// The usual case by far; it saves parsing for every pass at the head.
 	if known := l.generation.Load(); known != nil && known.value == string(kvs[0].Value) {
 		return known, nil
 	}

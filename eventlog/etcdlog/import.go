@@ -60,13 +60,13 @@ func (i *Import) mark(ctx context.Context) error {
 	for _, key := range []string{i.keys.generation, i.keys.restoring} {
 		vacant = append(vacant, clientv3.Compare(clientv3.CreateRevision(key), "=", 0))
 	}
-	var looks []clientv3.Op
+	var queries []clientv3.Op
 	for _, root := range []string{i.keys.heads, i.keys.logs, i.keys.snapshots} {
 		vacant = append(vacant, clientv3.Compare(clientv3.CreateRevision(root).WithPrefix(), "=", 0))
-		looks = append(looks, clientv3.OpGet(root, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(1)))
+		queries = append(queries, clientv3.OpGet(root, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(1)))
 	}
-	looks = append(looks, clientv3.OpGet(i.keys.generation), clientv3.OpGet(i.keys.restoring))
-	response, err := i.client.Txn(ctx).If(vacant...).Then(clientv3.OpPut(i.keys.restoring, string(value))).Else(looks...).Commit()
+	queries = append(queries, clientv3.OpGet(i.keys.generation), clientv3.OpGet(i.keys.restoring))
+	response, err := i.client.Txn(ctx).If(vacant...).Then(clientv3.OpPut(i.keys.restoring, string(value))).Else(queries...).Commit()
 	if err != nil {
 		return err
 	}

@@ -54,17 +54,17 @@ const (
 	whatPeerCA   = "certificates of the signers of replicas"
 )
 
-// lookEvery is how often, at most, the files are looked at.
-const lookEvery = time.Second
+// checkEvery is how often, at most, the files are read.
+const checkEvery = time.Second
 
 // Certificates are TLSFiles in use. Files that were replaced by bad ones change nothing, but for a line in the log.
 type Certificates struct {
-	files   TLSFiles
-	log     *zap.Logger
-	current atomic.Pointer[material]
-	looked  atomic.Int64 // nanoseconds
-	looking sync.Mutex
-	warned  string // the last warning in the log; under looking
+	files    TLSFiles
+	log      *zap.Logger
+	current  atomic.Pointer[material]
+	checked  atomic.Int64 // nanoseconds
+	checking sync.Mutex
+	warned   string // the last warning in the log; under checking
 }
 
 // material is what one state of the files says.
@@ -83,7 +83,7 @@ func (f TLSFiles) Load(log *zap.Logger) (*Certificates, error) {
 	}
 	c := &Certificates{files: f, log: log}
 	c.current.Store(m)
-	c.looked.Store(time.Now().UnixNano())
+	c.checked.Store(time.Now().UnixNano())
 	return c, nil
 }
 
@@ -136,14 +136,14 @@ func firstName(cert *x509.Certificate) string {
 	}
 }
 
-// newest is what the files say, as of a second ago. Only one handshake at a time looks; the others go on with what is known.
+// newest is what the files say, as of a second ago. Only one handshake at a time reads; the others go on with what is known.
 func (c *Certificates) newest() *material {
 	now := time.Now().UnixNano()
-	if now-c.looked.Load() < int64(lookEvery) || !c.looking.TryLock() {
+	if now-c.checked.Load() < int64(checkEvery) || !c.checking.TryLock() {
 		return c.current.Load()
 	}
-	defer c.looking.Unlock()
-	c.looked.Store(now)
+	defer c.checking.Unlock()
+	c.checked.Store(now)
 	m := c.current.Load()
 	if c.files.unchanged(m.stamps) {
 		return m

@@ -26,7 +26,7 @@ type candidate struct {
 	text []byte     // as it stood in the body: the name in quotes, or the whole object
 	end  int64      // of a name: where it ends in the list of names
 	node *kube.Node // nil for a name that the cluster does not know
-	at   place
+	at   networkIndex
 }
 
 var argsPool = sync.Pool{New: func() any { return new(args) }}

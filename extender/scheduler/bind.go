@@ -102,7 +102,7 @@ func (s *Scheduler) order(ctx context.Context, b bindingArgs) (binding.Order, er
 	if len(node.IPs) == 0 {
 		return binding.Order{}, fmt.Errorf("node %s has no InternalIP", b.node)
 	}
-	p := s.placesOf(s.Replica.View())
+	p := s.networksOf(s.Replica.View())
 	return binding.Order{Pod: pod, Asked: asked, Node: b.node, Network: p.network(p.of(node))}, nil
 }
 

@@ -37,9 +37,9 @@ func (s *Scheduler) serveFilter(w http.ResponseWriter, r *http.Request) error {
 }
 
 // verdict says why a node does not pass, or "".
-type verdict func(place) string
+type verdict func(networkIndex) string
 
-func passAll(place) string { return "" }
+func passAll(networkIndex) string { return "" }
 
 // filter asks the allocator which of the offered nodes may run the pod.
 func (s *Scheduler) filter(ctx context.Context, a *args) (verdict, error) {
@@ -50,7 +50,7 @@ func (s *Scheduler) filter(ctx context.Context, a *args) (verdict, error) {
 		return nil, err
 	}
 	view := s.Replica.View()
-	p := s.placesOf(view)
+	p := s.networksOf(view)
 	distinct := s.locate(a, cluster, p)
 	candidates := make([]netip.Prefix, len(distinct))
 	for i, at := range distinct {
@@ -72,11 +72,11 @@ func (s *Scheduler) filter(ctx context.Context, a *args) (verdict, error) {
 }
 
 func verdictOf(passes []bool) verdict {
-	return func(at place) string {
+	return func(at networkIndex) string {
 		switch {
-		case at == placeUnknown:
+		case at == networkUnknown:
 			return reasonUnknownNode
-		case at == placeNone:
+		case at == networkNone:
 			return reasonNoConfig
 		case !passes[at]:
 			return reasonNoAddress

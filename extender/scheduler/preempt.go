@@ -133,7 +133,7 @@ func (s *Scheduler) preempt(p *preemption) []nodeVictims {
 		return p.nodes
 	}
 	view := s.Replica.View()
-	where := s.placesOf(view)
+	where := s.networksOf(view)
 	networks := make([]netip.Prefix, len(p.nodes))
 	var candidates []netip.Prefix
 	for i, n := range p.nodes {

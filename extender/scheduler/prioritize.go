@@ -21,8 +21,8 @@ func (s *Scheduler) servePrioritize(w http.ResponseWriter, r *http.Request) erro
 // scores prefers nodes whose subnets have many addresses that nobody holds, measured against the best of the offered
 // nodes. A pod that holds an address already has no choice between subnets, so all its nodes are equal.
 // Small differences are none: a response without scores costs the scheduler least.
-func (s *Scheduler) scores(a *args) func(place) int {
-	equal := func(place) int { return 0 }
+func (s *Scheduler) scores(a *args) func(networkIndex) int {
+	equal := func(networkIndex) int { return 0 }
 	owner, ok := ownerOf(a.pod)
 	if !a.pod.Wants || !ok {
 		return equal
@@ -31,7 +31,7 @@ func (s *Scheduler) scores(a *args) func(place) int {
 	for range view.Held(owner) {
 		return equal
 	}
-	p := s.placesOf(view)
+	p := s.networksOf(view)
 	free := make([]uint64, len(p.config.NodeNetworks()))
 	var most uint64
 	for _, at := range s.locate(a, extender.ClusterOf(s.Cluster), p) {
@@ -41,7 +41,7 @@ func (s *Scheduler) scores(a *args) func(place) int {
 	if most == 0 {
 		return equal
 	}
-	return func(at place) int {
+	return func(at networkIndex) int {
 		if at < 0 {
 			return 0
 		}
@@ -50,7 +50,7 @@ func (s *Scheduler) scores(a *args) func(place) int {
 }
 
 // equals reports whether all nodes have one score.
-func equals(a *args, score func(place) int) bool {
+func equals(a *args, score func(networkIndex) int) bool {
 	for i := range a.nodes {
 		if score(a.nodes[i].at) != score(a.nodes[0].at) {
 			return false
@@ -73,7 +73,7 @@ func unheld(view *projections.View, subnets []int) uint64 {
 
 // appendScores writes a HostPriorityList. Nodes without a score are left out, as the scheduler takes them for 0; and so are
 // all when none is better than another, since a list of a thousand equals costs the scheduler more than it says.
-func appendScores(out []byte, a *args, score func(place) int) []byte {
+func appendScores(out []byte, a *args, score func(networkIndex) int) []byte {
 	if equals(a, score) {
 		return append(out, `[]`...)
 	}

@@ -60,7 +60,7 @@ type Scheduler struct {
 	saga      *binding.Saga
 	seen      *lru.Cache[podName, *kube.Pod]
 	seenNodes *lru.Cache[string, *kube.Node]
-	places    atomic.Pointer[places]
+	networks  atomic.Pointer[nodeNetworks]
 }
 
 // Binding reports whether bindings are on their way to the cluster.
@@ -148,12 +148,12 @@ func (s *Scheduler) Handler() http.Handler {
 	return httpserver.Recovered(s.Log, mux)
 }
 
-// placesOf is the memory of node networks under the configuration of a view.
-func (s *Scheduler) placesOf(view *projections.View) *places {
-	p := s.places.Load()
+// networksOf is the memory of node networks under the configuration of a view.
+func (s *Scheduler) networksOf(view *projections.View) *nodeNetworks {
+	p := s.networks.Load()
 	if p == nil || p.config != view.Config() {
-		p = newPlaces(view.Config())
-		s.places.Store(p)
+		p = newNodeNetworks(view.Config())
+		s.networks.Store(p)
 	}
 	return p
 }
@@ -181,11 +181,11 @@ func (s *Scheduler) withArgs(w http.ResponseWriter, r *http.Request, respond fun
 	return nil
 }
 
-// locate finds the nodes that came by name, and the place of each. It returns the distinct networks, in the order of the
+// locate finds the nodes that came by name, and the network of each. It returns the distinct networks, in the order of the
 // nodes: those that the pod may go to.
-func (s *Scheduler) locate(a *args, cluster extender.Cluster, p *places) []place {
+func (s *Scheduler) locate(a *args, cluster extender.Cluster, p *nodeNetworks) []networkIndex {
 	taken := make([]bool, len(p.config.NodeNetworks()))
-	var distinct []place
+	var distinct []networkIndex
 	for i := range a.nodes {
 		c := &a.nodes[i]
 		if !a.whole {

@@ -59,8 +59,8 @@ func (g guard) mutant(root string) (mutant, error) {
 	if !found || strings.Contains(after, g.old) {
 		return mutant{}, fmt.Errorf("guards.txt: %s does not have exactly once: %s", g.file, g.old)
 	}
-	place := fmt.Sprintf("%s:%d", path, strings.Count(before, "\n")+1)
-	return mutant{path, place, g.what, []byte(before + g.new + after)}, nil
+	pos := fmt.Sprintf("%s:%d", path, strings.Count(before, "\n")+1)
+	return mutant{path, pos, g.what, []byte(before + g.new + after)}, nil
 }
 
 // guards are the mutants of guards.txt, by the folder of their package.

@@ -36,7 +36,7 @@ func main() {
 	flag.IntVar(&o.each, "each", 12, "mutants of a package, drawn among all that are possible; 0 for all")
 	flag.Uint64Var(&o.seed, "seed", 1, "of the draw")
 	flag.DurationVar(&o.timeout, "timeout", 3*time.Minute, "for the tests of one mutant")
-	flag.StringVar(&o.only, "only", "", "only mutants whose place (file:line) contains this")
+	flag.StringVar(&o.only, "only", "", "only mutants whose position (file:line) contains this")
 	flag.BoolVar(&o.list, "list", false, "print the mutants, and try none")
 	flag.BoolVar(&o.guards, "guards", false, "try the safety rules of guards.txt, and draw none")
 	flag.Parse()
@@ -140,11 +140,11 @@ func (o options) tryAll(ctx context.Context, p pkg, mutants []mutant) (s score, 
 		if !o.guards && o.each > 0 && s.tried() == o.each {
 			break
 		}
-		if !strings.Contains(m.place, o.only) {
+		if !strings.Contains(m.pos, o.only) {
 			continue
 		}
 		if o.list {
-			fmt.Printf("%s: %s\n", m.place, m.what)
+			fmt.Printf("%s: %s\n", m.pos, m.what)
 			s.caught++
 			continue
 		}
@@ -155,9 +155,9 @@ func (o options) tryAll(ctx context.Context, p pkg, mutants []mutant) (s score, 
 		s.count(outcome)
 		switch {
 		case outcome == lived:
-			fmt.Printf("LIVED   %s: %s\n", m.place, m.what)
+			fmt.Printf("LIVED   %s: %s\n", m.pos, m.what)
 		case outcome == unbuildable && o.guards:
-			return s, fmt.Errorf("guards.txt: %s: it does not build: %s", m.place, m.what)
+			return s, fmt.Errorf("guards.txt: %s: it does not build: %s", m.pos, m.what)
 		}
 	}
 	return s, nil

@@ -12,8 +12,8 @@ import (
 
 // mutant is a file with one change for the worse.
 type mutant struct {
-	file, place, what string
-	text              []byte
+	file, pos, what string
+	text            []byte
 }
 
 // mutants are all changes of a package that its tests ought to notice.
@@ -107,7 +107,7 @@ var others = map[token.Token]string{
 	token.LAND: "||", token.LOR: "&&", token.ADD: "-", token.SUB: "+",
 }
 
-// operator puts another operator in the place of one.
+// operator puts another operator in place of one.
 func (m *maker) operator(n *ast.BinaryExpr) {
 	other, known := others[n.Op]
 	source := m.source(n)

@@ -23,8 +23,8 @@ type sandboxes struct {
 	mu     sync.Mutex
 	alive  []string
 	broken error
-	looks  int
-	asked  func(look int) // while it is asked; may be nil
+	lists  int
+	asked  func(list int) // while it is asked; may be nil
 }
 
 // runtime begins to answer at a socket.
@@ -44,14 +44,14 @@ func (l *lab) runtime(socket string) *sandboxes {
 
 func (s *sandboxes) ListPodSandbox(context.Context, *cri.ListPodSandboxRequest) (*cri.ListPodSandboxResponse, error) {
 	s.mu.Lock()
-	s.looks++
-	look, asked, response, err := s.looks, s.asked, &cri.ListPodSandboxResponse{}, s.broken
+	s.lists++
+	list, asked, response, err := s.lists, s.asked, &cri.ListPodSandboxResponse{}, s.broken
 	for _, id := range s.alive {
 		response.Items = append(response.Items, &cri.PodSandbox{Id: id})
 	}
 	s.mu.Unlock()
 	if asked != nil {
-		asked(look)
+		asked(list)
 	}
 	return response, err
 }
@@ -64,13 +64,13 @@ func (s *sandboxes) say(t *testing.T, broken error, pods ...*pod) {
 	for _, p := range pods {
 		s.alive = append(s.alive, p.container)
 	}
-	from := s.looks
+	from := s.lists
 	s.mu.Unlock()
 	eventually(t, "the runtime is asked", 20*time.Second, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.looks < from+4 {
-			return fmt.Errorf("%d times", s.looks-from)
+		if s.lists < from+4 {
+			return fmt.Errorf("%d times", s.lists-from)
 		}
 		return nil
 	})
@@ -108,7 +108,7 @@ func TestGarbageOfTheRuntime(t *testing.T) {
 
 	runtime.say(t, nil, a, b)
 	eventually(t, "what the lost sandbox had is back", 5*time.Second, func() error {
-		return errors.Join(l.released("n0", c, "containerGone"), l.released("n0", c, "the runtime did not have its sandbox in two looks"))
+		return errors.Join(l.released("n0", c, "containerGone"), l.released("n0", c, "the runtime did not have its sandbox in two passes"))
 	})
 	held(2, "one sandbox is lost")
 	if _, err := os.Stat(filepath.Join(n.state, "cni", c.container)); !errors.Is(err, os.ErrNotExist) {
@@ -163,10 +163,10 @@ func TestGarbageSparesTheYoung(t *testing.T) {
 	var young *pod
 	made := make(chan bool)
 	runtime.mu.Lock()
-	first := runtime.looks + 1
+	first := runtime.lists + 1
 	runtime.alive = []string{old.container}
-	runtime.asked = func(look int) {
-		switch look {
+	runtime.asked = func(list int) {
+		switch list {
 		case first: // the response is on its way, without the pod
 			<-made
 		case first + 1: // nor is the pod in this one, which is made when the question comes
@@ -179,7 +179,7 @@ func TestGarbageSparesTheYoung(t *testing.T) {
 	eventually(t, "the runtime is asked", 5*time.Second, func() error {
 		runtime.mu.Lock()
 		defer runtime.mu.Unlock()
-		if runtime.looks < first {
+		if runtime.lists < first {
 			return errors.New("not yet")
 		}
 		return nil

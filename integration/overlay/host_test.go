@@ -143,7 +143,7 @@ func TestTightLink(t *testing.T) {
 	})
 }
 
-// What the host has of a pod's interface is looked after as routes to nodes are: what somebody flushes or sets down is there again, and
+// What the host has of a pod's interface is kept as routes to nodes are: what somebody flushes or sets down is there again, and
 // where another has taken the place, the node says so and leaves it alone.
 func TestPodsInterfacesAreRepaired(t *testing.T) {
 	l := newLab(t, 0)

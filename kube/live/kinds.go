@@ -51,9 +51,9 @@ type served struct {
 
 // How often a kind that is not served, or could not be asked for, is looked up again; and who reads scales.
 const (
-	lookAgain    = 30 * time.Second
-	scaleReaders = 4
-	scaleTimeout = 10 * time.Second
+	discoverAgain = 30 * time.Second
+	scaleReaders  = 4
+	scaleTimeout  = 10 * time.Second
 )
 
 func newKinds(c *Cluster) *kinds {
@@ -102,7 +102,7 @@ func (k *kinds) run(ctx context.Context) {
 func (k *kinds) follow(ctx context.Context, kind string) {
 	watched := map[schema.GroupVersionResource]bool{}
 	for {
-		found, err := k.lookUp(kind)
+		found, err := k.discover(kind)
 		if err != nil {
 			k.cluster.Log.Warn("cannot find out how a kind of workload is served; addresses kept for it stay", zap.String("kind", kind), zap.Error(err))
 		}
@@ -118,14 +118,14 @@ func (k *kinds) follow(ctx context.Context, kind string) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(lookAgain):
+		case <-time.After(discoverAgain):
 		}
 	}
 }
 
-// lookUp finds the resources of a kind: one a group, in the version that the API server prefers. An incomplete discovery is
+// discover finds the resources of a kind: one a group, in the version that the API server prefers. An incomplete discovery is
 // an error, unless it has found the kind.
-func (k *kinds) lookUp(kind string) ([]served, error) {
+func (k *kinds) discover(kind string) ([]served, error) {
 	_, lists, err := k.cluster.Clients.Discovery.ServerGroupsAndResources()
 	var partly *discovery.ErrGroupDiscoveryFailed
 	if err != nil && !errors.As(err, &partly) {

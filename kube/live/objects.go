@@ -17,7 +17,7 @@ import (
 	"galaxy/kube"
 )
 
-// getTimeout bounds a look at one object.
+// getTimeout bounds a read of one object.
 const getTimeout = 5 * time.Second
 
 // Pod asks the API server itself for a pod; nil when it is not there.

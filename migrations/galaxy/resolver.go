@@ -46,11 +46,11 @@ type Resolver struct {
 	Waits func(reason string)
 }
 
-// Look finds out whether a former system has left objects, and records it. It must have returned before anything is given out,
+// Detect finds out whether a former system has left objects, and records it. It must have returned before anything is given out,
 // and tries until it knows.
-func (r *Resolver) Look(ctx context.Context) error {
+func (r *Resolver) Detect(ctx context.Context) error {
 	for failed := ""; ; {
-		err := r.look(ctx)
+		err := r.detect(ctx)
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -71,7 +71,7 @@ func (r *Resolver) Look(ctx context.Context) error {
 	}
 }
 
-func (r *Resolver) look(ctx context.Context) error {
+func (r *Resolver) detect(ctx context.Context) error {
 	view := r.Replica.View()
 	if view.Origin().Outcome != "" {
 		return nil
@@ -92,7 +92,7 @@ func (r *Resolver) look(ctx context.Context) error {
 	return err
 }
 
-// Run resolves what Look has found: by itself if it may, else it reports what is waited for until somebody has said it.
+// Run resolves what Detect has found: by itself if it may, else it reports what is waited for until somebody has said it.
 func (r *Resolver) Run(ctx context.Context) error {
 	reported, failed := false, ""
 	for ctx.Err() == nil {

@@ -144,7 +144,7 @@ func written(text string) func(path string) error {
 	return func(path string) error { return os.WriteFile(path, []byte(text), 0o600) }
 }
 
-// Whatever is in the place of a container's state: the agent starts and goes on, others are not kept from anything, and a DEL of the container
+// Whatever is in place of a container's state: the agent starts and goes on, others are not kept from anything, and a DEL of the container
 // ends and undoes what it can, again and again.
 func TestDamagedState(t *testing.T) {
 	for name, c := range damagedStates {
@@ -210,7 +210,7 @@ func TestNetworksOfDamagedResults(t *testing.T) {
 	s.must(t, "DEL a eth0", "DEL", "c1", "eth0", "galaxy-sdn")
 }
 
-// Folders in the places of the files of containers whose links are being deleted keep neither the next ADD nor a DEL.
+// Folders in place of the files of containers whose links are being deleted keep neither the next ADD nor a DEL.
 func TestFolderForEnding(t *testing.T) {
 	s := newNotedStage(t)
 	s.add(t, "c1")

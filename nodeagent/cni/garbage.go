@@ -20,7 +20,7 @@ import (
 // lost what it knew. The runtime is asked which there are, since none of them calls GC by itself.
 //
 // Three things must agree before anything is undone. The container had its networks before the runtime was asked, and is not among
-// its response: not found, or ended. That was so in the look before, too, and if it is not found, for as long as a runtime may be at
+// its response: not found, or ended. That was so in the pass before, too, and if it is not found, for as long as a runtime may be at
 // work to make a sandbox, which it lists only when it is done. And no process lives in its network namespace, which spares pods that
 // a runtime with an empty memory denies. Clocks of others are not compared.
 type Garbage struct {
@@ -29,11 +29,11 @@ type Garbage struct {
 	Sandboxes func(ctx context.Context) (map[string]bool, error)
 	// Inhabited are those of some network namespaces, given by their paths, in which processes live.
 	Inhabited func(paths []string) (map[string]bool, error)
-	Every     time.Duration // between two looks
+	Every     time.Duration // between two passes
 	Grace     time.Duration // how long a container that is not found may be one that is only just made
 	Now       func() time.Time
 
-	missed map[string]time.Time // in the last look, and since when
+	missed map[string]time.Time // in the last pass, and since when
 	logged map[string]bool      // what was said of containers that are kept
 	silent string               // why the runtime has not answered, as it was said last
 }
@@ -41,10 +41,10 @@ type Garbage struct {
 // DefaultGrace is how long a kubelet waits for a runtime to make a sandbox: twice its --runtime-request-timeout of two minutes.
 const DefaultGrace = 4 * time.Minute
 
-// Run looks now, and again and again until ctx ends.
+// Run collects now, and again and again until ctx ends.
 func (g *Garbage) Run(ctx context.Context) error {
 	for {
-		err := g.Look(ctx)
+		err := g.Collect(ctx)
 		if text := fmt.Sprint(err); text != g.silent && ctx.Err() == nil {
 			g.silent = text
 			if err != nil {
@@ -57,9 +57,9 @@ func (g *Garbage) Run(ctx context.Context) error {
 	}
 }
 
-// Look compares once what is held with what the runtime has. Without a whole response nothing is undone, and the count of two looks
+// Collect compares once what is held with what the runtime has. Without a whole response nothing is undone, and the count of two passes
 // goes on.
-func (g *Garbage) Look(ctx context.Context) error {
+func (g *Garbage) Collect(ctx context.Context) error {
 	held, err := g.held() // before the question, so that what is made meanwhile is not missed in the response
 	if err != nil {
 		return err
@@ -109,9 +109,9 @@ func (g *Garbage) miss(held []string, alive map[string]bool) (again []string) {
 
 func proof(listed bool) string {
 	if listed {
-		return "its sandbox was not ready in two looks, without a container that waits or runs"
+		return "its sandbox was not ready in two passes, without a container that waits or runs"
 	}
-	return "the runtime did not have its sandbox in two looks"
+	return "the runtime did not have its sandbox in two passes"
 }
 
 // held are the containers that have networks or addresses, but for those of which an ADD or DEL is at work.

@@ -50,12 +50,12 @@ func (c *collector) add(t *testing.T, ids ...string) {
 	c.taken()
 }
 
-// looks looks so often, and says what was undone in the last of them.
-func (c *collector) looks(t *testing.T, times int) string {
+// passes collects so often, and says what was undone in the last of them.
+func (c *collector) passes(t *testing.T, times int) string {
 	t.Helper()
 	for range times {
 		c.taken()
-		if err := c.Look(t.Context()); err != nil {
+		if err := c.Collect(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}
@@ -69,23 +69,23 @@ func TestGarbage(t *testing.T) {
 	c.add(t, "lives", "ended", "lost")
 	c.sandboxes = map[string]bool{"lives": true, "ended": false}
 	c.addresses = []string{"lives", "log-only"}
-	if got := c.looks(t, 1); got != "" {
+	if got := c.passes(t, 1); got != "" {
 		t.Errorf("missing once: %s", got)
 	}
-	if got := c.looks(t, 1); got != undone+", "+undone {
+	if got := c.passes(t, 1); got != undone+", "+undone {
 		t.Errorf("missing twice: %q", got)
 	}
 	if len(c.released) != 3 || c.released[1] != "log-only" {
 		t.Errorf("released %v", c.released)
 	}
 	c.sandboxes["lives"], c.addresses = false, nil
-	if got := c.looks(t, 1); got != "" {
+	if got := c.passes(t, 1); got != "" {
 		t.Errorf("missing for the first time: %s", got)
 	}
 	c.sandboxes["lives"] = true
-	c.looks(t, 1)
+	c.passes(t, 1)
 	c.sandboxes["lives"] = false
-	if got := c.looks(t, 1); got != "" {
+	if got := c.passes(t, 1); got != "" {
 		t.Errorf("it was there meanwhile: %s", got)
 	}
 }
@@ -94,15 +94,15 @@ func TestGarbage(t *testing.T) {
 func TestGarbageWithoutResponse(t *testing.T) {
 	c := newCollector(t)
 	c.add(t, "a")
-	c.looks(t, 1)
+	c.passes(t, 1)
 	c.failing = errors.New("the runtime is not well")
 	for range 3 {
-		if err := c.Look(t.Context()); !errors.Is(err, c.failing) || c.taken() != "" {
+		if err := c.Collect(t.Context()); !errors.Is(err, c.failing) || c.taken() != "" {
 			t.Errorf("%v", err)
 		}
 	}
 	c.failing = nil
-	if got := c.looks(t, 1); got != undone {
+	if got := c.passes(t, 1); got != undone {
 		t.Errorf("the response is back, and it is missing twice: %q", got)
 	}
 }
@@ -117,7 +117,7 @@ func TestGarbageSparesTheYoung(t *testing.T) {
 		id += "a"
 	}
 	for range 2 {
-		if err := c.Look(t.Context()); err != nil || c.taken() != "" {
+		if err := c.Collect(t.Context()); err != nil || c.taken() != "" {
 			t.Errorf("undone: %v", err)
 		}
 	}
@@ -133,15 +133,15 @@ func TestGarbageWaitsForSandboxes(t *testing.T) {
 	c.add(t, "slow", "ended")
 	c.Grace = time.Minute
 	c.sandboxes = map[string]bool{"ended": false, "other": true}
-	if got := c.looks(t, 2); got != undone {
+	if got := c.passes(t, 2); got != undone {
 		t.Errorf("the one that has ended: %q", got)
 	}
 	c.now = c.now.Add(time.Minute - time.Second)
-	if got := c.looks(t, 1); got != "" {
+	if got := c.passes(t, 1); got != "" {
 		t.Errorf("undone while it may still be made: %q", got)
 	}
 	c.now = c.now.Add(time.Second)
-	if got := c.looks(t, 1); got != undone {
+	if got := c.passes(t, 1); got != undone {
 		t.Errorf("missing for long: %q", got)
 	}
 }
@@ -165,14 +165,14 @@ func TestGarbageSparesAnAddAtWork(t *testing.T) {
 		added <- err
 	}()
 	<-begun
-	if got := c.looks(t, 3); got != "" {
+	if got := c.passes(t, 3); got != "" {
 		t.Errorf("undone: %s", got)
 	}
 	close(end)
 	if err := <-added; err != nil {
 		t.Fatal(err)
 	}
-	if got := c.looks(t, 2); got != undone {
+	if got := c.passes(t, 2); got != undone {
 		t.Errorf("it is done, and missing twice: %q", got)
 	}
 }
@@ -183,15 +183,15 @@ func TestGarbageSparesWhatLives(t *testing.T) {
 	c.add(t, "a", "b")
 	c.inhabited = map[string]bool{"/var/run/netns/x": true}
 	c.addresses = []string{"log-only"}
-	if got := c.looks(t, 3); got != "" || len(c.released) > 0 {
+	if got := c.passes(t, 3); got != "" || len(c.released) > 0 {
 		t.Errorf("an empty memory was believed: %q, released %v", got, c.released)
 	}
 	c.sandboxes = map[string]bool{"b": true}
-	if got := c.looks(t, 1); got != "" || len(c.released) != 1 || c.released[0] != "log-only" {
+	if got := c.passes(t, 1); got != "" || len(c.released) != 1 || c.released[0] != "log-only" {
 		t.Errorf("%q, released %v", got, c.released)
 	}
 	c.inhabited, c.addresses = nil, nil
-	if got := c.looks(t, 1); got != undone {
+	if got := c.passes(t, 1); got != undone {
 		t.Errorf("its processes have ended: %q", got)
 	}
 }
@@ -200,18 +200,18 @@ func TestGarbageSparesWhatLives(t *testing.T) {
 func TestGarbageTriesAgain(t *testing.T) {
 	c := newCollector(t)
 	c.add(t, "a")
-	c.looks(t, 1)
+	c.passes(t, 1)
 	c.broken["DEL a"] = errors.New("no")
 	for range 2 {
-		if err := c.Look(t.Context()); err == nil || c.taken() != undone {
+		if err := c.Collect(t.Context()); err == nil || c.taken() != undone {
 			t.Errorf("%v", err)
 		}
 	}
 	delete(c.broken, "DEL a")
-	if got := c.looks(t, 1); got != undone {
+	if got := c.passes(t, 1); got != undone {
 		t.Error(got)
 	}
-	if got := c.looks(t, 2); got != "" {
+	if got := c.passes(t, 2); got != "" {
 		t.Errorf("undone again: %s", got)
 	}
 }

@@ -63,8 +63,8 @@ func TestPanicOverOneContainer(t *testing.T) {
 		t.Errorf("repair: %v", err)
 	}
 	c.sandboxes = map[string]bool{"a1": false, "bad": false, "z1": false}
-	_ = c.Look(t.Context())
-	if err := c.Look(t.Context()); err == nil || !strings.Contains(err.Error(), "container bad") || c.taken() != undone+", "+undone {
+	_ = c.Collect(t.Context())
+	if err := c.Collect(t.Context()); err == nil || !strings.Contains(err.Error(), "container bad") || c.taken() != undone+", "+undone {
 		t.Errorf("garbage collection: %v", err)
 	}
 	if len(c.released) != 2 {

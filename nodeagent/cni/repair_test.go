@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Interfaces are looked after while their containers live: not before ADD has made them, and not once a DEL has begun, also after a
+// Interfaces are kept while their containers live: not before ADD has made them, and not once a DEL has begun, also after a
 // restart. All are tried, and what fails is reported with its container.
 func TestRepair(t *testing.T) {
 	t.Parallel()

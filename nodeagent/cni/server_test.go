@@ -44,7 +44,7 @@ func (s *stage) note(command, plugin string, args *skel.CmdArgs) error {
 	return s.broken[call]
 }
 
-// taken are the calls since the last look.
+// taken are the calls since the last one.
 func (s *stage) taken() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -31,7 +31,7 @@ var (
 const (
 	firstPause = 50 * time.Millisecond
 	mostPause  = 5 * time.Second
-	lookEvery  = 3 * time.Second  // at etcd's head, while there is nothing to copy
+	headPoll   = 3 * time.Second  // at etcd's head, while there is nothing to copy
 	noteEvery  = 10 * time.Second // when etcd was reached, into the file
 	attempt    = 5 * time.Second
 	// keepEvents are kept in the file although etcd has them, so that an etcd that was restored from a backup can get them again.
@@ -257,13 +257,13 @@ func (j *Journal) Forward(ctx context.Context, remote eventlog.Log, fence func()
 		select {
 		case <-ctx.Done():
 		case <-changed:
-		case <-time.After(lookEvery):
+		case <-time.After(headPoll):
 		}
 	}
 	return nil
 }
 
-// forward copies one batch, or looks at etcd's head if there is nothing to copy. more is true while there may be more.
+// forward copies one batch, or reads etcd's head if there is nothing to copy. more is true while there may be more.
 func (j *Journal) forward(ctx context.Context, remote eventlog.Log, fence eventlog.Fence) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, attempt)
 	defer cancel()
@@ -275,7 +275,7 @@ func (j *Journal) forward(ctx context.Context, remote eventlog.Log, fence eventl
 		return false, err
 	}
 	if len(records) == 0 {
-		return false, j.look(ctx, remote, copied)
+		return false, j.checkHead(ctx, remote, copied)
 	}
 	head, err := remote.Append(ctx, j.file.stream, copied, fitting(records, remote.Limits()), fence)
 	if errors.Is(err, eventlog.ErrConflict) || errors.Is(err, eventlog.ErrGeneration) {
@@ -288,8 +288,8 @@ func (j *Journal) forward(ctx context.Context, remote eventlog.Log, fence eventl
 	return true, nil
 }
 
-// look makes sure that etcd still has what it had.
-func (j *Journal) look(ctx context.Context, remote eventlog.Log, copied eventlog.Head) error {
+// checkHead makes sure that etcd still has what it had.
+func (j *Journal) checkHead(ctx context.Context, remote eventlog.Log, copied eventlog.Head) error {
 	head, err := remote.Head(ctx, j.file.stream)
 	if err != nil {
 		return err

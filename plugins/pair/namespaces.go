@@ -51,7 +51,7 @@ func (n *Namespaces) open() error {
 	if err != nil {
 		return fmt.Errorf("open the namespace of the host: %w", err)
 	}
-	defer here.Close() //nolint:errcheck // it was only looked at
+	defer here.Close() //nolint:errcheck // it was only read from
 	if here.Equal(n.fd) {
 		return plugins.Errorf(types.ErrInvalidNetNS, "CNI_NETNS %s is the namespace of the host: a pod with hostNetwork needs no network", n.path)
 	}
@@ -92,7 +92,7 @@ func openNamespace(path string) (netns.NsHandle, error) {
 		return -1, fmt.Errorf("open the network namespace %s: %w", path, err)
 	}
 	if err := checkNamespace(fd, path); err != nil {
-		_ = unix.Close(fd) // it was only looked at
+		_ = unix.Close(fd) // it was only read from
 		return -1, err
 	}
 	return netns.NsHandle(fd), nil

@@ -74,7 +74,7 @@ func (r Relay) del(ctx context.Context, args *skel.CmdArgs) error {
 	if !errors.Is(err, wire.ErrUnreachable) {
 		return err
 	}
-	if failed := (wire.Notes{Dir: placesOf(args.StdinData).Notes}).Leave(r.request(args)); failed != nil {
+	if failed := (wire.Notes{Dir: pathsOf(args.StdinData).Notes}).Leave(r.request(args)); failed != nil {
 		return explained(errors.Join(err, failed))
 	}
 	return nil
@@ -101,7 +101,7 @@ func (r Relay) request(args *skel.CmdArgs) wire.Request {
 func (r Relay) ask(ctx context.Context, args *skel.CmdArgs, patience, limit time.Duration) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	client := wire.Client{Socket: placesOf(args.StdinData).Socket}
+	client := wire.Client{Socket: pathsOf(args.StdinData).Socket}
 	req := r.request(args)
 	for end := time.Now().Add(patience); ; {
 		response, err := client.Ask(ctx, req)
@@ -127,14 +127,14 @@ func explained(err error) error {
 		"its log says why not (kubectl -n kube-system get pods -o wide, crictl ps -a)")
 }
 
-// places are where the agent listens and where notes for it lie: the configuration may name others than the usual ones.
-type places struct {
+// paths are where the agent listens and where notes for it lie: the configuration may name others than the usual ones.
+type paths struct {
 	Socket string `json:"socket"`
 	Notes  string `json:"notes"`
 }
 
-func placesOf(conf []byte) places {
-	var p places
+func pathsOf(conf []byte) paths {
+	var p paths
 	_ = json.Unmarshal(conf, &p) // what is wrong with it is for the agent to say
 	if p.Notes == "" {
 		p.Notes = wire.NotesDir

@@ -38,7 +38,7 @@ func called(t *testing.T, command string) call {
 // agent answers in the call's folder.
 func (c call) agent(t *testing.T, status int, text string) {
 	t.Helper()
-	listener, err := net.Listen("unix", placesOf(c.args.StdinData).Socket)
+	listener, err := net.Listen("unix", pathsOf(c.args.StdinData).Socket)
 	if err != nil {
 		t.Fatal(err)
 	}

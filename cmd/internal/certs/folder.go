@@ -94,7 +94,7 @@ const (
 	Kept = "kept"
 )
 
-// next is the pair that a plan wants in the place of an old one, if one is there, and what became of that.
+// next is the pair that a plan wants in place of an old one, if one is there, and what became of that.
 func (p plan) next(old Pair, there bool, by Pair, renew bool, now time.Time) (Pair, string, error) {
 	if p.by == "" {
 		switch {

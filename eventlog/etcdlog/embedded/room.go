@@ -12,11 +12,11 @@ import (
 )
 
 // DefaultReserve is what is kept free on the disk: etcd ends itself when it cannot write, and writes up to two files of its
-// write-ahead log (64 MiB each) and a part of its database between two looks.
+// write-ahead log (64 MiB each) and a part of its database between two checks.
 const DefaultReserve = 256 << 20
 
-// lookAtRoom is how often the disk is looked at.
-const lookAtRoom = time.Second
+// roomPoll is how often the disk is checked.
+const roomPoll = time.Second
 
 // Room is what the disk has left, in bytes.
 type Room struct {
@@ -78,10 +78,10 @@ func quotaOf(dir string) int64 {
 // WatchRoom looks at the disk until ctx ends, reports what it sees, and has etcd refuse writes (its alarm NOSPACE) while there is less
 // than the reserve: an etcd that cannot write ends itself. It ends that when there is room again, also when a former life began it.
 func (s *Server) WatchRoom(ctx context.Context, report func(Room, error)) {
-	ticker := time.NewTicker(lookAtRoom)
+	ticker := time.NewTicker(roomPoll)
 	defer ticker.Stop()
 	for {
-		room, err := s.look(ctx)
+		room, err := s.checkRoom(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -94,8 +94,8 @@ func (s *Server) WatchRoom(ctx context.Context, report func(Room, error)) {
 	}
 }
 
-// look compares the disk with what etcd refuses, and repairs the difference.
-func (s *Server) look(ctx context.Context) (Room, error) {
+// checkRoom compares the disk with what etcd refuses, and repairs the difference.
+func (s *Server) checkRoom(ctx context.Context) (Room, error) {
 	room, err := roomOf(s.dir)
 	if err != nil {
 		return room, err
@@ -106,7 +106,7 @@ func (s *Server) look(ctx context.Context) (Room, error) {
 	if want == room.Refusing || !want && s.full() {
 		return room, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookAtRoom)
+	ctx, cancel := context.WithTimeout(ctx, roomPoll)
 	defer cancel()
 	action := etcdserverpb.AlarmRequest_ACTIVATE
 	if !want {

@@ -72,7 +72,7 @@ func podProgram(dir string) (string, error) {
 
 var libraryPath = regexp.MustCompile(`/[^ ]+`)
 
-// agentFiles add to a system what the image of the agent has: the programs, and nft with its libraries, in the place of the
+// agentFiles add to a system what the image of the agent has: the programs, and nft with its libraries, in place of the
 // packages of a distribution.
 func agentFiles(system files, programs ...string) error {
 	nft, err := exec.LookPath("nft")

@@ -106,7 +106,7 @@ func (m *machine) stop() {
 func (m *machine) close() {
 	m.stop()
 	if m.net.IsOpen() {
-		_ = m.net.Close() // it was only looked at
+		_ = m.net.Close() // it was only read from
 	}
 	if m.t.Failed() {
 		m.report()

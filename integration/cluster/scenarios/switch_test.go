@@ -253,7 +253,7 @@ func TestSwitch(t *testing.T) {
 	if err == nil || !strings.Contains(out, "37 would be taken over") && !strings.Contains(out, "known already") || !strings.Contains(out, "1 left") {
 		t.Errorf("dry run: %v\n%s", err, out)
 	}
-	time.Sleep(3 * time.Second) // three looks of the loop, many of the scheduler
+	time.Sleep(3 * time.Second) // three passes of the loop, many of the scheduler
 	if got := f.specs(); fmt.Sprint(got) != fmt.Sprint(f.objects) {
 		t.Errorf("objects were touched: %v", got)
 	}

@@ -186,8 +186,8 @@ func FuzzCall(f *testing.F) {
 		if err := skel.PluginMainFuncsWithError(skel.CNIFuncs{Add: note("ADD"), Del: note("DEL")}, version.All, ""); err != nil || called != command {
 			t.Fatalf("%q with %q: %q was called, %v", environ, config, called, err)
 		}
-		var places struct{ Socket string }
-		if err := json.Unmarshal(config, &places); err != nil || socket != places.Socket && (places.Socket != "" || socket != wire.Socket) {
+		var paths struct{ Socket string }
+		if err := json.Unmarshal(config, &paths); err != nil || socket != paths.Socket && (paths.Socket != "" || socket != wire.Socket) {
 			t.Fatalf("%q: asks %q, %v", config, socket, err)
 		}
 		if _, ok := c.Question(config); !ok && !strings.Contains(fmt.Sprintf("%q", path), `\x`) {
