@@ -18,7 +18,7 @@ import (
 // TestLaws draws configurations and commands and checks after each what must hold whatever happens.
 func TestLaws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld()
+		w := newHarness()
 		w.rules.StrictReuse = rapid.Bool().Draw(t, "strict")
 		w.rules.PoolShare = rapid.SampledFrom([]int{0, 0, 50}).Draw(t, "scope")
 		running := beginning(t, w)
@@ -82,7 +82,7 @@ var (
 	lawNetworks = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.2.0.0/16")}
 )
 
-func drawCommand(t *rapid.T, w *world) Command {
+func drawCommand(t *rapid.T, w *harness) Command {
 	kind := rapid.IntRange(0, 17).Draw(t, "command")
 	if w.view().Config().Seq == 0 {
 		kind = 0
@@ -172,7 +172,7 @@ func drawAddress(t *rapid.T) netip.Addr {
 }
 
 // checkState compares every count and every choice with what a plain walk over all rows finds.
-func checkState(t *rapid.T, w *world, view *projections.View) {
+func checkState(t *rapid.T, w *harness, view *projections.View) {
 	config := view.Config()
 	usages := make([]projections.Usage, len(config.Subnets)) // asked before the walk settles what is pending
 	for i := range usages {
@@ -221,7 +221,7 @@ func collect(rows func(func(*projections.Address) bool)) []*projections.Address 
 	return slices.Collect(rows)
 }
 
-func checkSubnet(t *rapid.T, w *world, view *projections.View, i int, got projections.Usage, held map[netip.Addr]*projections.Address) {
+func checkSubnet(t *rapid.T, w *harness, view *projections.View, i int, got projections.Usage, held map[netip.Addr]*projections.Address) {
 	subnet := view.Config().Subnets[i]
 	var usage projections.Usage
 	var fresh, free []netip.Addr
@@ -267,7 +267,7 @@ func checkSubnet(t *rapid.T, w *world, view *projections.View, i int, got projec
 }
 
 // checkRepeat is idempotence: what was asked for is so, and asking again changes nothing.
-func checkRepeat(t *rapid.T, w *world, cmd Command) {
+func checkRepeat(t *rapid.T, w *harness, cmd Command) {
 	if sized, ok := cmd.(SizePool); ok && sized.PreAllocate && w.rules.StrictReuse {
 		return // addresses that the pool gave up just now come back when their delay is over
 	}
@@ -280,7 +280,7 @@ func checkRepeat(t *rapid.T, w *world, cmd Command) {
 }
 
 // checkSnapshot is fold(snapshot + tail) = fold(all), in what is stored and in what is derived.
-func checkSnapshot(t *rapid.T, w *world, snapshot *bytes.Buffer, at uint64) {
+func checkSnapshot(t *rapid.T, w *harness, snapshot *bytes.Buffer, at uint64) {
 	db, err := projections.Restore(snapshot)
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 
 // No decision writes names into the log that may not stand there, whoever asks for it.
 func TestNamesAreChecked(t *testing.T) {
-	w := newWorld()
+	w := newHarness()
 	subnets, err := ipam.ParseConfig([]byte(`[{"nodeSubnets":["10.1.0.0/16"],"subnet":"10.0.0.0/24","gateway":"10.0.0.1","ips":["10.0.0.2~10.0.0.9"]}]`))
 	if err == nil {
 		_, _, err = w.do(Configure{Source: "test", Subnets: subnets})
@@ -63,7 +63,7 @@ func commandsOf(o ipam.Owner, uid, node string, addr netip.Addr) []Command {
 	}
 }
 
-func refused(t *testing.T, w *world, what string, cmd Command) {
+func refused(t *testing.T, w *harness, what string, cmd Command) {
 	t.Helper()
 	if _, _, err := Decide(w.view(), cmd, Env{MaxEvents: 10}); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("%T of %s: %v", cmd, what, err)

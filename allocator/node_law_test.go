@@ -20,7 +20,7 @@ func TestNodeLaws(t *testing.T) {
 		`[{"cidr":"10.0.0.32/27","nodePrefix":29},{"cidr":"10.0.1.0/28","nodePrefix":28}]`, `[]`,
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld()
+		w := newHarness()
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			node := fmt.Sprintf("n%d", rapid.IntRange(0, 9).Draw(t, "node"))
 			var cmd Command

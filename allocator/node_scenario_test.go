@@ -38,7 +38,7 @@ func nodeEventText(data eventlog.Data) string {
 }
 
 // playNodes plays the commands of the overlay.
-func (w *world) playNodes(_ *testing.T, d *datadriven.TestData, args map[string]string) (text string, known bool) {
+func (w *harness) playNodes(_ *testing.T, d *datadriven.TestData, args map[string]string) (text string, known bool) {
 	switch d.Cmd {
 	case "overlay":
 		networks, err := ipam.ParseOverlay([]byte(d.Input))
@@ -86,7 +86,7 @@ func (w *world) playNodes(_ *testing.T, d *datadriven.TestData, args map[string]
 	}
 }
 
-func (w *world) nodesText() string {
+func (w *harness) nodesText() string {
 	text := ""
 	for n := range w.view().Nodes() {
 		text += fmt.Sprintf("%s at %v has %v", n.Name, n.Addresses, n.Subnets)

@@ -23,24 +23,24 @@ var (
 	testConfig = `[{"nodeSubnets":["192.168.0.0/16"],"subnet":"10.0.0.0/16","gateway":"10.0.0.1","ips":["10.0.0.2~10.0.255.254"]}]`
 )
 
-// stand is a replica that leads on a log in memory.
-type stand struct {
+// replicaHarness is a replica that leads on a log in memory.
+type replicaHarness struct {
 	log     *memlog.Log
 	replica *Replica
 	ended   chan error
 	stop    func()
 }
 
-func newStand(t *testing.T, log *memlog.Log, actor string) *stand {
+func newReplicaHarness(t *testing.T, log *memlog.Log, actor string) *replicaHarness {
 	t.Helper()
 	r, err := NewReplica(t.Context(), Config{Log: log, Actor: actor, Now: time.Now, Rules: Rules{ReuseDelay: DefaultReuseDelay}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &stand{log: log, replica: r, ended: make(chan error, 1)}
+	return &replicaHarness{log: log, replica: r, ended: make(chan error, 1)}
 }
 
-func (s *stand) lead(t *testing.T, fence eventlog.Fence) *stand {
+func (s *replicaHarness) lead(t *testing.T, fence eventlog.Fence) *replicaHarness {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
@@ -52,7 +52,7 @@ func (s *stand) lead(t *testing.T, fence eventlog.Fence) *stand {
 	return s
 }
 
-func (s *stand) configured(t *testing.T) *stand {
+func (s *replicaHarness) configured(t *testing.T) *replicaHarness {
 	t.Helper()
 	subnets, err := ipam.ParseConfig([]byte(testConfig))
 	if err == nil {
@@ -73,7 +73,7 @@ func testPod(i int) Pod {
 func bindTo(i int) Bind { return Bind{Pod: testPod(i), Node: "n", NodeNetwork: testNodes} }
 
 // bindAll binds n pods at once and returns the errors.
-func (s *stand) bindAll(t *testing.T, n int) []error {
+func (s *replicaHarness) bindAll(t *testing.T, n int) []error {
 	t.Helper()
 	errs := make([]error, n)
 	var wg sync.WaitGroup
@@ -95,7 +95,7 @@ func replayed(t *testing.T, log eventlog.Log) *projections.View {
 }
 
 func TestManyCallers(t *testing.T) {
-	s := newStand(t, memlog.NewWithLimits(eventlog.Limits{Events: 7, Bytes: 1 << 20}), "a").lead(t, eventlog.Fence{}).configured(t)
+	s := newReplicaHarness(t, memlog.NewWithLimits(eventlog.Limits{Events: 7, Bytes: 1 << 20}), "a").lead(t, eventlog.Fence{}).configured(t)
 	for i, err := range s.bindAll(t, 500) {
 		if err != nil {
 			t.Fatalf("pod %d: %v", i, err)
@@ -114,7 +114,7 @@ func TestManyCallers(t *testing.T) {
 // ends, and the next one finds the truth.
 func TestLostResponses(t *testing.T) {
 	for _, landed := range []bool{true, false} {
-		s := newStand(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
+		s := newReplicaHarness(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
 		s.log.SetFault(func(string, eventlog.Head) memlog.Fault {
 			return memlog.Fault{Err: eventlog.ErrOutcomeUnknown, Landed: landed}
 		})
@@ -144,8 +144,8 @@ func TestLostResponses(t *testing.T) {
 // TestConflict: another writer was faster; all commands are decided again on what it wrote.
 func TestConflict(t *testing.T) {
 	log := memlog.New()
-	a := newStand(t, log, "a").lead(t, eventlog.Fence{}).configured(t)
-	b := newStand(t, log, "b").lead(t, eventlog.Fence{})
+	a := newReplicaHarness(t, log, "a").lead(t, eventlog.Fence{}).configured(t)
+	b := newReplicaHarness(t, log, "b").lead(t, eventlog.Fence{})
 	for i, err := range append(a.bindAll(t, 40), b.bindAll(t, 80)...) {
 		if err != nil {
 			t.Fatalf("%d: %v", i, err)
@@ -159,8 +159,8 @@ func TestConflict(t *testing.T) {
 // TestNoOldNews: a command that seems fulfilled already is still checked against the log.
 func TestNoOldNews(t *testing.T) {
 	log := memlog.New()
-	a := newStand(t, log, "a").lead(t, eventlog.Fence{}).configured(t)
-	b := newStand(t, log, "b").lead(t, eventlog.Fence{})
+	a := newReplicaHarness(t, log, "a").lead(t, eventlog.Fence{}).configured(t)
+	b := newReplicaHarness(t, log, "b").lead(t, eventlog.Fence{})
 	if _, err := a.replica.Do(t.Context(), "test", bindTo(1)); err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func TestNoOldNews(t *testing.T) {
 func TestFenced(t *testing.T) {
 	log := memlog.New()
 	log.SetFence("leader", 5)
-	s := newStand(t, log, "a").lead(t, eventlog.Fence{Key: "leader", Revision: 5}).configured(t)
+	s := newReplicaHarness(t, log, "a").lead(t, eventlog.Fence{Key: "leader", Revision: 5}).configured(t)
 	log.SetFence("leader", 6)
 	if _, err := s.replica.Do(t.Context(), "test", bindTo(1)); !errors.Is(err, eventlog.ErrFenced) {
 		t.Fatalf("the caller got %v", err)
@@ -188,7 +188,7 @@ func TestFenced(t *testing.T) {
 }
 
 func TestTooLarge(t *testing.T) {
-	s := newStand(t, memlog.NewWithLimits(eventlog.Limits{Events: 100, Bytes: 2000}), "a").lead(t, eventlog.Fence{}).configured(t)
+	s := newReplicaHarness(t, memlog.NewWithLimits(eventlog.Limits{Events: 100, Bytes: 2000}), "a").lead(t, eventlog.Fence{}).configured(t)
 	var many []string
 	for i := range 100 {
 		many = append(many, fmt.Sprintf(`{"nodeSubnets":["192.168.0.0/16"],"subnet":"10.1.%d.0/24","gateway":"10.1.%d.1","ips":["10.1.%d.2"]}`, i, i, i))
@@ -207,7 +207,7 @@ func TestTooLarge(t *testing.T) {
 
 // TestRepeats: a command with more to do than a transaction can hold is carried out in several.
 func TestRepeats(t *testing.T) {
-	s := newStand(t, memlog.NewWithLimits(eventlog.Limits{Events: 10, Bytes: 1 << 20}), "a").lead(t, eventlog.Fence{}).configured(t)
+	s := newReplicaHarness(t, memlog.NewWithLimits(eventlog.Limits{Events: 10, Bytes: 1 << 20}), "a").lead(t, eventlog.Fence{}).configured(t)
 	result, err := s.replica.Do(t.Context(), "test", SizePool{Pool: "p", Size: 95, PreAllocate: true})
 	if err != nil || result.Held != 95 {
 		t.Fatalf("holds %d, %v", result.Held, err)
@@ -223,7 +223,7 @@ func TestRepeats(t *testing.T) {
 
 // TestStop: the end of a term answers everybody, truly.
 func TestStop(t *testing.T) {
-	s := newStand(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
+	s := newReplicaHarness(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
 	var wg sync.WaitGroup
 	errs := make([]error, 200)
 	for i := range errs {
@@ -249,7 +249,7 @@ func TestRefusalsAreCheap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := (&stand{log: asked.Log, replica: r, ended: make(chan error, 1)}).lead(t, eventlog.Fence{}).configured(t)
+	s := (&replicaHarness{log: asked.Log, replica: r, ended: make(chan error, 1)}).lead(t, eventlog.Fence{}).configured(t)
 	before := asked.times.Load()
 	for range 20 {
 		var unknown *UnknownAddressError
@@ -286,7 +286,7 @@ func (a *asking) Append(ctx context.Context, stream string, after eventlog.Head,
 }
 
 func TestCallerGivesUp(t *testing.T) {
-	s := newStand(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
+	s := newReplicaHarness(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.replica.Do(ctx, "test", bindTo(1)); !errors.Is(err, context.Canceled) {
@@ -304,7 +304,7 @@ func TestRulesAreChecked(t *testing.T) {
 
 // TestSnapshots: a leader saves its state, and the next start reads it.
 func TestSnapshots(t *testing.T) {
-	s := newStand(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
+	s := newReplicaHarness(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
 	ctx, stop := context.WithCancel(t.Context())
 	saved := make(chan eventlog.Head, 1)
 	var keeping sync.WaitGroup
@@ -335,7 +335,7 @@ func TestSnapshots(t *testing.T) {
 
 // TestGenerationChanges: a log that was restored is not the one that was known.
 func TestGenerationChanges(t *testing.T) {
-	s := newStand(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
+	s := newReplicaHarness(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
 	s.stop()
 	if err := <-s.ended; err != nil {
 		t.Fatal(err)
@@ -359,7 +359,7 @@ func TestCheckpoints(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := (&stand{log: log, replica: r, ended: make(chan error, 1)}).lead(t, eventlog.Fence{}).configured(t)
+	s := (&replicaHarness{log: log, replica: r, ended: make(chan error, 1)}).lead(t, eventlog.Fence{}).configured(t)
 	for _, err := range s.bindAll(t, 2*checkpointEvery+10) {
 		if err != nil {
 			t.Fatal(err)
@@ -388,7 +388,7 @@ func (j *joining) Done() <-chan struct{} {
 
 // TestQueuedAsTheTermEnds: who gets into the queue after the term has emptied it for the last time is answered all the same.
 func TestQueuedAsTheTermEnds(t *testing.T) {
-	s := newStand(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
+	s := newReplicaHarness(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
 	waits, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	ctx := &joining{waits, func() {
@@ -405,7 +405,7 @@ func TestQueuedAsTheTermEnds(t *testing.T) {
 // TestLeftInTheQueue: the end of a term answers those whom it has not even taken out of the queue.
 func TestLeftInTheQueue(t *testing.T) {
 	const callers, taken = 10, 3 // one is in flight, one is in the open batch, and one found that full
-	s := newStand(t, memlog.NewWithLimits(eventlog.Limits{Events: 1, Bytes: 1 << 20}), "a").lead(t, eventlog.Fence{}).configured(t)
+	s := newReplicaHarness(t, memlog.NewWithLimits(eventlog.Limits{Events: 1, Bytes: 1 << 20}), "a").lead(t, eventlog.Fence{}).configured(t)
 	s.log.SetFault(func(string, eventlog.Head) memlog.Fault {
 		for deadline := time.Now().Add(10 * time.Second); len(s.replica.queue) < callers-taken && time.Now().Before(deadline); {
 			time.Sleep(time.Millisecond)

@@ -16,7 +16,7 @@ import (
 type running struct{ seen occupants }
 
 // beginning draws the pods that run before the log begins: some are named by a kubelet, some by their annotation alone.
-func beginning(t *rapid.T, w *world) *running {
+func beginning(t *rapid.T, w *harness) *running {
 	for i := range rapid.IntRange(0, 6).Draw(t, "strangers") {
 		uid := fmt.Sprintf("stranger-%d", i)
 		w.seen[drawAddress(t)] = []Occupant{{Pod: "ns/" + uid, UID: uid, ByKubelet: rapid.Bool().Draw(t, "by kubelet")}}

@@ -38,15 +38,15 @@ import (
 //	subnets node-subnet…           attach container= pod= [if=]    detach container= [if=]
 func TestScenarios(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
-		w := newWorld()
+		w := newHarness()
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			return w.play(t, d)
 		})
 	})
 }
 
-// world is a log in memory, its projection, and a cluster that says what the scenario has it say.
-type world struct {
+// harness is a log in memory, its projection, and a cluster that says what the scenario has it say.
+type harness struct {
 	db        *projections.DB
 	now       time.Time
 	rules     Rules
@@ -59,8 +59,8 @@ type world struct {
 	batched bool             // leave the batch open
 }
 
-func newWorld() *world {
-	return &world{
+func newHarness() *harness {
+	return &harness{
 		db:        projections.New("g"),
 		now:       time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC),
 		rules:     Rules{ReuseDelay: DefaultReuseDelay},
@@ -75,10 +75,10 @@ type occupants map[netip.Addr][]Occupant
 
 func (s occupants) Occupants(addr netip.Addr) []Occupant { return s[addr] }
 
-func (w *world) env() Env { return Env{Now: w.now, Rules: w.rules, MaxEvents: 8, Occupants: w.seen} }
+func (w *harness) env() Env { return Env{Now: w.now, Rules: w.rules, MaxEvents: 8, Occupants: w.seen} }
 
 // do decides a command as a leader does, repetitions included, and returns the events as text.
-func (w *world) do(cmd Command) (string, Result, error) {
+func (w *harness) do(cmd Command) (string, Result, error) {
 	var text strings.Builder
 	for {
 		if w.open == nil {
@@ -110,7 +110,7 @@ func (w *world) do(cmd Command) (string, Result, error) {
 }
 
 // settle ends the batch, unless it is to stay open.
-func (w *world) settle() {
+func (w *harness) settle() {
 	if w.open != nil && !w.batched {
 		w.open.Commit()
 		w.open = nil
@@ -118,7 +118,7 @@ func (w *world) settle() {
 }
 
 // view is the state after the last command, the open batch included.
-func (w *world) view() *projections.View {
+func (w *harness) view() *projections.View {
 	if w.open != nil {
 		return &w.open.View
 	}
@@ -179,7 +179,7 @@ func where(uid, node string) string {
 	return text
 }
 
-func (w *world) play(t *testing.T, d *datadriven.TestData) string {
+func (w *harness) play(t *testing.T, d *datadriven.TestData) string {
 	args := map[string]string{}
 	for _, arg := range d.CmdArgs {
 		args[arg.Key] = strings.Join(arg.Vals, ",")
@@ -271,7 +271,7 @@ func (w *world) play(t *testing.T, d *datadriven.TestData) string {
 	}
 }
 
-func (w *world) respond(cmd Command) string {
+func (w *harness) respond(cmd Command) string {
 	text, result, err := w.do(cmd)
 	var grants []string
 	for _, g := range result.Grants {
@@ -293,7 +293,7 @@ func orError(text string, err error) string {
 	return text
 }
 
-func (w *world) networkOf(node string) (netip.Prefix, bool) {
+func (w *harness) networkOf(node string) (netip.Prefix, bool) {
 	config := w.db.View().Config()
 	i, ok := config.NodeNetworkOf(w.nodes[node])
 	if !ok {
@@ -303,7 +303,7 @@ func (w *world) networkOf(node string) (netip.Prefix, bool) {
 }
 
 // filter does what the extender does: a claim where the response asks for one.
-func (w *world) filter(pod Pod, nodes []string) string {
+func (w *harness) filter(pod Pod, nodes []string) string {
 	view := w.db.View()
 	networkOf := map[string]netip.Prefix{}
 	var candidates []netip.Prefix
@@ -364,7 +364,7 @@ func workload(args map[string]string) Workload {
 	return w
 }
 
-func (w *world) pod(t *testing.T, args map[string]string) Pod {
+func (w *harness) pod(t *testing.T, args map[string]string) Pod {
 	p := Pod{Owner: owner(args), UID: args["uid"], Policy: ipam.PolicyOf(args["policy"], args["pool"])}
 	if p.UID == "" {
 		p.UID = "u-" + p.Owner.Pod
@@ -389,7 +389,7 @@ func (w *world) pod(t *testing.T, args map[string]string) Pod {
 	return p
 }
 
-func (w *world) state() string {
+func (w *harness) state() string {
 	var lines []string
 	for a := range w.db.View().Addresses(netip.Addr{}) {
 		line := fmt.Sprintf("%s %s %s %s%s", a.Addr, a.State(), a.Owner, a.Policy, where(a.PodUID, a.Node))
@@ -407,7 +407,7 @@ func (w *world) state() string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-func (w *world) usage() string {
+func (w *harness) usage() string {
 	view := w.db.View()
 	var lines []string
 	for i, s := range view.Config().Subnets {

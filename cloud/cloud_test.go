@@ -76,8 +76,8 @@ func (p *provider) set(refuse, silence string) {
 	p.refuse, p.silence = refuse, silence
 }
 
-// bed is a provider behind real gRPC, and a replica on a log in memory with one pod's address bound to node a.
-type bed struct {
+// harness is a provider behind real gRPC, and a replica on a log in memory with one pod's address bound to node a.
+type harness struct {
 	t        *testing.T
 	provider *provider
 	replica  *allocator.Replica
@@ -93,9 +93,9 @@ var (
 	}
 )
 
-func newBed(t *testing.T) *bed {
+func newHarness(t *testing.T) *harness {
 	t.Helper()
-	b := &bed{t: t, provider: &provider{at: map[string]string{}}}
+	b := &harness{t: t, provider: &provider{at: map[string]string{}}}
 	line, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +135,7 @@ func newBed(t *testing.T) *bed {
 	return b
 }
 
-func (b *bed) do(command allocator.Command) allocator.Result {
+func (b *harness) do(command allocator.Command) allocator.Result {
 	b.t.Helper()
 	result, err := b.replica.Do(context.Background(), "test", command)
 	if err != nil {
@@ -145,18 +145,18 @@ func (b *bed) do(command allocator.Command) allocator.Result {
 }
 
 // notifying is the replica as requests have it.
-func (b *bed) notifying() cloud.Notifying {
+func (b *harness) notifying() cloud.Notifying {
 	return cloud.Notifying{Decider: b.replica, Keeper: b.keeper}
 }
 
 // bind binds the pod to a node: the log first, then the provider.
-func (b *bed) bind(pod allocator.Pod, node string) (netip.Addr, error) {
+func (b *harness) bind(pod allocator.Pod, node string) (netip.Addr, error) {
 	b.t.Helper()
 	result, err := b.notifying().Do(context.Background(), "test", allocator.Bind{Pod: pod, Node: node, NodeNetwork: network})
 	return result.Grants[0].Address, err
 }
 
-func (b *bed) assigned(addr netip.Addr) string {
+func (b *harness) assigned(addr netip.Addr) string {
 	if a := b.replica.View().Address(addr); a != nil {
 		return a.Assigned
 	}
@@ -164,7 +164,7 @@ func (b *bed) assigned(addr netip.Addr) string {
 }
 
 func TestAssignAndUnassign(t *testing.T) {
-	b := newBed(t)
+	b := newHarness(t)
 	for range 2 { // a repeated bind
 		if _, err := b.bind(pod, "a"); err != nil {
 			t.Fatal(err)
@@ -188,7 +188,7 @@ func TestAssignAndUnassign(t *testing.T) {
 
 // The provider refuses, then takes it: the bind fails and is repeated, and the log never says what is not so.
 func TestRefusal(t *testing.T) {
-	b := newBed(t)
+	b := newHarness(t)
 	b.provider.set("assign", "")
 	addr, err := b.bind(pod, "a")
 	if err == nil || !strings.Contains(err.Error(), "no room") {
@@ -210,7 +210,7 @@ func TestRefusal(t *testing.T) {
 // The response to assign is lost, and the pod goes before it is bound: the provider has the address, and the log does not know
 // it. It is taken back all the same.
 func TestLostResponse(t *testing.T) {
-	b := newBed(t)
+	b := newHarness(t)
 	b.provider.set("", "assign")
 	addr, err := b.bind(pod, "a")
 	if status.Code(errors.Unwrap(err)) != codes.Unavailable || b.provider.node(addr) != "a" || b.assigned(addr) != "" {
@@ -227,7 +227,7 @@ func TestGivenUp(t *testing.T) {
 		"the pod ends": func(netip.Addr) allocator.Command { return allocator.EndPod{Pod: pod} },
 		"released":     func(a netip.Addr) allocator.Command { return allocator.Release{Address: a, Owner: pod.Owner} },
 	} {
-		b := newBed(t)
+		b := newHarness(t)
 		addr, err := b.bind(pod, "a")
 		if err != nil {
 			t.Fatal(err)
@@ -251,7 +251,7 @@ func TestGivenUp(t *testing.T) {
 
 // A release of what another holds is refused, and takes nothing from that one's node; nor does what has no node at all.
 func TestNotGivenUp(t *testing.T) {
-	b := newBed(t)
+	b := newHarness(t)
 	addr, err := b.bind(pod, "a")
 	if err != nil {
 		t.Fatal(err)
@@ -273,7 +273,7 @@ func TestNotGivenUp(t *testing.T) {
 
 // What the log refuses the provider never hears of.
 func TestRefusedByTheLog(t *testing.T) {
-	b := newBed(t)
+	b := newHarness(t)
 	if _, err := b.notifying().Do(t.Context(), "test", allocator.Bind{Pod: pod, Node: "a"}); !errors.Is(err, allocator.ErrUnsupported) || len(b.provider.calls) != 0 {
 		t.Errorf("%v, the provider was asked to %v", err, b.provider.calls)
 	}
@@ -281,7 +281,7 @@ func TestRefusedByTheLog(t *testing.T) {
 
 // A pod moves while the provider could not be notified that it had left its old node: it is taken from there first.
 func TestMove(t *testing.T) {
-	b := newBed(t)
+	b := newHarness(t)
 	addr, err := b.bind(pod, "a")
 	if err != nil {
 		t.Fatal(err)
@@ -296,7 +296,7 @@ func TestMove(t *testing.T) {
 }
 
 func TestRepair(t *testing.T) {
-	b := newBed(t)
+	b := newHarness(t)
 	ctx := context.Background()
 	b.provider.set("", "assign")
 	addr, _ := b.bind(pod, "a") // in use, and not recorded

@@ -19,7 +19,7 @@ import (
 //	free     the free node subnets, and how many are used
 func TestScenarios(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
-		s := &scene{db: New("g")}
+		s := &harness{db: New("g")}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {
 			case "fold":
@@ -36,11 +36,11 @@ func TestScenarios(t *testing.T) {
 	})
 }
 
-type scene struct{ db *DB }
+type harness struct{ db *DB }
 
 var sceneStart = time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
 
-func (s *scene) fold(t *testing.T, input string) string {
+func (s *harness) fold(t *testing.T, input string) string {
 	t.Helper()
 	var out strings.Builder
 	for _, line := range strings.Split(input, "\n") {
@@ -63,7 +63,7 @@ func (s *scene) fold(t *testing.T, input string) string {
 }
 
 // state also shows that a restored snapshot is the same state.
-func (s *scene) state(t *testing.T) string {
+func (s *harness) state(t *testing.T) string {
 	t.Helper()
 	var saved bytes.Buffer
 	if err := s.db.View().Save(&saved); err != nil {
@@ -83,7 +83,7 @@ func (s *scene) state(t *testing.T) string {
 	return rows.String()
 }
 
-func (s *scene) free() string {
+func (s *harness) free() string {
 	var out strings.Builder
 	view := s.db.View()
 	for i, network := range view.Overlay().Networks {

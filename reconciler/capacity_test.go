@@ -19,7 +19,7 @@ import (
 
 // A node shows that it has room as long as there is an address that a pod may get there: a free one, or one that is kept.
 func TestCapacities(t *testing.T) {
-	s := newScene(t)
+	s := newHarness(t)
 	s.configure(`[
 		{"nodeSubnets":["10.0.1.0/24"],"ips":["10.1.1.2~10.1.1.3"],"subnet":"10.1.1.0/24","gateway":"10.1.1.1"},
 		{"nodeSubnets":["10.0.2.0/24"],"ips":["10.1.4.2~10.1.5.254"],"subnet":"10.1.4.0/22","gateway":"10.1.4.1"}]`)
@@ -82,7 +82,7 @@ func (s still) Subscribe() (<-chan struct{}, func()) { return make(chan struct{}
 // A pod that a limit holds back is tried again when the limit gives way, although the network never was dry: its node shows another
 // quantity then, and only then.
 func TestCapacityTurnsForLimits(t *testing.T) {
-	s := newScene(t)
+	s := newHarness(t)
 	s.configure(`[{"nodeSubnets":["10.0.1.0/24"],"ips":["10.1.1.2~10.1.1.9"],"subnet":"10.1.1.0/24","gateway":"10.1.1.1"}]`)
 	s.do(allocator.SizePool{Pool: "red", Size: 1})
 	set, err := objects.Parse([]byte(`

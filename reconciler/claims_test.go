@@ -15,7 +15,7 @@ import (
 
 // Claims that no bind follows are taken back after their time, by whoever leads then; those that are bound stay.
 func TestClaimsExpire(t *testing.T) {
-	s := newScene(t)
+	s := newHarness(t)
 	s.now = time.Now()
 	must := func(failure string) {
 		t.Helper()

@@ -19,8 +19,8 @@ import (
 	"galaxy/reconciler"
 )
 
-// scene plays one story: commands change the objects, plan shows what the reconciler would do, apply does it.
-type scene struct {
+// harness plays one story: commands change the objects, plan shows what the reconciler would do, apply does it.
+type harness struct {
 	t        *testing.T
 	replica  *allocator.Replica
 	now      time.Time
@@ -29,8 +29,8 @@ type scene struct {
 	suspects map[netip.Addr]uint64
 }
 
-func newScene(t *testing.T) *scene {
-	s := &scene{t: t, now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)}
+func newHarness(t *testing.T) *harness {
+	s := &harness{t: t, now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)}
 	ctx, cancel := context.WithCancel(context.Background())
 	replica, err := allocator.NewReplica(ctx, allocator.Config{Log: memlog.New(), Actor: "test", Now: func() time.Time { return s.now }}, nil)
 	if err != nil {
@@ -54,7 +54,7 @@ func newScene(t *testing.T) *scene {
 
 func TestDecide(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
-		s := newScene(t)
+		s := newHarness(t)
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			s.t = t
 			switch d.Cmd {
@@ -108,7 +108,7 @@ func TestDecide(t *testing.T) {
 	})
 }
 
-func (s *scene) do(cmd allocator.Command) string {
+func (s *harness) do(cmd allocator.Command) string {
 	if _, err := s.replica.Do(context.Background(), "test", cmd); err != nil {
 		return "error: " + err.Error() + "\n"
 	}
@@ -116,7 +116,7 @@ func (s *scene) do(cmd allocator.Command) string {
 }
 
 // configure puts subnets in force.
-func (s *scene) configure(text string) string {
+func (s *harness) configure(text string) string {
 	s.t.Helper()
 	subnets, err := ipam.ParseConfig([]byte(text))
 	if err != nil {
@@ -126,7 +126,7 @@ func (s *scene) configure(text string) string {
 }
 
 // bind puts an address to use: bind pod=ns1/web-0 app=statefulset/web [policy=immutable] [uid=u] [pool=p].
-func (s *scene) bind(d *datadriven.TestData) string {
+func (s *harness) bind(d *datadriven.TestData) string {
 	var name, app, policy, uid, pool string
 	d.ScanArgs(s.t, "pod", &name)
 	d.ScanArgs(s.t, "app", &app)
@@ -144,7 +144,7 @@ func (s *scene) bind(d *datadriven.TestData) string {
 	}})
 }
 
-func (s *scene) showPlan() string {
+func (s *harness) showPlan() string {
 	var b strings.Builder
 	for _, step := range s.plan.Steps {
 		sure := ""
@@ -200,7 +200,7 @@ func workload(w allocator.Workload) string {
 	return fmt.Sprintf("replicas=%d", w.Replicas)
 }
 
-func (s *scene) apply() string {
+func (s *harness) apply() string {
 	var b strings.Builder
 	for _, step := range s.plan.Steps {
 		b.WriteString(s.do(step.Command))
@@ -212,7 +212,7 @@ func (s *scene) apply() string {
 	return b.String() + s.addresses()
 }
 
-func (s *scene) addresses() string {
+func (s *harness) addresses() string {
 	var b strings.Builder
 	for a := range s.replica.View().Addresses(netip.Addr{}) {
 		fmt.Fprintf(&b, "%s %s %s\n", a.Addr, a.State(), a.Owner)
@@ -225,7 +225,7 @@ func (s *scene) addresses() string {
 
 // TestRun lets the loop follow a Store.
 func TestRun(t *testing.T) {
-	s := newScene(t)
+	s := newHarness(t)
 	const node = "kind: Node\nmetadata: {name: node1}\n---\n"
 	const config = "kind: ConfigMap\nmetadata: {name: floatingip-config, namespace: kube-system}\ndata:\n  floatingips: |\n" +
 		`    [{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.2~10.1.0.9"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]` + "\n---\n"
@@ -271,7 +271,7 @@ func TestRun(t *testing.T) {
 
 // A rollout that needs an address more than there are is reported on the pod that waits; not while one is free, nor when none is needed.
 func TestRolloutWithoutSpare(t *testing.T) {
-	s := newScene(t)
+	s := newHarness(t)
 	s.configure(`[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.2~10.1.0.3"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]`)
 	app := ipam.Owner{Kind: "deployment", Namespace: "ns1", App: "web"}
 	workload := allocator.Workload{Exists: true, Scales: true, Replicas: 2, Spare: 1, Surge: 1}

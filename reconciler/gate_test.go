@@ -50,9 +50,9 @@ func (c *recorder) has(part string) bool {
 	return strings.Contains(strings.Join(c.events, "\n"), part)
 }
 
-// gated is a reconciler that runs beside the replica of a scene.
-type gated struct {
-	*scene
+// gateHarness is a reconciler that runs beside the replica of a scene.
+type gateHarness struct {
+	*harness
 	r        *reconciler.Reconciler
 	store    *objects.Store
 	recorder *recorder
@@ -82,7 +82,7 @@ status: %[3]s
 `, name, addr, status)
 }
 
-func (g *gated) put(t *testing.T, text string) {
+func (g *gateHarness) put(t *testing.T, text string) {
 	t.Helper()
 	set, err := objects.Parse([]byte(text), time.Now())
 	if err != nil {
@@ -95,8 +95,8 @@ func (g *gated) put(t *testing.T, text string) {
 	}
 }
 
-func newGated(t *testing.T, text string, edit func(*reconciler.Config)) *gated {
-	g := &gated{scene: newScene(t), recorder: &recorder{}}
+func newGated(t *testing.T, text string, edit func(*reconciler.Config)) *gateHarness {
+	g := &gateHarness{harness: newHarness(t), recorder: &recorder{}}
 	g.put(t, text)
 	config := reconciler.Config{
 		Replica: g.replica, Source: g.store, Cluster: g.recorder, Rules: reconciler.DefaultRules(), Log: zapNop(), Interval: time.Hour, Confirm: 5 * time.Millisecond,
@@ -118,7 +118,7 @@ func newGated(t *testing.T, text string, edit func(*reconciler.Config)) *gated {
 }
 
 // bind is what the scheduler's port does for a pod of that name.
-func (g *gated) bind(ctx context.Context, name string) (netip.Addr, error) {
+func (g *gateHarness) bind(ctx context.Context, name string) (netip.Addr, error) {
 	command := allocator.Bind{Node: "node1", NodeNetwork: netip.MustParsePrefix("10.0.0.0/24"), Pod: allocator.Pod{
 		Owner: ipam.Owner{Namespace: "ns1", Pod: name}, UID: "u-" + name,
 	}}
@@ -129,7 +129,7 @@ func (g *gated) bind(ctx context.Context, name string) (netip.Addr, error) {
 	return result.Grants[0].Address, nil
 }
 
-func (g *gated) mustBind(t *testing.T, name, want string) {
+func (g *gateHarness) mustBind(t *testing.T, name, want string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -138,14 +138,14 @@ func (g *gated) mustBind(t *testing.T, name, want string) {
 	}
 }
 
-func (g *gated) ownerOf(addr string) string {
+func (g *gateHarness) ownerOf(addr string) string {
 	if a := g.replica.View().Address(netip.MustParseAddr(addr)); a != nil {
 		return a.Owner.Pod
 	}
 	return ""
 }
 
-func (g *gated) await(t *testing.T, what string, ok func() bool) {
+func (g *gateHarness) await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {

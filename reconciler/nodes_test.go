@@ -23,28 +23,28 @@ import (
 	"galaxy/lease"
 )
 
-// nodesBed is a stream nodes that is led, and agents that a test announces.
-type nodesBed struct {
+// nodesHarness is a stream nodes that is led, and agents that a test announces.
+type nodesHarness struct {
 	replica *allocator.Replica
 	mu      sync.Mutex
 	now     time.Time
 }
 
-func (b *nodesBed) clock() time.Time {
+func (b *nodesHarness) clock() time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.now
 }
 
-func (b *nodesBed) pass(d time.Duration) {
+func (b *nodesHarness) pass(d time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.now = b.now.Add(d)
 }
 
-func newNodesBed(t *testing.T) *nodesBed {
+func newNodesHarness(t *testing.T) *nodesHarness {
 	t.Helper()
-	b := &nodesBed{now: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)}
+	b := &nodesHarness{now: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)}
 	ctx, cancel := context.WithCancel(context.Background())
 	replica, err := allocator.NewReplica(ctx, allocator.Config{Log: memlog.New(), Stream: eventlog.StreamNodes, Actor: "test", Now: b.clock}, nil)
 	if err != nil {
@@ -64,7 +64,7 @@ func newNodesBed(t *testing.T) *nodesBed {
 }
 
 // states are the nodes in words, such as "a 10.0.0.0/24; b lost".
-func (b *nodesBed) states() string {
+func (b *nodesHarness) states() string {
 	var all []string
 	for n := range b.replica.View().Nodes() {
 		text := n.Name
@@ -79,7 +79,7 @@ func (b *nodesBed) states() string {
 	return strings.Join(all, "; ")
 }
 
-func (b *nodesBed) await(t *testing.T, want string) {
+func (b *nodesHarness) await(t *testing.T, want string) {
 	t.Helper()
 	for range 1000 {
 		if b.states() == want {
@@ -104,7 +104,7 @@ func overlayOf(t *testing.T, text string) []ipam.OverlayNetwork {
 func TestNodesFollowLeases(t *testing.T) {
 	etcd := etcdtest.Start(t)
 	client := etcd.Client(t)
-	b := newNodesBed(t)
+	b := newNodesHarness(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	prefix := lease.NodesPrefix("/galaxy")
 	var deleted sync.Map
@@ -177,15 +177,15 @@ func TestNodesFollowLeases(t *testing.T) {
 	b.await(t, "a 10.0.0.0/24 lost")
 }
 
-// silentBed is a leader with nodes that have joined, on a clock that a test moves.
-type silentBed struct {
-	*nodesBed
+// silentHarness is a leader with nodes that have joined, on a clock that a test moves.
+type silentHarness struct {
+	*nodesHarness
 	n *Nodes
 }
 
-func newSilentBed(t *testing.T, nodes int) *silentBed {
+func newSilentHarness(t *testing.T, nodes int) *silentHarness {
 	t.Helper()
-	b := &silentBed{nodesBed: newNodesBed(t)}
+	b := &silentHarness{nodesHarness: newNodesHarness(t)}
 	for !b.replica.Leading() {
 		time.Sleep(time.Millisecond)
 	}
@@ -201,15 +201,15 @@ func newSilentBed(t *testing.T, nodes int) *silentBed {
 	return b
 }
 
-func (b *silentBed) announce(i int) {
+func (b *silentHarness) announce(i int) {
 	name := fmt.Sprintf("n%d", i)
 	b.n.alive[name] = ipam.Announcement{Node: name, Machine: name, TTL: 30, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
 }
 
-func (b *silentBed) silence(i int) { delete(b.n.alive, fmt.Sprintf("n%d", i)) }
+func (b *silentHarness) silence(i int) { delete(b.n.alive, fmt.Sprintf("n%d", i)) }
 
 // alive is how many nodes the log takes for alive, once what is to be decided now is.
-func (b *silentBed) alive(t *testing.T) (alive int) {
+func (b *silentHarness) alive(t *testing.T) (alive int) {
 	t.Helper()
 	for range 3 { // what follows from the step before
 		b.n.reconcile(t.Context())
@@ -225,7 +225,7 @@ func (b *silentBed) alive(t *testing.T) (alive int) {
 // The loss of some nodes, up to half, is believed a third of a lease after it: others that the same failure has silenced are silent by
 // then, too.
 func TestSomeLossesAreBelieved(t *testing.T) {
-	b := newSilentBed(t, 10)
+	b := newSilentHarness(t, 10)
 	for i := range 5 {
 		b.silence(i)
 	}
@@ -245,7 +245,7 @@ func TestSomeLossesAreBelieved(t *testing.T) {
 // Leases that end one after the other are one loss: none is believed, and those that were believed before the others followed are
 // taken back. What lasts is believed in the end.
 func TestManyLossesAreDoubted(t *testing.T) {
-	b := newSilentBed(t, 7)
+	b := newSilentHarness(t, 7)
 	for i := 1; i < 7; i++ {
 		b.silence(i)
 		if alive := b.alive(t); alive != 7 {
@@ -262,7 +262,7 @@ func TestManyLossesAreDoubted(t *testing.T) {
 		t.Errorf("after %s %d are alive", massDoubt, alive)
 	}
 	// A slow failure: the first three are believed before the fourth shows that something else is wrong.
-	b = newSilentBed(t, 7)
+	b = newSilentHarness(t, 7)
 	for i := 1; i <= 3; i++ {
 		b.silence(i)
 		b.alive(t)
@@ -279,7 +279,7 @@ func TestManyLossesAreDoubted(t *testing.T) {
 
 // A node whose kubelet is heard runs its pods, however silent its agent is.
 func TestReadyNodesAreNotLost(t *testing.T) {
-	b := newSilentBed(t, 4)
+	b := newSilentHarness(t, 4)
 	ready := true
 	var reports []string
 	b.n.Ready = func(name string) bool { return ready && name == "n1" }
@@ -301,7 +301,7 @@ func TestReadyNodesAreNotLost(t *testing.T) {
 func TestLossLaw(t *testing.T) {
 	for seed := range uint64(12) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		b := newSilentBed(t, 6)
+		b := newSilentHarness(t, 6)
 		for range 15 {
 			if i := random.IntN(6); random.IntN(2) == 0 {
 				b.silence(i)
@@ -319,7 +319,7 @@ func TestLossLaw(t *testing.T) {
 
 // A new leader may have come with an etcd that was away: it believes in no loss before the agents had time to come back to it.
 func TestNewLeaderBelievesInNoLoss(t *testing.T) {
-	b := newNodesBed(t)
+	b := newNodesHarness(t)
 	for !b.replica.Leading() {
 		time.Sleep(time.Millisecond)
 	}
@@ -381,7 +381,7 @@ func TestAnnouncementsNotUnderstood(t *testing.T) {
 // A node is where its Node says, or in a network that the configuration names: whoever has a node's user in etcd cannot have all nodes send
 // elsewhere. What it is not known by is said on the Node, once, and loses nobody.
 func TestAddressesOfOthers(t *testing.T) {
-	b := newNodesBed(t)
+	b := newNodesHarness(t)
 	for !b.replica.Leading() {
 		time.Sleep(time.Millisecond)
 	}
@@ -433,7 +433,7 @@ func TestAddressesOfOthers(t *testing.T) {
 
 // A node that changes what it announces again and again writes one event in a while, and is reports of once.
 func TestHastyNode(t *testing.T) {
-	b := newNodesBed(t)
+	b := newNodesHarness(t)
 	for !b.replica.Leading() {
 		time.Sleep(time.Millisecond)
 	}
@@ -462,7 +462,7 @@ func TestHastyNode(t *testing.T) {
 
 // One command that fails keeps no other node from joining.
 func TestOneNodeKeepsNoOtherOut(t *testing.T) {
-	b := newNodesBed(t)
+	b := newNodesHarness(t)
 	for !b.replica.Leading() {
 		time.Sleep(time.Millisecond)
 	}
@@ -486,7 +486,7 @@ func TestOneNodeKeepsNoOtherOut(t *testing.T) {
 
 // A node whose announcement is not understood keeps its lease, so that it is neither lost nor its subnet another's, also under a new leader.
 func TestUnclearNodeIsNotLost(t *testing.T) {
-	b := newNodesBed(t)
+	b := newNodesHarness(t)
 	for !b.replica.Leading() {
 		time.Sleep(time.Millisecond)
 	}

@@ -15,7 +15,7 @@ import (
 // renews it: read the diff. What differs from run to run is masked.
 func TestGolden(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
-		b := newBed(t)
+		b := newHarness(t)
 		b.story()
 		datadriven.RunTest(t, path, func(_ *testing.T, d *datadriven.TestData) string {
 			b.now.Add(1)
@@ -48,7 +48,7 @@ var (
 	revision = regexp.MustCompile(`(revision"?: )\d+`)
 )
 
-func (b *bed) mask(text string) string {
+func (b *harness) mask(text string) string {
 	text = strings.NewReplacer(b.etcd.Endpoint(), "<etcd>", b.rest, "<server>", b.log.Generation().ID, "<generation>").Replace(text)
 	text = cause.ReplaceAllString(text, "rest-<random>")
 	text = revision.ReplaceAllString(text, "${1}<revision>")

@@ -28,7 +28,7 @@ import (
 func key(seq uint64) string { return fmt.Sprintf("/galaxy/v1/log/ipam/%020d", seq) }
 
 // edit changes the bytes of an event in etcd behind the log's back.
-func (b *bed) edit(seq uint64, change func([]byte) []byte) {
+func (b *harness) edit(seq uint64, change func([]byte) []byte) {
 	b.t.Helper()
 	now, err := b.client.Get(b.t.Context(), key(seq))
 	if err != nil || len(now.Kvs) != 1 {
@@ -37,7 +37,7 @@ func (b *bed) edit(seq uint64, change func([]byte) []byte) {
 	b.put(key(seq), string(change(now.Kvs[0].Value)))
 }
 
-func (b *bed) put(key, value string) {
+func (b *harness) put(key, value string) {
 	b.t.Helper()
 	if _, err := b.client.Put(b.t.Context(), key, value); err != nil {
 		b.t.Fatal(err)
@@ -51,27 +51,27 @@ func replace(old, with string) func([]byte) []byte {
 // Every way to tamper with a log is found, and named with its event.
 func TestVerifyFindsTampering(t *testing.T) {
 	for name, story := range map[string]struct {
-		tamper func(b *bed)
+		tamper func(b *harness)
 		says   []string
 	}{
-		"an event in the middle":      {func(b *bed) { b.edit(3, replace("node3", "node4")) }, []string{"stream ipam", "event 4", "event 3"}},
-		"the newest event":            {func(b *bed) { b.edit(9, replace("node5", "node4")) }, []string{"stream ipam", "event 9", "the head says"}},
-		"a number":                    {func(b *bed) { b.edit(2, replace(`"seq":2`, `"seq":7`)) }, []string{"event 2", "number 7"}},
-		"not an event":                {func(b *bed) { b.edit(5, replace(`{`, `<`)) }, []string{"stream ipam", "event 5"}},
-		"a type from the future":      {func(b *bed) { b.edit(5, replace("AddressAllocated", "AddressBorrowed")) }, []string{"event 5", "AddressBorrowed", "newer release"}},
-		"an envelope from the future": {func(b *bed) { b.edit(5, replace(`"v":1`, `"v":2`)) }, []string{"event 5", "version 2"}},
-		"an event that is gone": {func(b *bed) {
+		"an event in the middle":      {func(b *harness) { b.edit(3, replace("node3", "node4")) }, []string{"stream ipam", "event 4", "event 3"}},
+		"the newest event":            {func(b *harness) { b.edit(9, replace("node5", "node4")) }, []string{"stream ipam", "event 9", "the head says"}},
+		"a number":                    {func(b *harness) { b.edit(2, replace(`"seq":2`, `"seq":7`)) }, []string{"event 2", "number 7"}},
+		"not an event":                {func(b *harness) { b.edit(5, replace(`{`, `<`)) }, []string{"stream ipam", "event 5"}},
+		"a type from the future":      {func(b *harness) { b.edit(5, replace("AddressAllocated", "AddressBorrowed")) }, []string{"event 5", "AddressBorrowed", "newer release"}},
+		"an envelope from the future": {func(b *harness) { b.edit(5, replace(`"v":1`, `"v":2`)) }, []string{"event 5", "version 2"}},
+		"an event that is gone": {func(b *harness) {
 			if _, err := b.client.Delete(b.t.Context(), key(4)); err != nil {
 				b.t.Fatal(err)
 			}
 		}, []string{"stream ipam", "event 4 is missing"}},
-		"an event too many": {func(b *bed) { b.put(key(10), "{}") }, []string{"10 events", "accounts for 9"}},
-		"a stream without a head": {func(b *bed) {
+		"an event too many": {func(b *harness) { b.put(key(10), "{}") }, []string{"10 events", "accounts for 9"}},
+		"a stream without a head": {func(b *harness) {
 			b.put("/galaxy/v1/log/nodes/00000000000000000001", "{}")
 		}, []string{"stream nodes", "there are 1 events", "accounts for 0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBed(t)
+			b := newHarness(t)
 			b.story()
 			b.must("log", "verify")
 			story.tamper(b)
@@ -82,7 +82,7 @@ func TestVerifyFindsTampering(t *testing.T) {
 
 // A log whose hashes are right and whose story is not: somebody has written it anew.
 func TestVerifyFindsContradictions(t *testing.T) {
-	b := newBed(t)
+	b := newHarness(t)
 	b.story()
 	ctx := etcdtest.Context(t)
 	head, err := b.log.Head(ctx, eventlog.StreamIPAM)
@@ -104,7 +104,7 @@ func TestVerifyFindsContradictions(t *testing.T) {
 }
 
 func TestBackupRestoreVerify(t *testing.T) {
-	b := newBed(t)
+	b := newHarness(t)
 	b.story()
 	file := filepath.Join(t.TempDir(), "galaxy.log.zst")
 	b.must("log", "backup", file)
@@ -148,7 +148,7 @@ func held(table string) string {
 }
 
 func TestDamagedBackups(t *testing.T) {
-	b := newBed(t)
+	b := newHarness(t)
 	b.story()
 	folder := t.TempDir()
 	file := filepath.Join(folder, "whole")
@@ -173,7 +173,7 @@ func TestDamagedBackups(t *testing.T) {
 
 // A restore that was broken off leaves no log, and is undone, or repeated.
 func TestBrokenOffRestore(t *testing.T) {
-	b := newBed(t)
+	b := newHarness(t)
 	b.story()
 	file := filepath.Join(t.TempDir(), "backup")
 	b.must("log", "backup", file)
@@ -235,7 +235,7 @@ func (l *lines) await(t *testing.T, words string) {
 func TestTail(t *testing.T) {
 	for _, extra := range [][]string{{"--from-now"}, {"--lines", "2"}, {"--lines", "1000"}} {
 		t.Run(strings.Join(extra, " "), func(t *testing.T) {
-			b := newBed(t)
+			b := newHarness(t)
 			b.story()
 			ctx, interrupt := context.WithCancel(t.Context())
 			var out lines
@@ -262,7 +262,7 @@ func TestTail(t *testing.T) {
 
 // A backup is restored into the directory of an etcd that galaxy-ipam will run inside itself.
 func TestEmbeddedEtcd(t *testing.T) {
-	b := newBed(t)
+	b := newHarness(t)
 	b.story()
 	folder := t.TempDir()
 	file, dir := filepath.Join(folder, "backup"), filepath.Join(folder, "etcd")
@@ -278,7 +278,7 @@ func TestEmbeddedEtcd(t *testing.T) {
 
 // What a node's user writes under the node's own keys keeps nobody from verifying and backing up the rest, and hides no other damage.
 func TestDamagedNodeStreams(t *testing.T) {
-	b := newBed(t)
+	b := newHarness(t)
 	b.story()
 	head, err := b.log.Head(t.Context(), eventlog.StreamIPAM)
 	if err != nil {
@@ -317,7 +317,7 @@ func TestDamagedNodeStreams(t *testing.T) {
 
 // A snapshot that does not say what the events lead to is found, though its parts have the right sums; so is one of events that are gone.
 func TestVerifyComparesSnapshots(t *testing.T) {
-	b := newBed(t)
+	b := newHarness(t)
 	b.story()
 	head, err := b.log.Head(t.Context(), eventlog.StreamIPAM)
 	if err != nil {
@@ -361,7 +361,7 @@ func TestVerifyComparesSnapshots(t *testing.T) {
 
 // A stream that contradicts itself in its middle says nothing of the streams after it, in etcd or in a backup.
 func TestContradictionStaysInItsStream(t *testing.T) {
-	b := newBed(t)
+	b := newHarness(t)
 	b.story()
 	write := func(stream string, events ...eventlog.Data) {
 		t.Helper()

@@ -35,8 +35,8 @@ func (c *cluster) Bind(_ context.Context, pod *kube.Pod, node string, infos []ip
 	return c.respond()
 }
 
-// bed is a saga over a replica that leads on a log in memory.
-type bed struct {
+// harness is a saga over a replica that leads on a log in memory.
+type harness struct {
 	*allocator.Replica
 	t       *testing.T
 	cluster *cluster
@@ -44,7 +44,7 @@ type bed struct {
 	refuse  func(allocator.Command) error // in place of the replica, as a cloud provider does
 }
 
-func (b *bed) Do(ctx context.Context, cause string, command allocator.Command) (allocator.Result, error) {
+func (b *harness) Do(ctx context.Context, cause string, command allocator.Command) (allocator.Result, error) {
 	if b.refuse != nil {
 		if err := b.refuse(command); err != nil {
 			return allocator.Result{}, err
@@ -53,9 +53,9 @@ func (b *bed) Do(ctx context.Context, cause string, command allocator.Command) (
 	return b.Replica.Do(ctx, cause, command)
 }
 
-func newBed(t *testing.T) *bed {
+func newHarness(t *testing.T) *harness {
 	t.Helper()
-	b := &bed{Replica: extendertest.New(t, subnets, nil).Replica, t: t, cluster: &cluster{respond: func() error { return nil }}}
+	b := &harness{Replica: extendertest.New(t, subnets, nil).Replica, t: t, cluster: &cluster{respond: func() error { return nil }}}
 	b.saga = &binding.Saga{Replica: b, Binder: b.cluster}
 	return b
 }
@@ -73,7 +73,7 @@ func order(n int, policy ipam.Policy) binding.Order {
 }
 
 // held says what a pod's name holds, as ADDRESS STATE UID NODE.
-func (b *bed) held(o binding.Order) string {
+func (b *harness) held(o binding.Order) string {
 	var all []string
 	for a := range b.View().Held(o.Asked.Owner) {
 		all = append(all, strings.TrimSpace(fmt.Sprint(a.Addr, " ", a.State(), " ", a.PodUID, " ", a.Node)))
@@ -81,9 +81,9 @@ func (b *bed) held(o binding.Order) string {
 	return strings.Join(all, ", ")
 }
 
-func (b *bed) head() uint64 { return b.View().Position().Head.Seq }
+func (b *harness) head() uint64 { return b.View().Position().Head.Seq }
 
-func (b *bed) wants(o binding.Order, want string) {
+func (b *harness) wants(o binding.Order, want string) {
 	b.t.Helper()
 	if got := b.held(o); got != want {
 		b.t.Errorf("%s holds %q, want %q", o.Asked.Owner.Pod, got, want)
@@ -92,7 +92,7 @@ func (b *bed) wants(o binding.Order, want string) {
 
 // A pod gets an address, and the cluster hears of that one; the same again changes nothing.
 func TestBind(t *testing.T) {
-	b, o := newBed(t), order(0, ipam.ReleaseOnDelete)
+	b, o := newHarness(t), order(0, ipam.ReleaseOnDelete)
 	if err := b.saga.Bind(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestBind(t *testing.T) {
 
 // Where something else binds, only the log is written.
 func TestBindWithoutBinder(t *testing.T) {
-	b, o := newBed(t), order(0, ipam.ReleaseOnDelete)
+	b, o := newHarness(t), order(0, ipam.ReleaseOnDelete)
 	b.saga.Binder = nil
 	if err := b.saga.Bind(t.Context(), o); err != nil {
 		t.Fatal(err)
@@ -118,15 +118,15 @@ func TestBindWithoutBinder(t *testing.T) {
 
 // The cluster hears of no pod without an address, and of none whose address the cloud provider refuses.
 func TestBindRefused(t *testing.T) {
-	for name, play := range map[string]func(*bed, *binding.Order) error{
-		"no subnet": func(_ *bed, o *binding.Order) error { o.Network = netip.Prefix{}; return allocator.ErrUnsupported },
-		"the provider": func(b *bed, _ *binding.Order) error {
+	for name, play := range map[string]func(*harness, *binding.Order) error{
+		"no subnet": func(_ *harness, o *binding.Order) error { o.Network = netip.Prefix{}; return allocator.ErrUnsupported },
+		"the provider": func(b *harness, _ *binding.Order) error {
 			refusal := errors.New("no room")
 			b.refuse = func(allocator.Command) error { return refusal }
 			return refusal
 		},
 	} {
-		b, o := newBed(t), order(0, ipam.ReleaseOnDelete)
+		b, o := newHarness(t), order(0, ipam.ReleaseOnDelete)
 		want := play(b, &o)
 		if err := b.saga.Bind(t.Context(), o); !errors.Is(err, want) || len(b.cluster.bound) != 0 {
 			t.Errorf("%s: %v, the cluster got %q", name, err, b.cluster.bound)
@@ -138,7 +138,7 @@ func TestBindRefused(t *testing.T) {
 func TestPodVanishes(t *testing.T) {
 	const kept = "10.0.0.2 reserved"
 	for policy, want := range map[ipam.Policy]string{ipam.ReleaseOnDelete: "", ipam.Immutable: kept, ipam.Never: kept} {
-		b, o := newBed(t), order(0, policy)
+		b, o := newHarness(t), order(0, policy)
 		b.cluster.respond = func() error { return fmt.Errorf("bind: %w", kube.ErrPodGone) }
 		if err := b.saga.Bind(t.Context(), o); !errors.Is(err, kube.ErrPodGone) {
 			t.Errorf("%s: %v", policy, err)
@@ -149,7 +149,7 @@ func TestPodVanishes(t *testing.T) {
 
 // The pod that vanished has a successor of its name, which was bound meanwhile: that one keeps its address.
 func TestSuccessorKeepsItsAddress(t *testing.T) {
-	b, o := newBed(t), order(0, ipam.ReleaseOnDelete)
+	b, o := newHarness(t), order(0, ipam.ReleaseOnDelete)
 	next := order(0, ipam.ReleaseOnDelete)
 	next.Asked.UID = "u1"
 	b.cluster.respond = func() error {
@@ -172,7 +172,7 @@ func TestSuccessorKeepsItsAddress(t *testing.T) {
 
 // What could not be given back is said, beside why it was tried.
 func TestVanishedAndNotGivenBack(t *testing.T) {
-	b, o, refusal := newBed(t), order(0, ipam.ReleaseOnDelete), errors.New("the provider is out of order")
+	b, o, refusal := newHarness(t), order(0, ipam.ReleaseOnDelete), errors.New("the provider is out of order")
 	b.cluster.respond = func() error { return kube.ErrPodGone }
 	b.refuse = func(command allocator.Command) error {
 		if _, ends := command.(allocator.EndPod); ends {
@@ -188,7 +188,7 @@ func TestVanishedAndNotGivenBack(t *testing.T) {
 
 // A pod that runs elsewhere by now is recorded there, with the address that it has.
 func TestBoundElsewhere(t *testing.T) {
-	b, o := newBed(t), order(0, ipam.ReleaseOnDelete)
+	b, o := newHarness(t), order(0, ipam.ReleaseOnDelete)
 	b.cluster.respond = func() error { return &kube.BoundError{Pod: "ns/web-0", Node: "b"} }
 	var bound *kube.BoundError
 	if err := b.saga.Bind(t.Context(), o); !errors.As(err, &bound) {
@@ -199,7 +199,7 @@ func TestBoundElsewhere(t *testing.T) {
 
 // When it is not known what has become of the pod, nothing is taken from it: the bind is asked for again.
 func TestClusterOutOfReach(t *testing.T) {
-	b, o, refusal := newBed(t), order(0, ipam.ReleaseOnDelete), errors.New("connection refused")
+	b, o, refusal := newHarness(t), order(0, ipam.ReleaseOnDelete), errors.New("connection refused")
 	b.cluster.respond = func() error { return refusal }
 	if err := b.saga.Bind(t.Context(), o); !errors.Is(err, refusal) {
 		t.Error(err)
@@ -209,7 +209,7 @@ func TestClusterOutOfReach(t *testing.T) {
 
 // Binding is true while a binding is on its way, and never after, however that ended.
 func TestTelling(t *testing.T) {
-	b := newBed(t)
+	b := newHarness(t)
 	for _, end := range []error{nil, kube.ErrPodGone, errors.New("no")} {
 		during := false
 		b.cluster.respond = func() error { during = b.saga.Binding(); return end }
@@ -226,7 +226,7 @@ func TestTelling(t *testing.T) {
 // A claim says where the pod may run: in the networks that its address serves, nowhere when all are held. That a limit is reached is an
 // error, as no other node helps.
 func TestClaim(t *testing.T) {
-	b := newBed(t)
+	b := newHarness(t)
 	rolling := func(n, replicas int) allocator.Pod {
 		pod := order(n, ipam.Immutable).Asked
 		pod.Owner.Kind, pod.Workload.Replicas = ipam.KindDeployment, replicas

@@ -13,7 +13,7 @@ import (
 	"galaxy/extender/rest"
 )
 
-func (b *bed) authorized(by rest.Authorizer, reads ...bool) *httptest.Server {
+func (b *harness) authorized(by rest.Authorizer, reads ...bool) *httptest.Server {
 	server := httptest.NewServer(rest.New(rest.Config{
 		Replica: b.Replica, Metrics: figures, Log: zap.NewNop(), Events: b.Log, Version: "test", Authorize: by, AuthorizeReads: len(reads) > 0,
 	}).Handler())
@@ -23,7 +23,7 @@ func (b *bed) authorized(by rest.Authorizer, reads ...bool) *httptest.Server {
 
 // TestAuthorizeQuestions: what is asked for each write, and that reads ask nothing.
 func TestAuthorizeQuestions(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	j := &extendertest.Judge{User: "jane"}
 	server := b.authorized(j)
 	for _, c := range []struct {
@@ -56,7 +56,7 @@ func TestAuthorizeQuestions(t *testing.T) {
 
 // TestAuthorizeRefusals: the response to each kind of no; nothing is written.
 func TestAuthorizeRefusals(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	before := b.Replica.View().Position().Head.Seq
 	for name, c := range map[string]struct {
 		header string
@@ -96,7 +96,7 @@ func TestAuthorizeRefusals(t *testing.T) {
 // TestAuthorizeReads: what is asked for each read, where reads are asked about at all. What says nothing of the cluster is for anybody.
 func TestAuthorizeReads(t *testing.T) {
 	j := &extendertest.Judge{User: "jane"}
-	server := newBed(t, fixture).authorized(j, true)
+	server := newHarness(t, fixture).authorized(j, true)
 	for _, c := range []struct{ method, path, asks string }{
 		{"GET", "/v1/ip", "list floatingips "},
 		{"HEAD", "/v1/ip", "list floatingips "},
@@ -125,7 +125,7 @@ func TestAuthorizeReads(t *testing.T) {
 // TestAuthorizeEverything: each operation of the document is refused without a token and asked about with one, so that none that
 // is added later is forgotten.
 func TestAuthorizeEverything(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	j := &extendertest.Judge{Err: extendertest.Forbidden("no")}
 	server := b.authorized(j, true)
 	var document struct{ Paths map[string]map[string]any }
@@ -150,7 +150,7 @@ func TestAuthorizeEverything(t *testing.T) {
 
 // TestAuthorizeCause: the log says who asked, if that is known.
 func TestAuthorizeCause(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	j := &extendertest.Judge{User: "system:serviceaccount:ops:ann"}
 	server := b.authorized(j)
 	raw(t, http.MethodPut, server.URL+"/v1/ip/10.173.13.2", `{"poolName":"p"}`, extendertest.Bearer)

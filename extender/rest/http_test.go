@@ -12,7 +12,7 @@ import (
 
 // What has no handler is refused in the form of our errors.
 func TestUnmatched(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	for _, c := range []struct {
 		method, path string
 		want         int
@@ -31,7 +31,7 @@ func TestUnmatched(t *testing.T) {
 // fuzzBody posts bodies to a path. Whatever comes, the response is a 200 in the form of the interface or a 4xx with a sentence, and the
 // handler lives on.
 func fuzzBody(f *testing.F, path string, into func() any, seed string) {
-	b := newBed(f, fixture)
+	b := newHarness(f, fixture)
 	f.Add([]byte(seed))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		w := httptest.NewRecorder()

@@ -16,7 +16,7 @@ import (
 )
 
 func TestReserveAndPast(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	put := func(ip, body string, into any) int {
 		return ask(t, http.MethodPut, b.rest.URL+"/v1/ip/"+ip, body, into)
 	}
@@ -63,7 +63,7 @@ func TestReserveAndPast(t *testing.T) {
 }
 
 func TestHistoryPages(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	ip, owner := addr("10.0.70.9"), ipam.Owner{Pool: "p"}
 	for range 5 {
 		b.Do(allocator.Reserve{Address: ip, Owner: owner})

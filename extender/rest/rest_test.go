@@ -14,20 +14,20 @@ import (
 	"galaxy/ipam"
 )
 
-func (b *bed) get(path string, into any) int {
+func (b *harness) get(path string, into any) int {
 	b.T.Helper()
 	return ask(b.T, http.MethodGet, b.rest.URL+path, "", into)
 }
 
 // populated holds web-0, web-1, web-10 of web, db-0 of db, one of a deployment in a pool, one ownerless.
-func populated(t *testing.T) *bed {
-	b := newBed(t, fixture)
+func populated(t *testing.T) *harness {
+	b := newHarness(t, fixture)
 	for _, n := range []int{0, 1, 10} {
-		b.Bed.Bind(sts("web", n), ipam.Immutable, "node4")
+		b.Harness.Bind(sts("web", n), ipam.Immutable, "node4")
 	}
-	b.Bed.Bind(sts("web-1", 0), ipam.Never, "node4")
-	b.Bed.Bind(ipam.Owner{Kind: "deployment", Namespace: "ns2", App: "dp", Pod: "dp-1-a", Pool: "pl1"}, ipam.Never, "node3")
-	b.Bed.Bind(ipam.Owner{Namespace: "ns3", Pod: "lone"}, ipam.ReleaseOnDelete, "node5")
+	b.Harness.Bind(sts("web-1", 0), ipam.Never, "node4")
+	b.Harness.Bind(ipam.Owner{Kind: "deployment", Namespace: "ns2", App: "dp", Pod: "dp-1-a", Pool: "pl1"}, ipam.Never, "node3")
+	b.Harness.Bind(ipam.Owner{Namespace: "ns3", Pod: "lone"}, ipam.ReleaseOnDelete, "node5")
 	return b
 }
 
@@ -72,7 +72,7 @@ func TestListFilters(t *testing.T) {
 
 // What is kept for a workload that is gone is found, and nothing else: not what pods use, and not what an app that is there keeps.
 func TestListOrphaned(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	for _, q := range []struct{ ip, body string }{
 		{"10.173.13.2", `{"appType":"statefulset","appName":"old","namespace":"ns1","podName":"old-0"}`},
 		{"10.173.13.10", `{"appType":"statefulset","appName":"web","namespace":"ns1","podName":"web-7"}`},
@@ -171,7 +171,7 @@ func TestListOrder(t *testing.T) {
 }
 
 func TestListHugeSpaces(t *testing.T) {
-	b := newBed(t, `[{"nodeSubnets":["192.168.0.0/16"],"ips":["10.0.0.2~10.255.255.254"],"subnet":"10.0.0.0/8","gateway":"10.0.0.1"},
+	b := newHarness(t, `[{"nodeSubnets":["192.168.0.0/16"],"ips":["10.0.0.2~10.255.255.254"],"subnet":"10.0.0.0/8","gateway":"10.0.0.1"},
 		{"nodeSubnets":["192.168.0.0/16"],"ips":["fd00::2~fd00::ffff:ffff:ffff:ffff"],"subnet":"fd00::/64","gateway":"fd00::1"},
 		{"nodeSubnets":["192.168.0.0/16"],"ips":["fd01::2~fd01::ffff:ffff:ffff:ffff"],"subnet":"fd01::/64","gateway":"fd01::1"}]`)
 	started := time.Now()
@@ -284,7 +284,7 @@ func TestRelease(t *testing.T) {
 }
 
 func TestPools(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	post := func(body string) (int, string) {
 		var raw json.RawMessage
 		code := ask(t, http.MethodPost, b.rest.URL+"/v1/pool", body, &raw)
@@ -349,7 +349,7 @@ func TestResponsesOfAnOldLeader(t *testing.T) {
 		}
 	}
 	if b.Replica.View().Address(free) != nil {
-		t.Fatal("the bed has heard of it already")
+		t.Fatal("the replica has heard of it already")
 	}
 	var response api.ReleaseResponse
 	code := ask(t, http.MethodPost, b.rest.URL+"/v1/ip", `{"ips":[{"ip":"10.173.13.15","poolName":"theirs"}]}`, &response)

@@ -70,13 +70,13 @@ func BenchmarkDecodeNodes(b *testing.B) {
 
 // BenchmarkFilter measures the verb with a thousand nodes over HTTP on loopback.
 func BenchmarkFilter(b *testing.B) {
-	bed := newBed(b, fixture)
+	harness := newHarness(b, fixture)
 	whole, names := thousandNodes(b)
 	documents := make([]string, 0, len(names))
 	for i, name := range names {
 		documents = append(documents, nodeText(name, fmt.Sprintf("10.%d.%d.%d", 49, 27+i%3, 2+i%60)))
 	}
-	bed.Objects(documents...)
+	harness.Objects(documents...)
 	var sent map[string]json.RawMessage
 	sample(b, "filter-nodeCacheCapable-true.json", &sent)
 	sent["NodeNames"] = asCompact(b, names)
@@ -86,7 +86,7 @@ func BenchmarkFilter(b *testing.B) {
 			var took []time.Duration
 			for b.Loop() {
 				started := time.Now()
-				resp, err := http.Post(bed.scheduler.URL+"/v1/filter", "application/json", bytes.NewReader(body))
+				resp, err := http.Post(harness.scheduler.URL+"/v1/filter", "application/json", bytes.NewReader(body))
 				if err != nil || resp.StatusCode != http.StatusOK {
 					b.Fatal(resp, err)
 				}

@@ -28,7 +28,7 @@ func (b binder) Bind(context.Context, *kube.Pod, string, []ipam.IPInfo) error {
 
 // While the cluster is bound of a pod, and only then, the scheduler's port says so.
 func TestBinding(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	b.Objects(podText("ns1", "sts-0", "StatefulSet/sts", nil))
 	var during []bool
 	var s *scheduler.Scheduler
@@ -49,7 +49,7 @@ func TestBinding(t *testing.T) {
 
 // A pod that came to another replica is looked up, and must be the very one; one that runs elsewhere by now is left alone.
 func TestBindLooksUp(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	b.Objects()
 	for want, pod := range map[string]*kube.Pod{
 		"":                       {Namespace: "ns1", Name: "sts-0", UID: "u1", Wants: true},

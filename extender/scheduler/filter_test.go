@@ -17,7 +17,7 @@ import (
 )
 
 // filter asks with node names and with whole nodes, whose responses must agree, and returns the names that pass.
-func (b *bed) filter(pod string, nodes ...string) (passed []string, result extenderv1.ExtenderFilterResult) {
+func (b *harness) filter(pod string, nodes ...string) (passed []string, result extenderv1.ExtenderFilterResult) {
 	b.T.Helper()
 	names, _ := json.Marshal(nodes)
 	if code := ask(b.T, http.MethodPost, b.scheduler.URL+"/v1/filter", fmt.Sprintf(`{"Pod":%s,"Nodes":null,"NodeNames":%s}`, pod, names), &result); code != http.StatusOK {
@@ -65,7 +65,7 @@ func equalMaps(a, b map[string]string) bool {
 	return true
 }
 
-func (b *bed) bind(namespace, name, uid, node string) string {
+func (b *harness) bind(namespace, name, uid, node string) string {
 	b.T.Helper()
 	var result extenderv1.ExtenderBindingResult
 	body := fmt.Sprintf(`{"PodName":%q,"PodNamespace":%q,"PodUID":%q,"Node":%q}`, name, namespace, uid, node)
@@ -76,7 +76,7 @@ func (b *bed) bind(namespace, name, uid, node string) string {
 }
 
 // drain takes both addresses that node1 may use.
-func (b *bed) drain() {
+func (b *harness) drain() {
 	for _, text := range []string{"10.180.154.7", "10.180.154.8"} {
 		b.Do(allocator.Reserve{Address: addr(text), Owner: ipam.Owner{Pool: "other"}})
 	}
@@ -85,7 +85,7 @@ func (b *bed) drain() {
 var four = []string{"node1", "node2", "node3", "node4"}
 
 func TestFilter(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	b.drain()
 	b.Objects(`{"kind":"StatefulSet","metadata":{"name":"sts","namespace":"ns1"},"spec":{"replicas":3}}`)
 
@@ -120,7 +120,7 @@ func TestFilter(t *testing.T) {
 }
 
 func TestFilterErrors(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	b.Objects(`{"kind":"Deployment","metadata":{"name":"web","namespace":"ns1"},"spec":{"replicas":1}}`)
 	_, result := b.filter(podText("ns1", "lone", "", map[string]string{"policy": "immutable"}), four...)
 	if !strings.Contains(result.Error, "immutable") || !strings.Contains(result.Error, "lone") {
@@ -144,7 +144,7 @@ func TestFilterErrors(t *testing.T) {
 }
 
 func TestFilterClaims(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	b.Objects()
 	b.Do(allocator.Reserve{Address: addr("10.49.27.216"), Owner: ipam.Owner{Pool: "pool1"}})
 	pod := podText("ns1", "web-1-a", "ReplicaSet/web-1", map[string]string{"pool": "pool1"})
@@ -158,7 +158,7 @@ func TestFilterClaims(t *testing.T) {
 }
 
 func TestFilterRanges(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	b.Objects()
 	six := []string{"node1", "node2", "node3", "node4", "node5", "node6"}
 	for ranges, want := range map[string]string{
@@ -177,7 +177,7 @@ func TestFilterRanges(t *testing.T) {
 }
 
 func TestBindErrors(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	b.Objects(podText("ns1", "sts-0", "StatefulSet/sts", nil), `{"kind":"Pod","metadata":{"name":"plain","namespace":"ns1"},"spec":{"containers":[{}]}}`)
 	for _, c := range []struct{ name, uid, node, want string }{
 		{"ghost", "u", "node3", "not known"},
@@ -202,7 +202,7 @@ func TestBindErrors(t *testing.T) {
 
 func TestSamples(t *testing.T) {
 	config := `[{"nodeSubnets":["0.0.0.0/0"],"ips":["10.0.0.2~10.0.0.100"],"subnet":"10.0.0.0/24","gateway":"10.0.0.1"}]`
-	b := newBed(t, config)
+	b := newHarness(t, config)
 	var sent extenderv1.ExtenderArgs
 	body := sample(t, "filter-nodeCacheCapable-false.json", &sent)
 	var result extenderv1.ExtenderFilterResult
@@ -237,7 +237,7 @@ func TestSamples(t *testing.T) {
 	}
 }
 
-func bindSample(t *testing.T, b *bed) string {
+func bindSample(t *testing.T, b *harness) string {
 	var result extenderv1.ExtenderBindingResult
 	if code := ask(t, http.MethodPost, b.scheduler.URL+"/v1/bind", sample(t, "bind.json", nil), &result); code != http.StatusOK {
 		t.Fatalf("status %d", code)
@@ -261,7 +261,7 @@ func sample(t testing.TB, name string, into any) string {
 
 // TestBindWithoutCluster binds what filter was sent, when nothing else knows of pods and nodes.
 func TestBindWithoutCluster(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	pod := podText("ns1", "sts-0", "StatefulSet/sts", nil)
 	var result extenderv1.ExtenderFilterResult
 	ask(t, http.MethodPost, b.scheduler.URL+"/v1/filter", fmt.Sprintf(`{"Pod":%s,"Nodes":{"items":[%s]}}`, pod, nodeText("node3", "10.49.27.3")), &result)

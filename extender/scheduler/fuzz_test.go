@@ -14,7 +14,7 @@ import (
 // fuzzBody sends bodies to a verb. Whatever comes, the response is a 200 in the form of the protocol or a 4xx with a
 // sentence, and the handler lives on.
 func fuzzBody(f *testing.F, path string, respond func() any, seeds ...string) {
-	b := newBed(f, fixture)
+	b := newHarness(f, fixture)
 	b.Objects(podText("ns1", "web-0", "StatefulSet/web", nil))
 	for _, seed := range seeds {
 		f.Add([]byte(seed))

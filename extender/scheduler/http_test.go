@@ -21,7 +21,7 @@ import (
 )
 
 func TestRefusals(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	pod := `{"metadata":{"name":"p"}}`
 	for _, c := range []struct {
 		path, body, contentType string
@@ -75,7 +75,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestHugeBody(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	s := scheduler.New(scheduler.Config{Replica: b.Replica, Log: zap.NewNop(), MaxBody: 1 << 20})
 	server := httptest.NewServer(s.Handler())
 	defer server.Close()
@@ -101,7 +101,7 @@ func (endless) Read(p []byte) (int, error) {
 }
 
 func TestSlowBody(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	s := scheduler.New(scheduler.Config{Replica: b.Replica, Log: zap.NewNop()})
 	server := httptest.NewUnstartedServer(s.Handler())
 	server.Config.ReadTimeout = time.Minute

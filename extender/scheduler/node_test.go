@@ -10,7 +10,7 @@ import (
 
 // TestNodeMoves: a node whose address changes, or that is made anew under its old name, is judged by what it is now.
 func TestNodeMoves(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	pod := podText("ns1", "sts-0", "StatefulSet/sts", nil)
 	for _, step := range []struct{ ip, reason string }{
 		{"10.48.28.2", "FloatingIPPlugin:NoFIPConfigNode"}, {"10.49.27.9", ""}, {"10.48.28.2", "FloatingIPPlugin:NoFIPConfigNode"}, {"10.173.13.9", ""},

@@ -14,7 +14,7 @@ import (
 )
 
 func TestPrioritize(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	b.Objects()
 	scores := func(pod string, nodes string) string {
 		var first extenderv1.HostPriorityList
@@ -49,7 +49,7 @@ func TestPrioritize(t *testing.T) {
 }
 
 func TestPreempt(t *testing.T) {
-	b := newBed(t, fixture)
+	b := newHarness(t, fixture)
 	b.drain()
 	victim := podText("ns1", "old-0", "StatefulSet/old", nil)
 	sticky := podText("ns1", "sticky-0", "StatefulSet/sticky", map[string]string{"policy": "never"})

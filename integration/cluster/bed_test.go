@@ -12,40 +12,40 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"galaxy/integration/cluster/bed"
+	"galaxy/integration/cluster/controlplane"
 )
 
 // A Deployment comes to run on many nodes and goes again, with no extender.
 func TestPlainCluster(t *testing.T) {
-	b := bed.Start(t, bed.Options{})
+	b := controlplane.Start(t, controlplane.Options{})
 	version, err := b.Client.Discovery().ServerVersion()
 	if err != nil || strings.HasPrefix(version.GitVersion, "v0.") {
 		t.Fatalf("the API server says that it is %v: %v", version, err)
 	}
-	timed(t, "200 nodes", func() { b.MakeNodes(200, bed.NodeOptions{}) })
-	web := bed.NewDeployment("default", "web", 50)
+	timed(t, "200 nodes", func() { b.MakeNodes(200, controlplane.NodeOptions{}) })
+	web := controlplane.NewDeployment("default", "web", 50)
 	timed(t, "50 pods run", func() {
 		b.Create(web)
-		pods := b.WaitPodsRunning("default", bed.Selector("web"), 50, time.Minute)
+		pods := b.WaitPodsRunning("default", controlplane.Selector("web"), 50, time.Minute)
 		if nodes := nodesOf(pods); len(nodes) < 10 {
 			t.Errorf("50 pods run on only %d nodes of 200", len(nodes))
 		}
 	})
 	timed(t, "scaled to 0", func() {
 		b.Scale(web, 0)
-		b.WaitPodsGone("default", bed.Selector("web"), time.Minute)
+		b.WaitPodsGone("default", controlplane.Selector("web"), time.Minute)
 	})
 }
 
 // What was there before the API server was restarted is there after, and the controllers go on.
 func TestAPIServerRestart(t *testing.T) {
-	b := bed.Start(t, bed.Options{})
-	b.MakeNodes(5, bed.NodeOptions{})
-	db := bed.NewStatefulSet("default", "db", 3)
+	b := controlplane.Start(t, controlplane.Options{})
+	b.MakeNodes(5, controlplane.NodeOptions{})
+	db := controlplane.NewStatefulSet("default", "db", 3)
 	b.Create(db)
-	before := uids(b.WaitPodsRunning("default", bed.Selector("db"), 3, time.Minute))
+	before := uids(b.WaitPodsRunning("default", controlplane.Selector("db"), 3, time.Minute))
 	timed(t, "API server stopped and started", b.APIServer.Restart)
-	after := uids(b.WaitPodsRunning("default", bed.Selector("db"), 3, time.Minute))
+	after := uids(b.WaitPodsRunning("default", controlplane.Selector("db"), 3, time.Minute))
 	if fmt.Sprint(before) != fmt.Sprint(after) {
 		t.Errorf("the pods were %v and are %v", before, after)
 	}
@@ -54,15 +54,15 @@ func TestAPIServerRestart(t *testing.T) {
 		b.APIServer.Start()
 	})
 	b.Scale(db, 5)
-	timed(t, "2 more pods run", func() { b.WaitPodsRunning("default", bed.Selector("db"), 5, time.Minute) })
+	timed(t, "2 more pods run", func() { b.WaitPodsRunning("default", controlplane.Selector("db"), 5, time.Minute) })
 }
 
 // etcd dies in the midst of it, and nothing that was answered is lost.
 func TestEtcdKilled(t *testing.T) {
-	b := bed.Start(t, bed.Options{})
-	b.MakeNodes(5, bed.NodeOptions{})
-	b.Create(bed.NewDeployment("default", "web", 10))
-	before := uids(b.WaitPodsRunning("default", bed.Selector("web"), 10, time.Minute))
+	b := controlplane.Start(t, controlplane.Options{})
+	b.MakeNodes(5, controlplane.NodeOptions{})
+	b.Create(controlplane.NewDeployment("default", "web", 10))
+	before := uids(b.WaitPodsRunning("default", controlplane.Selector("web"), 10, time.Minute))
 	b.Etcd.Kill()
 	b.GalaxyEtcd.Kill()
 	if b.Etcd.Running() {
@@ -73,12 +73,12 @@ func TestEtcdKilled(t *testing.T) {
 		b.GalaxyEtcd.Start()
 		b.APIServer.WaitReady()
 	})
-	after := uids(b.WaitPodsRunning("default", bed.Selector("web"), 10, time.Minute))
+	after := uids(b.WaitPodsRunning("default", controlplane.Selector("web"), 10, time.Minute))
 	if fmt.Sprint(before) != fmt.Sprint(after) {
 		t.Errorf("the pods were %v and are %v", before, after)
 	}
-	b.Create(bed.NewDeployment("default", "more", 5))
-	timed(t, "5 more pods run", func() { b.WaitPodsRunning("default", bed.Selector("more"), 5, time.Minute) })
+	b.Create(controlplane.NewDeployment("default", "more", 5))
+	timed(t, "5 more pods run", func() { b.WaitPodsRunning("default", controlplane.Selector("more"), 5, time.Minute) })
 }
 
 const reader = `
@@ -111,7 +111,7 @@ spec:
 // A service account has the rights that manifests give it, and no others. A node that is cut off loses its pods, which wait
 // there for it.
 func TestAccountsAndSilentNodes(t *testing.T) {
-	b := bed.Start(t, bed.Options{NodeGrace: 4 * time.Second, Eviction: time.Second})
+	b := controlplane.Start(t, controlplane.Options{NodeGrace: 4 * time.Second, Eviction: time.Second})
 	b.Apply(reader)
 	account := b.ClientFor(b.ServiceAccountKubeconfig("kube-system", "reader"))
 	if _, err := account.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{}); err != nil {
@@ -120,10 +120,10 @@ func TestAccountsAndSilentNodes(t *testing.T) {
 	if _, err := account.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
 		t.Errorf("list nodes: %v, want forbidden", err)
 	}
-	nodes := b.MakeNodes(4, bed.NodeOptions{FloatingAddresses: 10})
-	db := bed.NewStatefulSet("default", "db", 4, bed.WithAddress())
+	nodes := b.MakeNodes(4, controlplane.NodeOptions{FloatingAddresses: 10})
+	db := controlplane.NewStatefulSet("default", "db", 4, controlplane.WithAddress())
 	b.Create(db)
-	pods := b.WaitPodsRunning("default", bed.Selector("db"), 4, time.Minute)
+	pods := b.WaitPodsRunning("default", controlplane.Selector("db"), 4, time.Minute)
 	lost := pods[0].Spec.NodeName
 	b.SilenceNode(lost)
 	timed(t, "pods of a silent node are deleted", func() {
@@ -135,7 +135,7 @@ func TestAccountsAndSilentNodes(t *testing.T) {
 	}
 	b.ReviveNode(lost)
 	timed(t, "the node is back", func() { b.WaitNodesReady(time.Minute, nodes...) })
-	b.WaitPodsRunning("default", bed.Selector("db"), 4, time.Minute)
+	b.WaitPodsRunning("default", controlplane.Selector("db"), 4, time.Minute)
 }
 
 func timed(t *testing.T, what string, do func()) {
@@ -162,7 +162,7 @@ func uids(pods []corev1.Pod) map[string]string {
 }
 
 // allDeleted asks that there are pods on a node, and that all of them are marked as deleted.
-func allDeleted(b *bed.Bed, node string) func(context.Context) error {
+func allDeleted(b *controlplane.Cluster, node string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		list, err := b.Client.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=" + node})
 		if err != nil {

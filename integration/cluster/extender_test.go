@@ -17,14 +17,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	extender "k8s.io/kube-scheduler/extender/v1"
 
-	"galaxy/integration/cluster/bed"
+	"galaxy/integration/cluster/controlplane"
 )
 
 // oneNode is an extender that sends all pods to one node.
 type oneNode struct {
-	t    *testing.T
-	bed  *bed.Bed
-	node string
+	t            *testing.T
+	controlplane *controlplane.Cluster
+	node         string
 
 	mu    sync.Mutex
 	calls map[string]int
@@ -67,7 +67,7 @@ func (o *oneNode) bind(r *http.Request) extender.ExtenderBindingResult {
 		ObjectMeta: metav1.ObjectMeta{Namespace: args.PodNamespace, Name: args.PodName, UID: args.PodUID},
 		Target:     corev1.ObjectReference{Kind: "Node", Name: args.Node},
 	}
-	if err := o.bed.Client.CoreV1().Pods(args.PodNamespace).Bind(r.Context(), binding, metav1.CreateOptions{}); err != nil {
+	if err := o.controlplane.Client.CoreV1().Pods(args.PodNamespace).Bind(r.Context(), binding, metav1.CreateOptions{}); err != nil {
 		return extender.ExtenderBindingResult{Error: err.Error()}
 	}
 	return extender.ExtenderBindingResult{}
@@ -78,16 +78,16 @@ func TestExtenderIsAsked(t *testing.T) {
 	o := &oneNode{t: t, calls: map[string]int{}}
 	server := httptest.NewUnstartedServer(o)
 	t.Cleanup(server.Close)
-	b := bed.Start(t, bed.Options{Extender: &bed.Extender{URL: "http://" + server.Listener.Addr().String() + "/v1"}})
-	o.bed, o.node = b, b.MakeNodes(10, bed.NodeOptions{})[7]
+	b := controlplane.Start(t, controlplane.Options{Extender: &controlplane.Extender{URL: "http://" + server.Listener.Addr().String() + "/v1"}})
+	o.controlplane, o.node = b, b.MakeNodes(10, controlplane.NodeOptions{})[7]
 	server.Start()
-	b.Create(bed.NewDeployment("default", "plain", 5))
-	b.WaitPodsRunning("default", bed.Selector("plain"), 5, time.Minute)
+	b.Create(controlplane.NewDeployment("default", "plain", 5))
+	b.WaitPodsRunning("default", controlplane.Selector("plain"), 5, time.Minute)
 	if asked := o.asked(); len(asked) > 0 {
 		t.Errorf("for pods without an address, the extender was asked %v", asked)
 	}
-	b.Create(bed.NewDeployment("default", "web", 5, bed.WithAddress()))
-	pods := b.WaitPodsRunning("default", bed.Selector("web"), 5, time.Minute)
+	b.Create(controlplane.NewDeployment("default", "web", 5, controlplane.WithAddress()))
+	pods := b.WaitPodsRunning("default", controlplane.Selector("web"), 5, time.Minute)
 	if nodes := nodesOf(pods); len(nodes) != 1 || !nodes[o.node] {
 		t.Errorf("pods with an address are on %v, want %s", nodes, o.node)
 	}
@@ -98,14 +98,14 @@ func TestExtenderIsAsked(t *testing.T) {
 
 // The replicas of galaxy-ipam come and go behind one URL.
 func TestReplicasBehindBalancer(t *testing.T) {
-	b := bed.Start(t, bed.Options{Extender: &bed.Extender{}})
+	b := controlplane.Start(t, controlplane.Options{Extender: &controlplane.Extender{}})
 	objects := filepath.Join(t.TempDir(), "objects.yaml")
 	text := `{apiVersion: v1, kind: Node, metadata: {name: n0, uid: n0}, status: {addresses: [{type: InternalIP, address: 10.10.0.5}]}}`
 	if err := os.WriteFile(objects, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	standalone := func(name string) bed.IPAMOptions {
-		return bed.IPAMOptions{Name: name, Kubeconfig: bed.NoKubeconfig, Args: []string{"--standalone", "--objects", objects}}
+	standalone := func(name string) controlplane.IPAMOptions {
+		return controlplane.IPAMOptions{Name: name, Kubeconfig: controlplane.NoKubeconfig, Args: []string{"--standalone", "--objects", objects}}
 	}
 	one := b.StartIPAM(standalone("galaxy-ipam-1"))
 	two := b.StartIPAM(standalone("galaxy-ipam-2"))

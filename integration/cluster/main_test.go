@@ -1,11 +1,11 @@
-// Package cluster runs galaxy on a real Kubernetes control plane. Here stands what proves the bed itself.
+// Package cluster runs galaxy on a real Kubernetes control plane. Here stands what proves the cluster itself.
 package cluster
 
 import (
 	"os"
 	"testing"
 
-	"galaxy/integration/cluster/bed"
+	"galaxy/integration/cluster/controlplane"
 )
 
-func TestMain(m *testing.M) { os.Exit(bed.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(controlplane.Main(m)) }

@@ -24,7 +24,7 @@ import (
 )
 
 func TestForwardBind(t *testing.T) {
-	c := newCrew(t, 3, nil)
+	c := newHarness(t, 3, nil)
 	for n, m := range c.members {
 		if code, failure := m.bind(n); code != http.StatusOK || failure != "" || !c.bound(n) {
 			t.Errorf("bind by replica %d: %d %s, bound %t", n, code, failure, c.bound(n))
@@ -47,7 +47,7 @@ func TestForwardBind(t *testing.T) {
 
 // TestForwardFilter: a follower answers by itself unless something has to be claimed; then the leader answers, in full.
 func TestForwardFilter(t *testing.T) {
-	c := newCrew(t, 2, nil)
+	c := newHarness(t, 2, nil)
 	leader, follower := c.members[0], c.members[1]
 	if code := ask(t, http.MethodPost, leader.rest.URL+"/v1/pool", `{"name":"pl","size":2}`, nil); code != http.StatusOK {
 		t.Fatal(code)
@@ -92,7 +92,7 @@ func TestForwardFilter(t *testing.T) {
 
 // TestForwardREST: writes go to the leader, and its responses come back whole; reads and what makes no sense stay.
 func TestForwardREST(t *testing.T) {
-	c := newCrew(t, 2, nil)
+	c := newHarness(t, 2, nil)
 	leader, follower := c.members[0], c.members[1]
 	for i, s := range []struct {
 		method, path, body string
@@ -126,7 +126,7 @@ func TestForwardREST(t *testing.T) {
 
 // A replica answers reads on what it knows, and has the leader answer those that want the newest.
 func TestFreshReads(t *testing.T) {
-	c := newCrew(t, 2, nil)
+	c := newHarness(t, 2, nil)
 	leader, follower := c.members[0], c.members[1]
 	for path, passes := range map[string]int64{"/v1/ip": 0, "/v1/ip?fresh=true": 1, "/v1/pool?fresh=true": 1, "/v1/ip/10.173.13.2?fresh=true": 1, "/v1/ip/10.173.13.2?fresh=no": 0, "/healthz?fresh=true": 0, "/openapi.json?fresh=true": 0} {
 		before := leader.passed.Load()
@@ -145,7 +145,7 @@ func TestFreshReads(t *testing.T) {
 
 // A read has no body: whoever promises one, and stalls, has no room kept for it.
 func TestReadsHoldNoBody(t *testing.T) {
-	c := newCrew(t, 1, nil)
+	c := newHarness(t, 1, nil)
 	server, err := url.Parse(c.members[0].rest.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -167,7 +167,7 @@ func TestReadsHoldNoBody(t *testing.T) {
 
 // TestForwardLoop: replicas that take each other for the leader refuse each other's requests; none goes round.
 func TestForwardLoop(t *testing.T) {
-	c := newCrew(t, 2, func(s *scheduler.Config, _ *forward.Config) { s.Timeout = 200 * time.Millisecond })
+	c := newHarness(t, 2, func(s *scheduler.Config, _ *forward.Config) { s.Timeout = 200 * time.Millisecond })
 	c.members[0].follow()
 	c.holder.Store(c.members[1].peer())
 	c.members[0].forwarder.Forget()
@@ -198,30 +198,30 @@ func TestForwardLoop(t *testing.T) {
 
 // TestForwardFailover plays what may happen to the leader while a request is on its way; the request must succeed.
 func TestForwardFailover(t *testing.T) {
-	for name, play := range map[string]func(c *crew, first, second, asked *member){
-		"nobody leads, then another": func(c *crew, first, second, _ *member) {
+	for name, play := range map[string]func(c *harness, first, second, asked *member){
+		"nobody leads, then another": func(c *harness, first, second, _ *member) {
 			c.holder.Store(nil)
 			first.follow()
 			c.later(60*time.Millisecond, func() { c.elect(second) })
 		},
-		"nobody leads, then this one": func(c *crew, first, _, asked *member) {
+		"nobody leads, then this one": func(c *harness, first, _, asked *member) {
 			c.holder.Store(nil)
 			first.follow()
 			c.later(60*time.Millisecond, func() { c.elect(asked) })
 		},
-		"its key names it but it has only been elected": func(c *crew, first, _, asked *member) {
+		"its key names it but it has only been elected": func(c *harness, first, _, asked *member) {
 			first.follow()
 			c.holder.Store(asked.peer())
 			c.later(60*time.Millisecond, func() { c.elect(asked) })
 		},
-		"killed, then another": func(c *crew, first, second, asked *member) {
+		"killed, then another": func(c *harness, first, second, asked *member) {
 			if code, failure := asked.bind(8); code != http.StatusOK || failure != "" { // so that a connection is there
 				c.t.Fatal(code, failure)
 			}
 			first.kill()
 			c.later(60*time.Millisecond, func() { c.elect(second) })
 		},
-		"an old key, of one that follows again": func(c *crew, first, second, asked *member) {
+		"an old key, of one that follows again": func(c *harness, first, second, asked *member) {
 			if code, failure := asked.bind(8); code != http.StatusOK || failure != "" { // so that the leader is remembered
 				c.t.Fatal(code, failure)
 			}
@@ -230,7 +230,7 @@ func TestForwardFailover(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newCrew(t, 3, nil)
+			c := newHarness(t, 3, nil)
 			play(c, c.members[0], c.members[1], c.members[2])
 			if code, failure := c.members[2].bind(1); code != http.StatusOK || failure != "" || !c.bound(1) {
 				t.Errorf("bind: %d %q, bound %t", code, failure, c.bound(1))
@@ -244,7 +244,7 @@ func TestForwardDeposed(t *testing.T) {
 	for _, what := range []string{"bind", "filter", "pool", "release", "passed on"} {
 		for _, loss := range []error{eventlog.ErrFenced, eventlog.ErrOutcomeUnknown} {
 			t.Run(fmt.Sprintf("%s, %v", what, loss), func(t *testing.T) {
-				c := newCrew(t, 3, nil)
+				c := newHarness(t, 3, nil)
 				if code := ask(t, http.MethodPost, c.members[0].rest.URL+"/v1/pool", `{"name":"pl","size":2}`, nil); code != http.StatusOK {
 					t.Fatal(code)
 				}
@@ -305,7 +305,7 @@ func TestForwardDeposed(t *testing.T) {
 
 // TestForwardDirectory: requests that wait for a leader share the reads of who leads.
 func TestForwardDirectory(t *testing.T) {
-	c := newCrew(t, 2, func(_ *scheduler.Config, f *forward.Config) { f.Recheck = time.Minute })
+	c := newHarness(t, 2, func(_ *scheduler.Config, f *forward.Config) { f.Recheck = time.Minute })
 	c.holder.Store(nil)
 	c.members[0].follow()
 	c.members[1].forwarder.Forget()
@@ -337,7 +337,7 @@ func TestForwardDirectory(t *testing.T) {
 
 // TestForwardTimeout: when the time of a request is up, its response says so in the form of its kind.
 func TestForwardTimeout(t *testing.T) {
-	c := newCrew(t, 2, func(s *scheduler.Config, _ *forward.Config) { s.Timeout = 100 * time.Millisecond })
+	c := newHarness(t, 2, func(s *scheduler.Config, _ *forward.Config) { s.Timeout = 100 * time.Millisecond })
 	if code := ask(t, http.MethodPost, c.members[0].rest.URL+"/v1/pool", `{"name":"pl","size":2}`, nil); code != http.StatusOK {
 		t.Fatal(code)
 	}

@@ -20,7 +20,7 @@ import (
 // TestForwardTLS: a follower reaches a leader that wants certificates.
 func TestForwardTLS(t *testing.T) {
 	certificates := extendertest.Load(t, extendertest.NewSecret(t, extendertest.Sign(t, nil, "ca")).Files(), zap.NewNop())
-	c := newCrew(t, 2, func(_ *scheduler.Config, f *forward.Config) { f.TLS = certificates.Peer("") })
+	c := newHarness(t, 2, func(_ *scheduler.Config, f *forward.Config) { f.TLS = certificates.Peer("") })
 	at := extendertest.ServeTLS(t, certificates.Server(), c.members[0].scheduler.Config.Handler, httpserver.Clients{})
 	if _, _, err := net.SplitHostPort(at); err != nil {
 		t.Fatal(err)
@@ -34,7 +34,7 @@ func TestForwardTLS(t *testing.T) {
 
 // TestAuthorizeForwarded: a follower refuses at once; what it passes on is judged again by the leader, who sees the token.
 func TestAuthorizeForwarded(t *testing.T) {
-	c := newCrew(t, 2, nil)
+	c := newHarness(t, 2, nil)
 	judges, servers := []*extendertest.Judge{{User: "jane"}, {User: "jane"}}, []*httptest.Server{}
 	for i, m := range c.members {
 		servers = append(servers, httptest.NewServer(rest.New(rest.Config{

@@ -17,7 +17,7 @@ import (
 )
 
 // stub is a leader whose responses a test sets.
-func (c *crew) stub(handler http.HandlerFunc) *httptest.Server {
+func (c *harness) stub(handler http.HandlerFunc) *httptest.Server {
 	server := httptest.NewServer(handler)
 	c.t.Cleanup(server.Close)
 	at := strings.TrimPrefix(server.URL, "http://")
@@ -31,7 +31,7 @@ func (c *crew) stub(handler http.HandlerFunc) *httptest.Server {
 
 // TestForwardBytes: the leader gets what the client has sent, and the client what the leader has answered, to the byte.
 func TestForwardBytes(t *testing.T) {
-	c := newCrew(t, 2, nil)
+	c := newHarness(t, 2, nil)
 	if code := ask(t, http.MethodPost, c.members[0].rest.URL+"/v1/pool", `{"name":"pl","size":2}`, nil); code != http.StatusOK {
 		t.Fatal(code)
 	}
@@ -93,7 +93,7 @@ func TestForwardBytes(t *testing.T) {
 // TestForwardCut: a response that breaks off is asked for again while nothing of it was passed back; later the client's
 // connection breaks off, too, so that a part is not taken for the whole.
 func TestForwardCut(t *testing.T) {
-	c := newCrew(t, 2, nil)
+	c := newHarness(t, 2, nil)
 	var attempts atomic.Int64
 	size := 100
 	c.stub(func(w http.ResponseWriter, _ *http.Request) {
@@ -127,7 +127,7 @@ func TestForwardCut(t *testing.T) {
 func TestForwardHangs(t *testing.T) {
 	for _, next := range []string{"another", "this one", "this one, though its key cannot be read"} {
 		t.Run(next, func(t *testing.T) {
-			c := newCrew(t, 2, nil)
+			c := newHarness(t, 2, nil)
 			asked, free := make(chan struct{}, 100), make(chan struct{})
 			server := c.stub(func(http.ResponseWriter, *http.Request) {
 				asked <- struct{}{}
@@ -166,7 +166,7 @@ func TestForwardHangs(t *testing.T) {
 
 // TestForwardLookAlike: a 503 of the leader is its response, and is not asked for again.
 func TestForwardLookAlike(t *testing.T) {
-	c := newCrew(t, 2, nil)
+	c := newHarness(t, 2, nil)
 	var attempts atomic.Int64
 	c.stub(func(w http.ResponseWriter, _ *http.Request) {
 		attempts.Add(1)
@@ -180,7 +180,7 @@ func TestForwardLookAlike(t *testing.T) {
 
 // TestForwardKeepsConnections: requests one after the other share one connection, also after refusals.
 func TestForwardKeepsConnections(t *testing.T) {
-	c := newCrew(t, 2, nil)
+	c := newHarness(t, 2, nil)
 	var remotes sync.Map
 	var asked atomic.Int64
 	c.stub(func(w http.ResponseWriter, r *http.Request) {
@@ -217,7 +217,7 @@ func (d *deadlined) SetReadDeadline(t time.Time) error {
 
 // TestForwardSlowBody: a body has to arrive in time, but that time does not end the wait for a leader.
 func TestForwardSlowBody(t *testing.T) {
-	c := newCrew(t, 1, nil)
+	c := newHarness(t, 1, nil)
 	response := &deadlined{ResponseRecorder: httptest.NewRecorder()}
 	c.members[0].rest.Config.Handler.ServeHTTP(response, httptest.NewRequest(http.MethodPost, "/v1/pool", strings.NewReader(`{"name":"p","size":1}`)))
 	if response.Code != http.StatusOK || len(response.set) != 2 || time.Until(response.set[0]) > 30*time.Second || !response.set[1].IsZero() {

@@ -18,7 +18,7 @@ import (
 )
 
 // etcd is a client of the lab's etcd, with or without a user.
-func (l *lab) etcd(user, password string) *clientv3.Client {
+func (l *harness) etcd(user, password string) *clientv3.Client {
 	l.t.Helper()
 	dial := func(_ context.Context, at string) (conn net.Conn, err error) {
 		l.wires.in(func() error {
@@ -41,7 +41,7 @@ func (l *lab) etcd(user, password string) *clientv3.Client {
 // Everything works with no more rights in etcd than galaxyctl etcd-auth gives; and with the credentials of one part nobody writes
 // what another part says.
 func TestLeastPrivilege(t *testing.T) {
-	l := newLab(t, 0)
+	l := newHarness(t, 0)
 	secrets := filepath.Join(l.dir, "secrets")
 	file := func(user string) string { return filepath.Join(secrets, user) }
 	credentials := func(user string) []string { return []string{"--etcd-user", user, "--etcd-password-file", file(user)} }
@@ -124,7 +124,7 @@ func TestLeastPrivilege(t *testing.T) {
 
 // flooded has a node fill etcd with the keys that are its own. galaxy-ipam says which node it is, and its user can be taken away at once;
 // the others go on.
-func flooded(l *lab, bad, good *clientv3.Client, root []string) {
+func flooded(l *harness, bad, good *clientv3.Client, root []string) {
 	l.t.Helper()
 	const key = "/galaxy/v1/snapshot/node-n0/flood"
 	text := strings.Repeat("x", 1<<20)
@@ -156,7 +156,7 @@ func flooded(l *lab, bad, good *clientv3.Client, root []string) {
 
 // restartedWithoutEtcd restarts an agent while the etcd is away whose password it has: it takes pods all the same, and writes them to etcd later.
 func restartedWithoutEtcd(n *node) {
-	n.lab.ipam.kill()
+	n.harness.ipam.kill()
 	n.agent.kill()
 	n.agent.start()
 	eventually(n.t, "the agent takes pods without etcd", 20*time.Second, func() error {
@@ -167,7 +167,7 @@ func restartedWithoutEtcd(n *node) {
 		return err
 	})
 	n.addPod("offline").remove()
-	n.lab.ipam.start()
+	n.harness.ipam.start()
 	eventually(n.t, "etcd has what it missed", 30*time.Second, func() error {
 		s, err := n.status()
 		if err == nil && s.Waiting > 0 {
@@ -178,7 +178,7 @@ func restartedWithoutEtcd(n *node) {
 }
 
 // wrongPassword starts an agent that etcd does not let in: it says so, and what to look at.
-func wrongPassword(l *lab, credentials []string) {
+func wrongPassword(l *harness, credentials []string) {
 	n := l.bareNode(near, "n2", 2, credentials...)
 	n.agent.start()
 	eventually(l.t, "the agent says that its password is wrong", 20*time.Second, func() error {

@@ -54,7 +54,7 @@ func BenchmarkCNI(b *testing.B) {
 	files := reference(b)
 	ours := n.caller(filepath.Join(l.bin, "galaxy-sdn"), "galaxy-sdn", fmt.Sprintf(`{"cniVersion":"1.0.0","name":"galaxy-sdn","type":"galaxy-sdn","socket":%q}`, n.socket), l.bin)
 	theirs := n.caller(filepath.Join(files, "ptp"), "ptp", fmt.Sprintf(`{"cniVersion":"1.0.0","name":"ref","type":"ptp","ipMasq":false,
-	  "ipam":{"type":"host-local","dataDir":%q,"ranges":[[{"subnet":"10.200.0.0/16"}]],"routes":[{"dst":"0.0.0.0/0"}]}}`, n.lab.dir), files)
+	  "ipam":{"type":"host-local","dataDir":%q,"ranges":[[{"subnet":"10.200.0.0/16"}]],"routes":[{"dst":"0.0.0.0/0"}]}}`, n.harness.dir), files)
 	const each = 40
 	times := map[string][]time.Duration{}
 	pods := make([]*namespace, each)

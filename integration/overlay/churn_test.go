@@ -59,7 +59,7 @@ func (s *sandboxes) forget(p *pod) {
 // While pods come and go, the agent is killed again and again. At the end each pod that lives has its addresses, in the log and in the
 // kernel, and nothing else has any: no address, no link, no file.
 func TestKillsDuringChurn(t *testing.T) {
-	l := newLab(t, 0)
+	l := newHarness(t, 0)
 	socket := filepath.Join(l.dir, "cri.sock")
 	runtime := l.runtime(socket)
 	n := l.addNode("n0", 0, "--cri-socket", socket, "--gc-interval", "1s", "--gc-grace", "10s") // longer than a sandbox takes to start

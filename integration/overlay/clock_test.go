@@ -28,7 +28,7 @@ func TestClockJumps(t *testing.T) {
 	if os.Getenv("GALAXY_VM") == "" {
 		t.Skip("this test turns the clock of its machine: integration/vm runs it in one of its own")
 	}
-	l := newLab(t, 0)
+	l := newHarness(t, 0)
 	slow := []string{"--lease-ttl", "10s"} // an emulated machine takes its time
 	a, b := l.addNode("n0", 0, slow...), l.addNode("n1", 1, slow...)
 	l.converged(1, a, b)

@@ -63,7 +63,7 @@ var conformers = map[string]string{
 // The CNI project's own runtime drives galaxy-sdn and the stand-alone plugins, alone and in a list with the reference's, in every version
 // of the specification: ADD, CHECK, STATUS, DEL, DEL again, GC. An ADD comes once. Results are those of the version.
 func TestConformance(t *testing.T) {
-	l := newLab(t, 1)
+	l := newHarness(t, 1)
 	n := l.nodes[0]
 	l.converged(0, n)
 	theirs, ours := reference(t), t.TempDir()

@@ -29,7 +29,7 @@ func TestDemo(t *testing.T) {
 	build(t)
 	say("\n1. Three nodes, each with an agent; galaxy-ipam with an embedded etcd gives them subnets.")
 	start := time.Now()
-	l := newLab(t, 3)
+	l := newHarness(t, 3)
 	l.converged(2, l.nodes...)
 	out, err := l.galaxyctl("node", "list")
 	if err != nil {

@@ -45,7 +45,7 @@ func smallDisk(t *testing.T, dir string) (fill func()) {
 // why, and leaves nothing, also after a restart of the agent; what a DEL gives back is written down at once. Once there is room again, all goes on as before, and nothing is lost.
 func TestDiskIsFull(t *testing.T) {
 	needRoot(t)
-	l := newLab(t, 1)
+	l := newHarness(t, 1)
 	disk := filepath.Join(l.dir, "disk")
 	fill := smallDisk(t, disk)
 	n := l.bareNode(near, "n1", 1, "--state-dir", filepath.Join(disk, "lib"), "--cni-state-dir", filepath.Join(disk, "cni"))

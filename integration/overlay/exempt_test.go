@@ -35,7 +35,7 @@ func TestExemptPods(t *testing.T) {
 	if _, err := exec.LookPath("nft"); err != nil && os.Getenv("CI") == "" {
 		t.Skip("NOT RUN: there is no nft here; install nftables")
 	}
-	l := newLab(t, 1)
+	l := newHarness(t, 1)
 	n := l.nodes[0]
 	l.converged(0, n)
 	l.wires.echo()

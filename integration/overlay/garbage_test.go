@@ -28,7 +28,7 @@ type sandboxes struct {
 }
 
 // runtime begins to answer at a socket.
-func (l *lab) runtime(socket string) *sandboxes {
+func (l *harness) runtime(socket string) *sandboxes {
 	l.t.Helper()
 	s := &sandboxes{}
 	listener, err := net.Listen("unix", socket)
@@ -78,7 +78,7 @@ func (s *sandboxes) say(t *testing.T, broken error, pods ...*pod) {
 
 // What containers have left that the runtime has lost goes back into the log; nothing else does, whatever becomes of the runtime.
 func TestGarbageOfTheRuntime(t *testing.T) {
-	l := newLab(t, 0)
+	l := newHarness(t, 0)
 	socket := filepath.Join(l.dir, "cri.sock")
 	n := l.addNode("n0", 0, "--cri-socket", "unix://"+socket, "--gc-interval", "200ms", "--gc-grace", "0s")
 	l.converged(0, n)
@@ -132,7 +132,7 @@ func TestGarbageOfTheRuntime(t *testing.T) {
 }
 
 // released says whether all addresses of a pod are back in the log, for a reason if one is given.
-func (l *lab) released(node string, p *pod, reason string) error {
+func (l *harness) released(node string, p *pod, reason string) error {
 	l.t.Helper()
 	out, err := l.galaxyctl("log", "show", "--stream", "node-"+node)
 	if err != nil {
@@ -154,7 +154,7 @@ func (l *lab) released(node string, p *pod, reason string) error {
 
 // A pod that is made while the runtime is asked, and whose sandbox the next response does not have yet, keeps what it has.
 func TestGarbageSparesTheYoung(t *testing.T) {
-	l := newLab(t, 0)
+	l := newHarness(t, 0)
 	socket := filepath.Join(l.dir, "cri.sock")
 	runtime := l.runtime(socket)
 	n := l.addNode("n0", 0, "--cri-socket", socket, "--gc-interval", "200ms", "--gc-grace", "0s")

@@ -39,7 +39,7 @@ func (n *node) says(reason string) {
 // A firewall of the host's that drops what it does not accept: pods get past iptables' chain, by rules of ours that go when they are not
 // needed; of a chain that is another's the node says that it takes no pods. What somebody flushes is back at once, whatever --resync is.
 func TestHostFirewall(t *testing.T) {
-	l := newLab(t, 0)
+	l := newHarness(t, 0)
 	n := l.addNode("n0", 0, "--resync", "10m")
 	if _, err := exec.LookPath("nft"); err != nil {
 		t.Fatal("there is no nft: make packages installs it")
@@ -97,7 +97,7 @@ func TestHostsIPv6(t *testing.T) {
 	if got := n.setting("net/ipv6/conf/all/forwarding"); got != "0" {
 		t.Errorf("an overlay of IPv4 alone has the host forward IPv6: %s", got)
 	}
-	l = newLab(t, 0)
+	l = newHarness(t, 0)
 	n = l.bareNode(near, "n1", 1)
 	n.sysctl("net/ipv6/conf/eth0/accept_ra", "1")
 	n.ip("-6", "route", "add", "2001:db8:7::/64", "via", bare(near.address6(1, 64)), "proto", "ra")
@@ -126,7 +126,7 @@ func TestOverlayOverNodes(t *testing.T) {
 
 // A link that is just large enough for IPv6 leaves nothing for a tunnel: pods get what IPv6 needs, and the node says what that means.
 func TestTightLink(t *testing.T) {
-	l := newLab(t, 0)
+	l := newHarness(t, 0)
 	n := l.bareNode(near, "n0", 0)
 	n.ip("link", "set", "eth0", "mtu", "1280")
 	n.agent.start()
@@ -146,7 +146,7 @@ func TestTightLink(t *testing.T) {
 // What the host has of a pod's interface is kept as routes to nodes are: what somebody flushes or sets down is there again, and
 // where another has taken the place, the node says so and leaves it alone.
 func TestPodsInterfacesAreRepaired(t *testing.T) {
-	l := newLab(t, 0)
+	l := newHarness(t, 0)
 	n := l.addNode("n0", 0, "--resync", "10m")
 	n.says("")
 	eye, f := n.addPod("eye"), n.addPod("f")
@@ -199,7 +199,7 @@ func TestPodsInterfacesAreRepaired(t *testing.T) {
 // A machine that was made from the image of another one, with its name and its machine id, gives its pods nothing and writes nothing: the
 // other goes on as if it were not there.
 func TestClone(t *testing.T) {
-	l := newLab(t, 0)
+	l := newHarness(t, 0)
 	a := l.addNode("n0", 0)
 	l.converged(0, a)
 	first := a.addPod("first")

@@ -16,7 +16,7 @@ import (
 // Pods of three nodes reach each other, on one node and across nodes, over IPv4 and IPv6; nobody's address is hidden inside, and
 // outside the node's is seen. What they have is in the log, and goes back to it.
 func TestPodsReachEachOther(t *testing.T) {
-	l := newLab(t, 3)
+	l := newHarness(t, 3)
 	l.converged(2, l.nodes...)
 	var pods []*pod
 	for i, n := range []*node{l.nodes[0], l.nodes[0], l.nodes[1], l.nodes[2]} {
@@ -81,7 +81,7 @@ func TestPodsReachEachOther(t *testing.T) {
 // An agent that is killed again and again, and one that is stopped and started, loses no packet of its pods; and a node that has
 // what it should have is not written to.
 func TestAgentRestartsLoseNothing(t *testing.T) {
-	l := newLab(t, 2)
+	l := newHarness(t, 2)
 	l.converged(1, l.nodes...)
 	a, b := l.nodes[0].addPod("a"), l.nodes[1].addPod("b")
 	b.echo()
@@ -111,7 +111,7 @@ func TestAgentRestartsLoseNothing(t *testing.T) {
 
 // What somebody deletes or spoils by hand is back at once, and what is not ours is left alone.
 func TestHandsOffRoutes(t *testing.T) {
-	l := newLab(t, 3)
+	l := newHarness(t, 3)
 	l.converged(2, l.nodes...)
 	n := l.nodes[0]
 	n.ip("route", "add", "203.0.113.0/24", "via", control)
@@ -154,7 +154,7 @@ func TestHandsOffRoutes(t *testing.T) {
 
 // A node that dies is not sent to, and keeps its subnet for when it is back; its address may be another by then.
 func TestNodeDiesAndReturns(t *testing.T) {
-	l := newLab(t, 4)
+	l := newHarness(t, 4)
 	l.converged(3, l.nodes...)
 	dead, p := l.nodes[3], l.nodes[0].addPod("p")
 	status, err := dead.status()
@@ -191,7 +191,7 @@ func TestNodeDiesAndReturns(t *testing.T) {
 // While etcd and galaxy-ipam are away, killed under pods that talk, nothing of that is lost; pods come and go on what the nodes know, also
 // over a restart of the agent; when they are back, the log has it all.
 func TestEtcdIsAway(t *testing.T) {
-	l := newLab(t, 2)
+	l := newHarness(t, 2)
 	l.converged(1, l.nodes...)
 	n := l.nodes[0]
 	first := n.addPod("first")
@@ -243,7 +243,7 @@ func TestEtcdIsAway(t *testing.T) {
 // A node that starts while etcd is away, with a kernel that has nothing, is as good as before: what it knew of the other nodes is in
 // force again, new pods get the MTU that others have, and what they send out of the overlay is masqueraded.
 func TestStartWithoutEtcd(t *testing.T) {
-	l := newLab(t, 2)
+	l := newHarness(t, 2)
 	l.converged(1, l.nodes...)
 	n := l.nodes[0]
 	far := l.nodes[1].addPod("far")
@@ -292,7 +292,7 @@ func TestStartWithoutEtcd(t *testing.T) {
 // Pods are deleted while the agent is down, as in a drain: the runtime is not kept waiting, and what they had goes back when the agent
 // is there again. A container that was made anew meanwhile is not touched.
 func TestPodsDeletedWhileAgentIsDown(t *testing.T) {
-	l := newLab(t, 1)
+	l := newHarness(t, 1)
 	n := l.nodes[0]
 	l.converged(0, n)
 	gone, stays := n.addPod("gone"), n.addPod("stays")
@@ -329,7 +329,7 @@ func TestPodsDeletedWhileAgentIsDown(t *testing.T) {
 
 // A node that has not heard of etcd for longer than it may gives no more addresses, and says why; pods can still be removed.
 func TestGraceEnds(t *testing.T) {
-	l := newLab(t, 0)
+	l := newHarness(t, 0)
 	n := l.addNode("n0", 0, "--offline-grace", "6s")
 	l.converged(0, n)
 	p := n.addPod("p")
@@ -351,9 +351,9 @@ func TestGraceEnds(t *testing.T) {
 
 // Of two agents on one host the second does not start, whatever its name and its folders are.
 func TestOneAgentOnAHost(t *testing.T) {
-	l := newLab(t, 1)
+	l := newHarness(t, 1)
 	l.converged(0, l.nodes...)
-	second := &node{namespace: l.nodes[0].namespace, lab: l, state: filepath.Join(l.dir, "second")}
+	second := &node{namespace: l.nodes[0].namespace, harness: l, state: filepath.Join(l.dir, "second")}
 	second.agent = &process{t: t, where: second.namespace, name: "second", path: l.nodes[0].agent.path, log: filepath.Join(l.dir, "second.log"), args: []string{
 		"--standalone", "--etcd-endpoints", etcdURL, "--hostname-override", "second", "--socket", filepath.Join(second.state, "s"), "--state-dir", second.state,
 	}}
@@ -371,7 +371,7 @@ func TestOneAgentOnAHost(t *testing.T) {
 
 // Of two machines that have one name, the second waits, and says whose the name is.
 func TestOneName(t *testing.T) {
-	l := newLab(t, 2)
+	l := newHarness(t, 2)
 	l.converged(1, l.nodes...)
 	twin := l.bareNode(near, "twin", 7, "--hostname-override", "n0")
 	twin.agent.start()

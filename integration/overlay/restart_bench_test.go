@@ -65,7 +65,7 @@ func benchRestart(b *testing.B, nodes int) {
 type routes int
 
 // announce puts up so many nodes that are on the link of the others, as their agents would.
-func (l *lab) announce(nodes int) {
+func (l *harness) announce(nodes int) {
 	l.t.Helper()
 	client := l.etcd("", "")
 	var lease *clientv3.LeaseGrantResponse

@@ -166,7 +166,7 @@ func middle(all []float64) float64 {
 }
 
 // bridgePod makes a pod of the reference's bridge on a node.
-func (l *lab) bridgePod(b *testing.B, files, name string, node int) *namespace {
+func (l *harness) bridgePod(b *testing.B, files, name string, node int) *namespace {
 	b.Helper()
 	n, pod := l.nodes[node], newNamespace(b, name)
 	call := n.caller(filepath.Join(files, "bridge"), "bridge", fmt.Sprintf(`{"cniVersion":"1.0.0","name":"ref","type":"bridge","bridge":"ref0","isDefaultGateway":true,

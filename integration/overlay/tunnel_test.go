@@ -35,7 +35,7 @@ func needTunnels(t *testing.T) {
 // somebody deletes, or changes, is repaired at once; a restart of the agent loses no packet.
 func TestCrossSubnet(t *testing.T) {
 	needTunnels(t)
-	l := newLab(t, 0)
+	l := newHarness(t, 0)
 	slow := []string{"--lease-ttl", "10s"} // an emulated machine takes its time
 	a, b := l.addNode("n0", 0, slow...), l.addNode("n1", 1, slow...)
 	c := l.bareNode(far, "n2", 2, slow...)

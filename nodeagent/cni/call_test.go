@@ -16,7 +16,7 @@ import (
 	"galaxy/wire"
 )
 
-func (s *stage) must(t *testing.T, want string, command, container, ifName, network string) {
+func (s *harness) must(t *testing.T, want string, command, container, ifName, network string) {
 	t.Helper()
 	if _, err := s.askFor(command, container, ifName, network, "web", "1.1.0"); err != nil {
 		t.Fatalf("%s of %s/%s in %s: %v", command, container, ifName, network, err)
@@ -28,7 +28,7 @@ func (s *stage) must(t *testing.T, want string, command, container, ifName, netw
 
 // An attachment is a network, a container and an interface: neither ADD, CHECK, DEL nor GC of one touches another.
 func TestAttachmentsOfOneContainer(t *testing.T) {
-	s := newStage(t)
+	s := newHarness(t)
 	s.must(t, "ADD a eth0", "ADD", "c1", "eth0", "blue")
 	s.must(t, "ADD a net1", "ADD", "c1", "net1", "red")
 	if _, err := s.askFor("ADD", "c1", "net1", "red", "web", "1.1.0"); err == nil || s.taken() != "" {
@@ -68,7 +68,7 @@ func TestAttachmentsOfOneContainer(t *testing.T) {
 
 // What was made by a release that did not keep the runtime's network is spared by GC, and undone by DEL.
 func TestStateWithoutNetwork(t *testing.T) {
-	s := newStage(t)
+	s := newHarness(t)
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestStateWithoutNetwork(t *testing.T) {
 // DEL ends whatever has become of the state: a file that is empty, cut or no list is set aside, one that is gone is gone, and what
 // the interface has is undone without it.
 func TestDelWithoutState(t *testing.T) {
-	s := newStage(t)
+	s := newHarness(t)
 	for id, spoil := range map[string]func(path string) error{
 		"empty": func(path string) error { return os.WriteFile(path, nil, 0o600) },
 		"cut":   func(path string) error { return os.Truncate(path, 20) },
@@ -116,7 +116,7 @@ func TestDelWithoutState(t *testing.T) {
 
 // A configuration that cannot be read does not keep a pod: neither one that the ADD was refused for, nor one that was spoilt since.
 func TestDelOfUnreadableConfiguration(t *testing.T) {
-	s := newStage(t)
+	s := newHarness(t)
 	unreadable := types.NewError(types.ErrDecodingFailure, "mtu is no number", "")
 	s.broken["ADD a"], s.broken["DEL a"] = unreadable, unreadable
 	if _, err := s.ask("ADD", "c1", "web", "1.1.0"); err == nil {
@@ -159,7 +159,7 @@ func TestDelIsPostponed(t *testing.T) {
 
 // An id that no file can have the name of is refused by ADD; a DEL of it has nothing to undo.
 func TestLongID(t *testing.T) {
-	s := newStage(t)
+	s := newHarness(t)
 	long := strings.Repeat("a", 300)
 	if _, err := s.ask("ADD", long, "web", "1.1.0"); err == nil || !strings.Contains(err.Error(), "at most") {
 		t.Errorf("ADD: %v", err)

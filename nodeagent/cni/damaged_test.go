@@ -16,9 +16,9 @@ import (
 )
 
 // third makes a stage whose first network is of a plugin of somebody else's, which prints a text for every ADD and writes down its calls.
-func third(t *testing.T, out string) (s *stage, calls func() string) {
+func third(t *testing.T, out string) (s *harness, calls func() string) {
 	t.Helper()
-	s = newStage(t)
+	s = newHarness(t)
 	bin := t.TempDir()
 	log := filepath.Join(bin, "calls")
 	script := "#!/bin/sh\ncat >/dev/null\necho $CNI_COMMAND $CNI_IFNAME >>" + log + "\n[ \"$CNI_COMMAND\" = ADD ] && cat <<'E'\n" + out + "\nE\nexit 0\n"
@@ -149,7 +149,7 @@ func written(text string) func(path string) error {
 func TestDamagedState(t *testing.T) {
 	for name, c := range damagedStates {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t)
+			s := newHarness(t)
 			path := filepath.Join(s.Dir, "c1")
 			if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 				t.Fatal(err)
@@ -196,7 +196,7 @@ func TestDamagedState(t *testing.T) {
 
 // A state whose result cannot be used is known by what else it says until its DEL has succeeded, also if that takes several.
 func TestNetworksOfDamagedResults(t *testing.T) {
-	s := newStage(t)
+	s := newHarness(t)
 	if err := errors.Join(os.MkdirAll(s.Dir, 0o700), damagedStates["null address"].put(filepath.Join(s.Dir, "c1"))); err != nil {
 		t.Fatal(err)
 	}

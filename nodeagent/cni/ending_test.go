@@ -10,9 +10,9 @@ import (
 // A DEL is answered while the kernel still deletes the container's links. An agent that is killed by then leaves them to the next one, which
 // deletes them at its start, or before an ADD of the same container; of a container that is done nothing is remembered.
 func TestKilledWhileLinksAreDeleted(t *testing.T) {
-	for name, next := range map[string]func(t *testing.T, s *stage){
-		"the next agent": func(t *testing.T, s *stage) { s.finishAll(t.Context(), map[string]string{}) },
-		"an ADD before that": func(t *testing.T, s *stage) {
+	for name, next := range map[string]func(t *testing.T, s *harness){
+		"the next agent": func(t *testing.T, s *harness) { s.finishAll(t.Context(), map[string]string{}) },
+		"an ADD before that": func(t *testing.T, s *harness) {
 			if _, err := s.ask("ADD", "c1", "web", "1.1.0"); err != nil {
 				t.Error(err)
 			}

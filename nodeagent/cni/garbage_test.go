@@ -12,9 +12,9 @@ import (
 	"galaxy/plugins"
 )
 
-// collector is a stage with a runtime beside it.
-type collector struct {
-	*stage
+// garbageHarness is a stage with a runtime beside it.
+type garbageHarness struct {
+	*harness
 	Garbage
 	sandboxes map[string]bool
 	failing   error
@@ -25,22 +25,22 @@ type collector struct {
 	now       time.Time
 }
 
-func newCollector(t *testing.T) *collector {
+func newGarbageHarness(t *testing.T) *garbageHarness {
 	t.Helper()
-	c := &collector{stage: newStage(t), asked: func() {}}
-	c.stage.Held = func() []string { return c.addresses }
-	c.stage.Release = func(_ context.Context, id string) error {
+	c := &garbageHarness{harness: newHarness(t), asked: func() {}}
+	c.harness.Held = func() []string { return c.addresses }
+	c.harness.Release = func(_ context.Context, id string) error {
 		c.released = append(c.released, id)
 		return nil
 	}
-	c.Garbage = Garbage{Server: c.stage.Server, Sandboxes: func(context.Context) (map[string]bool, error) {
+	c.Garbage = Garbage{Server: c.harness.Server, Sandboxes: func(context.Context) (map[string]bool, error) {
 		c.asked()
 		return c.sandboxes, c.failing
 	}, Inhabited: func([]string) (map[string]bool, error) { return c.inhabited, nil }, Now: func() time.Time { return c.now }}
 	return c
 }
 
-func (c *collector) add(t *testing.T, ids ...string) {
+func (c *garbageHarness) add(t *testing.T, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
 		if _, err := c.ask("ADD", id, "web", "1.1.0"); err != nil {
@@ -51,7 +51,7 @@ func (c *collector) add(t *testing.T, ids ...string) {
 }
 
 // passes collects so often, and says what was undone in the last of them.
-func (c *collector) passes(t *testing.T, times int) string {
+func (c *garbageHarness) passes(t *testing.T, times int) string {
 	t.Helper()
 	for range times {
 		c.taken()
@@ -65,7 +65,7 @@ func (c *collector) passes(t *testing.T, times int) string {
 const undone = "DEL a eth0"
 
 func TestGarbage(t *testing.T) {
-	c := newCollector(t)
+	c := newGarbageHarness(t)
 	c.add(t, "lives", "ended", "lost")
 	c.sandboxes = map[string]bool{"lives": true, "ended": false}
 	c.addresses = []string{"lives", "log-only"}
@@ -92,7 +92,7 @@ func TestGarbage(t *testing.T) {
 
 // Without a whole response nothing is undone, whatever was missing before.
 func TestGarbageWithoutResponse(t *testing.T) {
-	c := newCollector(t)
+	c := newGarbageHarness(t)
 	c.add(t, "a")
 	c.passes(t, 1)
 	c.failing = errors.New("the runtime is not well")
@@ -109,7 +109,7 @@ func TestGarbageWithoutResponse(t *testing.T) {
 
 // What is made while the runtime is asked is not in its response, and is spared.
 func TestGarbageSparesTheYoung(t *testing.T) {
-	c := newCollector(t)
+	c := newGarbageHarness(t)
 	c.sandboxes = map[string]bool{}
 	id := "a"
 	c.asked = func() {
@@ -129,7 +129,7 @@ func TestGarbageSparesTheYoung(t *testing.T) {
 // A runtime lists a sandbox only when it is done with it, which may be long after the ADD: it is not missed before its time. One that
 // is listed, and has ended, is not waited for.
 func TestGarbageWaitsForSandboxes(t *testing.T) {
-	c := newCollector(t)
+	c := newGarbageHarness(t)
 	c.add(t, "slow", "ended")
 	c.Grace = time.Minute
 	c.sandboxes = map[string]bool{"ended": false, "other": true}
@@ -148,17 +148,17 @@ func TestGarbageWaitsForSandboxes(t *testing.T) {
 
 // A container is spared as long as its ADD is at work, however long that takes.
 func TestGarbageSparesAnAddAtWork(t *testing.T) {
-	c := newCollector(t)
+	c := newGarbageHarness(t)
 	c.sandboxes = map[string]bool{"other": true}
 	begun, end := make(chan bool), make(chan bool)
-	slow := c.stage.plugin("a", 1)
+	slow := c.harness.plugin("a", 1)
 	add := slow.Add
 	slow.Add = func(ctx context.Context, host plugins.Host, args *skel.CmdArgs) (*types100.Result, error) {
 		begun <- true
 		<-end
 		return add(ctx, host, args)
 	}
-	c.stage.Builtin["a"] = slow
+	c.harness.Builtin["a"] = slow
 	added := make(chan error)
 	go func() {
 		_, err := c.ask("ADD", "slow", "web", "1.1.0")
@@ -179,7 +179,7 @@ func TestGarbageSparesAnAddAtWork(t *testing.T) {
 
 // Pods whose processes live are kept though the runtime denies them, and a runtime that knows of nothing is not believed at all.
 func TestGarbageSparesWhatLives(t *testing.T) {
-	c := newCollector(t)
+	c := newGarbageHarness(t)
 	c.add(t, "a", "b")
 	c.inhabited = map[string]bool{"/var/run/netns/x": true}
 	c.addresses = []string{"log-only"}
@@ -198,7 +198,7 @@ func TestGarbageSparesWhatLives(t *testing.T) {
 
 // What cannot be undone is tried again.
 func TestGarbageTriesAgain(t *testing.T) {
-	c := newCollector(t)
+	c := newGarbageHarness(t)
 	c.add(t, "a")
 	c.passes(t, 1)
 	c.broken["DEL a"] = errors.New("no")

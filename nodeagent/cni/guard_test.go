@@ -36,7 +36,7 @@ func TestGuard(t *testing.T) {
 }
 
 // panics makes a plugin of a stage panic over one container.
-func (s *stage) panics(container string) {
+func (s *harness) panics(container string) {
 	p := s.plugin("a", 1)
 	add, del, repair := p.Add, p.Del, p.Repair
 	over := func(f func(context.Context, plugins.Host, *skel.CmdArgs) error) func(context.Context, plugins.Host, *skel.CmdArgs) error {
@@ -54,12 +54,12 @@ func (s *stage) panics(container string) {
 // One container over which the agent panics keeps it from none of the others: neither when interfaces are repaired, nor when garbage is
 // collected, nor when notes are done.
 func TestPanicOverOneContainer(t *testing.T) {
-	c := newCollector(t)
+	c := newGarbageHarness(t)
 	core, logged := observer.New(zap.ErrorLevel)
-	c.stage.guard.log = zap.New(core)
+	c.harness.guard.log = zap.New(core)
 	c.add(t, "a1", "bad", "z1")
 	c.panics("bad")
-	if err := c.stage.Repair(t.Context()); err == nil || !strings.Contains(err.Error(), "container bad") || c.taken() != "REPAIR a eth0, REPAIR a eth0" {
+	if err := c.harness.Repair(t.Context()); err == nil || !strings.Contains(err.Error(), "container bad") || c.taken() != "REPAIR a eth0, REPAIR a eth0" {
 		t.Errorf("repair: %v", err)
 	}
 	c.sandboxes = map[string]bool{"a1": false, "bad": false, "z1": false}
@@ -70,9 +70,9 @@ func TestPanicOverOneContainer(t *testing.T) {
 	if len(c.released) != 2 {
 		t.Errorf("released are %v", c.released)
 	}
-	c.stage.Notes.Dir = t.TempDir()
-	c.stage.leave(t, "bad")
-	c.stage.catchUp(t.Context(), map[string]string{})
+	c.harness.Notes.Dir = t.TempDir()
+	c.harness.leave(t, "bad")
+	c.harness.catchUp(t.Context(), map[string]string{})
 	if _, err := c.ask("DEL", "bad", "web", "1.1.0"); err == nil {
 		t.Error("a DEL that has panicked is a success")
 	}
@@ -88,7 +88,7 @@ func TestPanicOverOneContainer(t *testing.T) {
 
 // An ADD that panics is undone like one that fails.
 func TestPanicInAdd(t *testing.T) {
-	s := newStage(t)
+	s := newHarness(t)
 	p := s.plugin("c", 3)
 	p.Add = nil // to call it panics
 	s.Builtin["c"] = p

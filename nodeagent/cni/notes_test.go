@@ -12,7 +12,7 @@ import (
 )
 
 // leave writes what galaxy-sdn writes when it finds no agent.
-func (s *stage) leave(t *testing.T, container string) {
+func (s *harness) leave(t *testing.T, container string) {
 	t.Helper()
 	err := s.Notes.Leave(wire.Request{Env: map[string]string{"CNI_COMMAND": "DEL", "CNI_CONTAINERID": container, "CNI_IFNAME": "eth0"}, Config: []byte(`{}`)})
 	if err != nil {
@@ -20,14 +20,14 @@ func (s *stage) leave(t *testing.T, container string) {
 	}
 }
 
-func (s *stage) add(t *testing.T, container string) {
+func (s *harness) add(t *testing.T, container string) {
 	t.Helper()
 	if _, err := s.ask("ADD", container, "web", "1.1.0"); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (s *stage) catchUpOnce(t *testing.T, want string) {
+func (s *harness) catchUpOnce(t *testing.T, want string) {
 	t.Helper()
 	s.catchUp(t.Context(), map[string]string{})
 	if got := s.taken(); got != want {
@@ -35,9 +35,9 @@ func (s *stage) catchUpOnce(t *testing.T, want string) {
 	}
 }
 
-func newNotedStage(t *testing.T) *stage {
+func newNotedStage(t *testing.T) *harness {
 	t.Helper()
-	s := newStage(t)
+	s := newHarness(t)
 	s.Notes = wire.Notes{Dir: filepath.Join(t.TempDir(), "notes")}
 	return s
 }

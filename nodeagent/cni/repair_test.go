@@ -10,7 +10,7 @@ import (
 // restart. All are tried, and what fails is reported with its container.
 func TestRepair(t *testing.T) {
 	t.Parallel()
-	s := newStage(t)
+	s := newHarness(t)
 	if _, err := s.ask("ADD", "c1", "web", "1.0.0"); err != nil {
 		t.Fatal(err)
 	}

@@ -23,8 +23,8 @@ import (
 	"galaxy/wire"
 )
 
-// stage is a server whose plugins only write down that they were called.
-type stage struct {
+// harness is a server whose plugins only write down that they were called.
+type harness struct {
 	*Server
 	mu     sync.Mutex
 	calls  []string
@@ -36,7 +36,7 @@ type stage struct {
 	lost   []string
 }
 
-func (s *stage) note(command, plugin string, args *skel.CmdArgs) error {
+func (s *harness) note(command, plugin string, args *skel.CmdArgs) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	call := command + " " + plugin
@@ -45,7 +45,7 @@ func (s *stage) note(command, plugin string, args *skel.CmdArgs) error {
 }
 
 // taken are the calls since the last one.
-func (s *stage) taken() string {
+func (s *harness) taken() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	text := strings.Join(s.calls, ", ")
@@ -53,7 +53,7 @@ func (s *stage) taken() string {
 	return text
 }
 
-func (s *stage) plugin(name string, last byte) plugins.Plugin {
+func (s *harness) plugin(name string, last byte) plugins.Plugin {
 	quiet := func(command string) func(context.Context, plugins.Host, *skel.CmdArgs) error {
 		return func(_ context.Context, _ plugins.Host, args *skel.CmdArgs) error { return s.note(command, name, args) }
 	}
@@ -79,7 +79,7 @@ func (s *stage) plugin(name string, last byte) plugins.Plugin {
 	}
 }
 
-func (s *stage) Get(_ context.Context, namespace, name, _ string) (Pod, error) {
+func (s *harness) Get(_ context.Context, namespace, name, _ string) (Pod, error) {
 	p, ok := s.pods[namespace+"/"+name]
 	if !ok {
 		return Pod{}, fmt.Errorf("there is no pod %s/%s", namespace, name)
@@ -87,20 +87,20 @@ func (s *stage) Get(_ context.Context, namespace, name, _ string) (Pod, error) {
 	return p, nil
 }
 
-func (s *stage) Show(_ context.Context, _, _, _ string, networks []NetworkStatus) error {
+func (s *harness) Show(_ context.Context, _, _, _ string, networks []NetworkStatus) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.shown = networks
 	return nil
 }
 
-func newStage(t *testing.T) *stage {
+func newHarness(t *testing.T) *harness {
 	t.Helper()
 	config, err := netconf.ParseConfig([]byte(`{"NetworkConf":[{"name":"one","type":"a"},{"name":"chain","plugins":[{"type":"a"},{"type":"b"}]},{"name":"three","type":"c"}],"DefaultNetworks":["one"]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stage{config: config, broken: map[string]error{}, pods: map[string]Pod{"ns/web": {UID: "u1"}, "ns/many": {Pod: netconf.Pod{Networks: "one,chain@net1,three"}}}}
+	s := &harness{config: config, broken: map[string]error{}, pods: map[string]Pod{"ns/web": {UID: "u1"}, "ns/many": {Pod: netconf.Pod{Networks: "one,chain@net1,three"}}}}
 	builtin := map[string]plugins.Plugin{}
 	for i, name := range []string{"a", "b", "c"} {
 		builtin[name] = s.plugin(name, byte(i+1))
@@ -119,12 +119,12 @@ func newStage(t *testing.T) *stage {
 }
 
 // ask sends a request as galaxy-sdn does.
-func (s *stage) ask(command, container, pod, version string) (string, error) {
+func (s *harness) ask(command, container, pod, version string) (string, error) {
 	return s.askFor(command, container, "eth0", "galaxy-sdn", pod, version)
 }
 
 // askFor is ask for an interface of a network of the runtime's.
-func (s *stage) askFor(command, container, ifName, network, pod, version string) (string, error) {
+func (s *harness) askFor(command, container, ifName, network, pod, version string) (string, error) {
 	env := []string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + container, "CNI_NETNS=/var/run/netns/x", "CNI_IFNAME=" + ifName, "CNI_PATH=/nowhere",
 		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=ns;K8S_POD_NAME=" + pod}
 	text, err := s.Handle(context.Background(), wire.Request{Env: wire.Environ(env), Config: fmt.Appendf(nil, `{"cniVersion":%q,"name":%q,"type":"galaxy-sdn"}`, version, network)})
@@ -132,7 +132,7 @@ func (s *stage) askFor(command, container, ifName, network, pod, version string)
 }
 
 func TestAddAndDel(t *testing.T) {
-	s := newStage(t)
+	s := newHarness(t)
 	for version, want := range map[string]string{
 		"0.1.0": `"ip4":{"ip":"10.0.0.1/32"}`, "0.2.0": `"ip4":{"ip":"10.0.0.1/32"}`, "0.3.1": `"version":"4","interface":0,"address":"10.0.0.1/32"`,
 		"0.4.0": `"version":"4"`, "1.0.0": `"ips":[{"address":"10.0.0.1/32","interface":0}]`, "1.1.0": `"ips":[{"address":"10.0.0.1/32","interface":0}]`,
@@ -165,7 +165,7 @@ func TestAddAndDel(t *testing.T) {
 // The first network is the pod's own, and the others are shown on it. What fails half-way leaves nothing; what cannot be undone
 // is tried again by the next DEL.
 func TestSeveralNetworks(t *testing.T) {
-	s := newStage(t)
+	s := newHarness(t)
 	response, err := s.ask("ADD", "c1", "many", "1.0.0")
 	if err != nil || !strings.Contains(response, `"name":"eth0"`) || strings.Contains(response, "10.0.0.3") {
 		t.Errorf("%s, %v", response, err)
@@ -205,7 +205,7 @@ func TestSeveralNetworks(t *testing.T) {
 
 // An ADD that was cut off, by the end of the agent for example, is undone by the next one.
 func TestAddAfterCut(t *testing.T) {
-	s := newStage(t)
+	s := newHarness(t)
 	if err := s.state.save("c1", []Attachment{{Of: Call{Network: "galaxy-sdn", IfName: "eth0"}, Network: *s.config.Network("three"), IfName: "eth0"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +215,7 @@ func TestAddAfterCut(t *testing.T) {
 }
 
 func TestCollectAndStatus(t *testing.T) {
-	s := newStage(t)
+	s := newHarness(t)
 	for _, id := range []string{"c1", "c2", "c3"} {
 		if _, err := s.ask("ADD", id, "web", "1.1.0"); err != nil {
 			t.Fatal(err)
@@ -260,7 +260,7 @@ func TestCollectAndStatus(t *testing.T) {
 }
 
 func TestConcurrentContainers(t *testing.T) {
-	s := newStage(t)
+	s := newHarness(t)
 	var group sync.WaitGroup
 	for i := range 50 {
 		group.Go(func() {
@@ -309,7 +309,7 @@ func TestLockEndsWithItsRequest(t *testing.T) {
 
 // Files of the reference's agent are understood well enough to undo what it made.
 func TestForeignState(t *testing.T) {
-	s := newStage(t)
+	s := newHarness(t)
 	text := `[{"NetworkType":"a","Args":{"ipinfos":"[]"},"Conf":{"name":"one","type":"a","x":1},"IfName":"eth0"}]`
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -359,7 +359,7 @@ func FuzzState(f *testing.F) {
 // What a pod or its network says about masquerading is in force before ADD answers and gone before DEL does, and the next life of the
 // agent knows it again.
 func TestExempt(t *testing.T) {
-	s := newStage(t)
+	s := newHarness(t)
 	s.pods["ns/open"] = Pod{Pod: netconf.Pod{Networks: "one,three", Masquerade: "false"}}
 	var changes []string
 	s.ExemptChanged = func(context.Context) error {

@@ -23,13 +23,13 @@ import (
 	"galaxy/plugins/pair"
 )
 
-type bed struct {
+type harness struct {
 	*testing.T
 	host *lab.Namespace
 	ipam *lab.IPAM
 }
 
-func newBed(t *testing.T) bed {
+func newHarness(t *testing.T) harness {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		if os.Getenv("CI") != "" {
@@ -37,12 +37,12 @@ func newBed(t *testing.T) bed {
 		}
 		t.Skip("this test makes network namespaces and needs root; run it with sudo")
 	}
-	b := bed{T: t, ipam: &lab.IPAM{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.0.2/24"), netip.MustParsePrefix("fd00:1::2/64")}}}
+	b := harness{T: t, ipam: &lab.IPAM{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.0.2/24"), netip.MustParsePrefix("fd00:1::2/64")}}}
 	b.host = b.namespace()
 	return b
 }
 
-func (b bed) namespace() *lab.Namespace {
+func (b harness) namespace() *lab.Namespace {
 	b.Helper()
 	n, err := lab.New()
 	b.must(err)
@@ -50,14 +50,14 @@ func (b bed) namespace() *lab.Namespace {
 	return n
 }
 
-func (b bed) must(err error) {
+func (b harness) must(err error) {
 	b.Helper()
 	if err != nil {
 		b.Fatal(err)
 	}
 }
 
-func (b bed) environment() plugins.Host { return plugins.Host{IPAM: b.ipam, Log: zap.NewNop()} }
+func (b harness) environment() plugins.Host { return plugins.Host{IPAM: b.ipam, Log: zap.NewNop()} }
 
 const common = `,"bridge":"br7","isDefaultGateway":true,"hairpinMode":true,"ipMasq":false,"mtu":1420`
 
@@ -70,7 +70,7 @@ func args(container string, n *lab.Namespace, ifName, more string) *skel.CmdArgs
 	return a
 }
 
-func (b bed) add(a *skel.CmdArgs) (result *types100.Result, err error) {
+func (b harness) add(a *skel.CmdArgs) (result *types100.Result, err error) {
 	err = b.host.Do(func() (err error) {
 		result, err = bridge.Plugin().Add(context.Background(), b.environment(), a)
 		return err
@@ -78,11 +78,11 @@ func (b bed) add(a *skel.CmdArgs) (result *types100.Result, err error) {
 	return result, err
 }
 
-func (b bed) del(a *skel.CmdArgs) error {
+func (b harness) del(a *skel.CmdArgs) error {
 	return b.host.Do(func() error { return bridge.Plugin().Del(context.Background(), b.environment(), a) })
 }
 
-func (b bed) check(a *skel.CmdArgs, result *types100.Result) error {
+func (b harness) check(a *skel.CmdArgs, result *types100.Result) error {
 	b.Helper()
 	prev, err := json.Marshal(result)
 	b.must(err)
@@ -91,7 +91,7 @@ func (b bed) check(a *skel.CmdArgs, result *types100.Result) error {
 	return b.host.Do(func() error { return bridge.Plugin().Check(context.Background(), b.environment(), &again) })
 }
 
-func (b bed) serve(n *lab.Namespace, result *types100.Result) []netip.AddrPort {
+func (b harness) serve(n *lab.Namespace, result *types100.Result) []netip.AddrPort {
 	b.Helper()
 	var at []netip.AddrPort
 	for _, ip := range result.IPs {
@@ -104,7 +104,7 @@ func (b bed) serve(n *lab.Namespace, result *types100.Result) []netip.AddrPort {
 	return at
 }
 
-func (b bed) reach(n *lab.Namespace, to ...netip.AddrPort) {
+func (b harness) reach(n *lab.Namespace, to ...netip.AddrPort) {
 	b.Helper()
 	for _, a := range to {
 		if _, err := n.Reach(netip.Addr{}, a); err != nil {
@@ -115,7 +115,7 @@ func (b bed) reach(n *lab.Namespace, to ...netip.AddrPort) {
 
 func TestPodsOnABridge(t *testing.T) {
 	t.Parallel()
-	b := newBed(t)
+	b := newHarness(t)
 	one, two := b.namespace(), b.namespace()
 	first, err := b.add(args("one", one, "eth0", common))
 	b.must(err)
@@ -164,7 +164,7 @@ func TestPodsOnABridge(t *testing.T) {
 
 func TestFailures(t *testing.T) {
 	t.Parallel()
-	b := newBed(t)
+	b := newHarness(t)
 	n := b.namespace()
 	fails := func(code uint, want, more string) {
 		t.Helper()
@@ -197,7 +197,7 @@ func TestFailures(t *testing.T) {
 func TestManyAtOnceMakeOneBridge(t *testing.T) {
 	t.Parallel()
 	const many = 20
-	b := newBed(t)
+	b := newHarness(t)
 	var group sync.WaitGroup
 	failed := make([]error, many)
 	for i := range many {

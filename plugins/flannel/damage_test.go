@@ -20,18 +20,18 @@ import (
 	"galaxy/plugins"
 )
 
-// node is a node with a subnet whose delegate writes down what it gets.
-type node struct {
+// nodeHarness is a node with a subnet whose delegate writes down what it gets.
+type nodeHarness struct {
 	plugins.Plugin
 	env, folder string
 	calls       []string
 	fail        error
 }
 
-func newNode(t *testing.T) *node {
+func newNodeHarness(t *testing.T) *nodeHarness {
 	t.Helper()
 	dir := t.TempDir()
-	n := &node{env: filepath.Join(dir, "subnet.env"), folder: filepath.Join(dir, "notes")}
+	n := &nodeHarness{env: filepath.Join(dir, "subnet.env"), folder: filepath.Join(dir, "notes")}
 	if err := errors.Join(os.WriteFile(n.env, []byte("FLANNEL_SUBNET=172.16.59.1/24\n"), 0o600), os.Mkdir(n.folder, 0o700)); err != nil {
 		t.Fatal(err)
 	}
@@ -54,14 +54,14 @@ func newNode(t *testing.T) *node {
 	return n
 }
 
-func (n *node) args(ifName, delegate string) *skel.CmdArgs {
+func (n *nodeHarness) args(ifName, delegate string) *skel.CmdArgs {
 	const form = `{"cniVersion":"1.0.0","name":"n","subnetFile":%q,"dataDir":%q,"delegate":{"type":%q},"prevResult":{"cniVersion":"1.0.0"}}`
 	conf := fmt.Appendf(nil, form, n.env, n.folder, delegate)
 	return &skel.CmdArgs{ContainerID: "c1", IfName: ifName, StdinData: conf, Path: filepath.Dir(n.env)}
 }
 
 // taken is the calls of the delegate since it was asked last.
-func (n *node) taken() string {
+func (n *nodeHarness) taken() string {
 	text := strings.Join(n.calls, ", ")
 	n.calls = nil
 	return text
@@ -88,7 +88,7 @@ func spoilt() map[string]func(path string) error {
 func TestDamagedNotes(t *testing.T) {
 	for name, spoil := range spoilt() {
 		t.Run(name, func(t *testing.T) {
-			n := newNode(t)
+			n := newNodeHarness(t)
 			path, args := filepath.Join(n.folder, "c1"), n.args("eth0", "galaxy-veth")
 			if err := spoil(path); err != nil {
 				t.Fatal(err)
@@ -133,7 +133,7 @@ func TestDamagedNotes(t *testing.T) {
 
 // A damaged note of one interface is not that of another, and a damaged file is that of all.
 func TestDamagedNoteOfOneInterface(t *testing.T) {
-	n := newNode(t)
+	n := newNodeHarness(t)
 	path := filepath.Join(n.folder, "c1")
 	text := `{"interfaces":{"eth0":null,"eth1":{"type":"galaxy-veth","name":"overlay","ipam":{"subnet":"old"}}}}`
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -165,7 +165,7 @@ func TestDamagedNoteOfOneInterface(t *testing.T) {
 
 // Where it is not known any more what the delegate would get, a DEL ends all the same.
 func TestDamagedNoteWithoutSubnet(t *testing.T) {
-	n := newNode(t)
+	n := newNodeHarness(t)
 	if err := errors.Join(os.Remove(n.env), os.WriteFile(filepath.Join(n.folder, "c1"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestDamagedNoteWithoutSubnet(t *testing.T) {
 // A delegate of somebody else's whose result cannot be used has done its work: it is undone, or the note stays for the DEL.
 func TestUnsoundResultOfDelegate(t *testing.T) {
 	for _, c := range []struct{ end, kept string }{{"exit 0", ""}, {"[ $CNI_COMMAND = ADD ]", "c1"}} {
-		n := newNode(t)
+		n := newNodeHarness(t)
 		log := filepath.Join(filepath.Dir(n.env), "calls")
 		script := "#!/bin/sh\ncat >/dev/null\necho $CNI_COMMAND >>" + log +
 			"\n[ $CNI_COMMAND != ADD ] || echo '{\"cniVersion\":\"1.0.0\",\"ips\":[null]}'\n" + c.end + "\n"

@@ -45,8 +45,8 @@ func (d *delegate) plugin(name string) plugins.Plugin {
 	}
 }
 
-// bed is a node with a subnet, whose plugin keeps notes in a folder.
-type bed struct {
+// harness is a node with a subnet, whose plugin keeps notes in a folder.
+type harness struct {
 	*testing.T
 	delegate    delegate
 	env, folder string
@@ -54,22 +54,22 @@ type bed struct {
 
 const node4 = "FLANNEL_NETWORK=172.16.0.0/13\nFLANNEL_SUBNET=172.16.59.1/24\nFLANNEL_MTU=1480\nFLANNEL_IPMASQ=false\n"
 
-func newBed(t *testing.T, text string) *bed {
+func newHarness(t *testing.T, text string) *harness {
 	t.Helper()
 	dir := t.TempDir()
-	b := &bed{T: t, env: filepath.Join(dir, "subnet.env"), folder: filepath.Join(dir, "state")}
+	b := &harness{T: t, env: filepath.Join(dir, "subnet.env"), folder: filepath.Join(dir, "state")}
 	if err := os.WriteFile(b.env, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return b
 }
 
-func (b *bed) args(container, ifName, fields string) *skel.CmdArgs {
+func (b *harness) args(container, ifName, fields string) *skel.CmdArgs {
 	conf := fmt.Sprintf(`{"cniVersion":"0.4.0","name":"overlay","type":"galaxy-flannel","subnetFile":%q,"dataDir":%q%s}`, b.env, b.folder, fields)
 	return &skel.CmdArgs{ContainerID: container, IfName: ifName, StdinData: []byte(conf)}
 }
 
-func (b *bed) do(operation string, args *skel.CmdArgs) error {
+func (b *harness) do(operation string, args *skel.CmdArgs) error {
 	p := flannel.Plugin(b.delegate.plugin("galaxy-veth"), b.delegate.plugin("galaxy-bridge"))
 	switch operation {
 	case "DEL":
@@ -85,14 +85,14 @@ func (b *bed) do(operation string, args *skel.CmdArgs) error {
 	return err
 }
 
-func (b *bed) must(err error) {
+func (b *harness) must(err error) {
 	b.Helper()
 	if err != nil {
 		b.Fatal(err)
 	}
 }
 
-func (b *bed) kept() string {
+func (b *harness) kept() string {
 	b.Helper()
 	entries, err := os.ReadDir(b.folder)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -122,7 +122,7 @@ func TestFill(t *testing.T) {
 			"ipam":{"type":"host-local","subnet":"fd00:0:0:7::/64","routes":[{"dst":"fd00::/48"}]}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBed(t, c.subnet)
+			b := newHarness(t, c.subnet)
 			b.must(b.do("ADD", b.args("c1", "eth0", c.fields)))
 			var want map[string]any
 			b.must(json.Unmarshal([]byte(c.want), &want))
@@ -148,7 +148,7 @@ func TestAddFails(t *testing.T) {
 		"no such delegate": {node4, ``, types.ErrInvalidNetworkConfig, `there is no plugin "bridge"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBed(t, c.subnet)
+			b := newHarness(t, c.subnet)
 			err := b.do("ADD", b.args("c1", "eth0", c.fields))
 			var known *types.Error
 			if !errors.As(err, &known) || known.Code != c.code || !strings.Contains(err.Error(), c.want) {
@@ -159,7 +159,7 @@ func TestAddFails(t *testing.T) {
 			}
 		})
 	}
-	b := newBed(t, node4)
+	b := newHarness(t, node4)
 	b.must(os.Remove(b.env))
 	var known *types.Error
 	if err := b.do("ADD", b.args("c1", "eth0", veth)); !errors.As(err, &known) || known.Code != types.ErrTryAgainLater || !strings.Contains(err.Error(), "is not there yet") {
@@ -175,7 +175,7 @@ func TestAddFails(t *testing.T) {
 
 func TestNotes(t *testing.T) {
 	const veth = `,"delegate":{"type":"galaxy-veth"}`
-	b := newBed(t, node4)
+	b := newHarness(t, node4)
 	b.must(b.do("ADD", b.args("c1", "eth0", veth)))
 	b.must(b.do("ADD", b.args("c1", "eth1", `,"delegate":{"type":"galaxy-bridge"}`)))
 	b.must(b.do("ADD", b.args("c2", "eth0", veth)))
@@ -221,7 +221,7 @@ func TestNotes(t *testing.T) {
 
 // What the reference kept is deleted, too.
 func TestNoteOfTheReference(t *testing.T) {
-	b := newBed(t, node4)
+	b := newHarness(t, node4)
 	b.must(os.MkdirAll(b.folder, 0o700))
 	old := `{"cniVersion":"0.2.0","ipMasq":false,"ipam":{"type":"host-local"},"mtu":1450,"name":"overlay","type":"galaxy-veth"}`
 	b.must(os.WriteFile(filepath.Join(b.folder, "c1"), []byte(old), 0o600))
@@ -234,7 +234,7 @@ func TestNoteOfTheReference(t *testing.T) {
 // An ADD that failed leaves no note, but one for an interface that is there leaves that of the first.
 func TestFailedAddKeepsTheFirstNote(t *testing.T) {
 	const veth = `,"delegate":{"type":"galaxy-veth"}`
-	b := newBed(t, node4)
+	b := newHarness(t, node4)
 	b.delegate.fail = errors.New("no")
 	if err := b.do("ADD", b.args("c1", "eth0", veth)); err == nil || b.kept() != "" {
 		t.Errorf("error %v, kept %q", err, b.kept())

@@ -13,7 +13,7 @@ import (
 
 // A prevResult that cannot be used is an error of CHECK and REPAIR, and keeps no container: a DEL goes on without it.
 func TestUnsoundPrevResult(t *testing.T) {
-	b := newBed(t, "10.1.0.2/24")
+	b := newHarness(t, "10.1.0.2/24")
 	one, result := b.pod("one")
 	b.pod("two")
 	for _, prev := range []string{
@@ -43,7 +43,7 @@ func TestUnsoundPrevResult(t *testing.T) {
 
 // What is at CNI_NETNS and is no network namespace is refused by ADD and CHECK, and a DEL goes on as without one. Nothing is waited for.
 func TestNoNetworkNamespace(t *testing.T) {
-	b := newBed(t, "10.1.0.2/24")
+	b := newHarness(t, "10.1.0.2/24")
 	one, result := b.pod("one")
 	dir := t.TempDir()
 	plain, pipe, loop := filepath.Join(dir, "plain"), filepath.Join(dir, "pipe"), filepath.Join(dir, "loop")
@@ -75,7 +75,7 @@ func TestNoNetworkNamespace(t *testing.T) {
 
 // What an IPAM in the agent's process returns is checked, too.
 func TestUnsoundResultOfIPAM(t *testing.T) {
-	b := newBed(t, "10.1.0.2/24")
+	b := newHarness(t, "10.1.0.2/24")
 	b.ipam.Routes = append(b.ipam.Routes, nil)
 	_, err := b.add(args("one", b.namespace(), "eth0"))
 	if want := "route 0 is null"; err == nil || !strings.Contains(err.Error(), want) {

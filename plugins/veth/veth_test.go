@@ -30,7 +30,7 @@ func TestPodsAndHostReachEachOther(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBed(t, prefixes...)
+			b := newHarness(t, prefixes...)
 			one, first := b.pod("one")
 			two, second := b.pod("two")
 			var none netip.Addr
@@ -52,7 +52,7 @@ func TestPodsAndHostReachEachOther(t *testing.T) {
 // A host that has no source of its own in a family reaches pods by what routeSrc says.
 func TestRouteSrc(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, "10.1.0.2/24")
+	b := newHarness(t, "10.1.0.2/24")
 	src := netip.MustParseAddr("192.168.7.1")
 	n := b.namespace()
 	conf := `,"routeSrc":"192.168.7.1","mtu":1400`
@@ -75,7 +75,7 @@ func TestRouteSrc(t *testing.T) {
 
 func TestResult(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, "10.1.0.2/24", "fd00:1::2/64")
+	b := newHarness(t, "10.1.0.2/24", "fd00:1::2/64")
 	n := b.namespace()
 	result, err := b.add(args("one", n, "eth0"))
 	b.must(err)
@@ -99,7 +99,7 @@ func TestResult(t *testing.T) {
 
 func TestDel(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, "10.1.0.2/24", "fd00:1::2/64")
+	b := newHarness(t, "10.1.0.2/24", "fd00:1::2/64")
 	n, _ := b.pod("one")
 	for range 3 {
 		b.must(b.del(args("one", n, "eth0")))
@@ -127,7 +127,7 @@ func TestDel(t *testing.T) {
 // What had no result before is deleted at once.
 func TestDelPutsOffTheLink(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, "10.1.0.2/24", "fd00:1::2/64")
+	b := newHarness(t, "10.1.0.2/24", "fd00:1::2/64")
 	var later []func() error
 	host := b.environment()
 	host.Later = func(work func() error) { later = append(later, work) }
@@ -174,7 +174,7 @@ func TestDelPutsOffTheLink(t *testing.T) {
 // A name that a release before this one gave to the host's end does not hinder.
 func TestDelFindsForeignNames(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, "10.1.0.2/24")
+	b := newHarness(t, "10.1.0.2/24")
 	n, _ := b.pod("one")
 	b.must(b.host.Do(func() error {
 		link, err := netlink.LinkByName(pair.HostName("one", "eth0"))
@@ -191,7 +191,7 @@ func TestDelFindsForeignNames(t *testing.T) {
 // is there.
 func TestDelLeavesWhatIsNotItsOwn(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, "10.1.0.2/24")
+	b := newHarness(t, "10.1.0.2/24")
 	n, result := b.pod("live")
 	b.must(b.del(args("gone", n, "eth0")))
 	if _, err := b.add(args("other", n, "eth0")); err == nil {
@@ -209,7 +209,7 @@ func TestDelLeavesWhatIsNotItsOwn(t *testing.T) {
 
 func TestFailedAddLeavesNothing(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, "10.1.0.2/24")
+	b := newHarness(t, "10.1.0.2/24")
 	n := b.namespace()
 	fails := func(code uint, want string, a *skel.CmdArgs) {
 		t.Helper()
@@ -266,7 +266,7 @@ func TestFailedAddLeavesNothing(t *testing.T) {
 func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
 	const many = 50
-	b := newBed(t, "10.1.0.2/24", "fd00:1::2/64")
+	b := newHarness(t, "10.1.0.2/24", "fd00:1::2/64")
 	namespaces := make([]*lab.Namespace, many)
 	for i := range namespaces {
 		namespaces[i] = b.namespace()
@@ -303,7 +303,7 @@ func TestManyAtOnce(t *testing.T) {
 
 func TestTwoNetworksOfOneType(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, "10.1.0.2/24", "fd00:1::2/64")
+	b := newHarness(t, "10.1.0.2/24", "fd00:1::2/64")
 	n, first := b.pod("one")
 	second, err := b.add(args("one", n, "eth1"))
 	b.must(err)
@@ -342,7 +342,7 @@ func TestTwoNetworksOfOneType(t *testing.T) {
 // Some runtimes switch IPv6 off where they think that nobody wants it.
 func TestIPv6SwitchedOff(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, "fd00:1::2/64")
+	b := newHarness(t, "fd00:1::2/64")
 	n := b.namespace()
 	for _, at := range []*lab.Namespace{n, b.host} {
 		b.must(at.Sysctl("net/ipv6/conf/default/disable_ipv6", "1"))
@@ -395,7 +395,7 @@ func TestCheckSeesWhatIsLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBed(t, "10.1.0.2/24", "fd00:1::2/64")
+			b := newHarness(t, "10.1.0.2/24", "fd00:1::2/64")
 			n, result := b.pod("one")
 			at := n
 			if c.onHost {
@@ -417,7 +417,7 @@ func TestCheckSeesWhatIsLost(t *testing.T) {
 
 func TestGCDeletesOnlyItsOwn(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, "10.1.0.2/24")
+	b := newHarness(t, "10.1.0.2/24")
 	for _, container := range []string{"one", "two"} {
 		b.pod(container)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
-	"galaxy/integration/cluster/bed"
+	"galaxy/integration/cluster/controlplane"
 )
 
 // machine is a set of namespaces that looks like a machine. Its first process keeps it: when that one dies, the kernel kills
@@ -70,7 +70,7 @@ func newMachine(t testing.TB, name, root, logs string) (*machine, error) {
 	}
 	var stderr strings.Builder
 	m.first.Stderr = &stderr
-	if err := bed.StartForGood(m.first); err != nil {
+	if err := controlplane.StartForGood(m.first); err != nil {
 		return nil, err
 	}
 	line, err := bufio.NewReader(said).ReadString('\n')

@@ -13,14 +13,14 @@ import (
 	"testing"
 	"time"
 
-	"galaxy/integration/cluster/bed"
 	"galaxy/integration/cluster/binaries"
+	"galaxy/integration/cluster/controlplane"
 )
 
 // Services is the address of the API server inside of the cluster, the first of kube-apiserver's range.
 var Services = netip.MustParseAddr("10.96.0.1")
 
-// Certified are the addresses at which the servers of the bed are reached from nodes, for Options.ServerAddresses.
+// Certified are the addresses at which the servers of the cluster are reached from nodes, for Options.ServerAddresses.
 func Certified() []net.IP { return []net.IP{Control.AsSlice(), Services.AsSlice()} }
 
 // Options are how a node is made.
@@ -38,14 +38,14 @@ type Node struct {
 	Options
 	Containerd, Kubelet, KubeProxy *Program
 
-	t       testing.TB
-	bed     *bed.Bed
-	machine *machine
-	group   string
+	t            testing.TB
+	controlplane *controlplane.Cluster
+	machine      *machine
+	group        string
 }
 
 // Start boots a node and starts all its programs. It does not wait for the node to be ready, which needs a network of pods.
-func Start(t testing.TB, b *bed.Bed, w *World, o Options) *Node {
+func Start(t testing.TB, b *controlplane.Cluster, w *World, o Options) *Node {
 	t.Helper()
 	if err := prepare(t.Context()); err != nil {
 		if os.Getenv("CI") != "" {
@@ -53,7 +53,7 @@ func Start(t testing.TB, b *bed.Bed, w *World, o Options) *Node {
 		}
 		t.Skipf("NOT RUN: packages for nodes cannot be had here: %v", err)
 	}
-	n := &Node{Options: o, t: t, bed: b}
+	n := &Node{Options: o, t: t, controlplane: b}
 	root := t.TempDir()
 	var err error
 	if n.machine, err = newMachine(t, o.Name, root, b.Logs()); err != nil {
@@ -72,7 +72,7 @@ func Start(t testing.TB, b *bed.Bed, w *World, o Options) *Node {
 }
 
 // apiServerFor is where nodes find the API server.
-func apiServerFor(t testing.TB, b *bed.Bed) string {
+func apiServerFor(t testing.TB, b *controlplane.Cluster) string {
 	t.Helper()
 	at, err := url.Parse(b.APIServerURL)
 	if err != nil {
@@ -83,7 +83,7 @@ func apiServerFor(t testing.TB, b *bed.Bed) string {
 
 func (n *Node) startAll(apiServer string) {
 	n.t.Helper()
-	kubeconfig, err := os.ReadFile(n.bed.KubeconfigAt(bed.Admin, apiServer))
+	kubeconfig, err := os.ReadFile(n.controlplane.KubeconfigAt(controlplane.Admin, apiServer))
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -96,9 +96,9 @@ func (n *Node) startAll(apiServer string) {
 		n.Write(path, text)
 	}
 	n.Containerd = n.machine.program("containerd", filepath.Join(runtimeDir(), "containerd"), "--config", "/etc/containerd/config.toml", "--log-level", "info")
-	n.Kubelet = n.machine.program("kubelet", bed.Program(binaries.Kubelet), "--config=/etc/kubelet.json", "--kubeconfig=/etc/kubeconfig",
+	n.Kubelet = n.machine.program("kubelet", controlplane.Program(binaries.Kubelet), "--config=/etc/kubelet.json", "--kubeconfig=/etc/kubeconfig",
 		"--hostname-override="+n.Name, "--node-ip="+n.Address.String(), "-v=2")
-	n.KubeProxy = n.machine.program("kube-proxy", bed.Program(binaries.Proxy), "--config=/etc/kube-proxy.json", "--hostname-override="+n.Name, "-v=2")
+	n.KubeProxy = n.machine.program("kube-proxy", controlplane.Program(binaries.Proxy), "--config=/etc/kube-proxy.json", "--hostname-override="+n.Name, "-v=2")
 	n.StartContainerd()
 	n.importImages()
 	n.KubeProxy.Start()
@@ -109,7 +109,7 @@ func (n *Node) startAll(apiServer string) {
 func (n *Node) StartContainerd() {
 	n.t.Helper()
 	n.Containerd.Start()
-	n.bed.WaitFor("containerd answers on "+n.Name, 30*time.Second, func(context.Context) error {
+	n.controlplane.WaitFor("containerd answers on "+n.Name, 30*time.Second, func(context.Context) error {
 		_, err := n.Run("ctr", "version")
 		return err
 	})
@@ -132,7 +132,7 @@ func (n *Node) importImages() {
 	n.importImage(PodImage, pod)
 	var programs []string // as deploy/Dockerfile has them
 	for _, name := range []string{"galaxy", "galaxy-cni", "galaxy-sdn", "galaxyctl", "host-local", "loopback"} {
-		programs = append(programs, bed.Galaxy(n.t, name))
+		programs = append(programs, controlplane.Galaxy(n.t, name))
 	}
 	if err := agentFiles(pod, programs...); err != nil {
 		n.t.Fatalf("image of the agent: %v", err)

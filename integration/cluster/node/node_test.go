@@ -14,28 +14,28 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"galaxy/integration/cluster/bed"
+	"galaxy/integration/cluster/controlplane"
 	"galaxy/integration/cluster/node"
 )
 
 // A node as users have it: kubelet, containerd and kube-proxy, with the agent that deploy/agent puts there. Its steps share one
 // cluster, since a cluster takes longer to make than a step.
 func TestRealNode(t *testing.T) {
-	l := newLab(t)
+	l := newHarness(t)
 	for _, step := range []struct {
 		name string
-		run  func(*lab)
+		run  func(*harness)
 	}{
 		{"PodsComeAndGo", podsComeAndGo},
 		{"ServicesNftables", services},
 		{"Masquerade", masquerade},
 		{"AgentKilled", agentKilled},
-		{"ServicesIptables", func(l *lab) {
+		{"ServicesIptables", func(l *harness) {
 			l.node.UseProxy("iptables")
 			services(l)
 		}},
-		{"RuntimeLost", func(l *lab) { runtimeLost(l, false) }},
-		{"RuntimeForgets", func(l *lab) { runtimeLost(l, true) }},
+		{"RuntimeLost", func(l *harness) { runtimeLost(l, false) }},
+		{"RuntimeForgets", func(l *harness) { runtimeLost(l, true) }},
 		{"NodeDeleted", nodeDeleted},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.run(l.in(t)) }) {
@@ -57,11 +57,11 @@ func web(p *corev1.PodTemplateSpec) {
 }
 
 // readyPods waits until so many pods of a workload answer their probes, and gives them.
-func (l *lab) readyPods(app string, n int) []corev1.Pod {
+func (l *harness) readyPods(app string, n int) []corev1.Pod {
 	l.t.Helper()
 	var found []corev1.Pod
 	l.WaitFor(fmt.Sprintf("%d ready pods of %s", n, app), 3*time.Minute, func(ctx context.Context) error {
-		list, err := l.Client.CoreV1().Pods("default").List(ctx, metav1.ListOptions{LabelSelector: bed.Selector(app)})
+		list, err := l.Client.CoreV1().Pods("default").List(ctx, metav1.ListOptions{LabelSelector: controlplane.Selector(app)})
 		if err != nil {
 			return err
 		}
@@ -83,7 +83,7 @@ func (l *lab) readyPods(app string, n int) []corev1.Pod {
 }
 
 // ofNode makes sure that a pod has an address of each of the node's subnets, and that the log has given it to this pod.
-func (l *lab) ofNode(p *corev1.Pod) {
+func (l *harness) ofNode(p *corev1.Pod) {
 	l.t.Helper()
 	if len(p.Status.PodIPs) != len(l.subnets) {
 		l.t.Errorf("pod %s has %v; the node's subnets are %v", p.Name, p.Status.PodIPs, l.subnets)
@@ -104,7 +104,7 @@ func (l *lab) ofNode(p *corev1.Pod) {
 }
 
 // held are the addresses that the node's stream has given out, by whom it has given them to.
-func (l *lab) held() map[string]string {
+func (l *harness) held() map[string]string {
 	l.t.Helper()
 	held := map[string]string{}
 	for _, e := range l.events("node-" + nodeName) {
@@ -119,7 +119,7 @@ func (l *lab) held() map[string]string {
 }
 
 // waitReleased waits until the log says that the addresses of pods are free again.
-func (l *lab) waitReleased(pods []corev1.Pod) {
+func (l *harness) waitReleased(pods []corev1.Pod) {
 	l.t.Helper()
 	l.WaitFor("addresses are given back", 30*time.Second, func(context.Context) error {
 		held := l.held()
@@ -135,7 +135,7 @@ func (l *lab) waitReleased(pods []corev1.Pod) {
 }
 
 // says waits until a page has some words in it.
-func (l *lab) says(what string, ask func(context.Context, string) (string, error), url, want string) {
+func (l *harness) says(what string, ask func(context.Context, string) (string, error), url, want string) {
 	l.t.Helper()
 	l.WaitFor(what, 20*time.Second, func(ctx context.Context) error {
 		text, err := ask(ctx, url)
@@ -147,7 +147,7 @@ func (l *lab) says(what string, ask func(context.Context, string) (string, error
 }
 
 // from asks a server from inside a pod.
-func (l *lab) from(p *corev1.Pod) func(context.Context, string) (string, error) {
+func (l *harness) from(p *corev1.Pod) func(context.Context, string) (string, error) {
 	return func(ctx context.Context, url string) (string, error) {
 		return l.node.Get(ctx, page(p.Status.PodIP, "get?url="+url))
 	}
@@ -157,8 +157,8 @@ func (l *lab) from(p *corev1.Pod) func(context.Context, string) (string, error) 
 func page(host, name string) string { return "http://" + host + "/" + name }
 
 // podsComeAndGo: pods of a Deployment get addresses of the node, answer on them, and give them back when they go, also by force.
-func podsComeAndGo(l *lab) {
-	d := bed.NewDeployment("default", "web", 3, web)
+func podsComeAndGo(l *harness) {
+	d := controlplane.NewDeployment("default", "web", 3, web)
 	l.Create(d)
 	pods := l.readyPods("web", 3)
 	a, b := &pods[0], &pods[1]
@@ -173,22 +173,22 @@ func podsComeAndGo(l *lab) {
 	l.waitReleased(pods[:1])
 	pods = l.readyPods("web", 3)
 	l.Scale(d, 0)
-	l.WaitPodsGone("default", bed.Selector("web"), 3*time.Minute)
+	l.WaitPodsGone("default", controlplane.Selector("web"), 3*time.Minute)
 	l.waitReleased(pods)
 	l.Scale(d, 2)
 	l.readyPods("web", 2)
 }
 
 // services: what kube-proxy makes of a Service leads to pods, from everywhere that it should, also back to the pod that asks.
-func services(l *lab) {
+func services(l *harness) {
 	one := l.node.Proxy + "-one"
-	l.Create(bed.NewDeployment("default", one, 1, web))
+	l.Create(controlplane.NewDeployment("default", one, 1, web))
 	self := &l.readyPods(one, 1)[0]
 	other := &l.readyPods("web", 2)[0]
 	service, err := l.Client.CoreV1().Services("default").Create(l.t.Context(), &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: one},
 		Spec: corev1.ServiceSpec{
-			Type: corev1.ServiceTypeNodePort, Selector: map[string]string{bed.AppLabel: one},
+			Type: corev1.ServiceTypeNodePort, Selector: map[string]string{controlplane.AppLabel: one},
 			Ports: []corev1.ServicePort{{Port: 8080, TargetPort: intstr.FromInt32(80)}},
 		},
 	}, metav1.CreateOptions{})
@@ -218,7 +218,7 @@ func services(l *lab) {
 }
 
 // masquerade: what pods send to the world leaves with the node's address, and what they send to each other with their own.
-func masquerade(l *lab) {
+func masquerade(l *harness) {
 	pods := l.readyPods("web", 2)
 	a, b := &pods[0], &pods[1]
 	world := fmt.Sprintf("http://%s:%d/", node.Control, node.OutsidePort)
@@ -227,7 +227,7 @@ func masquerade(l *lab) {
 }
 
 // agentKilled: pods that run do not notice when the agent is killed, and new ones start when it is back.
-func agentKilled(l *lab) {
+func agentKilled(l *harness) {
 	pods := l.readyPods("web", 2)
 	a, b := &pods[0], &pods[1]
 	if n := l.node.KillInContainer("galaxy"); n != 1 {
@@ -239,7 +239,7 @@ func agentKilled(l *lab) {
 			l.t.Fatalf("without an agent, a pod does not reach another: %v %s", err, text)
 		}
 	}
-	l.Create(bed.NewPod("default", "late", web, bed.WithLabel(bed.AppLabel, "late")))
+	l.Create(controlplane.NewPod("default", "late", web, controlplane.WithLabel(controlplane.AppLabel, "late")))
 	l.readyPods("late", 1)
 	for _, p := range l.readyPods("web", 2) {
 		if p.UID != a.UID && p.UID != b.UID || p.Status.ContainerStatuses[0].RestartCount != 0 {
@@ -250,7 +250,7 @@ func agentKilled(l *lab) {
 }
 
 // runtimeLost: when all sandboxes are dead at once, their pods get new ones, and the addresses of the old ones come back.
-func runtimeLost(l *lab, disk bool) {
+func runtimeLost(l *harness, disk bool) {
 	before := l.held()
 	l.node.LoseRuntime(disk)
 	l.WaitFor("the log has the addresses of the pods that run, and no others", 3*time.Minute, func(ctx context.Context) error {
@@ -282,7 +282,7 @@ func runtimeLost(l *lab, disk bool) {
 }
 
 // nodeDeleted: a node that is gone for good, power and object, gives its subnets back.
-func nodeDeleted(l *lab) {
+func nodeDeleted(l *harness) {
 	l.node.Off()
 	if err := l.Client.CoreV1().Nodes().Delete(l.t.Context(), nodeName, metav1.DeleteOptions{}); err != nil {
 		l.t.Fatal(err)

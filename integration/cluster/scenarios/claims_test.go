@@ -14,11 +14,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	extender "k8s.io/kube-scheduler/extender/v1"
 
-	"galaxy/integration/cluster/bed"
+	"galaxy/integration/cluster/controlplane"
 )
 
 // ask sends what a scheduler would send. The pods of these tests name a scheduler that there is none of, so that the test is it.
-func (w *world) ask(verb string, args, into any) error {
+func (w *harness) ask(verb string, args, into any) error {
 	body, err := json.Marshal(args)
 	if err != nil {
 		return err
@@ -31,7 +31,7 @@ func (w *world) ask(verb string, args, into any) error {
 	return json.NewDecoder(response.Body).Decode(into)
 }
 
-func (w *world) filter(p *corev1.Pod, nodes ...string) (passed []string, failure string) {
+func (w *harness) filter(p *corev1.Pod, nodes ...string) (passed []string, failure string) {
 	var result extender.ExtenderFilterResult
 	if err := w.ask("filter", extender.ExtenderArgs{Pod: p, NodeNames: &nodes}, &result); err != nil {
 		return nil, err.Error()
@@ -42,7 +42,7 @@ func (w *world) filter(p *corev1.Pod, nodes ...string) (passed []string, failure
 	return passed, result.Error
 }
 
-func (w *world) bind(p *corev1.Pod, node string) string {
+func (w *harness) bind(p *corev1.Pod, node string) string {
 	var result extender.ExtenderBindingResult
 	args := extender.ExtenderBindingArgs{PodName: p.Name, PodNamespace: p.Namespace, PodUID: p.UID, Node: node}
 	if err := w.ask("bind", args, &result); err != nil {
@@ -51,15 +51,15 @@ func (w *world) bind(p *corev1.Pod, node string) string {
 	return result.Error
 }
 
-func byHand() bed.PodEdit {
+func byHand() controlplane.PodEdit {
 	return func(p *corev1.PodTemplateSpec) { p.Spec.SchedulerName = "nobody" }
 }
 
-func (w *world) pending(namespace, app string, n int) []corev1.Pod {
+func (w *harness) pending(namespace, app string, n int) []corev1.Pod {
 	w.t.Helper()
 	var pods []corev1.Pod
 	w.WaitFor(fmt.Sprintf("%d pods of %s", n, app), 20*time.Second, func(context.Context) error {
-		if pods = w.Pods(namespace, bed.Selector(app)); len(pods) != n {
+		if pods = w.Pods(namespace, controlplane.Selector(app)); len(pods) != n {
 			return fmt.Errorf("there are %d", len(pods))
 		}
 		return nil
@@ -70,12 +70,12 @@ func (w *world) pending(namespace, app string, n int) []corev1.Pod {
 // A scheduler filters and dies before it binds; filters many pods of one limit at once; and loses the responses to its bindings.
 // Whatever it does, the count is right in the end.
 func TestClaims(t *testing.T) {
-	w := newWorld(t, settings{nodes: [3]int{3, 3, 0}})
+	w := newHarness(t, settings{nodes: [3]int{3, 3, 0}})
 	nodes := []string{"n0-0", "n0-1", "n1-0"}
 	if status, text := w.rest("POST", "/v1/pool", `{"name":"few","size":2}`); status != 200 {
 		t.Fatal(status, text)
 	}
-	w.Create(bed.NewDeployment("default", "few", 5, bed.WithAddress(), byHand(), bed.WithAnnotation(poolKey, "few")))
+	w.Create(controlplane.NewDeployment("default", "few", 5, controlplane.WithAddress(), byHand(), controlplane.WithAnnotation(poolKey, "few")))
 	pods := w.pending("default", "few", 5)
 
 	// All five at once: two pass.
@@ -146,7 +146,7 @@ func TestClaims(t *testing.T) {
 	if err := w.Client.AppsV1().Deployments("default").Delete(t.Context(), "few", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	w.WaitPodsGone("default", bed.Selector("few"), time.Minute)
+	w.WaitPodsGone("default", controlplane.Selector("few"), time.Minute)
 	if failure := w.bind(third, "n1-1"); failure == "" {
 		t.Error("a pod that is gone was bound")
 	}

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	"galaxy/cloud/rpc"
-	"galaxy/integration/cluster/bed"
+	"galaxy/integration/cluster/controlplane"
 )
 
 // provider is a cloud provider: each address is on one node at a time.
@@ -57,7 +57,7 @@ func (p *provider) set(down bool) {
 }
 
 // inStep compares what the provider has with what the log says is in use.
-func (p *provider) inStep(w *world) error {
+func (p *provider) inStep(w *harness) error {
 	used := w.held(func(r row) bool { return r.State == "bound" })
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -92,9 +92,9 @@ func TestCloudProvider(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t, settings{args: []string{"--config", config}, options: bed.Options{Extender: &bed.Extender{}}, nodes: [3]int{5, 5, 0}})
-	web := bed.NewDeployment("default", "web", 10, bed.WithAddress())
-	db := bed.NewStatefulSet("default", "db", 4, bed.WithAddress(), immutable())
+	w := newHarness(t, settings{args: []string{"--config", config}, options: controlplane.Options{Extender: &controlplane.Extender{}}, nodes: [3]int{5, 5, 0}})
+	web := controlplane.NewDeployment("default", "web", 10, controlplane.WithAddress())
+	db := controlplane.NewStatefulSet("default", "db", 4, controlplane.WithAddress(), immutable())
 	w.Create(web, db)
 	w.running("default", "web", 10)
 	w.running("default", "db", 4)

@@ -19,16 +19,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"galaxy/integration/cluster/bed"
 	"galaxy/integration/cluster/binaries"
+	"galaxy/integration/cluster/controlplane"
 )
 
 // An API server takes the manifests as kustomize renders them. Those for an etcd that is there already give three replicas on
 // different nodes; the others give a StatefulSet with a volume for each member, and no Deployment beside it.
 func TestManifests(t *testing.T) {
 	t.Parallel()
-	b := bed.Start(t, bed.Options{})
-	b.MakeNodes(4, bed.NodeOptions{})
+	b := controlplane.Start(t, controlplane.Options{})
+	b.MakeNodes(4, controlplane.NodeOptions{})
 	base := b.Kustomize("base")
 	checkFlags(t, "base", base)
 	b.Apply(base)
@@ -82,7 +82,7 @@ func TestManifests(t *testing.T) {
 }
 
 // mayRead makes sure that galaxy-ipam may look at every kind of Kubernetes' own workloads: whose pods it sees, it looks for.
-func mayRead(t *testing.T, b *bed.Bed, user string) {
+func mayRead(t *testing.T, b *controlplane.Cluster, user string) {
 	t.Helper()
 	for _, resource := range []string{"apps/deployments", "apps/statefulsets", "apps/replicasets", "apps/daemonsets", "batch/jobs", "/replicationcontrollers"} {
 		for _, verb := range []string{"list", "watch"} {
@@ -117,7 +117,7 @@ func checkFlags(t *testing.T, folder, manifest string) {
 		args = append(args, arg)
 	}
 	missing := filepath.Join(t.TempDir(), "none.json")
-	out, err := exec.Command(bed.Galaxy(t, "galaxy-ipam"), append(args, "--config", missing)...).CombinedOutput()
+	out, err := exec.Command(controlplane.Galaxy(t, "galaxy-ipam"), append(args, "--config", missing)...).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), missing) {
 		t.Errorf("deploy/%s: %v: %s; flags %q", folder, err, out, args)
 	}
@@ -127,10 +127,10 @@ func checkFlags(t *testing.T, folder, manifest string) {
 // documented; those of the overlay name the networks to galaxy-ipam, too.
 func TestAgentManifests(t *testing.T) {
 	t.Parallel()
-	b := bed.Start(t, bed.Options{Arguments: map[string][]string{binaries.APIServer: {"--allow-privileged=true"}}})
+	b := controlplane.Start(t, controlplane.Options{Arguments: map[string][]string{binaries.APIServer: {"--allow-privileged=true"}}})
 	linux := map[string]string{corev1.LabelOSStable: "linux"} // as a kubelet says
-	b.MakeNodes(2, bed.NodeOptions{Labels: linux})
-	b.MakeNodes(1, bed.NodeOptions{Prefix: "tainted-", Labels: linux, Taints: []corev1.Taint{{Key: "whatever", Effect: corev1.TaintEffectNoExecute}}})
+	b.MakeNodes(2, controlplane.NodeOptions{Labels: linux})
+	b.MakeNodes(1, controlplane.NodeOptions{Prefix: "tainted-", Labels: linux, Taints: []corev1.Taint{{Key: "whatever", Effect: corev1.TaintEffectNoExecute}}})
 	overlay := b.Kustomize("overlay")
 	b.Apply(overlay)
 	b.WaitPodsRunning("kube-system", "app=galaxy", 3, time.Minute)
@@ -157,7 +157,7 @@ func TestAgentManifests(t *testing.T) {
 }
 
 // agentsAnnotate lets an agent annotate the pods of its own node, and nothing else.
-func agentsAnnotate(t *testing.T, b *bed.Bed) {
+func agentsAnnotate(t *testing.T, b *controlplane.Cluster) {
 	t.Helper()
 	pods, err := b.Client.CoreV1().Pods("kube-system").List(t.Context(), metav1.ListOptions{LabelSelector: "app=galaxy"})
 	if err != nil || len(pods.Items) < 2 {
@@ -196,7 +196,7 @@ func agentsAnnotate(t *testing.T, b *bed.Bed) {
 }
 
 // membersMade asks for three pods, each with a volume of its own. Nobody provides volumes here, so that they do not run.
-func membersMade(ctx context.Context, b *bed.Bed, set *appsv1.StatefulSet) error {
+func membersMade(ctx context.Context, b *controlplane.Cluster, set *appsv1.StatefulSet) error {
 	claims, err := b.Client.CoreV1().PersistentVolumeClaims("kube-system").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err

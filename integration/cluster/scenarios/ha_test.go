@@ -14,18 +14,18 @@ import (
 	"github.com/prometheus/common/model"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"galaxy/integration/cluster/bed"
+	"galaxy/integration/cluster/controlplane"
 )
 
 // leader is the replica that leads, by its port in the election.
-func (w *world) leader() *bed.IPAM {
+func (w *harness) leader() *controlplane.IPAM {
 	w.t.Helper()
 	client, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(w.etcd[1], ",")})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	defer client.Close() //nolint:errcheck // nothing was written
-	var leads *bed.IPAM
+	var leads *controlplane.IPAM
 	w.WaitFor("one leads", 20*time.Second, func(ctx context.Context) error {
 		response, err := client.Get(ctx, "/galaxy/v1/lease/leader")
 		if err != nil || len(response.Kvs) == 0 {
@@ -49,9 +49,9 @@ func (w *world) leader() *bed.IPAM {
 // Three replicas, and the leader is killed in the midst of a burst of 500 pods: all run, none twice with one address, and nothing
 // that was said to be so is lost. Then it is killed again and again while pods come and go.
 func TestLeaderKilledInBurst(t *testing.T) {
-	w := newWorld(t, settings{nodes: [3]int{60, 60, 0}, replicas: 3})
+	w := newHarness(t, settings{nodes: [3]int{60, 60, 0}, replicas: 3})
 	first := w.leader()
-	web := bed.NewDeployment("default", "web", 500, bed.WithAddress())
+	web := controlplane.NewDeployment("default", "web", 500, controlplane.WithAddress())
 	start := time.Now()
 	w.Create(web)
 	w.WaitFor("the burst is under way", time.Minute, func(context.Context) error {
@@ -68,14 +68,14 @@ func TestLeaderKilledInBurst(t *testing.T) {
 		second = w.leader()
 	}
 	took := time.Since(killed)
-	w.WaitPodsRunning("default", bed.Selector("web"), 500, 2*time.Minute)
+	w.WaitPodsRunning("default", controlplane.Selector("web"), 500, 2*time.Minute)
 	t.Logf("another leads after %s; all 500 pods run after %s", took.Round(10*time.Millisecond), time.Since(start).Round(10*time.Millisecond))
 	if most := 6 * time.Second; took > most {
 		t.Errorf("it took two lease periods, %s, and more until another led: %s", most, took)
 	}
 	w.agree()
 	first.Start()
-	sticky := bed.NewDeployment("default", "sticky", 30, bed.WithAddress(), immutable())
+	sticky := controlplane.NewDeployment("default", "sticky", 30, controlplane.WithAddress(), immutable())
 	w.Create(sticky)
 	for round := range 3 {
 		w.Scale(sticky, int32(10+round*10))
@@ -88,18 +88,18 @@ func TestLeaderKilledInBurst(t *testing.T) {
 			}
 		}
 	}
-	w.WaitPodsRunning("default", bed.Selector("web"), 200, 2*time.Minute)
-	w.WaitPodsRunning("default", bed.Selector("sticky"), 30, 2*time.Minute)
+	w.WaitPodsRunning("default", controlplane.Selector("web"), 200, 2*time.Minute)
+	w.WaitPodsRunning("default", controlplane.Selector("sticky"), 30, 2*time.Minute)
 	w.waitHeld("sticky", 30)
 	w.agree()
 	w.Scale(web, 500) // some more events
-	w.WaitPodsRunning("default", bed.Selector("web"), 500, 2*time.Minute)
+	w.WaitPodsRunning("default", controlplane.Selector("web"), 500, 2*time.Minute)
 	w.sameDigests()
 }
 
 // sameDigests waits until all replicas have published the digest of their state after one and the same event, and compares.
 // They do so by themselves after every 1,024th event.
-func (w *world) sameDigests() {
+func (w *harness) sameDigests() {
 	w.t.Helper()
 	client, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(w.etcd[1], ",")})
 	if err != nil {
@@ -150,7 +150,7 @@ func (w *world) sameDigests() {
 }
 
 // metric is the sum of a counter or gauge of a replica over its labels.
-func (w *world) metric(ipam *bed.IPAM, name string) float64 {
+func (w *harness) metric(ipam *controlplane.IPAM, name string) float64 {
 	w.t.Helper()
 	sum := 0.0
 	for _, m := range w.metrics(ipam.API)[name].GetMetric() {
@@ -160,7 +160,7 @@ func (w *world) metric(ipam *bed.IPAM, name string) float64 {
 }
 
 // metrics are all that a replica shows.
-func (w *world) metrics(api string) map[string]*dto.MetricFamily {
+func (w *harness) metrics(api string) map[string]*dto.MetricFamily {
 	w.t.Helper()
 	response, err := w.http.Get(api + "/metrics")
 	if err != nil {
@@ -184,7 +184,7 @@ func families(t testing.TB, text io.Reader) map[string]*dto.MetricFamily {
 // The replicas are replaced one by one, as a rollout does it, while pods are scheduled: no request of the scheduler fails that
 // is repeated once.
 func TestRollingUpgrade(t *testing.T) {
-	w := newWorld(t, settings{nodes: [3]int{30, 30, 0}, replicas: 3})
+	w := newHarness(t, settings{nodes: [3]int{30, 30, 0}, replicas: 3})
 	stop := make(chan struct{})
 	done := make(chan int)
 	go func() {
@@ -196,7 +196,7 @@ func TestRollingUpgrade(t *testing.T) {
 				return
 			case <-time.After(50 * time.Millisecond):
 			}
-			p := bed.NewPod("default", fmt.Sprintf("p-%d", n), bed.WithAddress(), bed.WithLabel(bed.AppLabel, "stream"))
+			p := controlplane.NewPod("default", fmt.Sprintf("p-%d", n), controlplane.WithAddress(), controlplane.WithLabel(controlplane.AppLabel, "stream"))
 			w.Create(p)
 		}
 	}()
@@ -207,7 +207,7 @@ func TestRollingUpgrade(t *testing.T) {
 	}
 	close(stop)
 	n := <-done
-	pods := w.WaitPodsRunning("default", bed.Selector("stream"), n, time.Minute)
+	pods := w.WaitPodsRunning("default", controlplane.Selector("stream"), n, time.Minute)
 	w.agree()
 	failed := 0
 	events, err := w.events(t.Context())

@@ -5,7 +5,7 @@ import (
 	"os"
 	"testing"
 
-	"galaxy/integration/cluster/bed"
+	"galaxy/integration/cluster/controlplane"
 )
 
-func TestMain(m *testing.M) { os.Exit(bed.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(controlplane.Main(m)) }

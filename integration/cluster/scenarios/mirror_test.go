@@ -19,7 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
-	"galaxy/integration/cluster/bed"
+	"galaxy/integration/cluster/controlplane"
 )
 
 var (
@@ -28,7 +28,7 @@ var (
 )
 
 // mirrored waits until the FloatingIP objects are those of the held addresses, and show their owners.
-func (w *world) mirrored() map[string]*unstructured.Unstructured {
+func (w *harness) mirrored() map[string]*unstructured.Unstructured {
 	w.t.Helper()
 	objects := map[string]*unstructured.Unstructured{}
 	w.WaitFor("the objects show the log", 30*time.Second, func(ctx context.Context) error {
@@ -70,8 +70,8 @@ func example(t testing.TB, name string) string {
 
 // The log is shown as objects; what somebody edits or deletes is put back; reservations and pools are taken from objects.
 func TestMirror(t *testing.T) {
-	w := newWorld(t, settings{nodes: [3]int{3, 0, 0}, args: []string{"--pool-namespaces", "kube-system,default"}})
-	w.Create(bed.NewDeployment("default", "web", 5, bed.WithAddress()), bed.NewStatefulSet("default", "db", 2, bed.WithAddress(), immutable()))
+	w := newHarness(t, settings{nodes: [3]int{3, 0, 0}, args: []string{"--pool-namespaces", "kube-system,default"}})
+	w.Create(controlplane.NewDeployment("default", "web", 5, controlplane.WithAddress()), controlplane.NewStatefulSet("default", "db", 2, controlplane.WithAddress(), immutable()))
 	w.running("default", "web", 5)
 	w.running("default", "db", 2)
 	objects := w.mirrored()
@@ -103,13 +103,13 @@ func TestMirror(t *testing.T) {
 	w.mirrored()
 	w.agree()
 	w.rights()
-	if out, err := w.Galaxyctl("check", "--recent", "0", "--kubeconfig", w.Kubeconfig(bed.Admin), "--etcd-endpoints", w.GalaxyEtcdURL); err != nil || !strings.Contains(out, "0 differences") {
+	if out, err := w.Galaxyctl("check", "--recent", "0", "--kubeconfig", w.Kubeconfig(controlplane.Admin), "--etcd-endpoints", w.GalaxyEtcdURL); err != nil || !strings.Contains(out, "0 differences") {
 		t.Errorf("galaxyctl check: %v\n%s", err, out)
 	}
 }
 
 // selectable fields find the objects of a node, of a state and of an owner.
-func (w *world) selectable() {
+func (w *harness) selectable() {
 	w.t.Helper()
 	fips := w.Dynamic.Resource(floatingIPs)
 	all, err := fips.List(w.t.Context(), metav1.ListOptions{})
@@ -132,7 +132,7 @@ func (w *world) selectable() {
 }
 
 // rights are needed for what changes something over REST, and for nothing else.
-func (w *world) rights() {
+func (w *harness) rights() {
 	w.t.Helper()
 	admin := w.RESTConfig.BearerToken
 	defer func() { w.RESTConfig.BearerToken = admin }()
@@ -149,7 +149,7 @@ func (w *world) rights() {
 	w.rest("DELETE", "/v1/pool/rights", "")
 }
 
-func (w *world) token(namespace, account string) string {
+func (w *harness) token(namespace, account string) string {
 	w.t.Helper()
 	response, err := w.Client.CoreV1().ServiceAccounts(namespace).CreateToken(w.t.Context(), account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	if err != nil {
@@ -158,7 +158,7 @@ func (w *world) token(namespace, account string) string {
 	return response.Status.Token
 }
 
-func (w *world) reservations() {
+func (w *harness) reservations() {
 	w.t.Helper()
 	fips := w.Dynamic.Resource(floatingIPs)
 	text := strings.ReplaceAll(example(w.t, "reservation.yaml"), "10.0.70.3", "10.20.7.7")
@@ -206,7 +206,7 @@ func (w *world) reservations() {
 	}
 }
 
-func (w *world) poolObjects() {
+func (w *harness) poolObjects() {
 	w.t.Helper()
 	pool := func(name, namespace, want string) {
 		w.t.Helper()

@@ -13,16 +13,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"galaxy/integration/cluster/bed"
+	"galaxy/integration/cluster/controlplane"
 )
 
 // A node dies. Its pods are only taken as ended when somebody says so: with the taint out-of-service, the pods of a StatefulSet
 // and of a sticky Deployment run on other nodes with their addresses, in seconds.
 func TestDeadNode(t *testing.T) {
-	w := newWorld(t, settings{nodes: [3]int{4, 0, 0}, options: bed.Options{NodeGrace: 4 * time.Second, Eviction: time.Second}})
+	w := newHarness(t, settings{nodes: [3]int{4, 0, 0}, options: controlplane.Options{NodeGrace: 4 * time.Second, Eviction: time.Second}})
 	w.Create(
-		bed.NewStatefulSet("default", "db", 4, bed.WithAddress(), immutable()),
-		bed.NewDeployment("default", "web", 4, bed.WithAddress(), immutable()),
+		controlplane.NewStatefulSet("default", "db", 4, controlplane.WithAddress(), immutable()),
+		controlplane.NewDeployment("default", "web", 4, controlplane.WithAddress(), immutable()),
 	)
 	pods := w.running("default", "db", 4)
 	w.running("default", "web", 4)
@@ -67,8 +67,8 @@ func TestDeadNode(t *testing.T) {
 
 // A Node object is deleted, and its pods with it; and a node comes back under its name in another network.
 func TestNodeObjectDeleted(t *testing.T) {
-	w := newWorld(t, settings{nodes: [3]int{3, 0, 0}})
-	w.Create(bed.NewStatefulSet("default", "db", 3, bed.WithAddress(), immutable()), bed.NewDeployment("default", "plain", 6, bed.WithAddress()))
+	w := newHarness(t, settings{nodes: [3]int{3, 0, 0}})
+	w.Create(controlplane.NewStatefulSet("default", "db", 3, controlplane.WithAddress(), immutable()), controlplane.NewDeployment("default", "plain", 6, controlplane.WithAddress()))
 	w.running("default", "db", 3)
 	w.running("default", "plain", 6)
 	if err := w.Client.CoreV1().Nodes().Delete(t.Context(), "n0-0", metav1.DeleteOptions{}); err != nil {
@@ -89,9 +89,9 @@ func TestNodeObjectDeleted(t *testing.T) {
 	elsewhere := nodesOf(1)
 	elsewhere.Prefix = "n0-" // n0-0 again, and it is in another network now
 	w.MakeNodes(1, elsewhere)
-	moved := bed.NewPod("default", "moved", bed.WithAddress(), bed.WithNodeSelector(netLabel, "1"))
+	moved := controlplane.NewPod("default", "moved", controlplane.WithAddress(), controlplane.WithNodeSelector(netLabel, "1"))
 	w.Create(moved)
-	pods := w.WaitPodsRunning("default", bed.Selector("moved"), 1, time.Minute)
+	pods := w.WaitPodsRunning("default", controlplane.Selector("moved"), 1, time.Minute)
 	if got := addressesOf(&pods[0]); len(got) != 1 || !strings.HasPrefix(got[0], "10.21.") {
 		t.Errorf("a pod on the node of another network has %v", got)
 	}
@@ -100,8 +100,8 @@ func TestNodeObjectDeleted(t *testing.T) {
 
 // The ConfigMap with the subnets grows, shrinks below what is in use, breaks, and is good again.
 func TestConfigMap(t *testing.T) {
-	w := newWorld(t, settings{nodes: [3]int{2, 0, 2}})
-	w.Create(bed.NewDeployment("default", "web", 8, bed.WithAddress(), inNetwork(2)))
+	w := newHarness(t, settings{nodes: [3]int{2, 0, 2}})
+	w.Create(controlplane.NewDeployment("default", "web", 8, controlplane.WithAddress(), inNetwork(2)))
 	w.WaitFor("five of eight pods run", time.Minute, func(context.Context) error {
 		if n := runningIn(w.Pods("default", "")); n != 5 {
 			return fmt.Errorf("%d run", n)
@@ -131,7 +131,7 @@ func TestConfigMap(t *testing.T) {
 }
 
 // waitEvent waits for an event on the ConfigMap.
-func (w *world) waitEvent(reason, words string) {
+func (w *harness) waitEvent(reason, words string) {
 	w.t.Helper()
 	w.WaitFor("event "+reason, 30*time.Second, func(ctx context.Context) error {
 		events, err := w.Client.CoreV1().Events("kube-system").List(ctx, metav1.ListOptions{})
@@ -158,14 +158,14 @@ func (w *world) waitEvent(reason, words string) {
 
 // Victims give their addresses to a pod of higher priority that finds none.
 func TestPreemption(t *testing.T) {
-	w := newWorld(t, settings{nodes: [3]int{0, 0, 3}})
+	w := newHarness(t, settings{nodes: [3]int{0, 0, 3}})
 	w.Apply(`{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {name: high}, value: 1000000}`)
-	low := bed.NewDeployment("default", "low", 5, bed.WithAddress())
+	low := controlplane.NewDeployment("default", "low", 5, controlplane.WithAddress())
 	w.Create(low)
 	w.running("default", "low", 5)
-	w.Create(bed.NewPod("default", "urgent", bed.WithAddress(), func(p *corev1.PodTemplateSpec) { p.Spec.PriorityClassName = "high" }))
-	w.WaitPodsRunning("default", bed.Selector("urgent"), 1, time.Minute)
-	if n := runningIn(w.Pods("default", bed.Selector("low"))); n != 4 {
+	w.Create(controlplane.NewPod("default", "urgent", controlplane.WithAddress(), func(p *corev1.PodTemplateSpec) { p.Spec.PriorityClassName = "high" }))
+	w.WaitPodsRunning("default", controlplane.Selector("urgent"), 1, time.Minute)
+	if n := runningIn(w.Pods("default", controlplane.Selector("low"))); n != 4 {
 		t.Errorf("%d pods of low priority run, want 4 of 5", n)
 	}
 	w.agree()

@@ -11,19 +11,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"galaxy/integration/cluster/bed"
+	"galaxy/integration/cluster/controlplane"
 )
 
 // Everything that galaxy-ipam leans on goes away and comes back, while workloads grow and shrink.
 func TestRestarts(t *testing.T) {
-	w := newWorld(t, settings{nodes: [3]int{20, 20, 0}})
-	web := bed.NewDeployment("default", "web", 20, bed.WithAddress(), immutable())
+	w := newHarness(t, settings{nodes: [3]int{20, 20, 0}})
+	web := controlplane.NewDeployment("default", "web", 20, controlplane.WithAddress(), immutable())
 	w.Create(web)
 	w.running("default", "web", 20)
 	w.waitHeld("web", 20)
 	step := func(what string, replicas int32, away, back func()) {
 		t.Helper()
-		before := addressesByUID(w.Pods("default", bed.Selector("web")))
+		before := addressesByUID(w.Pods("default", controlplane.Selector("web")))
 		away()
 		if w.APIServer.Running() && w.Etcd.Running() { // the request is seen at once, or else after
 			w.Scale(web, replicas)
@@ -38,7 +38,7 @@ func TestRestarts(t *testing.T) {
 		w.waitHeld("web", int(replicas))
 		w.agree()
 		stayed := 0
-		for uid, address := range addressesByUID(w.Pods("default", bed.Selector("web"))) {
+		for uid, address := range addressesByUID(w.Pods("default", controlplane.Selector("web"))) {
 			if was, known := before[uid]; known {
 				stayed++
 				if was != address {
@@ -68,7 +68,7 @@ func TestRestarts(t *testing.T) {
 	if err := w.Client.AppsV1().Deployments("default").Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	w.WaitPodsGone("default", bed.Selector("web"), time.Minute)
+	w.WaitPodsGone("default", controlplane.Selector("web"), time.Minute)
 	w.ipams[0].Start()
 	w.WaitFor("all is given back", time.Minute, func(context.Context) error {
 		if held := w.ofApp("web"); len(held) > 0 {
@@ -82,7 +82,7 @@ func TestRestarts(t *testing.T) {
 // The log is lost and restored from a backup that is older than half of the pods. Before anything is allocated, the addresses of
 // the pods that the log has forgotten are found and recorded, so that none is given out twice.
 func TestRestore(t *testing.T) {
-	w := newWorld(t, settings{nodes: [3]int{5, 0, 0}})
+	w := newHarness(t, settings{nodes: [3]int{5, 0, 0}})
 	ctl := func(args ...string) string {
 		t.Helper()
 		out, err := w.Galaxyctl(append(args, "--etcd-endpoints", w.GalaxyEtcdURL)...)
@@ -91,18 +91,18 @@ func TestRestore(t *testing.T) {
 		}
 		return out
 	}
-	w.Create(bed.NewStatefulSet("default", "old", 6, bed.WithAddress(), immutable()), bed.NewDeployment("default", "gone", 4, bed.WithAddress()))
+	w.Create(controlplane.NewStatefulSet("default", "old", 6, controlplane.WithAddress(), immutable()), controlplane.NewDeployment("default", "gone", 4, controlplane.WithAddress()))
 	w.running("default", "old", 6)
 	w.running("default", "gone", 4)
 	backup := filepath.Join(t.TempDir(), "galaxy.backup")
 	ctl("log", "backup", backup)
-	w.Create(bed.NewStatefulSet("default", "new", 8, bed.WithAddress(), immutable()), bed.NewDeployment("default", "plain", 8, bed.WithAddress()))
+	w.Create(controlplane.NewStatefulSet("default", "new", 8, controlplane.WithAddress(), immutable()), controlplane.NewDeployment("default", "plain", 8, controlplane.WithAddress()))
 	w.running("default", "new", 8)
 	w.running("default", "plain", 8)
 	if err := w.Client.AppsV1().Deployments("default").Delete(t.Context(), "gone", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	w.WaitPodsGone("default", bed.Selector("gone"), time.Minute)
+	w.WaitPodsGone("default", controlplane.Selector("gone"), time.Minute)
 	w.agree()
 	before := fmt.Sprint(ips(w.held(func(r row) bool { return r.AppName != "gone" })))
 
@@ -110,7 +110,7 @@ func TestRestore(t *testing.T) {
 	ctl("log", "restore", "--etcd-prefix", "/restored", backup)
 	*w.ipams[0].Args() = append(*w.ipams[0].Args(), "--etcd-prefix", "/restored")
 	// New pods wait already when it starts: they must not get what the forgotten ones have.
-	w.Create(bed.NewDeployment("default", "later", 20, bed.WithAddress()))
+	w.Create(controlplane.NewDeployment("default", "later", 20, controlplane.WithAddress()))
 	time.Sleep(time.Second)
 	w.ipams[0].Start()
 	w.running("default", "later", 20)
@@ -141,7 +141,7 @@ func TestRestore(t *testing.T) {
 }
 
 // shownFirst is the name of a FloatingIP object of a pod that runs.
-func (w *world) shownFirst() string {
+func (w *harness) shownFirst() string {
 	w.t.Helper()
 	list, err := w.Dynamic.Resource(floatingIPs).List(w.t.Context(), metav1.ListOptions{})
 	if err != nil {
@@ -159,8 +159,8 @@ func (w *world) shownFirst() string {
 
 // galaxyctl check prints what differs while galaxy-ipam is away, and repairs it.
 func TestCheckRepairs(t *testing.T) {
-	w := newWorld(t, settings{nodes: [3]int{3, 0, 0}})
-	w.Create(bed.NewStatefulSet("default", "db", 3, bed.WithAddress(), immutable()), bed.NewDeployment("default", "web", 3, bed.WithAddress()))
+	w := newHarness(t, settings{nodes: [3]int{3, 0, 0}})
+	w.Create(controlplane.NewStatefulSet("default", "db", 3, controlplane.WithAddress(), immutable()), controlplane.NewDeployment("default", "web", 3, controlplane.WithAddress()))
 	w.running("default", "db", 3)
 	w.running("default", "web", 3)
 	w.agree()
@@ -169,9 +169,9 @@ func TestCheckRepairs(t *testing.T) {
 	if err := w.Client.AppsV1().Deployments("default").Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	w.WaitPodsGone("default", bed.Selector("web"), time.Minute)
+	w.WaitPodsGone("default", controlplane.Selector("web"), time.Minute)
 	check := func(args ...string) (string, error) {
-		return w.Galaxyctl(append([]string{"check", "--recent", "0", "--kubeconfig", w.Kubeconfig(bed.Admin), "--etcd-endpoints", w.GalaxyEtcdURL}, args...)...)
+		return w.Galaxyctl(append([]string{"check", "--recent", "0", "--kubeconfig", w.Kubeconfig(controlplane.Admin), "--etcd-endpoints", w.GalaxyEtcdURL}, args...)...)
 	}
 	fips := w.Dynamic.Resource(floatingIPs)
 	if err := fips.Delete(t.Context(), w.shownFirst(), metav1.DeleteOptions{}); err != nil {

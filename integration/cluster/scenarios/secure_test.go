@@ -17,7 +17,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"galaxy/integration/cluster/bed"
+	"galaxy/integration/cluster/controlplane"
 )
 
 // certificates is a folder that galaxyctl certs has made.
@@ -26,7 +26,7 @@ type certificates string
 func newCertificates(t *testing.T) certificates {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "certs")
-	if out, err := exec.Command(bed.Galaxy(t, "galaxyctl"), "certs", "make", dir).CombinedOutput(); err != nil {
+	if out, err := exec.Command(controlplane.Galaxy(t, "galaxyctl"), "certs", "make", dir).CombinedOutput(); err != nil {
 		t.Fatalf("galaxyctl certs: %v: %s", err, out)
 	}
 	return certificates(dir)
@@ -45,7 +45,7 @@ func (c certificates) mounted() *strings.Replacer {
 var secureArgument = regexp.MustCompile(`(?m)^ *- (--(?:tls-|authorize-|embedded-etcd-peer-(?:cert|key|ca)).*)$`)
 
 // shipped are the flags of deploy/embedded that keep strangers out.
-func (c certificates) shipped(w *world) (args []string) {
+func (c certificates) shipped(w *harness) (args []string) {
 	for _, found := range secureArgument.FindAllStringSubmatch(w.Kustomize("embedded"), -1) {
 		args = append(args, c.mounted().Replace(found[1]))
 	}
@@ -102,8 +102,8 @@ func (c certificates) client(t *testing.T, token string, shows ...tls.Certificat
 }
 
 // selfContained lets the replicas form an etcd of their own, with the flags of deploy/embedded.
-func (c certificates) selfContained(t *testing.T) func(*world, []*bed.IPAMOptions) {
-	return func(w *world, replicas []*bed.IPAMOptions) {
+func (c certificates) selfContained(t *testing.T) func(*harness, []*controlplane.IPAMOptions) {
+	return func(w *harness, replicas []*controlplane.IPAMOptions) {
 		dir := t.TempDir()
 		var members, clients []string
 		for _, o := range replicas {
@@ -112,7 +112,7 @@ func (c certificates) selfContained(t *testing.T) func(*world, []*bed.IPAMOption
 		}
 		for i, o := range replicas {
 			_, peer, _ := strings.Cut(members[i], "=")
-			o.TLS, o.Etcd = &bed.TLSFiles{Cert: c.file("ipam.crt"), Key: c.file("ipam.key"), CA: c.file("ca.crt")}, bed.OwnEtcd
+			o.TLS, o.Etcd = &controlplane.TLSFiles{Cert: c.file("ipam.crt"), Key: c.file("ipam.key"), CA: c.file("ca.crt")}, controlplane.OwnEtcd
 			o.Args = append(append(o.Args,
 				"--embedded-etcd", filepath.Join(dir, o.Name), "--embedded-etcd-name", o.Name, "--embedded-etcd-client-url", clients[i],
 				"--embedded-etcd-peer-url", peer, "--embedded-etcd-members", strings.Join(members, ",")), c.shipped(w)...)
@@ -126,8 +126,8 @@ func (c certificates) selfContained(t *testing.T) func(*world, []*bed.IPAMOption
 // and the scheduler's configuration of deploy/. One of them, the leader, is killed and comes back.
 func TestSelfContained(t *testing.T) {
 	files := newCertificates(t)
-	w := newWorld(t, settings{
-		options: bed.Options{Extender: &bed.Extender{Accounted: true}, EditScheduler: files.scheduler(t)}, nodes: [3]int{10, 10, 0}, replicas: 3,
+	w := newHarness(t, settings{
+		options: controlplane.Options{Extender: &controlplane.Extender{Accounted: true}, EditScheduler: files.scheduler(t)}, nodes: [3]int{10, 10, 0}, replicas: 3,
 		each: files.selfContained(t),
 	})
 	secrets, err := os.ReadFile(files.file("secrets.yaml"))
@@ -135,7 +135,7 @@ func TestSelfContained(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Apply(string(secrets))
-	web := bed.NewDeployment("default", "web", 20, bed.WithAddress(), immutable())
+	web := controlplane.NewDeployment("default", "web", 20, controlplane.WithAddress(), immutable())
 	w.Create(web)
 	w.running("default", "web", 20)
 	w.waitHeld("web", 20)
@@ -162,7 +162,7 @@ func TestSelfContained(t *testing.T) {
 }
 
 // strangers are kept out, and who is known may do what is theirs.
-func (c certificates) strangers(t *testing.T, w *world, ipam *bed.IPAM) {
+func (c certificates) strangers(t *testing.T, w *harness, ipam *controlplane.IPAM) {
 	w.Apply(manifests(t, "readers.yaml"))
 	for account, role := range map[string]string{"nobody": "", "viewer": "galaxy-viewer", "editor": "galaxy-editor"} {
 		w.Apply(fmt.Sprintf("apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: %s, namespace: default}", account))

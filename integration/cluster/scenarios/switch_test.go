@@ -17,12 +17,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"galaxy/integration/cluster/bed"
+	"galaxy/integration/cluster/controlplane"
 )
 
 // former plays what a 1.0.8 did: it binds pods by hand, and keeps its addresses in FloatingIP objects.
 type former struct {
-	*world
+	*harness
 	next    int
 	objects map[string]map[string]any // specs by name, as they were left
 }
@@ -77,7 +77,7 @@ func (f *former) podsOf(namespace, app string, n int) []*corev1.Pod {
 	var pods []*corev1.Pod
 	f.WaitFor(fmt.Sprintf("%s has %d pods", app, n), 30*time.Second, func(context.Context) error {
 		pods = nil
-		for _, p := range f.Pods(namespace, bed.Selector(app)) {
+		for _, p := range f.Pods(namespace, controlplane.Selector(app)) {
 			pods = append(pods, &p)
 		}
 		if len(pods) != n {
@@ -92,13 +92,13 @@ func (f *former) podsOf(namespace, app string, n int) []*corev1.Pod {
 // leave makes what the contract's operators had: 36 objects and 2 pools, and the workloads that they are of.
 func (f *former) leave() {
 	f.t.Helper()
-	shop := func(name string, replicas int32, bound int, prefix string, policy int, edits ...bed.PodEdit) {
-		edits = append(edits, bed.WithAddress(), inNetwork(0))
+	shop := func(name string, replicas int32, bound int, prefix string, policy int, edits ...controlplane.PodEdit) {
+		edits = append(edits, controlplane.WithAddress(), inNetwork(0))
 		numbered := strings.HasPrefix(prefix, "sts_")
 		if numbered {
-			f.Create(bed.NewStatefulSet("shop", name, replicas, edits...))
+			f.Create(controlplane.NewStatefulSet("shop", name, replicas, edits...))
 		} else {
-			f.Create(bed.NewDeployment("shop", name, replicas, edits...))
+			f.Create(controlplane.NewDeployment("shop", name, replicas, edits...))
 		}
 		if replicas == 0 {
 			return
@@ -109,7 +109,7 @@ func (f *former) leave() {
 			}
 		}
 	}
-	never, pooled := bed.WithAnnotation(policyKey, "never"), bed.WithAnnotation("tke.cloud.tencent.com/eni-ip-pool", "blue")
+	never, pooled := controlplane.WithAnnotation(policyKey, "never"), controlplane.WithAnnotation("tke.cloud.tencent.com/eni-ip-pool", "blue")
 	shop("web", 3, 3, "dp_shop_web_", 1, immutable())
 	shop("cart", 3, 1, "dp_shop_cart_", 1, immutable())
 	shop("vip", 2, 2, "dp_shop_vip_", 2, never)
@@ -158,7 +158,7 @@ func (f *former) specs() map[string]map[string]any {
 }
 
 // neverTwice watches all pods from now on, until the test ends: at no moment do two that have not finished show one address.
-func (w *world) neverTwice() {
+func (w *harness) neverTwice() {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	watch, err := w.Client.CoreV1().Pods("").Watch(ctx, metav1.ListOptions{})
@@ -200,12 +200,12 @@ func (w *world) neverTwice() {
 	})
 }
 
-func (w *world) migrate(args ...string) (string, error) {
-	return w.Galaxyctl(append(append([]string{"migrate", "galaxy", "--kubeconfig", w.Kubeconfig(bed.Admin)}, w.etcd...), args...)...)
+func (w *harness) migrate(args ...string) (string, error) {
+	return w.Galaxyctl(append(append([]string{"migrate", "galaxy", "--kubeconfig", w.Kubeconfig(controlplane.Admin)}, w.etcd...), args...)...)
 }
 
 // readyz is what a replica says of itself.
-func (w *world) readyz() (status int, text string, err error) {
+func (w *harness) readyz() (status int, text string, err error) {
 	response, err := http.Get(w.api() + "/readyz") //nolint:noctx // a page of a local program
 	if err != nil {
 		return 0, "", err
@@ -219,8 +219,8 @@ func (w *world) readyz() (status int, text string, err error) {
 // pods that were down get their addresses, and pods that are made again keep theirs.
 func TestSwitch(t *testing.T) {
 	f := &former{next: 20, objects: map[string]map[string]any{}}
-	f.world = newWorld(t, settings{nodes: [3]int{3, 0, 0}, subnets: formerSubnets, before: func(w *world) {
-		f.world = w
+	f.harness = newHarness(t, settings{nodes: [3]int{3, 0, 0}, subnets: formerSubnets, before: func(w *harness) {
+		f.harness = w
 		w.neverTwice()
 		w.Scheduler.Kill()
 		w.MakeNodes(3, nodesOf(0))
@@ -248,7 +248,7 @@ func TestSwitch(t *testing.T) {
 		return nil
 	})
 	f.Scheduler.Start()
-	f.Create(bed.NewPod("shop", "thief", bed.WithAddress(), inNetwork(0)))
+	f.Create(controlplane.NewPod("shop", "thief", controlplane.WithAddress(), inNetwork(0)))
 	out, err := f.migrate("--dry-run")
 	if err == nil || !strings.Contains(out, "37 would be taken over") && !strings.Contains(out, "known already") || !strings.Contains(out, "1 left") {
 		t.Errorf("dry run: %v\n%s", err, out)
@@ -305,7 +305,7 @@ func (f *former) afterSwitch(t *testing.T) {
 	}
 	// Pods that are made again keep what they had.
 	for _, app := range []string{"web", "cart", "mysql", "db"} {
-		pods := f.Pods("shop", bed.Selector(app))
+		pods := f.Pods("shop", controlplane.Selector(app))
 		if err := f.Client.CoreV1().Pods("shop").Delete(t.Context(), pods[0].Name, metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -375,14 +375,14 @@ func (f *former) mirroredBut(others ...string) {
 // advance, get none of their addresses, from the first moment on.
 func TestFirstStart(t *testing.T) {
 	f := &former{next: 2, objects: map[string]map[string]any{}}
-	f.world = newWorld(t, settings{nodes: [3]int{3, 0, 0}, subnets: formerSubnets, before: func(w *world) {
-		f.world = w
+	f.harness = newHarness(t, settings{nodes: [3]int{3, 0, 0}, subnets: formerSubnets, before: func(w *harness) {
+		f.harness = w
 		w.neverTwice()
 		w.Scheduler.Kill()
 		w.MakeNodes(3, nodesOf(0))
 		w.namespace("mini")
-		old := bed.NewDeployment("mini", "old", 4, bed.WithAddress(), inNetwork(0))
-		w.Create(old, bed.NewDeployment("mini", "new", 4, bed.WithAddress(), inNetwork(0)))
+		old := controlplane.NewDeployment("mini", "old", 4, controlplane.WithAddress(), inNetwork(0))
+		w.Create(old, controlplane.NewDeployment("mini", "new", 4, controlplane.WithAddress(), inNetwork(0)))
 		for _, p := range f.podsOf("mini", "old", 4) {
 			f.bind(p, "", 0)
 		}

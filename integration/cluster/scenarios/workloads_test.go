@@ -18,15 +18,15 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"galaxy/integration/cluster/bed"
+	"galaxy/integration/cluster/controlplane"
 )
 
 // TestWorkloads plays what users do with their workloads, in one cluster of 200 nodes in three node networks.
 func TestWorkloads(t *testing.T) {
-	w := newWorld(t, settings{nodes: [3]int{100, 95, 5}, replicas: 2})
+	w := newHarness(t, settings{nodes: [3]int{100, 95, 5}, replicas: 2})
 	for _, s := range []struct {
 		name string
-		play func(*testing.T, *world, string)
+		play func(*testing.T, *harness, string)
 	}{
 		{"Deployment", deployment},
 		{"NodesAreLeftAlone", nodesAreLeftAlone},
@@ -61,8 +61,8 @@ func TestWorkloads(t *testing.T) {
 }
 
 // Fifty pods without a policy each get an address of the node network where they run, and give it back.
-func deployment(_ *testing.T, w *world, ns string) {
-	web := bed.NewDeployment(ns, "web", 50, bed.WithAddress())
+func deployment(_ *testing.T, w *harness, ns string) {
+	web := controlplane.NewDeployment(ns, "web", 50, controlplane.WithAddress())
 	w.Create(web)
 	w.running(ns, "web", 50)
 	w.agree()
@@ -71,7 +71,7 @@ func deployment(_ *testing.T, w *world, ns string) {
 }
 
 // Nodes that show what they should are not written again and again.
-func nodesAreLeftAlone(t *testing.T, w *world, _ string) {
+func nodesAreLeftAlone(t *testing.T, w *harness, _ string) {
 	written := func() float64 {
 		text, err := w.Client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
 		if err != nil {
@@ -97,7 +97,7 @@ func nodesAreLeftAlone(t *testing.T, w *world, _ string) {
 }
 
 // edit changes the template of a Deployment, which begins a rollout.
-func (w *world) edit(d *appsv1.Deployment, value string) {
+func (w *harness) edit(d *appsv1.Deployment, value string) {
 	w.t.Helper()
 	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"labels":{"version":%q}}}}}`, value)
 	if _, err := w.Client.AppsV1().Deployments(d.Namespace).Patch(w.t.Context(), d.Name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
@@ -106,10 +106,10 @@ func (w *world) edit(d *appsv1.Deployment, value string) {
 }
 
 // rolledOut waits until all pods are of a version.
-func (w *world) rolledOut(d *appsv1.Deployment, version string, n int) {
+func (w *harness) rolledOut(d *appsv1.Deployment, version string, n int) {
 	w.t.Helper()
-	w.WaitPodsRunning(d.Namespace, bed.Selector(d.Name)+",version="+version, n, time.Minute)
-	w.WaitPodsRunning(d.Namespace, bed.Selector(d.Name), n, time.Minute)
+	w.WaitPodsRunning(d.Namespace, controlplane.Selector(d.Name)+",version="+version, n, time.Minute)
+	w.WaitPodsRunning(d.Namespace, controlplane.Selector(d.Name), n, time.Minute)
 }
 
 func kept(before, after []row) int {
@@ -124,8 +124,8 @@ func kept(before, after []row) int {
 
 // A sticky Deployment that may take no old pod away first rolls out although every address of its set is in use, where the reference
 // waits for ever: its set grows by the surge, once, and is the same after every other rollout.
-func rolloutWithSurge(t *testing.T, w *world, ns string) {
-	web := bed.NewDeployment(ns, "surge", 3, bed.WithAddress(), immutable())
+func rolloutWithSurge(t *testing.T, w *harness, ns string) {
+	web := controlplane.NewDeployment(ns, "surge", 3, controlplane.WithAddress(), immutable())
 	w.Create(web)
 	w.running(ns, "surge", 3)
 	before := w.waitHeld("surge", 3)
@@ -146,8 +146,8 @@ func rolloutWithSurge(t *testing.T, w *world, ns string) {
 }
 
 // Who asks for the strict behaviour gets it: with no pod that may be missing, the new pod waits.
-func rolloutStrict(t *testing.T, w *world, ns string) {
-	web := bed.Annotate(bed.NewDeployment(ns, "strict", 2, bed.WithAddress(), immutable()), map[string]string{"k8s.v1.cni.galaxy.io/rollout": "strict"})
+func rolloutStrict(t *testing.T, w *harness, ns string) {
+	web := controlplane.Annotate(controlplane.NewDeployment(ns, "strict", 2, controlplane.WithAddress(), immutable()), map[string]string{"k8s.v1.cni.galaxy.io/rollout": "strict"})
 	none, one := intstr.FromInt32(0), intstr.FromInt32(1)
 	web.Spec.Strategy = appsv1.DeploymentStrategy{RollingUpdate: &appsv1.RollingUpdateDeployment{MaxUnavailable: &none, MaxSurge: &one}}
 	w.Create(web)
@@ -171,8 +171,8 @@ func rolloutStrict(t *testing.T, w *world, ns string) {
 	}
 }
 
-func rolloutRecreate(t *testing.T, w *world, ns string) {
-	web := bed.NewDeployment(ns, "recreate", 3, bed.WithAddress(), immutable())
+func rolloutRecreate(t *testing.T, w *harness, ns string) {
+	web := controlplane.NewDeployment(ns, "recreate", 3, controlplane.WithAddress(), immutable())
 	web.Spec.Strategy = appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
 	w.Create(web)
 	w.running(ns, "recreate", 3)
@@ -186,13 +186,13 @@ func rolloutRecreate(t *testing.T, w *world, ns string) {
 }
 
 // Two Deployments share a pool; one rolls out pod by pod. The pool never holds more than its size.
-func rolloutOfPool(t *testing.T, w *world, ns string) {
+func rolloutOfPool(t *testing.T, w *harness, ns string) {
 	if status, text := w.rest("POST", "/v1/pool", `{"name":"rolling","size":4}`); status != 200 {
 		t.Fatalf("make the pool: %d %s", status, text)
 	}
 	one, none := intstr.FromInt32(1), intstr.FromInt32(0)
 	pooled := func(name string) *appsv1.Deployment {
-		d := bed.NewDeployment(ns, name, 2, bed.WithAddress(), bed.WithAnnotation(poolKey, "rolling"))
+		d := controlplane.NewDeployment(ns, name, 2, controlplane.WithAddress(), controlplane.WithAnnotation(poolKey, "rolling"))
 		d.Spec.Strategy = appsv1.DeploymentStrategy{RollingUpdate: &appsv1.RollingUpdateDeployment{MaxUnavailable: &one, MaxSurge: &none}}
 		return d
 	}
@@ -216,9 +216,9 @@ func rolloutOfPool(t *testing.T, w *world, ns string) {
 	}
 }
 
-func scaleDownAndUp(t *testing.T, w *world, ns string) {
-	web := bed.NewDeployment(ns, "scaled", 4, bed.WithAddress(), immutable())
-	db := bed.NewStatefulSet(ns, "db", 3, bed.WithAddress(), immutable())
+func scaleDownAndUp(t *testing.T, w *harness, ns string) {
+	web := controlplane.NewDeployment(ns, "scaled", 4, controlplane.WithAddress(), immutable())
+	db := controlplane.NewStatefulSet(ns, "db", 3, controlplane.WithAddress(), immutable())
 	w.Create(web, db)
 	w.running(ns, "scaled", 4)
 	w.running(ns, "db", 3)
@@ -257,15 +257,15 @@ func scaleDownAndUp(t *testing.T, w *world, ns string) {
 }
 
 // What is kept for ever is kept with no pod left, and even with no workload.
-func never(t *testing.T, w *world, ns string) {
-	db := bed.NewStatefulSet(ns, "forever", 2, bed.WithAddress(), bed.WithAnnotation(policyKey, "never"))
+func never(t *testing.T, w *harness, ns string) {
+	db := controlplane.NewStatefulSet(ns, "forever", 2, controlplane.WithAddress(), controlplane.WithAnnotation(policyKey, "never"))
 	w.Create(db)
 	w.running(ns, "forever", 2)
 	before := w.waitHeld("forever", 2)
 	if err := w.Client.AppsV1().StatefulSets(ns).Delete(t.Context(), "forever", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	w.WaitPodsGone(ns, bed.Selector("forever"), time.Minute)
+	w.WaitPodsGone(ns, controlplane.Selector("forever"), time.Minute)
 	time.Sleep(2 * time.Second)
 	if after := w.waitHeld("forever", 2); kept(before, after) != 2 {
 		t.Errorf("it had %v, and has %v", ips(before), ips(after))
@@ -280,10 +280,10 @@ func never(t *testing.T, w *world, ns string) {
 }
 
 // A pod asks for two addresses, each of its own ranges, which only nodes of one network can serve.
-func ranges(t *testing.T, w *world, ns string) {
-	w.Create(bed.NewPod(ns, "two", bed.WithAddress(),
-		bed.WithAnnotation(argsKey, `{"request_ip_range":[["10.20.5.7~10.20.5.9","10.21.5.1"],["10.20.6.6"]]}`)))
-	pods := w.WaitPodsRunning(ns, bed.Selector("two"), 1, time.Minute)
+func ranges(t *testing.T, w *harness, ns string) {
+	w.Create(controlplane.NewPod(ns, "two", controlplane.WithAddress(),
+		controlplane.WithAnnotation(argsKey, `{"request_ip_range":[["10.20.5.7~10.20.5.9","10.21.5.1"],["10.20.6.6"]]}`)))
+	pods := w.WaitPodsRunning(ns, controlplane.Selector("two"), 1, time.Minute)
 	if got := fmt.Sprint(addressesOf(&pods[0])); got != "[10.20.5.7 10.20.6.6]" || !strings.HasPrefix(pods[0].Spec.NodeName, "n0-") {
 		t.Errorf("it runs on %s with %s", pods[0].Spec.NodeName, got)
 	}
@@ -317,7 +317,7 @@ rules:
 `
 
 // A custom kind of any group and version keeps addresses by its scale subresource.
-func customWorkload(t *testing.T, w *world, ns string) {
+func customWorkload(t *testing.T, w *harness, ns string) {
 	w.Apply(thing)
 	w.Apply(fmt.Sprintf("{apiVersion: scenario.test/v3beta7, kind: ClusterThing, metadata: {name: box, namespace: %s}, spec: {size: 2}}", ns))
 	things := w.Dynamic.Resource(schema.GroupVersionResource{Group: "scenario.test", Version: "v3beta7", Resource: "clusterthings"}).Namespace(ns)
@@ -327,7 +327,7 @@ func customWorkload(t *testing.T, w *world, ns string) {
 	}
 	make := func(i int) {
 		t.Helper()
-		p := bed.NewPod(ns, fmt.Sprintf("box-%d", i), bed.WithAddress(), immutable(), bed.WithLabel(bed.AppLabel, "box"))
+		p := controlplane.NewPod(ns, fmt.Sprintf("box-%d", i), controlplane.WithAddress(), immutable(), controlplane.WithLabel(controlplane.AppLabel, "box"))
 		p.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(owner, schema.FromAPIVersionAndKind("scenario.test/v3beta7", "ClusterThing"))}
 		w.Create(p)
 	}
@@ -339,12 +339,12 @@ func customWorkload(t *testing.T, w *world, ns string) {
 	}
 	make(0)
 	make(1)
-	w.WaitPodsRunning(ns, bed.Selector("box"), 2, time.Minute)
+	w.WaitPodsRunning(ns, controlplane.Selector("box"), 2, time.Minute)
 	before := w.waitHeld("box", 2)
 	drop(0)
-	w.WaitPodsRunning(ns, bed.Selector("box"), 1, time.Minute)
+	w.WaitPodsRunning(ns, controlplane.Selector("box"), 1, time.Minute)
 	make(0)
-	w.WaitPodsRunning(ns, bed.Selector("box"), 2, time.Minute)
+	w.WaitPodsRunning(ns, controlplane.Selector("box"), 2, time.Minute)
 	if after := w.waitHeld("box", 2); kept(before, after) != 2 {
 		t.Errorf("it had %v, and has %v", ips(before), ips(after))
 	}
@@ -368,12 +368,12 @@ func customWorkload(t *testing.T, w *world, ns string) {
 }
 
 // A pool is filled in advance, and bounds all that is in it.
-func poolByREST(t *testing.T, w *world, ns string) {
+func poolByREST(t *testing.T, w *harness, ns string) {
 	if status, text := w.rest("POST", "/v1/pool", `{"name":"fixed","size":2,"preAllocateIP":true}`); status != 200 || !strings.Contains(text, `"realPoolSize":2`) {
 		t.Fatalf("make the pool: %d %s", status, text)
 	}
 	waiting := w.held(func(r row) bool { return r.PoolName == "fixed" })
-	web := bed.NewDeployment(ns, "fixed", 3, bed.WithAddress(), bed.WithAnnotation(poolKey, "fixed"))
+	web := controlplane.NewDeployment(ns, "fixed", 3, controlplane.WithAddress(), controlplane.WithAnnotation(poolKey, "fixed"))
 	w.Create(web)
 	w.WaitFor("two pods of three run", time.Minute, func(context.Context) error {
 		if n := runningIn(w.Pods(ns, "")); n != 2 {
@@ -404,9 +404,9 @@ func runningIn(pods []corev1.Pod) int {
 }
 
 // The last address of a node network is used, the next pods wait, and run as soon as others have ended.
-func runsDryAndRecovers(_ *testing.T, w *world, ns string) {
-	first := bed.NewDeployment(ns, "first", 5, bed.WithAddress(), inNetwork(2))
-	second := bed.NewDeployment(ns, "second", 2, bed.WithAddress(), inNetwork(2))
+func runsDryAndRecovers(_ *testing.T, w *harness, ns string) {
+	first := controlplane.NewDeployment(ns, "first", 5, controlplane.WithAddress(), inNetwork(2))
+	second := controlplane.NewDeployment(ns, "second", 2, controlplane.WithAddress(), inNetwork(2))
 	w.Create(first)
 	w.running(ns, "first", 5)
 	w.WaitFor("the nodes show that no address is left", 20*time.Second, func(ctx context.Context) error {
@@ -416,7 +416,7 @@ func runsDryAndRecovers(_ *testing.T, w *world, ns string) {
 		}
 		sum := int64(0)
 		for i := range nodes.Items {
-			quantity := nodes.Items[i].Status.Capacity[bed.Resource]
+			quantity := nodes.Items[i].Status.Capacity[controlplane.Resource]
 			sum += quantity.Value()
 		}
 		if sum != 5 {
@@ -426,7 +426,7 @@ func runsDryAndRecovers(_ *testing.T, w *world, ns string) {
 	})
 	w.Create(second)
 	time.Sleep(3 * time.Second)
-	if n := runningIn(w.Pods(ns, bed.Selector("second"))); n != 0 {
+	if n := runningIn(w.Pods(ns, controlplane.Selector("second"))); n != 0 {
 		w.t.Errorf("%d pods run with no address left", n)
 	}
 	w.Scale(first, 2)
@@ -434,9 +434,9 @@ func runsDryAndRecovers(_ *testing.T, w *world, ns string) {
 	w.agree()
 }
 
-func namespaceDeleted(t *testing.T, w *world, ns string) {
+func namespaceDeleted(t *testing.T, w *harness, ns string) {
 	other := w.namespace(ns + "-other")
-	w.Create(bed.NewStatefulSet(other, "doomed", 3, bed.WithAddress(), immutable()), bed.NewDeployment(other, "doomed-too", 3, bed.WithAddress(), immutable()))
+	w.Create(controlplane.NewStatefulSet(other, "doomed", 3, controlplane.WithAddress(), immutable()), controlplane.NewDeployment(other, "doomed-too", 3, controlplane.WithAddress(), immutable()))
 	w.running(other, "doomed", 3)
 	w.running(other, "doomed-too", 3)
 	if err := w.Client.CoreV1().Namespaces().Delete(t.Context(), other, metav1.DeleteOptions{}); err != nil {
@@ -447,9 +447,9 @@ func namespaceDeleted(t *testing.T, w *world, ns string) {
 }
 
 // A pod that has finished gives its address back although its object stays.
-func finishedPod(t *testing.T, w *world, ns string) {
-	w.Create(bed.NewPod(ns, "once", bed.WithAddress()))
-	w.WaitPodsRunning(ns, bed.Selector("once"), 1, time.Minute)
+func finishedPod(t *testing.T, w *harness, ns string) {
+	w.Create(controlplane.NewPod(ns, "once", controlplane.WithAddress()))
+	w.WaitPodsRunning(ns, controlplane.Selector("once"), 1, time.Minute)
 	patch := []byte(`{"status":{"phase":"Succeeded"}}`)
 	if _, err := w.Client.CoreV1().Pods(ns).Patch(t.Context(), "once", types.MergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
 		t.Fatal(err)
@@ -463,9 +463,9 @@ func finishedPod(t *testing.T, w *world, ns string) {
 }
 
 // What the user has written into the annotation and we do not know is still there after bind.
-func unknownKeys(t *testing.T, w *world, ns string) {
-	w.Create(bed.NewPod(ns, "keys", bed.WithAddress(), bed.WithAnnotation(argsKey, `{"mine":{"a":1},"common":{"bandwidth":"1G"}}`)))
-	pods := w.WaitPodsRunning(ns, bed.Selector("keys"), 1, time.Minute)
+func unknownKeys(t *testing.T, w *harness, ns string) {
+	w.Create(controlplane.NewPod(ns, "keys", controlplane.WithAddress(), controlplane.WithAnnotation(argsKey, `{"mine":{"a":1},"common":{"bandwidth":"1G"}}`)))
+	pods := w.WaitPodsRunning(ns, controlplane.Selector("keys"), 1, time.Minute)
 	for _, want := range []string{`"mine":{"a":1}`, `"bandwidth":"1G"`, `"ipinfos":[`} {
 		if args := pods[0].Annotations[argsKey]; !strings.Contains(args, want) {
 			t.Errorf("%s is not in %s", want, args)

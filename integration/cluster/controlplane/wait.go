@@ -1,4 +1,4 @@
-package bed
+package controlplane
 
 import (
 	"context"
@@ -14,14 +14,14 @@ import (
 
 // WaitFor waits until a condition gives nil. When it does not in time, the test fails with what the condition said last, and
 // with the pods that do not run and what was said of them.
-func (b *Bed) WaitFor(what string, wait time.Duration, condition func(context.Context) error) {
+func (b *Cluster) WaitFor(what string, wait time.Duration, condition func(context.Context) error) {
 	b.t.Helper()
 	if err := b.poll(wait, condition); err != nil {
 		b.t.Fatalf("%s: not after %s: %v%s", what, wait, err, b.describeWaiting(""))
 	}
 }
 
-func (b *Bed) poll(wait time.Duration, condition func(context.Context) error) error {
+func (b *Cluster) poll(wait time.Duration, condition func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(b.t.Context(), wait)
 	defer cancel()
 	for last := errors.New("it was not asked once"); ; {
@@ -42,7 +42,7 @@ func (b *Bed) poll(wait time.Duration, condition func(context.Context) error) er
 }
 
 // Pods are the pods of a namespace with a label selector, both of which may be empty.
-func (b *Bed) Pods(namespace, selector string) []corev1.Pod {
+func (b *Cluster) Pods(namespace, selector string) []corev1.Pod {
 	b.t.Helper()
 	list, err := b.Client.CoreV1().Pods(namespace).List(b.t.Context(), metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
@@ -52,7 +52,7 @@ func (b *Bed) Pods(namespace, selector string) []corev1.Pod {
 }
 
 // WaitPodsRunning waits until just n pods match and all of them run, and gives them.
-func (b *Bed) WaitPodsRunning(namespace, selector string, n int, wait time.Duration) []corev1.Pod {
+func (b *Cluster) WaitPodsRunning(namespace, selector string, n int, wait time.Duration) []corev1.Pod {
 	b.t.Helper()
 	var pods []corev1.Pod
 	err := b.poll(wait, func(ctx context.Context) error {
@@ -79,7 +79,7 @@ func (b *Bed) WaitPodsRunning(namespace, selector string, n int, wait time.Durat
 }
 
 // WaitPodsGone waits until no pod matches.
-func (b *Bed) WaitPodsGone(namespace, selector string, wait time.Duration) {
+func (b *Cluster) WaitPodsGone(namespace, selector string, wait time.Duration) {
 	b.t.Helper()
 	b.WaitPodsRunning(namespace, selector, 0, wait)
 }
@@ -93,7 +93,7 @@ func runs(p *corev1.Pod) bool {
 const mostDescribed = 8
 
 // describeWaiting says of each pod that does not run why, as far as the cluster knows.
-func (b *Bed) describeWaiting(namespace string) string {
+func (b *Cluster) describeWaiting(namespace string) string {
 	// The context of the test may be over, and what is said here is wanted all the more.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.t.Context()), 10*time.Second)
 	defer cancel()
@@ -118,7 +118,7 @@ func (b *Bed) describeWaiting(namespace string) string {
 	return out.String()
 }
 
-func (b *Bed) describe(ctx context.Context, out *strings.Builder, p *corev1.Pod) {
+func (b *Cluster) describe(ctx context.Context, out *strings.Builder, p *corev1.Pod) {
 	fmt.Fprintf(out, "\n  pod %s/%s is %s on node %q", p.Namespace, p.Name, p.Status.Phase, p.Spec.NodeName)
 	if p.DeletionTimestamp != nil {
 		fmt.Fprintf(out, ", deleted since %s", p.DeletionTimestamp.Format(time.TimeOnly))

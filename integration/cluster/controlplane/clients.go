@@ -1,4 +1,4 @@
-package bed
+package controlplane
 
 import (
 	"fmt"
@@ -19,7 +19,7 @@ import (
 )
 
 // makeClients makes the test's own clients.
-func (b *Bed) makeClients() error {
+func (b *Cluster) makeClients() error {
 	b.RESTConfig = &rest.Config{
 		Host: b.APIServerURL, BearerToken: b.tokens[Admin], TLSClientConfig: rest.TLSClientConfig{CAData: b.pki.ca}, QPS: -1,
 	}
@@ -48,7 +48,7 @@ func clientOf(config *rest.Config) (*kubernetes.Clientset, error) {
 }
 
 // ClientFor is a client with the rights of a kubeconfig.
-func (b *Bed) ClientFor(kubeconfig string) kubernetes.Interface {
+func (b *Cluster) ClientFor(kubeconfig string) kubernetes.Interface {
 	b.t.Helper()
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
@@ -62,8 +62,8 @@ func (b *Bed) ClientFor(kubeconfig string) kubernetes.Interface {
 	return client
 }
 
-// Kubeconfig is the path of a kubeconfig for a user of the bed, such as Admin.
-func (b *Bed) Kubeconfig(user string) string {
+// Kubeconfig is the path of a kubeconfig for a user of the cluster, such as Admin.
+func (b *Cluster) Kubeconfig(user string) string {
 	b.t.Helper()
 	path, err := b.kubeconfig(user)
 	if err != nil {
@@ -74,19 +74,19 @@ func (b *Bed) Kubeconfig(user string) string {
 
 // ServiceAccountKubeconfig is the path of a kubeconfig with a fresh token of a service account, which must be there. Its
 // holder has the rights that RBAC gives to the account, and no others.
-func (b *Bed) ServiceAccountKubeconfig(namespace, name string) string {
+func (b *Cluster) ServiceAccountKubeconfig(namespace, name string) string {
 	b.t.Helper()
 	return b.tokenKubeconfig(namespace, name, namespace+"."+name, nil)
 }
 
 // PodKubeconfig is ServiceAccountKubeconfig with a token as a kubelet mounts it into a pod: it names the pod and its node.
-func (b *Bed) PodKubeconfig(name string, pod *corev1.Pod) string {
+func (b *Cluster) PodKubeconfig(name string, pod *corev1.Pod) string {
 	b.t.Helper()
 	return b.tokenKubeconfig(pod.Namespace, name, pod.Namespace+"."+name+"."+pod.Name,
 		&authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID})
 }
 
-func (b *Bed) tokenKubeconfig(namespace, name, file string, of *authenticationv1.BoundObjectReference) string {
+func (b *Cluster) tokenKubeconfig(namespace, name, file string, of *authenticationv1.BoundObjectReference) string {
 	b.t.Helper()
 	day := int64(24 * 60 * 60)
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &day, BoundObjectRef: of}}
@@ -101,7 +101,7 @@ func (b *Bed) tokenKubeconfig(namespace, name, file string, of *authenticationv1
 	return path
 }
 
-func (b *Bed) kubeconfig(user string) (string, error) {
+func (b *Cluster) kubeconfig(user string) (string, error) {
 	token, ok := b.tokens[user]
 	if !ok {
 		return "", fmt.Errorf("kubeconfig: there is no user %q", user)
@@ -111,7 +111,7 @@ func (b *Bed) kubeconfig(user string) (string, error) {
 
 // KubeconfigAt is Kubeconfig for a program that reaches the API server at another URL, whose host is among
 // Options.ServerAddresses.
-func (b *Bed) KubeconfigAt(user, url string) string {
+func (b *Cluster) KubeconfigAt(user, url string) string {
 	b.t.Helper()
 	path, err := b.writeKubeconfig(user, b.tokens[user], url)
 	if err != nil {
@@ -121,12 +121,12 @@ func (b *Bed) KubeconfigAt(user, url string) string {
 }
 
 // writeKubeconfig renames the file into its place, since a process may be reading the one before.
-func (b *Bed) writeKubeconfig(user, token, url string) (string, error) {
+func (b *Cluster) writeKubeconfig(user, token, url string) (string, error) {
 	config := api.NewConfig()
-	config.Clusters["bed"] = &api.Cluster{Server: url, CertificateAuthorityData: b.pki.ca}
+	config.Clusters["galaxy-test"] = &api.Cluster{Server: url, CertificateAuthorityData: b.pki.ca}
 	config.AuthInfos[user] = &api.AuthInfo{Token: token}
-	config.Contexts["bed"] = &api.Context{Cluster: "bed", AuthInfo: user}
-	config.CurrentContext = "bed"
+	config.Contexts["galaxy-test"] = &api.Context{Cluster: "galaxy-test", AuthInfo: user}
+	config.CurrentContext = "galaxy-test"
 	path := b.path("kubeconfig." + strings.ReplaceAll(user, ":", "."))
 	if url != b.APIServerURL {
 		path += ".elsewhere"

@@ -61,8 +61,8 @@ const (
 	overlay = `{"overlay":{"networks":[{"cidr":"10.244.0.0/16","nodePrefix":24},{"cidr":"fd00:244::/48","nodePrefix":64}],"keepLostNodes":"1h"}}`
 )
 
-// lab is a control plane and some nodes on one switch.
-type lab struct {
+// harness is a control plane and some nodes on one switch.
+type harness struct {
 	t      testing.TB
 	bin    string
 	dir    string
@@ -72,16 +72,16 @@ type lab struct {
 	config string // of galaxy-ipam
 }
 
-func newLab(t testing.TB, nodes int) *lab {
+func newHarness(t testing.TB, nodes int) *harness {
 	t.Helper()
 	return newLabOf(t, nodes, overlay)
 }
 
 // newLabOf is newLab with another configuration of galaxy-ipam.
-func newLabOf(t testing.TB, nodes int, config string) *lab {
+func newLabOf(t testing.TB, nodes int, config string) *harness {
 	t.Helper()
 	needRoot(t)
-	l := &lab{t: t, bin: build(t), dir: t.TempDir(), config: config}
+	l := &harness{t: t, bin: build(t), dir: t.TempDir(), config: config}
 	l.wires = newNamespace(t, "switch")
 	l.wires.bridge(near.bridge, near.address(1, 24), near.address6(1, 64))
 	l.wires.bridge(far.bridge, far.address(1, 24), far.address6(1, 64))
@@ -110,7 +110,7 @@ func bare(prefix string) string {
 }
 
 // startIPAM runs galaxy-ipam with an etcd of its own.
-func (l *lab) startIPAM() {
+func (l *harness) startIPAM() {
 	l.t.Helper()
 	file := filepath.Join(l.dir, "galaxy-ipam.json")
 	if err := os.WriteFile(file, []byte(l.config), 0o600); err != nil {
@@ -127,14 +127,14 @@ func (l *lab) startIPAM() {
 // node is a namespace with an agent in it.
 type node struct {
 	*namespace
-	lab    *lab
-	agent  *process
-	socket string
-	state  string
+	harness *harness
+	agent   *process
+	socket  string
+	state   string
 }
 
 // addNode joins a node to the switch and starts its agent.
-func (l *lab) addNode(name string, i int, more ...string) *node {
+func (l *harness) addNode(name string, i int, more ...string) *node {
 	l.t.Helper()
 	n := l.bareNode(near, name, i, more...)
 	n.agent.start()
@@ -142,9 +142,9 @@ func (l *lab) addNode(name string, i int, more ...string) *node {
 }
 
 // bareNode joins a node to a segment, and does not start its agent.
-func (l *lab) bareNode(on segment, name string, i int, more ...string) *node {
+func (l *harness) bareNode(on segment, name string, i int, more ...string) *node {
 	l.t.Helper()
-	n := &node{namespace: newNamespace(l.t, name), lab: l, state: filepath.Join(l.dir, name)}
+	n := &node{namespace: newNamespace(l.t, name), harness: l, state: filepath.Join(l.dir, name)}
 	n.wire("eth0", l.wires, on.bridge, on.address(10+i, 24), on.address6(16+i, 64))
 	n.ip("route", "add", "default", "via", bare(on.address(1, 24)))
 	n.ip("-6", "route", "add", "default", "via", bare(on.address6(1, 64)))
@@ -203,7 +203,7 @@ func (n *node) status() (s struct {
 }
 
 // converged waits until every node takes pods, and has routes to the subnets of so many other nodes.
-func (l *lab) converged(peers int, nodes ...*node) {
+func (l *harness) converged(peers int, nodes ...*node) {
 	l.t.Helper()
 	for _, n := range nodes {
 		eventually(l.t, n.name+" has its routes", 30*time.Second, func() error {
@@ -217,7 +217,7 @@ func (l *lab) converged(peers int, nodes ...*node) {
 }
 
 // galaxyctl runs galaxyctl beside the etcd.
-func (l *lab) galaxyctl(args ...string) (string, error) {
+func (l *harness) galaxyctl(args ...string) (string, error) {
 	l.t.Helper()
 	var out []byte
 	var err error
@@ -229,7 +229,7 @@ func (l *lab) galaxyctl(args ...string) (string, error) {
 }
 
 // verified makes sure that the log is right.
-func (l *lab) verified() {
+func (l *harness) verified() {
 	l.t.Helper()
 	if out, err := l.galaxyctl("log", "verify"); err != nil {
 		l.t.Errorf("log verify: %v\n%s", err, out)
@@ -333,9 +333,9 @@ type pod struct {
 func (n *node) cni(command, container, name, netns string) ([]byte, error) {
 	n.t.Helper()
 	conf := fmt.Sprintf(`{"cniVersion":"1.1.0","name":"galaxy-sdn","type":"galaxy-sdn","socket":%q,"notes":%q}`, n.socket, filepath.Join(n.state, "notes"))
-	cmd := exec.Command(filepath.Join(n.lab.bin, "galaxy-sdn"))
+	cmd := exec.Command(filepath.Join(n.harness.bin, "galaxy-sdn"))
 	cmd.Env = []string{
-		"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + container, "CNI_NETNS=" + netns, "CNI_IFNAME=eth0", "CNI_PATH=" + n.lab.bin,
+		"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + container, "CNI_NETNS=" + netns, "CNI_IFNAME=eth0", "CNI_PATH=" + n.harness.bin,
 		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + name + ";K8S_POD_UID=uid-" + name,
 	}
 	var out strings.Builder

@@ -1,4 +1,4 @@
-package bed
+package controlplane
 
 import (
 	"galaxy/integration/cluster/binaries"
@@ -6,7 +6,7 @@ import (
 
 // addEtcds adds the etcd of the API server and that of galaxy. The first does not wait for the disk, which SIGKILL cannot
 // tell from one that does; the second works as it would for its users.
-func (b *Bed) addEtcds() error {
+func (b *Cluster) addEtcds() error {
 	var err error
 	if b.Etcd, b.etcdURL, err = b.addEtcd("etcd", "--unsafe-no-fsync"); err != nil {
 		return err
@@ -15,7 +15,7 @@ func (b *Bed) addEtcds() error {
 	return err
 }
 
-func (b *Bed) addEtcd(name string, more ...string) (p *Process, url string, err error) {
+func (b *Cluster) addEtcd(name string, more ...string) (p *Process, url string, err error) {
 	var client, peer int
 	if err := takePorts(&client, &peer); err != nil {
 		return nil, "", err

@@ -1,4 +1,4 @@
-package bed
+package controlplane
 
 import (
 	"context"
@@ -55,7 +55,7 @@ func NewBalancer() (*Balancer, error) {
 	return b, nil
 }
 
-func (b *Bed) addBalancer() error {
+func (b *Cluster) addBalancer() error {
 	var err error
 	b.Balancer, err = NewBalancer()
 	return err

@@ -1,4 +1,4 @@
-package bed
+package controlplane
 
 import (
 	"bytes"
@@ -27,7 +27,7 @@ options: {podPlayStageParallelism: 16, nodePlayStageParallelism: 16, nodeLeasePa
 `
 
 // addKwok adds kwok, which plays the kubelets: nodes report, pods get to run, and pods that are deleted go.
-func (b *Bed) addKwok() error {
+func (b *Cluster) addKwok() error {
 	var port int
 	if err := takePorts(&port); err != nil {
 		return err

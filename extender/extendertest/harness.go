@@ -73,8 +73,8 @@ func PodOf(app string, n int) ipam.Owner {
 	return ipam.Owner{Kind: ipam.KindStatefulSet, Namespace: "ns1", App: app, Pod: fmt.Sprintf("%s-%d", app, n)}
 }
 
-// Bed is a replica that leads on a log in memory, a cluster of objects, and a clock that stands still.
-type Bed struct {
+// Harness is a replica that leads on a log in memory, a cluster of objects, and a clock that stands still.
+type Harness struct {
 	T       testing.TB
 	Log     *memlog.Log
 	Replica *allocator.Replica
@@ -82,10 +82,10 @@ type Bed struct {
 	now     atomic.Int64
 }
 
-// New makes a Bed with a configuration of subnets, unless that is empty; nil is no observer.
-func New(t testing.TB, config string, observer allocator.Observer) *Bed {
+// New makes a Harness with a configuration of subnets, unless that is empty; nil is no observer.
+func New(t testing.TB, config string, observer allocator.Observer) *Harness {
 	t.Helper()
-	b := &Bed{T: t, Log: memlog.New()}
+	b := &Harness{T: t, Log: memlog.New()}
 	b.now.Store(time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC).UnixNano())
 	replica, err := allocator.NewReplica(t.Context(), allocator.Config{
 		Log: b.Log, Actor: "test", Rules: allocator.Rules{ReuseDelay: 30 * time.Second}, Observer: observer,
@@ -125,7 +125,7 @@ func Lead(t testing.TB, replica *allocator.Replica) {
 }
 
 // Do has the replica carry out a command.
-func (b *Bed) Do(cmd allocator.Command) allocator.Result {
+func (b *Harness) Do(cmd allocator.Command) allocator.Result {
 	b.T.Helper()
 	result, err := b.Replica.Do(context.Background(), "test", cmd)
 	if err != nil {
@@ -135,7 +135,7 @@ func (b *Bed) Do(cmd allocator.Command) allocator.Result {
 }
 
 // Bind binds a pod to a node of the fixture without a scheduler.
-func (b *Bed) Bind(owner ipam.Owner, policy ipam.Policy, node string) {
+func (b *Harness) Bind(owner ipam.Owner, policy ipam.Policy, node string) {
 	b.T.Helper()
 	config := b.Replica.View().Config()
 	i, ok := config.NodeNetworkOf(Addr(NodeIPs[node]))
@@ -148,7 +148,7 @@ func (b *Bed) Bind(owner ipam.Owner, policy ipam.Policy, node string) {
 }
 
 // Objects replaces the cluster; the nodes of the fixture are in it always.
-func (b *Bed) Objects(documents ...string) {
+func (b *Harness) Objects(documents ...string) {
 	b.T.Helper()
 	for name, ip := range NodeIPs {
 		documents = append(documents, NodeText(name, ip))
@@ -161,7 +161,7 @@ func (b *Bed) Objects(documents ...string) {
 }
 
 // Cluster is the newest cluster; nil before the first Objects.
-func (b *Bed) Cluster() extender.Cluster {
+func (b *Harness) Cluster() extender.Cluster {
 	if set := b.cluster.Load(); set != nil {
 		return set
 	}
@@ -169,4 +169,4 @@ func (b *Bed) Cluster() extender.Cluster {
 }
 
 // Pass lets time pass.
-func (b *Bed) Pass(d time.Duration) { b.now.Add(int64(d)) }
+func (b *Harness) Pass(d time.Duration) { b.now.Add(int64(d)) }

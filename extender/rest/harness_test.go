@@ -25,15 +25,15 @@ var (
 // figures stand for metrics.
 var figures = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 
-// bed is the REST port over a real replica.
-type bed struct {
-	*extendertest.Bed
+// harness is the REST port over a real replica.
+type harness struct {
+	*extendertest.Harness
 	rest *httptest.Server
 }
 
-func newBed(t testing.TB, config string) *bed {
+func newHarness(t testing.TB, config string) *harness {
 	t.Helper()
-	b := &bed{Bed: extendertest.New(t, config, nil)}
+	b := &harness{Harness: extendertest.New(t, config, nil)}
 	b.rest = httptest.NewServer(rest.New(rest.Config{
 		Replica: b.Replica, Cluster: b.Cluster, Metrics: figures, Log: zap.NewNop(), Events: b.Log, Version: "test",
 	}).Handler())

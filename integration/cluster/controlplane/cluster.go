@@ -1,7 +1,7 @@
-// Package bed runs a real Kubernetes control plane for a test: etcd, kube-apiserver, kube-controller-manager, kube-scheduler,
+// Package controlplane runs a real Kubernetes control plane for a test: etcd, kube-apiserver, kube-controller-manager, kube-scheduler,
 // kwok for as many nodes as one likes, a second etcd for the log of galaxy, and any number of galaxy-ipam behind a balancer.
 // All of it listens on 127.0.0.1 only, needs no rights, and ends with the test. A test can kill any of it and start it again.
-package bed
+package controlplane
 
 import (
 	"fmt"
@@ -22,7 +22,7 @@ import (
 // LogsVariable names the directory in which logs are kept after the test; without it they go with the test.
 const LogsVariable = "GALAXY_CLUSTER_LOGS"
 
-// Options are what a test may want of its bed. The zero value is a plain cluster.
+// Options are what a test may want of its cluster. The zero value is a plain cluster.
 type Options struct {
 	// Extender lets kube-scheduler ask an extender; nil leaves it alone.
 	Extender *Extender
@@ -32,18 +32,18 @@ type Options struct {
 	NodeGrace time.Duration
 	// Eviction is how long pods stay on a node that is not ready or not reachable; 0 for the default of 5 minutes.
 	Eviction time.Duration
-	// AuditPolicy is the YAML of an audit policy; with it, kube-apiserver writes Bed.AuditLog.
+	// AuditPolicy is the YAML of an audit policy; with it, kube-apiserver writes Cluster.AuditLog.
 	AuditPolicy string
 	// PodStart is how long a pod takes to run once it is bound, 0 for at once. Kubelets have machines of their own; kwok has not.
 	PodStart time.Duration
 	// ServerAddresses are good for the servers' certificate, beside 127.0.0.1: at which they are reached through something else.
 	ServerAddresses []net.IP
-	// Arguments after those of the bed, by the name of the program, as in Process.Name; of two, the last counts.
+	// Arguments after those of the cluster, by the name of the program, as in Process.Name; of two, the last counts.
 	Arguments map[string][]string
 }
 
-// Bed is a cluster. The methods end the test when they fail, and so belong in the test's own goroutine.
-type Bed struct {
+// Cluster is a cluster. The methods end the test when they fail, and so belong in the test's own goroutine.
+type Cluster struct {
 	// Processes of the cluster, in the order in which they start. GalaxyEtcd is for the log of galaxy and nothing else.
 	Etcd, GalaxyEtcd, APIServer, ControllerManager, Scheduler, Kwok *Process
 	// Balancer stands before all galaxy-ipam, like a Service. The extender of Options is there unless it has a URL.
@@ -53,7 +53,7 @@ type Bed struct {
 	Client     kubernetes.Interface
 	Dynamic    dynamic.Interface
 	RESTConfig *rest.Config
-	// APIServerURL is https, with a certificate of an authority of the bed's own.
+	// APIServerURL is https, with a certificate of an authority of the cluster's own.
 	APIServerURL string
 	// GalaxyEtcdURL is where the etcd for the log of galaxy listens.
 	GalaxyEtcdURL string
@@ -72,10 +72,10 @@ type Bed struct {
 }
 
 // Start starts a cluster for a test and waits until pods can be created in it.
-func Start(t testing.TB, o Options) *Bed {
+func Start(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	needCluster(t)
-	b := &Bed{t: t, options: o, dir: t.TempDir()}
+	b := &Cluster{t: t, options: o, dir: t.TempDir()}
 	t.Cleanup(b.end)
 	start := time.Now()
 	if err := b.prepare(); err != nil {
@@ -90,7 +90,7 @@ func Start(t testing.TB, o Options) *Bed {
 }
 
 // prepare writes all files and makes all processes, and starts none.
-func (b *Bed) prepare() error {
+func (b *Cluster) prepare() error {
 	var err error
 	if err = b.makeLogs(); err != nil {
 		return err
@@ -110,7 +110,7 @@ func (b *Bed) prepare() error {
 }
 
 // makeLogs makes the directory for logs, which outlives the test when somebody asks for it.
-func (b *Bed) makeLogs() error {
+func (b *Cluster) makeLogs() error {
 	b.logs = filepath.Join(b.dir, "logs")
 	if keep := os.Getenv(LogsVariable); keep != "" {
 		b.logs = filepath.Join(keep, strings.ReplaceAll(b.t.Name(), "/", "_"))
@@ -119,7 +119,7 @@ func (b *Bed) makeLogs() error {
 }
 
 // together starts several processes at once: each waits for others most of the time.
-func (b *Bed) together(processes ...*Process) {
+func (b *Cluster) together(processes ...*Process) {
 	b.t.Helper()
 	for _, p := range processes {
 		p.Launch()
@@ -130,7 +130,7 @@ func (b *Bed) together(processes ...*Process) {
 }
 
 // end kills everything, and shows the last words of each process if the test has failed.
-func (b *Bed) end() {
+func (b *Cluster) end() {
 	if b.Balancer != nil {
 		b.Balancer.Close()
 	}
@@ -147,14 +147,14 @@ func (b *Bed) end() {
 	}
 }
 
-// Logs is the directory with what all programs of the bed say, for programs that the test adds.
-func (b *Bed) Logs() string { return b.logs }
+// Logs is the directory with what all programs of the cluster say, for programs that the test adds.
+func (b *Cluster) Logs() string { return b.logs }
 
-// path is a file in the directory of the bed.
-func (b *Bed) path(name string) string { return filepath.Join(b.dir, name) }
+// path is a file in the directory of the cluster.
+func (b *Cluster) path(name string) string { return filepath.Join(b.dir, name) }
 
-// addProgram adds a program of the cluster, with the test's arguments after the bed's.
-func (b *Bed) addProgram(name, program string, ready readiness, args []string) *Process {
+// addProgram adds a program of the cluster, with the test's arguments after the cluster's.
+func (b *Cluster) addProgram(name, program string, ready readiness, args []string) *Process {
 	return b.newProcess(name, filepath.Join(built.cluster, program), ready, append(args, b.options.Arguments[name]...)...)
 }
 

@@ -1,4 +1,4 @@
-package bed
+package controlplane
 
 import (
 	"fmt"
@@ -14,14 +14,14 @@ const Resource = "tke.cloud.tencent.com/eni-ip"
 
 // Extender configures kube-scheduler for galaxy.
 type Extender struct {
-	// URL is the base of the verbs, such as http://127.0.0.1:9040/v1; empty for the bed's Balancer.
+	// URL is the base of the verbs, such as http://127.0.0.1:9040/v1; empty for the cluster's Balancer.
 	URL string
 	// Accounted lets kube-scheduler count the resource itself, against what nodes have of it.
 	Accounted bool
 }
 
 // addScheduler adds the scheduler with its configuration.
-func (b *Bed) addScheduler() error {
+func (b *Cluster) addScheduler() error {
 	var port int
 	if err := takePorts(&port); err != nil {
 		return err
@@ -47,7 +47,7 @@ func (b *Bed) addScheduler() error {
 }
 
 // schedulerConfig is a KubeSchedulerConfiguration. Pods that did not fit are tried again soon.
-func (b *Bed) schedulerConfig(kubeconfig string) map[string]any {
+func (b *Cluster) schedulerConfig(kubeconfig string) map[string]any {
 	config := map[string]any{
 		"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration",
 		"leaderElection":           map[string]any{"leaderElect": false},

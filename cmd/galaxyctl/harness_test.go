@@ -23,8 +23,8 @@ import (
 	"galaxy/ipam"
 )
 
-// bed is a real etcd with a log in it, the allocator that writes it, and the REST port before that.
-type bed struct {
+// harness is a real etcd with a log in it, the allocator that writes it, and the REST port before that.
+type harness struct {
 	t       *testing.T
 	etcd    *etcdtest.Server
 	client  *clientv3.Client
@@ -34,9 +34,9 @@ type bed struct {
 	now     atomic.Int64 // Unix seconds, for events
 }
 
-func newBed(t *testing.T) *bed {
+func newHarness(t *testing.T) *harness {
 	t.Helper()
-	b := &bed{t: t, etcd: etcdtest.Start(t)}
+	b := &harness{t: t, etcd: etcdtest.Start(t)}
 	b.now.Store(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC).Unix())
 	b.client = b.etcd.Client(t)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -72,7 +72,7 @@ func newBed(t *testing.T) *bed {
 }
 
 // do carries out a command a second after the one before it.
-func (b *bed) do(cause string, command allocator.Command) {
+func (b *harness) do(cause string, command allocator.Command) {
 	b.t.Helper()
 	b.now.Add(1)
 	if _, err := b.replica.Do(b.t.Context(), cause, command); err != nil {
@@ -95,7 +95,7 @@ func pod(kind, app, name, uid string, policy ipam.Policy) allocator.Pod {
 }
 
 // story writes a log in which most things happen once.
-func (b *bed) story() {
+func (b *harness) story() {
 	b.t.Helper()
 	subnets, err := ipam.ParseConfig([]byte(floatingIPs))
 	if err != nil {
@@ -114,11 +114,11 @@ func (b *bed) story() {
 }
 
 // run is one call of the program.
-func (b *bed) run(args ...string) (code int, out, errs string) {
+func (b *harness) run(args ...string) (code int, out, errs string) {
 	return b.runWith(b.t.Context(), nil, args...)
 }
 
-func (b *bed) runWith(ctx context.Context, in []byte, args ...string) (code int, out, errs string) {
+func (b *harness) runWith(ctx context.Context, in []byte, args ...string) (code int, out, errs string) {
 	var stdout, stderr bytes.Buffer
 	args = append([]string{"--etcd-endpoints", b.etcd.Endpoint(), "--server", b.rest}, args...)
 	code = run(ctx, args, bytes.NewReader(in), &stdout, &stderr)
@@ -126,7 +126,7 @@ func (b *bed) runWith(ctx context.Context, in []byte, args ...string) (code int,
 }
 
 // must runs what has to succeed.
-func (b *bed) must(args ...string) string {
+func (b *harness) must(args ...string) string {
 	b.t.Helper()
 	code, out, errs := b.run(args...)
 	if code != cli.OK {
@@ -136,7 +136,7 @@ func (b *bed) must(args ...string) string {
 }
 
 // refuses runs what has to fail, and say all of these.
-func (b *bed) refuses(says []string, args ...string) {
+func (b *harness) refuses(says []string, args ...string) {
 	b.t.Helper()
 	code, out, errs := b.run(args...)
 	if code != cli.Failure {

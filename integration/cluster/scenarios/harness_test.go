@@ -19,7 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"galaxy/integration/cluster/bed"
+	"galaxy/integration/cluster/controlplane"
 )
 
 const (
@@ -38,41 +38,41 @@ const subnets = `[
 // lease is short, so that a new leader need not be waited for.
 const lease = "3s"
 
-// world is a cluster with galaxy-ipam in it.
-type world struct {
-	*bed.Bed
+// harness is a cluster with galaxy-ipam in it.
+type harness struct {
+	*controlplane.Cluster
 	t     testing.TB
-	ipams []*bed.IPAM
+	ipams []*controlplane.IPAM
 	http  *http.Client
 	etcd  []string // what galaxyctl needs to reach the log
 }
 
 // settings are how a world is made.
 type settings struct {
-	options  bed.Options
+	options  controlplane.Options
 	nodes    [3]int // in each node network
 	replicas int
 	args     []string
 	subnets  string
 	// each changes how the replicas run, before they are started.
-	each func(w *world, replicas []*bed.IPAMOptions)
+	each func(w *harness, replicas []*controlplane.IPAMOptions)
 	// before is what happened before galaxy-ipam was started for the first time; it makes the nodes itself.
-	before func(w *world)
+	before func(w *harness)
 	// waits says that galaxy-ipam does not become ready by itself.
 	waits bool
 }
 
-// newWorld starts a cluster with as many galaxy-ipam, each with the rights that deploy/ gives it and no others.
+// newHarness starts a cluster with as many galaxy-ipam, each with the rights that deploy/ gives it and no others.
 // Tests wait most of the time, so that they run beside each other.
-func newWorld(t testing.TB, s settings) *world {
+func newHarness(t testing.TB, s settings) *harness {
 	t.Helper()
 	if test, ok := t.(*testing.T); ok {
 		test.Parallel()
 	}
 	if s.options.Extender == nil {
-		s.options.Extender = &bed.Extender{Accounted: true}
+		s.options.Extender = &controlplane.Extender{Accounted: true}
 	}
-	w := &world{Bed: bed.Start(t, s.options), t: t, http: http.DefaultClient}
+	w := &harness{Cluster: controlplane.Start(t, s.options), t: t, http: http.DefaultClient}
 	w.etcd = []string{"--etcd-endpoints", w.GalaxyEtcdURL}
 	w.Apply(manifests(t, "serviceaccount.yaml", "rbac.yaml"))
 	w.Apply(crds(t))
@@ -80,7 +80,7 @@ func newWorld(t testing.TB, s settings) *world {
 		s.subnets = subnets
 	}
 	w.configure(s.subnets)
-	var replicas []*bed.IPAMOptions
+	var replicas []*controlplane.IPAMOptions
 	for i := range max(s.replicas, 1) {
 		o := w.replica(i, s.args...)
 		replicas = append(replicas, &o)
@@ -119,14 +119,14 @@ func newWorld(t testing.TB, s settings) *world {
 }
 
 // in is the same world, for a part of a test.
-func (w *world) in(t *testing.T) *world {
+func (w *harness) in(t *testing.T) *harness {
 	part := *w
-	part.Bed, part.t = w.In(t), t
+	part.Cluster, part.t = w.In(t), t
 	return &part
 }
 
-func nodesOf(network int) bed.NodeOptions {
-	return bed.NodeOptions{
+func nodesOf(network int) controlplane.NodeOptions {
+	return controlplane.NodeOptions{
 		Prefix: fmt.Sprintf("n%d-", network), Labels: map[string]string{netLabel: fmt.Sprint(network)},
 		Address: func(i int) netip.Addr {
 			return netip.AddrFrom4([4]byte{10, byte(10 + network), byte(i / 250), byte(i%250 + 2)})
@@ -135,14 +135,14 @@ func nodesOf(network int) bed.NodeOptions {
 }
 
 // replica is how one galaxy-ipam runs.
-func (w *world) replica(i int, args ...string) bed.IPAMOptions {
-	return bed.IPAMOptions{
+func (w *harness) replica(i int, args ...string) controlplane.IPAMOptions {
+	return controlplane.IPAMOptions{
 		Name: fmt.Sprintf("galaxy-ipam-%d", i), Kubeconfig: w.ServiceAccountKubeconfig("kube-system", "galaxy-ipam"),
 		Args: append([]string{"--leader-elect-lease-duration", lease, "--claim-ttl", "5s", "--reuse-delay", "2s"}, args...),
 	}
 }
 
-func (w *world) configure(subnets string) {
+func (w *harness) configure(subnets string) {
 	w.t.Helper()
 	text, err := json.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "floatingip-config", "namespace": "kube-system"},
@@ -194,7 +194,7 @@ type row struct {
 }
 
 // api is the REST port of a replica that runs.
-func (w *world) api() string {
+func (w *harness) api() string {
 	for _, ipam := range w.ipams {
 		if ipam.Running() {
 			return ipam.API
@@ -203,7 +203,7 @@ func (w *world) api() string {
 	return w.ipams[0].API
 }
 
-func (w *world) rows(ctx context.Context) (map[string]row, error) {
+func (w *harness) rows(ctx context.Context) (map[string]row, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.api()+"/v1/ip?size=9999", nil)
 	if err != nil {
 		return nil, err
@@ -231,7 +231,7 @@ func (w *world) rows(ctx context.Context) (map[string]row, error) {
 }
 
 // held are the addresses that somebody holds, and that a test may be interested in.
-func (w *world) held(wanted func(row) bool) []row {
+func (w *harness) held(wanted func(row) bool) []row {
 	w.t.Helper()
 	rows, err := w.rows(w.t.Context())
 	if err != nil {
@@ -248,13 +248,13 @@ func (w *world) held(wanted func(row) bool) []row {
 }
 
 // ofApp is what is held for a workload, or its pods.
-func (w *world) ofApp(name string) []row {
+func (w *harness) ofApp(name string) []row {
 	w.t.Helper()
 	return w.held(func(r row) bool { return r.AppName == name })
 }
 
 // waitHeld waits until just so many addresses are held for a workload.
-func (w *world) waitHeld(app string, n int) []row {
+func (w *harness) waitHeld(app string, n int) []row {
 	w.t.Helper()
 	var held []row
 	w.WaitFor(fmt.Sprintf("%s holds %d addresses", app, n), 30*time.Second, func(context.Context) error {
@@ -303,7 +303,7 @@ func addressesByUID(pods []corev1.Pod) map[string]string {
 // agree waits until the objects and the log say the same: every running pod that asks for an address has one, which no other
 // pod has, and which the log says is bound to this very pod on this very node; and every bound address has its pod. The log
 // itself must be right, too.
-func (w *world) agree() {
+func (w *harness) agree() {
 	w.t.Helper()
 	w.WaitFor("the API server and the log agree", 40*time.Second, func(ctx context.Context) error {
 		rows, err := w.rows(ctx)
@@ -354,18 +354,20 @@ func compare(rows map[string]row, pods []corev1.Pod) error {
 }
 
 func wants(p *corev1.Pod) bool {
-	_, ok := p.Spec.Containers[0].Resources.Requests[bed.Resource]
+	_, ok := p.Spec.Containers[0].Resources.Requests[controlplane.Resource]
 	return ok
 }
 
 // immutable pods keep their addresses as long as their workload wants them.
-func immutable() bed.PodEdit { return bed.WithAnnotation(policyKey, "immutable") }
+func immutable() controlplane.PodEdit { return controlplane.WithAnnotation(policyKey, "immutable") }
 
 // inNetwork lets pods run only in one node network.
-func inNetwork(n int) bed.PodEdit { return bed.WithNodeSelector(netLabel, fmt.Sprint(n)) }
+func inNetwork(n int) controlplane.PodEdit {
+	return controlplane.WithNodeSelector(netLabel, fmt.Sprint(n))
+}
 
 // rest writes over REST as an administrator with rights, and gives what is answered.
-func (w *world) rest(method, path, body string) (int, string) {
+func (w *harness) rest(method, path, body string) (int, string) {
 	w.t.Helper()
 	request, err := http.NewRequestWithContext(w.t.Context(), method, w.api()+path, bytes.NewReader([]byte(body)))
 	if err != nil {
@@ -386,7 +388,7 @@ func (w *world) rest(method, path, body string) (int, string) {
 }
 
 // namespace makes a namespace for a scenario.
-func (w *world) namespace(name string) string {
+func (w *harness) namespace(name string) string {
 	w.t.Helper()
 	if _, err := w.Client.CoreV1().Namespaces().Create(w.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
 		w.t.Fatal(err)
@@ -399,13 +401,13 @@ func (w *world) namespace(name string) string {
 }
 
 // running waits for the pods of a workload.
-func (w *world) running(namespace, app string, n int) []corev1.Pod {
+func (w *harness) running(namespace, app string, n int) []corev1.Pod {
 	w.t.Helper()
-	return w.WaitPodsRunning(namespace, bed.Selector(app), n, time.Minute)
+	return w.WaitPodsRunning(namespace, controlplane.Selector(app), n, time.Minute)
 }
 
 // events are all that were shown.
-func (w *world) events(ctx context.Context) ([]corev1.Event, error) {
+func (w *harness) events(ctx context.Context) ([]corev1.Event, error) {
 	list, err := w.Client.CoreV1().Events("").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package bed
+package controlplane
 
 import (
 	"context"
@@ -22,7 +22,7 @@ type NodeOptions struct {
 	Prefix string
 	// Address gives the InternalIP of the node with a number; nil for 10.10.0.0/16 from 10.10.0.2 on.
 	Address func(i int) netip.Addr
-	// Labels are added to those of the bed.
+	// Labels are added to those of the cluster.
 	Labels map[string]string
 	// FloatingAddresses is how much the node has of Resource; 0 for no word of it.
 	FloatingAddresses int64
@@ -32,7 +32,7 @@ type NodeOptions struct {
 }
 
 // MakeNodes creates nodes that kwok keeps alive, waits until they are ready, and gives their names.
-func (b *Bed) MakeNodes(n int, o NodeOptions) []string {
+func (b *Cluster) MakeNodes(n int, o NodeOptions) []string {
 	b.t.Helper()
 	names, errs := make([]string, n), make([]error, n)
 	workqueue.ParallelizeUntil(b.t.Context(), 32, n, func(i int) {
@@ -87,7 +87,7 @@ func defaultAddress(i int) netip.Addr {
 }
 
 // WaitNodesReady waits until nodes are ready and pods may be put on them.
-func (b *Bed) WaitNodesReady(wait time.Duration, names ...string) {
+func (b *Cluster) WaitNodesReady(wait time.Duration, names ...string) {
 	b.t.Helper()
 	b.WaitFor(fmt.Sprintf("%d nodes are ready", len(names)), wait, func(ctx context.Context) error {
 		list, err := b.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
@@ -123,14 +123,14 @@ func nodeReady(n *corev1.Node) bool {
 
 // SilenceNode cuts a node off: it reports no more, starts no pods, and does not end those that are deleted. After
 // Options.NodeGrace it is taken for unreachable.
-func (b *Bed) SilenceNode(name string) {
+func (b *Cluster) SilenceNode(name string) {
 	b.t.Helper()
 	b.labelNode(name, nil)
 }
 
 // ReviveNode brings a node back that was cut off. As a kubelet does, it ends the pods that were deleted meanwhile: kwok only
 // notices deletions that it sees.
-func (b *Bed) ReviveNode(name string) {
+func (b *Cluster) ReviveNode(name string) {
 	b.t.Helper()
 	b.labelNode(name, managedValue)
 	pods, err := b.Client.CoreV1().Pods("").List(b.t.Context(), metav1.ListOptions{FieldSelector: "spec.nodeName=" + name})
@@ -150,7 +150,7 @@ func (b *Bed) ReviveNode(name string) {
 	}
 }
 
-func (b *Bed) labelNode(name string, value any) {
+func (b *Cluster) labelNode(name string, value any) {
 	b.t.Helper()
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": map[string]any{managedKey: value}}})
 	if err != nil {

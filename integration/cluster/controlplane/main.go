@@ -1,4 +1,4 @@
-package bed
+package controlplane
 
 import (
 	"context"
@@ -30,7 +30,7 @@ func Main(m *testing.M) int {
 	built.called = true
 	ctx := context.Background()
 	var err error
-	if built.scratch, err = os.MkdirTemp("", "galaxy-bed-"); err != nil {
+	if built.scratch, err = os.MkdirTemp("", "galaxy-cluster-"); err != nil {
 		fmt.Fprintln(os.Stderr, "cluster:", err)
 		return 1
 	}
@@ -55,7 +55,7 @@ func needCluster(t testing.TB) {
 	t.Helper()
 	switch {
 	case !built.called:
-		t.Fatal("there are no programs: TestMain of this package must call bed.Main")
+		t.Fatal("there are no programs: TestMain of this package must call controlplane.Main")
 	case built.err != nil && os.Getenv("CI") != "":
 		t.Fatalf("the programs of the cluster cannot be built: %v", built.err)
 	case built.err != nil:

@@ -23,16 +23,16 @@ var (
 	nodeIPs  = extendertest.NodeIPs
 )
 
-// bed is the scheduler's port over a real replica.
-type bed struct {
-	*extendertest.Bed
+// harness is the scheduler's port over a real replica.
+type harness struct {
+	*extendertest.Harness
 	handler   http.Handler
 	scheduler *httptest.Server
 }
 
-func newBed(t testing.TB, config string) *bed {
+func newHarness(t testing.TB, config string) *harness {
 	t.Helper()
-	b := &bed{Bed: extendertest.New(t, config, nil)}
+	b := &harness{Harness: extendertest.New(t, config, nil)}
 	b.handler = scheduler.New(scheduler.Config{Replica: b.Replica, Cluster: b.Cluster, Log: zap.NewNop()}).Handler()
 	b.scheduler = httptest.NewServer(b.handler)
 	t.Cleanup(b.scheduler.Close)

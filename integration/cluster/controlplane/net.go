@@ -1,4 +1,4 @@
-package bed
+package controlplane
 
 import (
 	"context"
@@ -50,7 +50,7 @@ func freePort() (int, error) {
 }
 
 // FreeAddress is host and port of a port that nobody listens on.
-func (b *Bed) FreeAddress() string {
+func (b *Cluster) FreeAddress() string {
 	b.t.Helper()
 	port, err := freePort()
 	if err != nil {

@@ -21,21 +21,21 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"galaxy/integration/cluster/bed"
 	"galaxy/integration/cluster/binaries"
+	"galaxy/integration/cluster/controlplane"
 	"galaxy/integration/cluster/node"
 )
 
-// nodeName is the one node of the lab, and nodeIP its address.
+// nodeName is the one node of the harness, and nodeIP its address.
 const (
 	nodeName = "n0"
 	nodeIP   = "10.99.0.10"
 )
 
-// lab is a cluster with galaxy-ipam and one real node, on which the agent runs as deploy/agent says. All parts of galaxy have
+// harness is a cluster with galaxy-ipam and one real node, on which the agent runs as deploy/agent says. All parts of galaxy have
 // the rights in the cluster that deploy/ gives them, those in etcd that galaxyctl etcd-auth gives them, and no others.
-type lab struct {
-	*bed.Bed
+type harness struct {
+	*controlplane.Cluster
 	t       testing.TB
 	world   *node.World
 	node    *node.Node
@@ -43,10 +43,10 @@ type lab struct {
 	subnets []netip.Prefix // of the node, as the log says
 }
 
-func newLab(t *testing.T) *lab {
+func newHarness(t *testing.T) *harness {
 	t.Helper()
 	node.Need(t)
-	l := &lab{t: t, Bed: bed.Start(t, bed.Options{
+	l := &harness{t: t, Cluster: controlplane.Start(t, controlplane.Options{
 		ServerAddresses: node.Certified(), NodeGrace: 8 * time.Second,
 		Arguments: map[string][]string{binaries.APIServer: {"--allow-privileged=true"}},
 	})}
@@ -64,7 +64,7 @@ func newLab(t *testing.T) *lab {
 	l.startIPAM()
 	password := l.password("galaxy-node-" + nodeName)
 	l.Apply(l.agentManifests())
-	l.node = node.Start(t, l.Bed, l.world, node.Options{
+	l.node = node.Start(t, l.Cluster, l.world, node.Options{
 		Name: nodeName, Address: netip.MustParseAddr(nodeIP), Proxy: "nftables",
 		Files: map[string]string{"/etc/galaxy-etcd/password": password},
 	})
@@ -76,18 +76,18 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-func (l *lab) in(t *testing.T) *lab {
+func (l *harness) in(t *testing.T) *harness {
 	inner := *l
-	inner.t, inner.Bed = t, l.Bed.In(t)
+	inner.t, inner.Cluster = t, l.Cluster.In(t)
 	return &inner
 }
 
 // credentials are what a user shows to etcd.
-func (l *lab) credentials(user string) []string {
+func (l *harness) credentials(user string) []string {
 	return []string{"--etcd-user", user, "--etcd-password-file", filepath.Join(l.secrets, user)}
 }
 
-func (l *lab) password(user string) string {
+func (l *harness) password(user string) string {
 	l.t.Helper()
 	text, err := os.ReadFile(filepath.Join(l.secrets, user))
 	if err != nil {
@@ -97,7 +97,7 @@ func (l *lab) password(user string) string {
 }
 
 // protectEtcd switches authentication on, as docs/operations.md says.
-func (l *lab) protectEtcd() {
+func (l *harness) protectEtcd() {
 	l.t.Helper()
 	const secret = "known to few"
 	if err := os.MkdirAll(l.secrets, 0o700); err != nil {
@@ -124,7 +124,7 @@ func (l *lab) protectEtcd() {
 	l.mustGalaxyctl("root", "etcd-auth", "apply", "--nodes", nodeName, "--passwords", l.secrets, "--enable")
 }
 
-func (l *lab) mustGalaxyctl(user string, args ...string) string {
+func (l *harness) mustGalaxyctl(user string, args ...string) string {
 	l.t.Helper()
 	args = append(append(args, "--etcd-endpoints", l.GalaxyEtcdURL), l.credentials(user)...)
 	out, err := l.Galaxyctl(args...)
@@ -135,7 +135,7 @@ func (l *lab) mustGalaxyctl(user string, args ...string) string {
 }
 
 // publishAPIServer says where the Service of the API server leads, which it cannot itself at a loopback address.
-func (l *lab) publishAPIServer() {
+func (l *harness) publishAPIServer() {
 	l.t.Helper()
 	at, err := url.Parse(l.APIServerURL)
 	if err != nil {
@@ -155,14 +155,14 @@ func (l *lab) publishAPIServer() {
 }
 
 // startIPAM runs galaxy-ipam with the networks of deploy/overlay.
-func (l *lab) startIPAM() {
+func (l *harness) startIPAM() {
 	l.t.Helper()
 	l.Apply(l.withoutPods("overlay"))
 	config, err := filepath.Abs(filepath.Join("..", "..", "..", "deploy", "overlay", "galaxy-ipam.json"))
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	l.StartIPAM(bed.IPAMOptions{
+	l.StartIPAM(controlplane.IPAMOptions{
 		Kubeconfig: l.ServiceAccountKubeconfig("kube-system", "galaxy-ipam"),
 		Args:       append([]string{"--config", config, "--leader-elect-lease-duration", "3s"}, l.credentials("galaxy-leader")...),
 	})
@@ -171,7 +171,7 @@ func (l *lab) startIPAM() {
 var document = regexp.MustCompile(`(?m)^---$`)
 
 // withoutPods is a folder of deploy/ without what makes pods.
-func (l *lab) withoutPods(folder string) string {
+func (l *harness) withoutPods(folder string) string {
 	l.t.Helper()
 	var kept []string
 	for _, text := range document.Split(l.Kustomize(folder), -1) {
@@ -184,11 +184,11 @@ func (l *lab) withoutPods(folder string) string {
 
 var (
 	etcdArgument = regexp.MustCompile(`(?m)^( *)- --etcd-endpoints=.*$`)
-	etcdFile     = regexp.MustCompile(`(?m)^ *- --etcd-(ca|cert|key)=.*\n`) // the lab's etcd wants passwords instead
+	etcdFile     = regexp.MustCompile(`(?m)^ *- --etcd-(ca|cert|key)=.*\n`) // the harness's etcd wants passwords instead
 )
 
 // agentManifests are deploy/agent with what a user edits: image, etcd, and credentials. Times are short.
-func (l *lab) agentManifests() string {
+func (l *harness) agentManifests() string {
 	l.t.Helper()
 	at, err := url.Parse(l.GalaxyEtcdURL)
 	if err != nil {
@@ -203,7 +203,7 @@ func (l *lab) agentManifests() string {
 }
 
 // waitAgent waits until the agent's pod is ready.
-func (l *lab) waitAgent() {
+func (l *harness) waitAgent() {
 	l.t.Helper()
 	l.WaitFor("the agent is ready", 3*time.Minute, func(ctx context.Context) error {
 		pods, err := l.Client.CoreV1().Pods("kube-system").List(ctx, metav1.ListOptions{LabelSelector: "app=galaxy"})
@@ -239,7 +239,7 @@ type event struct {
 }
 
 // events are those of a stream.
-func (l *lab) events(stream string) []event {
+func (l *harness) events(stream string) []event {
 	l.t.Helper()
 	var all []event
 	for line := range strings.Lines(l.mustGalaxyctl("galaxy-auditor", "log", "show", "--stream", stream, "-o", "json")) {
@@ -252,7 +252,7 @@ func (l *lab) events(stream string) []event {
 	return all
 }
 
-func (l *lab) subnetsOfNode() []netip.Prefix {
+func (l *harness) subnetsOfNode() []netip.Prefix {
 	l.t.Helper()
 	var subnets []netip.Prefix
 	for _, e := range l.events("nodes") {
@@ -267,7 +267,7 @@ func (l *lab) subnetsOfNode() []netip.Prefix {
 }
 
 // verified makes sure that the log is right.
-func (l *lab) verified() {
+func (l *harness) verified() {
 	l.t.Helper()
 	l.mustGalaxyctl("galaxy-auditor", "log", "verify")
 }

@@ -1,4 +1,4 @@
-package bed
+package controlplane
 
 import (
 	"context"
@@ -30,7 +30,7 @@ const (
 var groups = map[string]string{Admin: "system:masters", managerUser: "system:masters", kwokUser: "system:masters", schedulerUser: "system:authenticated"}
 
 // addAPIServer adds the API server, with the tokens that it knows.
-func (b *Bed) addAPIServer() error {
+func (b *Cluster) addAPIServer() error {
 	var port int
 	if err := takePorts(&port); err != nil {
 		return err
@@ -68,7 +68,7 @@ func (b *Bed) addAPIServer() error {
 }
 
 // writeTokens makes a token for each user.
-func (b *Bed) writeTokens() error {
+func (b *Cluster) writeTokens() error {
 	b.tokens = map[string]string{}
 	var lines strings.Builder
 	for user, group := range groups {
@@ -79,7 +79,7 @@ func (b *Bed) writeTokens() error {
 }
 
 // waitServiceAccount waits until pods can be created in a namespace, which need its default account.
-func (b *Bed) waitServiceAccount(namespace string) {
+func (b *Cluster) waitServiceAccount(namespace string) {
 	b.t.Helper()
 	b.WaitFor("the default service account of "+namespace, time.Minute, func(ctx context.Context) error {
 		_, err := b.Client.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
@@ -88,7 +88,7 @@ func (b *Bed) waitServiceAccount(namespace string) {
 }
 
 // MakeNamespace creates a namespace, and waits until pods can be created in it.
-func (b *Bed) MakeNamespace(name string) {
+func (b *Cluster) MakeNamespace(name string) {
 	b.t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	if _, err := b.Client.CoreV1().Namespaces().Create(b.t.Context(), namespace, metav1.CreateOptions{}); err != nil {

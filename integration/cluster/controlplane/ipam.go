@@ -1,4 +1,4 @@
-package bed
+package controlplane
 
 import (
 	"context"
@@ -13,29 +13,29 @@ type IPAMOptions struct {
 	Name string
 	// Kubeconfig is the path of a file; empty for that of the admin, NoKubeconfig for none.
 	Kubeconfig string
-	// Etcd are the endpoints of the log; empty for Bed.GalaxyEtcd, OwnEtcd for none: the arguments say how it runs its own.
+	// Etcd are the endpoints of the log; empty for Cluster.GalaxyEtcd, OwnEtcd for none: the arguments say how it runs its own.
 	Etcd string
 	// TLS are the files with which it serves, and with which it wants clients to show certificates; nil for plain HTTP.
 	TLS *TLSFiles
-	// Args come after those of the bed, and so win.
+	// Args come after those of the cluster, and so win.
 	Args []string
 }
 
-// NoKubeconfig runs galaxy-ipam without a cluster; OwnEtcd without an etcd of the bed.
+// NoKubeconfig runs galaxy-ipam without a cluster; OwnEtcd without an etcd of the cluster.
 const (
 	NoKubeconfig = "none"
 	OwnEtcd      = "own"
 )
 
-// IPAM is one replica of galaxy-ipam, behind Bed.Balancer while it is ready.
+// IPAM is one replica of galaxy-ipam, behind Cluster.Balancer while it is ready.
 type IPAM struct {
 	*Process
 	// URL is where kube-scheduler's verbs are, below /v1; API is where REST, metrics and the health of the replica are.
 	URL, API string
 }
 
-// ipamArgs are the flags that the bed gives to galaxy-ipam. They are nowhere else.
-func (b *Bed) ipamArgs(o IPAMOptions, port, apiPort int) []string {
+// ipamArgs are the flags that the cluster gives to galaxy-ipam. They are nowhere else.
+func (b *Cluster) ipamArgs(o IPAMOptions, port, apiPort int) []string {
 	args := []string{"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--api-port", strconv.Itoa(apiPort)}
 	etcd := o.Etcd
 	if etcd == "" {
@@ -58,7 +58,7 @@ func (b *Bed) ipamArgs(o IPAMOptions, port, apiPort int) []string {
 }
 
 // StartIPAM runs a galaxy-ipam that was built from this tree, and waits until it is ready.
-func (b *Bed) StartIPAM(o IPAMOptions) *IPAM {
+func (b *Cluster) StartIPAM(o IPAMOptions) *IPAM {
 	b.t.Helper()
 	i := b.NewIPAM(o)
 	i.Start()
@@ -66,7 +66,7 @@ func (b *Bed) StartIPAM(o IPAMOptions) *IPAM {
 }
 
 // NewIPAM makes a galaxy-ipam that is not started yet.
-func (b *Bed) NewIPAM(o IPAMOptions) *IPAM {
+func (b *Cluster) NewIPAM(o IPAMOptions) *IPAM {
 	b.t.Helper()
 	if o.Name == "" {
 		o.Name = "galaxy-ipam"
@@ -92,13 +92,13 @@ func (b *Bed) NewIPAM(o IPAMOptions) *IPAM {
 }
 
 // Galaxyctl runs galaxyctl, built from this tree, and gives all that it prints.
-func (b *Bed) Galaxyctl(args ...string) (string, error) {
+func (b *Cluster) Galaxyctl(args ...string) (string, error) {
 	b.t.Helper()
 	return b.GalaxyctlContext(b.t.Context(), args...)
 }
 
 // GalaxyctlContext is Galaxyctl that ends with a context.
-func (b *Bed) GalaxyctlContext(ctx context.Context, args ...string) (string, error) {
+func (b *Cluster) GalaxyctlContext(ctx context.Context, args ...string) (string, error) {
 	b.t.Helper()
 	out, err := exec.CommandContext(ctx, galaxy(b.t, "galaxyctl"), args...).CombinedOutput()
 	return string(out), err

@@ -1,4 +1,4 @@
-package bed
+package controlplane
 
 import (
 	"context"
@@ -104,7 +104,7 @@ func NewStatefulSet(namespace, name string, replicas int32, edits ...PodEdit) *a
 }
 
 // Create creates pods, Deployments and StatefulSets.
-func (b *Bed) Create(objects ...any) {
+func (b *Cluster) Create(objects ...any) {
 	b.t.Helper()
 	for _, object := range objects {
 		if err := b.create(b.t.Context(), object); err != nil {
@@ -113,7 +113,7 @@ func (b *Bed) Create(objects ...any) {
 	}
 }
 
-func (b *Bed) create(ctx context.Context, object any) error {
+func (b *Cluster) create(ctx context.Context, object any) error {
 	var err error
 	switch o := object.(type) {
 	case *corev1.Pod:
@@ -129,7 +129,7 @@ func (b *Bed) create(ctx context.Context, object any) error {
 }
 
 // Scale sets the replicas of a Deployment or a StatefulSet, given as one was created.
-func (b *Bed) Scale(workload any, replicas int32) {
+func (b *Cluster) Scale(workload any, replicas int32) {
 	b.t.Helper()
 	ctx := b.t.Context()
 	patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas) // whatever the controllers write meanwhile

@@ -1,4 +1,4 @@
-package bed
+package controlplane
 
 import (
 	"fmt"
@@ -19,7 +19,7 @@ var controllers = []string{
 
 // addControllerManager adds the controllers. One process needs no election, and nothing here is worth a limit on its rate:
 // pods leave failed nodes at 0.1 nodes a second by default.
-func (b *Bed) addControllerManager() error {
+func (b *Cluster) addControllerManager() error {
 	var port int
 	if err := takePorts(&port); err != nil {
 		return err
@@ -44,7 +44,7 @@ func (b *Bed) addControllerManager() error {
 }
 
 // servingArgs are the flags with which the controllers and the scheduler serve their health and metrics to anyone here.
-func (b *Bed) servingArgs(port int) []string {
+func (b *Cluster) servingArgs(port int) []string {
 	return []string{
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
 		"--tls-cert-file=" + b.pki.certFile, "--tls-private-key-file=" + b.pki.keyFile,

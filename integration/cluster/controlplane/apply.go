@@ -1,4 +1,4 @@
-package bed
+package controlplane
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ import (
 )
 
 // Kustomize is what kubectl apply -k would send of a folder of deploy/. Tests run in a folder two below that of this module.
-func (b *Bed) Kustomize(folder string) string {
+func (b *Cluster) Kustomize(folder string) string {
 	b.t.Helper()
 	root, err := filepath.Abs(filepath.Join("..", "..", "..", "deploy", folder))
 	if err != nil {
@@ -37,7 +37,7 @@ func (b *Bed) Kustomize(folder string) string {
 
 // Apply applies manifests in YAML, as kubectl apply --server-side does. Kinds that a CustomResourceDefinition before them has
 // only just brought are waited for.
-func (b *Bed) Apply(manifests string) {
+func (b *Cluster) Apply(manifests string) {
 	b.t.Helper()
 	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader([]byte(manifests)), 4096)
 	for {
@@ -58,7 +58,7 @@ func (b *Bed) Apply(manifests string) {
 	}
 }
 
-func (b *Bed) apply(ctx context.Context, object *unstructured.Unstructured) error {
+func (b *Cluster) apply(ctx context.Context, object *unstructured.Unstructured) error {
 	kind := object.GroupVersionKind()
 	mapping, err := b.mapper.RESTMapping(kind.GroupKind(), kind.Version)
 	if err != nil {
@@ -66,7 +66,7 @@ func (b *Bed) apply(ctx context.Context, object *unstructured.Unstructured) erro
 		return err
 	}
 	resource := b.Dynamic.Resource(mapping.Resource)
-	options := metav1.ApplyOptions{FieldManager: "bed", Force: true}
+	options := metav1.ApplyOptions{FieldManager: "galaxy-test", Force: true}
 	if mapping.Scope.Name() == meta.RESTScopeNameRoot {
 		_, err = resource.Apply(ctx, object.GetName(), object, options)
 		return err

@@ -1,4 +1,4 @@
-package bed
+package controlplane
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Process is one program of the bed, which a test can stop, kill, freeze and start again. Its methods end the test when they
+// Process is one program of the cluster, which a test can stop, kill, freeze and start again. Its methods end the test when they
 // fail, and so belong in the test's own goroutine. It listens on the same ports in every life.
 type Process struct {
 	t     testing.TB
@@ -40,8 +40,8 @@ type life struct {
 	wanted bool // the test ended it
 }
 
-// newProcess adds a program to the bed; it ends with the test at the latest.
-func (b *Bed) newProcess(name, path string, ready readiness, args ...string) *Process {
+// newProcess adds a program to the cluster; it ends with the test at the latest.
+func (b *Cluster) newProcess(name, path string, ready readiness, args ...string) *Process {
 	p := &Process{t: b.t, name: name, path: path, args: args, log: filepath.Join(b.logs, name+".log"), ready: ready, wait: time.Minute}
 	b.processes = append(b.processes, p)
 	return p

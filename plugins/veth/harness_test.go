@@ -17,21 +17,21 @@ import (
 	"galaxy/plugins/veth"
 )
 
-// bed is a host with an IPAM.
-type bed struct {
+// harness is a host with an IPAM.
+type harness struct {
 	*testing.T
 	host *lab.Namespace
 	ipam *lab.IPAM
 }
 
-func newBed(t *testing.T, prefixes ...string) bed {
+func newHarness(t *testing.T, prefixes ...string) harness {
 	t.Helper()
 	needRoot(t)
 	ipam := &lab.IPAM{}
 	for _, p := range prefixes {
 		ipam.Prefixes = append(ipam.Prefixes, netip.MustParsePrefix(p))
 	}
-	b := bed{T: t, ipam: ipam}
+	b := harness{T: t, ipam: ipam}
 	b.host = b.namespace()
 	for _, name := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all/rp_filter", "net/ipv4/conf/default/rp_filter"} {
 		b.must(b.host.Sysctl(name, "1")) // strict filters: what is answered came by the right way
@@ -51,14 +51,14 @@ func needRoot(t *testing.T) {
 	t.Skip("this test makes network namespaces and needs root; run it with sudo")
 }
 
-func (b bed) must(err error) {
+func (b harness) must(err error) {
 	b.Helper()
 	if err != nil {
 		b.Fatal(err)
 	}
 }
 
-func (b bed) namespace() *lab.Namespace {
+func (b harness) namespace() *lab.Namespace {
 	b.Helper()
 	n, err := lab.New()
 	b.must(err)
@@ -75,11 +75,11 @@ func args(container string, n *lab.Namespace, ifName string, more ...string) *sk
 	return &skel.CmdArgs{ContainerID: container, Netns: path, IfName: ifName, StdinData: []byte(conf)}
 }
 
-func (b bed) environment() plugins.Host {
+func (b harness) environment() plugins.Host {
 	return plugins.Host{IPAM: b.ipam, Log: zap.NewNop()}
 }
 
-func (b bed) add(a *skel.CmdArgs) (result *types100.Result, err error) {
+func (b harness) add(a *skel.CmdArgs) (result *types100.Result, err error) {
 	err = b.host.Do(func() (err error) {
 		result, err = veth.Plugin().Add(context.Background(), b.environment(), a)
 		return err
@@ -87,11 +87,11 @@ func (b bed) add(a *skel.CmdArgs) (result *types100.Result, err error) {
 	return result, err
 }
 
-func (b bed) del(a *skel.CmdArgs) error {
+func (b harness) del(a *skel.CmdArgs) error {
 	return b.host.Do(func() error { return veth.Plugin().Del(context.Background(), b.environment(), a) })
 }
 
-func (b bed) check(a *skel.CmdArgs, result *types100.Result) error {
+func (b harness) check(a *skel.CmdArgs, result *types100.Result) error {
 	b.Helper()
 	prev, err := json.Marshal(result)
 	b.must(err)
@@ -101,7 +101,7 @@ func (b bed) check(a *skel.CmdArgs, result *types100.Result) error {
 }
 
 // pod adds a container and lets something listen at its addresses.
-func (b bed) pod(container string) (*lab.Namespace, *types100.Result) {
+func (b harness) pod(container string) (*lab.Namespace, *types100.Result) {
 	b.Helper()
 	n := b.namespace()
 	result, err := b.add(args(container, n, "eth0"))
@@ -112,14 +112,14 @@ func (b bed) pod(container string) (*lab.Namespace, *types100.Result) {
 	return n, result
 }
 
-func (b bed) listen(n *lab.Namespace, a netip.Addr) {
+func (b harness) listen(n *lab.Namespace, a netip.Addr) {
 	b.Helper()
 	stop, err := n.Listen(netip.AddrPortFrom(a, 80))
 	b.must(err)
 	b.Cleanup(stop)
 }
 
-func (b bed) reach(n *lab.Namespace, from netip.Addr, to netip.Addr) netip.Addr {
+func (b harness) reach(n *lab.Namespace, from netip.Addr, to netip.Addr) netip.Addr {
 	b.Helper()
 	local, err := n.Reach(from, netip.AddrPortFrom(to, 80))
 	if err != nil {
@@ -129,7 +129,7 @@ func (b bed) reach(n *lab.Namespace, from netip.Addr, to netip.Addr) netip.Addr 
 }
 
 // nothing is left of containers on the host.
-func (b bed) nothing() {
+func (b harness) nothing() {
 	b.Helper()
 	links, err := b.host.Links()
 	b.must(err)

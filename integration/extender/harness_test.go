@@ -38,8 +38,8 @@ var (
 	podText  = extendertest.PodText
 )
 
-// crew is some replicas on one log in memory, of which at most one leads.
-type crew struct {
+// harness is some replicas on one log in memory, of which at most one leads.
+type harness struct {
 	t        *testing.T
 	log      *memlog.Log
 	set      *objects.Set
@@ -52,7 +52,7 @@ type crew struct {
 
 // member is one replica with its ports.
 type member struct {
-	crew            *crew
+	harness         *harness
 	replica         *allocator.Replica
 	forwarder       *forward.Forwarder
 	scheduler, rest *httptest.Server
@@ -62,10 +62,10 @@ type member struct {
 
 var errNobody = errors.New("nobody leads")
 
-// newCrew makes followers of one log. The configuration is in the log, and nobody leads.
-func newCrew(t *testing.T, size int, tune func(*scheduler.Config, *forward.Config)) *crew {
+// newHarness makes followers of one log. The configuration is in the log, and nobody leads.
+func newHarness(t *testing.T, size int, tune func(*scheduler.Config, *forward.Config)) *harness {
 	t.Helper()
-	c := &crew{t: t, log: memlog.New()}
+	c := &harness{t: t, log: memlog.New()}
 	documents := []string{}
 	for name, ip := range nodeIPs {
 		documents = append(documents, nodeText(name, ip))
@@ -97,8 +97,8 @@ func newCrew(t *testing.T, size int, tune func(*scheduler.Config, *forward.Confi
 	return c
 }
 
-func newMember(c *crew, tune func(*scheduler.Config, *forward.Config)) *member {
-	m := &member{crew: c, stop: func() {}}
+func newMember(c *harness, tune func(*scheduler.Config, *forward.Config)) *member {
+	m := &member{harness: c, stop: func() {}}
 	name := fmt.Sprintf("replica-%d", len(c.members))
 	var err error
 	m.replica, err = allocator.NewReplica(c.t.Context(), allocator.Config{Log: c.log, Actor: name, Now: time.Now}, nil)
@@ -161,14 +161,14 @@ func (m *member) peer() *forward.Peer {
 }
 
 // fence makes the leader's key that of the next leader: whoever leads now cannot write any more.
-func (c *crew) fence() eventlog.Fence {
+func (c *harness) fence() eventlog.Fence {
 	c.revision++
 	c.log.SetFence("leader", c.revision)
 	return eventlog.Fence{Key: "leader", Revision: c.revision}
 }
 
 // elect lets a member lead, and all know it.
-func (c *crew) elect(m *member) {
+func (c *harness) elect(m *member) {
 	c.t.Helper()
 	fence := c.fence()
 	m.run(func(ctx context.Context) error { return m.replica.Lead(ctx, fence) })
@@ -179,7 +179,7 @@ func (c *crew) elect(m *member) {
 }
 
 // later lets something happen while requests are on their way.
-func (c *crew) later(after time.Duration, what func()) {
+func (c *harness) later(after time.Duration, what func()) {
 	c.events.Go(func() {
 		time.Sleep(after)
 		what()
@@ -197,10 +197,10 @@ func (m *member) kill() {
 
 // caughtUp waits until the member knows all that is in the log.
 func (m *member) caughtUp() {
-	m.crew.t.Helper()
-	head, err := m.crew.log.Head(m.crew.t.Context(), eventlog.StreamIPAM)
+	m.harness.t.Helper()
+	head, err := m.harness.log.Head(m.harness.t.Context(), eventlog.StreamIPAM)
 	if err != nil {
-		m.crew.t.Fatal(err)
+		m.harness.t.Fatal(err)
 	}
 	for m.replica.View().Position().Head.Seq < head.Seq {
 		time.Sleep(time.Millisecond)
@@ -208,9 +208,9 @@ func (m *member) caughtUp() {
 }
 
 func (m *member) bind(n int) (int, string) {
-	m.crew.t.Helper()
+	m.harness.t.Helper()
 	var result extenderv1.ExtenderBindingResult
-	code := ask(m.crew.t, http.MethodPost, m.scheduler.URL+"/v1/bind", bindBody(n), &result)
+	code := ask(m.harness.t, http.MethodPost, m.scheduler.URL+"/v1/bind", bindBody(n), &result)
 	return code, result.Error
 }
 
@@ -219,7 +219,7 @@ func bindBody(n int) string {
 }
 
 // bound reports whether the log says that the pod is bound.
-func (c *crew) bound(n int) bool {
+func (c *harness) bound(n int) bool {
 	view, err := allocator.NewReplica(c.t.Context(), allocator.Config{Log: c.log, Actor: "reader", Now: time.Now}, nil)
 	if err != nil {
 		c.t.Fatal(err)
