@@ -7,6 +7,7 @@ GO          ?= go
 BENCHTIME   ?= 1s
 FUZZTIME    ?= 10s
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 CONTROLLER_GEN := sigs.k8s.io/controller-tools/cmd/controller-gen@v0.23.0
 PROTOC_GEN_GO := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
 PROTOC_GEN_GO_GRPC := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.0
@@ -96,15 +97,16 @@ bench-cluster: ## time bursts of pods on 1,000 nodes of a real control plane, be
 	@(cd $(CLUSTER) && $(GO) test ./scenarios -run '^$$' -bench . -benchtime 1x -timeout 90m) | tee bin/bench-cluster.out
 	@awk -f integration/bench/summary.awk integration/bench/cluster-targets.txt bin/bench-cluster.out
 
-lint: lint-cluster ## gofmt, go vet, staticcheck, and whether go.mod is tidy
+lint: lint-cluster ## gofmt, go vet, staticcheck, golangci-lint, and whether go.mod is tidy
 	@unformatted=$$(gofmt -l .); \
 	if [ -n "$$unformatted" ]; then echo "gofmt has something to say about:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+	$(GO) run $(GOLANGCI) run ./...
 	$(GO) mod tidy -diff
 
 lint-cluster:
-	cd $(CLUSTER) && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) mod tidy -diff
+	cd $(CLUSTER) && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) run $(GOLANGCI) run ./... && $(GO) mod tidy -diff
 	cd $(CLUSTER)/tools && $(GO) mod tidy -diff
 
 mutation: ## take each safety rule of integration/mutation/guards.txt out, and see whether its package's own tests notice; half an hour

@@ -2,7 +2,8 @@ package allocator
 
 import "errors"
 
-// Each command says by itself whether it may give somebody an address that looks free, so that a new one cannot pass a gate unnoticed.
+// Each command says by itself whether it may give somebody an address that looks free, so that a new one cannot pass a
+// gate unnoticed.
 
 // Allocates implements Command.
 func (Attach) Allocates() bool { return true }
@@ -75,7 +76,8 @@ func (ReleaseNode) Allocates() bool { return false }
 // Allocates implements Command.
 func (ResolveFormer) Allocates() bool { return false }
 
-// Conflicts reports whether an error says that an address is held for somebody else: known to the log, and so given to nobody.
+// Conflicts reports whether an error says that an address is held for somebody else: known to the log, and so given to
+// nobody.
 func Conflicts(err error) bool {
 	var holder *HolderError
 	var uid *UIDError

@@ -16,8 +16,8 @@ type pick struct {
 }
 
 // choose picks up to n free addresses of some subnets: those that nobody has held, lowest first, and then the longest
-// unused. Those within the reuse delay come last by that order, or not at all when the delay is strict. What a pod other than
-// that of uid shows is passed over: it is free in the log alone.
+// unused. Those within the reuse delay come last by that order, or not at all when the delay is strict. What a pod
+// other than that of uid shows is passed over: it is free in the log alone.
 func choose(view *projections.View, subnets []int, n int, env Env, uid string) []pick {
 	picks := fresh(view, subnets, n, env, uid)
 	if missing := n - len(picks); missing > 0 {

@@ -10,8 +10,8 @@ import (
 	"galaxy/projections"
 )
 
-// Decide answers a command with the events that fulfil it, none when it is fulfilled already. It is pure: same view, same
-// command, same env, same response.
+// Decide answers a command with the events that fulfil it, none when it is fulfilled already. It is pure: same view,
+// same command, same env, same response.
 func Decide(view *projections.View, cmd Command, env Env) ([]eventlog.Data, Result, error) {
 	d := &decision{view: view, env: env}
 	if err := cmd.decide(d); err != nil {
@@ -48,7 +48,8 @@ func (d *decision) grant(addr netip.Addr) {
 // allocate gives a free address to a pod: on a node, or claimed for it while node is "".
 func (d *decision) allocate(p pick, pod Pod, node string) {
 	d.emit(&eventlog.AddressAllocated{
-		Address: p.addr, Subnet: d.prefix(p), Owner: pod.Owner, PodUID: pod.UID, Node: node, Policy: pod.Policy, After: p.after,
+		Address: p.addr, Subnet: d.prefix(p), Owner: pod.Owner, PodUID: pod.UID, Node: node, Policy: pod.Policy,
+		After: p.after,
 	})
 	d.grant(p.addr)
 }
@@ -56,7 +57,8 @@ func (d *decision) allocate(p pick, pod Pod, node string) {
 // reserve keeps a free address for an owner that is not asking for itself.
 func (d *decision) reserve(p pick, owner ipam.Owner, reason string, labelled bool) {
 	d.emit(&eventlog.AddressAllocated{
-		Address: p.addr, Subnet: d.prefix(p), Owner: owner, Policy: ipam.Never, Reason: reason, Labelled: labelled, After: p.after,
+		Address: p.addr, Subnet: d.prefix(p), Owner: owner, Policy: ipam.Never, Reason: reason, Labelled: labelled,
+		After: p.after,
 	})
 }
 
@@ -91,7 +93,8 @@ func (p Pod) check() error {
 		return err
 	}
 	if len(p.Ranges) > 0 && p.Owner.IsSet() && p.Policy != ipam.ReleaseOnDelete {
-		return fmt.Errorf("%w: %s keeps a set of addresses under release policy %s, so its pods cannot request ranges; use a StatefulSet, or no release policy",
+		return fmt.Errorf("%w: %s keeps a set of addresses under release policy %s, so its pods cannot request "+
+			"ranges; use a StatefulSet, or no release policy",
 			ErrUnsupported, p.Owner.AppLevel().Describe(), p.Policy)
 	}
 	return p.checkPolicy()
@@ -103,10 +106,13 @@ func (p Pod) checkPolicy() error {
 		return nil
 	}
 	if _, numbered := p.Owner.Ordinal(); !numbered {
-		return &PolicyError{Pod: p.Owner, Policy: p.Policy, Cause: "NotStatefulWorkload: the pod's name does not end in a number (.*-[0-9]*$), so the pod after it has another name"}
+		return &PolicyError{Pod: p.Owner, Policy: p.Policy,
+			Cause: "NotStatefulWorkload: the pod's name does not end in a number (.*-[0-9]*$), so the pod after it " +
+				"has another name"}
 	}
 	if p.Policy == ipam.Immutable && !p.Workload.Scales && !p.Workload.Unknown {
-		return &PolicyError{Pod: p.Owner, Policy: p.Policy, Cause: "NoReplicas: its workload has no scale subresource with specReplicasPath"}
+		return &PolicyError{Pod: p.Owner, Policy: p.Policy,
+			Cause: "NoReplicas: its workload has no scale subresource with specReplicasPath"}
 	}
 	return nil
 }

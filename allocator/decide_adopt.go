@@ -16,7 +16,8 @@ func (c Adopt) decide(d *decision) error {
 		}
 		p := d.free(c.Address, subnet)
 		d.emit(&eventlog.AddressAllocated{
-			Address: p.addr, Subnet: d.prefix(p), Owner: c.Pod.Owner, PodUID: c.Pod.UID, Node: c.Node, Policy: c.Pod.Policy,
+			Address: p.addr, Subnet: d.prefix(p), Owner: c.Pod.Owner, PodUID: c.Pod.UID, Node: c.Node,
+			Policy: c.Pod.Policy,
 			Reason: ReasonFoundRunning, After: p.after,
 		})
 		d.grant(c.Address)
@@ -29,7 +30,8 @@ func (c Adopt) decide(d *decision) error {
 	case a.Labelled || a.Owner != c.Pod.Owner && a.Owner != c.Pod.Owner.Scope():
 		return &HolderError{Address: c.Address, Holder: a.Owner}
 	default:
-		d.emit(&eventlog.AddressBound{Address: a.Addr, Owner: c.Pod.Owner, PodUID: c.Pod.UID, Node: c.Node, Policy: c.Pod.Policy, After: a.Seq})
+		d.emit(&eventlog.AddressBound{Address: a.Addr, Owner: c.Pod.Owner, PodUID: c.Pod.UID, Node: c.Node,
+			Policy: c.Pod.Policy, After: a.Seq})
 	}
 	d.grant(c.Address)
 	return nil

@@ -11,8 +11,8 @@ import (
 
 // The commands on the stream of a node, whose subnets are those that Configure has put in force.
 
-// Attach gives the interface of a container one address of each family that the node has a subnet of. Asking again returns what
-// it has.
+// Attach gives the interface of a container one address of each family that the node has a subnet of. Asking again
+// returns what it has.
 type Attach struct {
 	Owner       ipam.Owner // pod level
 	PodUID      string
@@ -21,8 +21,8 @@ type Attach struct {
 	IfName      string
 }
 
-// Detach gives back what the interface of a container has, or with no interface what all of its interfaces have. What is not
-// held is no error.
+// Detach gives back what the interface of a container has, or with no interface what all of its interfaces have. What
+// is not held is no error.
 type Detach struct {
 	ContainerID string
 	IfName      string

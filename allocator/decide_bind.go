@@ -22,7 +22,8 @@ func (c Bind) decide(d *decision) error {
 		}
 	}
 	if !c.NodeNetwork.IsValid() {
-		return fmt.Errorf("%w: node %s is in no node network of the configuration, so its pods have no floating addresses", ErrUnsupported, c.Node)
+		return fmt.Errorf("%w: node %s is in no node network of the configuration, so its pods have no floating "+
+			"addresses", ErrUnsupported, c.Node)
 	}
 	if len(c.Pod.Ranges) > 0 {
 		return c.ranges(d, held)
@@ -71,8 +72,8 @@ func (d *decision) giveBack(kept []*projections.Address) {
 	}
 }
 
-// unrequested are the addresses kept for a pod's name, beside the one that it uses, that it does not request any more: it asks for others
-// now, or for one, and nobody else could have them. One that is never to be released stays.
+// unrequested are the addresses kept for a pod's name, beside the one that it uses, that it does not request any more:
+// it asks for others now, or for one, and nobody else could have them. One that is never to be released stays.
 func unrequested(view *projections.View, pod Pod, used netip.Addr) []*projections.Address {
 	var all []*projections.Address
 	for a := range view.Held(pod.Owner) {
@@ -94,7 +95,8 @@ func (c Bind) use(d *decision, a *projections.Address) error {
 		}
 	}
 	if a.PodUID != c.Pod.UID || a.Node != c.Node || a.Policy != c.Pod.Policy {
-		d.emit(&eventlog.AddressBound{Address: a.Addr, Owner: c.Pod.Owner, PodUID: c.Pod.UID, Node: c.Node, Policy: c.Pod.Policy, After: a.Seq})
+		d.emit(&eventlog.AddressBound{Address: a.Addr, Owner: c.Pod.Owner, PodUID: c.Pod.UID, Node: c.Node,
+			Policy: c.Pod.Policy, After: a.Seq})
 	}
 	d.grant(a.Addr)
 	return nil
@@ -119,8 +121,8 @@ func (c Claim) decide(d *decision) error {
 	return nil
 }
 
-// misplaced reports whether all that a pod holds was claimed by an earlier filter, for networks none of which has a candidate
-// node any more: the scheduler has found no place there, and the pod must not be pinned to them.
+// misplaced reports whether all that a pod holds was claimed by an earlier filter, for networks none of which has a
+// candidate node any more: the scheduler has found no place there, and the pod must not be pinned to them.
 func misplaced(view *projections.View, pod Pod, held []*projections.Address, candidates []netip.Prefix) bool {
 	for _, a := range held {
 		if !claimedBy(a, pod.UID) {
@@ -128,7 +130,10 @@ func misplaced(view *projections.View, pod Pod, held []*projections.Address, can
 		}
 	}
 	return len(candidates) > 0 && !slices.ContainsFunc(candidates, func(network netip.Prefix) bool {
-		return !slices.ContainsFunc(held, func(a *projections.Address) bool { return !view.Config().Serves(a.Addr, network) })
+		return !slices.ContainsFunc(held, func(a *projections.Address) bool {
+			return !view.Config().Serves(a.Addr,
+				network)
+		})
 	})
 }
 
@@ -147,7 +152,8 @@ func (d *decision) unclaim(claimed []*projections.Address) {
 			d.release(a, ReasonClaimEnded)
 			continue
 		}
-		d.emit(&eventlog.AddressReserved{Address: a.Addr, Owner: a.Owner.Scope(), Policy: a.Policy, Reason: ReasonClaimEnded, After: a.Seq})
+		d.emit(&eventlog.AddressReserved{Address: a.Addr, Owner: a.Owner.Scope(), Policy: a.Policy,
+			Reason: ReasonClaimEnded, After: a.Seq})
 	}
 }
 
@@ -164,8 +170,8 @@ func (c Expire) decide(d *decision) error {
 	return nil
 }
 
-// take finds one address for a pod that holds none: one that waits in its app or pool, else a free one. With a node it is
-// bound there; without, it is only claimed.
+// take finds one address for a pod that holds none: one that waits in its app or pool, else a free one. With a node it
+// is bound there; without, it is only claimed.
 func (d *decision) take(pod Pod, node string, networks []netip.Prefix) error {
 	q := quotaOf(d.view, pod)
 	if err := q.check(); err != nil {
@@ -176,7 +182,8 @@ func (d *decision) take(pod Pod, node string, networks []netip.Prefix) error {
 	}
 	if q.reserved > 0 {
 		for a := range d.view.Reserved(pod.Owner.Scope()) {
-			if _, seen := d.env.stranger(a.Addr, pod.UID, true); !seen && !a.Labelled && servesAny(d.view.Config(), a.Addr, networks) {
+			if _, seen := d.env.stranger(a.Addr, pod.UID, true); !seen && !a.Labelled &&
+				servesAny(d.view.Config(), a.Addr, networks) {
 				d.takeReserved(a, pod, node)
 				return nil
 			}
@@ -197,8 +204,9 @@ func (d *decision) take(pod Pod, node string, networks []netip.Prefix) error {
 	return nil
 }
 
-// drainedOf are the draining addresses that a pod gives back for the one it gets: those kept for its name; else one that is kept
-// for its scope, where the scope may hold no more. They stay kept until then, as the subnets may come back.
+// drainedOf are the draining addresses that a pod gives back for the one it gets: those kept for its name; else one
+// that is kept for its scope, where the scope may hold no more. They stay kept until then, as the subnets may come
+// back.
 func drainedOf(view *projections.View, pod Pod, q quota) []*projections.Address {
 	var drained []*projections.Address
 	for a := range view.Held(pod.Owner) {
@@ -232,9 +240,11 @@ func (d *decision) takeRanges(pod Pod, node string, networks []netip.Prefix) err
 
 func (d *decision) takeReserved(a *projections.Address, pod Pod, node string) {
 	if node == "" {
-		d.emit(&eventlog.AddressReserved{Address: a.Addr, Owner: pod.Owner, PodUID: pod.UID, Policy: pod.Policy, Reason: ReasonClaimed, After: a.Seq})
+		d.emit(&eventlog.AddressReserved{Address: a.Addr, Owner: pod.Owner, PodUID: pod.UID, Policy: pod.Policy,
+			Reason: ReasonClaimed, After: a.Seq})
 	} else {
-		d.emit(&eventlog.AddressBound{Address: a.Addr, Owner: pod.Owner, PodUID: pod.UID, Node: node, Policy: pod.Policy, After: a.Seq})
+		d.emit(&eventlog.AddressBound{Address: a.Addr, Owner: pod.Owner, PodUID: pod.UID, Node: node,
+			Policy: pod.Policy, After: a.Seq})
 	}
 	d.grant(a.Addr)
 }

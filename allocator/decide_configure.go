@@ -27,7 +27,8 @@ func sameSubnets(a, b []ipam.Subnet) bool {
 	return len(a) == len(b) && slices.EqualFunc(a, b, func(x, y ipam.Subnet) bool { return reflect.DeepEqual(x, y) })
 }
 
-// dropped are the held addresses that the subnets in force have and the new ones have not: how many, and the first of them.
+// dropped are the held addresses that the subnets in force have and the new ones have not: how many, and the first of
+// them.
 func dropped(view *projections.View, subnets []ipam.Subnet) (first []eventlog.Drained, count int) {
 	var kept []ipam.Range
 	for _, s := range subnets {

@@ -100,7 +100,8 @@ func (c EndPod) decide(d *decision) error {
 			continue // kept already
 		}
 		// The stored policy stays: only allocate and bind change it.
-		d.emit(&eventlog.AddressReserved{Address: a.Addr, Owner: e.keeper, Policy: a.Policy, Reason: e.reason, After: a.Seq})
+		d.emit(&eventlog.AddressReserved{Address: a.Addr, Owner: e.keeper, Policy: a.Policy, Reason: e.reason,
+			After: a.Seq})
 	}
 	return nil
 }
@@ -127,8 +128,8 @@ func (c ChangeWorkload) decide(d *decision) error {
 	return nil
 }
 
-// longestKept are the addresses of an owner and of all below it, those kept for the scope itself first, the longest kept
-// of them foremost: what is given up when there are too many.
+// longestKept are the addresses of an owner and of all below it, those kept for the scope itself first, the longest
+// kept of them foremost: what is given up when there are too many.
 func longestKept(view *projections.View, owner ipam.Owner) []*projections.Address {
 	var all []*projections.Address
 	for a := range view.Held(owner) {

@@ -12,15 +12,15 @@ import (
 
 // The commands on the stream nodes.
 
-// ConfigureOverlay puts the networks in force from which nodes get their subnets. Subnets that nodes have already stay theirs,
-// whether the networks still have them or not.
+// ConfigureOverlay puts the networks in force from which nodes get their subnets. Subnets that nodes have already stay
+// theirs, whether the networks still have them or not.
 type ConfigureOverlay struct {
 	Source   string
 	Networks []ipam.OverlayNetwork
 }
 
-// JoinNode says that the agent of a node is there. The node gets a subnet of each address family that the overlay has, unless it
-// has one; a node that was lost finds its own again. Result.Missing says for which families none is left.
+// JoinNode says that the agent of a node is there. The node gets a subnet of each address family that the overlay has,
+// unless it has one; a node that was lost finds its own again. Result.Missing says for which families none is left.
 type JoinNode struct {
 	Node      string
 	Addresses []netip.Addr

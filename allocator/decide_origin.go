@@ -20,8 +20,8 @@ type FindFormer struct {
 	Objects int
 }
 
-// ResolveFormer records what has become of a former system's objects. It may be repeated: a later import may take what an
-// earlier one could not.
+// ResolveFormer records what has become of a former system's objects. It may be repeated: a later import may take what
+// an earlier one could not.
 type ResolveFormer struct {
 	Source  string
 	Outcome eventlog.FormerOutcome
@@ -29,8 +29,8 @@ type ResolveFormer struct {
 	Left    int // of them, how many the log did not take over
 }
 
-// Import takes over an address as a former system has kept it. Asking again changes nothing. It fails with a *HolderError if
-// another holds the address by now, and with a *OccupiedError if another pod runs with it.
+// Import takes over an address as a former system has kept it. Asking again changes nothing. It fails with a
+// *HolderError if another holds the address by now, and with a *OccupiedError if another pod runs with it.
 type Import struct {
 	Address  netip.Addr
 	Owner    ipam.Owner
@@ -50,11 +50,13 @@ type FormerError struct {
 }
 
 func (e *FormerError) Error() string {
-	return fmt.Sprintf("no address is given out yet: %d objects of a former system are there, and the log knows nothing of what they hold; "+
+	return fmt.Sprintf("no address is given out yet: %d objects of a former system are there, and the log knows "+
+		"nothing of what they hold; "+
 		"run 'galaxyctl migrate %s --dry-run' and then --apply, or --discard", e.Objects, e.Source)
 }
 
-// mayGive fails while a former system's objects wait for somebody to say what becomes of them: what they hold looks free.
+// mayGive fails while a former system's objects wait for somebody to say what becomes of them: what they hold looks
+// free.
 func mayGive(view *projections.View) error {
 	if o := view.Origin(); o.Awaits() {
 		return &FormerError{Source: o.Source, Objects: o.Objects}

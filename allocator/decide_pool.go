@@ -43,8 +43,8 @@ func (c SizePool) decide(d *decision) error {
 	return nil
 }
 
-// giveUp releases the longest reserved addresses of a pool, and returns how many. Where all of them go, their order is of no matter, and no
-// more of them are looked at than one batch takes: else a pool of N addresses would cost N².
+// giveUp releases the longest reserved addresses of a pool, and returns how many. Where all of them go, their order is
+// of no matter, and no more of them are looked at than one batch takes: else a pool of N addresses would cost N².
 func (d *decision) giveUp(pool ipam.Owner, n int, reason string) int {
 	all, room := n >= d.view.Scope(pool).Reserved, d.env.MaxEvents-len(d.events)
 	var reserved []*projections.Address
@@ -68,8 +68,8 @@ func (d *decision) giveUp(pool ipam.Owner, n int, reason string) int {
 	return released
 }
 
-// reserveFree reserves up to n free addresses of any subnet for a pool, and returns how many. Of each subnet the share is left that
-// Rules.PoolShare does not give to pools.
+// reserveFree reserves up to n free addresses of any subnet for a pool, and returns how many. Of each subnet the share
+// is left that Rules.PoolShare does not give to pools.
 func (d *decision) reserveFree(pool ipam.Owner, n int) int {
 	room := d.env.MaxEvents - len(d.events)
 	if n <= 0 {
@@ -159,7 +159,8 @@ func (c Reserve) decide(d *decision) error {
 	if err := d.unseen(c.Address, "", false); err != nil {
 		return err
 	}
-	if pool := d.view.Pool(c.Owner.Pool); pool != nil && !c.Labelled && d.view.Scope(ipam.Owner{Pool: pool.Name}).Held >= pool.Size {
+	if pool := d.view.Pool(c.Owner.Pool); pool != nil && !c.Labelled &&
+		d.view.Scope(ipam.Owner{Pool: pool.Name}).Held >= pool.Size {
 		return &PoolFullError{Pool: pool.Name, Size: pool.Size}
 	}
 	d.reserve(d.free(c.Address, subnet), c.Owner, c.Reason, c.Labelled)

@@ -37,12 +37,14 @@ func (e *ExhaustedError) Error() string {
 	if e.Ranges {
 		what = "no free addresses in the requested ranges"
 	}
-	text := fmt.Sprintf("%s for %s in %s: %d configured, %d held", what, e.Pod.Describe(), networksText(e.Networks), e.Total, e.Held)
+	text := fmt.Sprintf("%s for %s in %s: %d configured, %d held", what, e.Pod.Describe(), networksText(e.Networks),
+		e.Total, e.Held)
 	if e.Cooling > 0 {
 		text += fmt.Sprintf(", %d within the reuse delay", e.Cooling)
 	}
 	if e.Shown > 0 {
-		text += fmt.Sprintf(", %d free but shown by running pods that the log does not know to have them; see galaxyctl check", e.Shown)
+		text += fmt.Sprintf(", %d free but shown by running pods that the log does not know to have them; see "+
+			"galaxyctl check", e.Shown)
 	}
 	return text
 }
@@ -72,16 +74,20 @@ type LimitError struct {
 
 func (e *LimitError) Error() string {
 	if e.Scope.Pool != "" && e.Scope.App == "" {
-		return fmt.Sprintf("pool %s has reached its size: %d of %d addresses are used; wait until one is freed, or make the pool larger", e.Scope.Pool, e.Used, e.Limit)
+		return fmt.Sprintf("pool %s has reached its size: %d of %d addresses are used; wait until one is freed, or "+
+			"make the pool larger", e.Scope.Pool, e.Used, e.Limit)
 	}
 	if e.Limit == 0 {
-		return fmt.Sprintf("%s has no replicas or is gone from the cluster, so no address is kept for its pods; scale it up, or create it again", e.Scope.Describe())
+		return fmt.Sprintf("%s has no replicas or is gone from the cluster, so no address is kept for its pods; "+
+			"scale it up, or create it again", e.Scope.Describe())
 	}
 	if e.Surge > 0 {
-		return fmt.Sprintf("%s uses %d addresses and has %d replicas and a surge of %d; wait until an old pod ends and its address is freed",
+		return fmt.Sprintf("%s uses %d addresses and has %d replicas and a surge of %d; wait until an old pod ends "+
+			"and its address is freed",
 			e.Scope.Describe(), e.Used, e.Limit-e.Surge, e.Surge)
 	}
-	return fmt.Sprintf("%s uses %d addresses and has %d replicas; wait until an old pod ends and its address is freed", e.Scope.Describe(), e.Used, e.Limit)
+	return fmt.Sprintf("%s uses %d addresses and has %d replicas; wait until an old pod ends and its address is freed",
+		e.Scope.Describe(), e.Used, e.Limit)
 }
 
 // UIDError is a pod whose address is still held by the pod of the same name before it.
@@ -92,7 +98,8 @@ type UIDError struct {
 }
 
 func (e *UIDError) Error() string {
-	return fmt.Sprintf("%s is still held by the previous %s with uid %s; wait until its deletion is processed", e.Address, e.Pod.Describe(), e.UID)
+	return fmt.Sprintf("%s is still held by the previous %s with uid %s; wait until its deletion is processed",
+		e.Address, e.Pod.Describe(), e.UID)
 }
 
 // NetworkError is a pod bound to a node that cannot route to the address it holds.
@@ -104,7 +111,8 @@ type NetworkError struct {
 }
 
 func (e *NetworkError) Error() string {
-	return fmt.Sprintf("%s holds %s, which nodes of %s cannot use: it cannot run on node %s", e.Pod.Describe(), e.Address, e.Network, e.Node)
+	return fmt.Sprintf("%s holds %s, which nodes of %s cannot use: it cannot run on node %s", e.Pod.Describe(),
+		e.Address, e.Network, e.Node)
 }
 
 // PolicyError is a release policy that the pod's workload cannot have (contract section 4.3).
@@ -140,7 +148,8 @@ func (e *UnheldError) Error() string { return fmt.Sprintf("nobody holds %s", e.A
 type LabelledError struct{ Address netip.Addr }
 
 func (e *LabelledError) Error() string {
-	return fmt.Sprintf(`%s is reserved by the label "reserved" of its FloatingIP object; delete that object, or take the label off it`, e.Address)
+	return fmt.Sprintf(`%s is reserved by the label "reserved" of its FloatingIP object; `+
+		"delete that object, or take the label off it", e.Address)
 }
 
 // UnknownAddressError is an address that the configuration does not have.
@@ -168,7 +177,8 @@ func (e *InUseError) Error() string {
 	if more := e.Count - len(owners); more > 0 {
 		owners = append(owners, fmt.Sprintf("and %d more", more))
 	}
-	return fmt.Sprintf("the configuration drops %d addresses that are held: %s; release them first, or force the change to drain them (galaxy-ipam --force-config)", e.Count, strings.Join(owners, ", "))
+	return fmt.Sprintf("the configuration drops %d addresses that are held: %s; release them first, or force the "+
+		"change to drain them (galaxy-ipam --force-config)", e.Count, strings.Join(owners, ", "))
 }
 
 // PoolFullError is a reservation for a pool that holds as many addresses as it may.
@@ -178,5 +188,6 @@ type PoolFullError struct {
 }
 
 func (e *PoolFullError) Error() string {
-	return fmt.Sprintf("pool %s holds the %d addresses that it may: size it first, or release one of them", e.Pool, e.Size)
+	return fmt.Sprintf("pool %s holds the %d addresses that it may: size it first, or release one of them", e.Pool,
+		e.Size)
 }

@@ -11,8 +11,9 @@ import (
 	"galaxy/projections"
 )
 
-// A decision is a function: of a view and a command it makes events, and changes nothing. The same question has the same response, until the
-// events are folded; then the pod has its address, and another gets an error that none is left.
+// A decision is a function: of a view and a command it makes events, and changes nothing. The same question has the
+// same response, until the events are folded; then the pod has its address, and another gets an error that none is
+// left.
 func ExampleDecide() {
 	network := netip.MustParsePrefix("10.0.1.0/24")
 	db := projections.New("example")
@@ -41,7 +42,8 @@ func ExampleDecide() {
 
 	bind := func(pod string) allocator.Bind {
 		owner := ipam.Owner{Kind: ipam.KindStatefulSet, Namespace: "shop", App: "db", Pod: pod}
-		return allocator.Bind{Pod: allocator.Pod{Owner: owner, UID: "uid-" + pod}, Node: "worker-a1", NodeNetwork: network}
+		return allocator.Bind{Pod: allocator.Pod{Owner: owner, UID: "uid-" + pod}, Node: "worker-a1",
+			NodeNetwork: network}
 	}
 	var events []eventlog.Data
 	for range 2 {

@@ -34,7 +34,8 @@ func Filter(view *projections.View, pod Pod, candidates []netip.Prefix, env Env)
 				return FilterResult{}, &OccupiedError{Address: a.Addr, By: s}
 			}
 		}
-		return FilterResult{Networks: keep(candidates, func(n netip.Prefix) bool { return view.Config().Serves(primary(held).Addr, n) })}, nil
+		return FilterResult{Networks: keep(candidates,
+			func(n netip.Prefix) bool { return view.Config().Serves(primary(held).Addr, n) })}, nil
 	}
 	q := quotaOf(view, pod)
 	if len(held) == 0 {
@@ -79,8 +80,9 @@ func keep(networks []netip.Prefix, wanted func(netip.Prefix) bool) []netip.Prefi
 	return kept
 }
 
-// heldBy are the addresses that a pod holds already, in the order it got them: those within its requested ranges, or all
-// when it requests none. One that drains and is only kept for its name is of no use to it: no subnet says how it would be used.
+// heldBy are the addresses that a pod holds already, in the order it got them: those within its requested ranges, or
+// all when it requests none. One that drains and is only kept for its name is of no use to it: no subnet says how it
+// would be used.
 func heldBy(view *projections.View, pod Pod) []*projections.Address {
 	var held []*projections.Address
 	for a := range view.Held(pod.Owner) {
@@ -95,7 +97,8 @@ func heldBy(view *projections.View, pod Pod) []*projections.Address {
 	return held
 }
 
-// primary is the address that a pod without ranges uses, of those it holds: the one in use, else the one that it used last.
+// primary is the address that a pod without ranges uses, of those it holds: the one in use, else the one that it used
+// last.
 func primary(held []*projections.Address) *projections.Address {
 	return slices.MinFunc(held, func(a, b *projections.Address) int {
 		if (a.Node == "") != (b.Node == "") {
@@ -117,7 +120,8 @@ func requested(pod Pod, addr netip.Addr) bool {
 }
 
 // assignIn serves a pod's ranges in one node network, of which everything that the pod holds already must be.
-func assignIn(view *projections.View, pod Pod, held []*projections.Address, network netip.Prefix, env Env) ([]slot, bool) {
+func assignIn(view *projections.View, pod Pod, held []*projections.Address, network netip.Prefix,
+	env Env) ([]slot, bool) {
 	for _, a := range held {
 		if !view.Config().Serves(a.Addr, network) {
 			return nil, false

@@ -5,8 +5,8 @@ import (
 	"galaxy/projections"
 )
 
-// GivesUp are the addresses that a command may release, or keep without their pod: those that a cloud provider has to release
-// before.
+// GivesUp are the addresses that a command may release, or keep without their pod: those that a cloud provider has to
+// release before.
 func GivesUp(view *projections.View, command Command) []*projections.Address {
 	var all []*projections.Address
 	switch c := command.(type) {

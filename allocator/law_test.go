@@ -95,19 +95,22 @@ func drawCommand(t *rapid.T, w *harness) Command {
 		}
 		return Configure{Source: "law", Subnets: subnets, Force: rapid.Bool().Draw(t, "force")}
 	case 1:
-		return Claim{Pod: drawPod(t), Candidates: rapid.SliceOfNDistinct(rapid.SampledFrom(lawNetworks), 1, 2, rapid.ID).Draw(t, "candidates")}
+		return Claim{Pod: drawPod(t), Candidates: rapid.SliceOfNDistinct(rapid.SampledFrom(lawNetworks), 1, 2,
+			rapid.ID).Draw(t, "candidates")}
 	case 2, 3:
 		return EndPod{Pod: drawPod(t)}
 	case 4:
 		p := drawPod(t)
 		return ChangeWorkload{Owner: p.Owner.AppLevel(), Workload: p.Workload}
 	case 5:
-		return SizePool{Pool: "p_1", Size: rapid.IntRange(0, 12).Draw(t, "size"), PreAllocate: rapid.Bool().Draw(t, "pre")}
+		return SizePool{Pool: "p_1", Size: rapid.IntRange(0, 12).Draw(t, "size"),
+			PreAllocate: rapid.Bool().Draw(t, "pre")}
 	case 6:
 		return DeletePool{Pool: "p_1"}
 	case 7:
 		return Reserve{
-			Address: drawAddress(t), Owner: ipam.Owner{Pool: rapid.SampledFrom([]string{"p_1", "admin"}).Draw(t, "pool")},
+			Address: drawAddress(t), Owner: ipam.Owner{Pool: rapid.SampledFrom([]string{"p_1", "admin"}).Draw(t,
+				"pool")},
 			Labelled: rapid.Bool().Draw(t, "labelled"),
 		}
 	case 9:
@@ -138,7 +141,8 @@ func drawCommand(t *rapid.T, w *harness) Command {
 		return MarkAdopted{}
 	default:
 		p := drawPod(t)
-		return Bind{Pod: p, Node: rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "node"), NodeNetwork: rapid.SampledFrom(lawNetworks).Draw(t, "network")}
+		return Bind{Pod: p, Node: rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "node"),
+			NodeNetwork: rapid.SampledFrom(lawNetworks).Draw(t, "network")}
 	}
 }
 
@@ -148,7 +152,8 @@ func drawPod(t *rapid.T) Pod {
 		Owner: ipam.Owner{Kind: kind, Namespace: "ns", Pod: fmt.Sprintf("pod-%d", rapid.IntRange(0, 2).Draw(t, "pod"))},
 		Workload: Workload{
 			Exists: rapid.Bool().Draw(t, "exists"), Scales: true, Replicas: rapid.IntRange(0, 5).Draw(t, "replicas"),
-			Surge: rapid.SampledFrom([]int{0, 0, 1}).Draw(t, "surge"), Unknown: rapid.IntRange(0, 4).Draw(t, "unknown") == 0,
+			Surge:   rapid.SampledFrom([]int{0, 0, 1}).Draw(t, "surge"),
+			Unknown: rapid.IntRange(0, 4).Draw(t, "unknown") == 0,
 		},
 		Policy: ipam.Policy(rapid.IntRange(0, 2).Draw(t, "policy")),
 	}
@@ -161,13 +166,15 @@ func drawPod(t *rapid.T) Pod {
 	}
 	for range rapid.SampledFrom([]int{0, 0, 0, 1, 2, 3}).Draw(t, "ranges") {
 		first := drawAddress(t)
-		p.Ranges = append(p.Ranges, []ipam.Range{{First: first, Last: ipam.Plus(first, uint64(rapid.IntRange(0, 3).Draw(t, "width")))}})
+		p.Ranges = append(p.Ranges, []ipam.Range{{First: first,
+			Last: ipam.Plus(first, uint64(rapid.IntRange(0, 3).Draw(t, "width")))}})
 	}
 	return p
 }
 
 func drawAddress(t *rapid.T) netip.Addr {
-	first := rapid.SampledFrom([]string{"10.0.0.2", "10.0.0.7", "10.0.0.20", "10.8.1.252", "10.8.2.0", "fd00::fe"}).Draw(t, "first")
+	first := rapid.SampledFrom([]string{"10.0.0.2", "10.0.0.7", "10.0.0.20", "10.8.1.252", "10.8.2.0",
+		"fd00::fe"}).Draw(t, "first")
 	return ipam.Plus(netip.MustParseAddr(first), uint64(rapid.IntRange(0, 4).Draw(t, "offset")))
 }
 
@@ -221,7 +228,8 @@ func collect(rows func(func(*projections.Address) bool)) []*projections.Address 
 	return slices.Collect(rows)
 }
 
-func checkSubnet(t *rapid.T, w *harness, view *projections.View, i int, got projections.Usage, held map[netip.Addr]*projections.Address) {
+func checkSubnet(t *rapid.T, w *harness, view *projections.View, i int, got projections.Usage,
+	held map[netip.Addr]*projections.Address) {
 	subnet := view.Config().Subnets[i]
 	var usage projections.Usage
 	var fresh, free []netip.Addr

@@ -11,15 +11,15 @@ import (
 	"galaxy/projections"
 )
 
-// leader is the one writing loop. One batch of commands is open: each is decided on the state that those before it leave, and
-// its events are folded into the open transaction at once. One batch is in flight: its events are on their way to the
-// log. While it is, the next batch is decided, folded and encoded, so neither waits for the other. Only when a batch is
-// durable do readers see it, and are its callers answered.
+// leader is the one writing loop. One batch of commands is open: each is decided on the state that those before it
+// leave, and its events are folded into the open transaction at once. One batch is in flight: its events are on their
+// way to the log. While it is, the next batch is decided, folded and encoded, so neither waits for the other. Only when
+// a batch is durable do readers see it, and are its callers answered.
 //
 //	callers ─▶ queue ─▶ open: decide, fold, encode ─▶ in flight: append ─▶ durable: publish, answer
 //
-// When the append loses against another writer, both batches are dropped, the log is read, and their callers' commands are
-// decided again.
+// When the append loses against another writer, both batches are dropped, the log is read, and their callers' commands
+// are decided again.
 type leader struct {
 	replica *Replica
 	fence   eventlog.Fence
@@ -59,7 +59,7 @@ type response struct {
 	err    error
 }
 
-func (c *call) reply(result Result, err error) { c.response <- response{result, err} }
+func (c *call) fail(err error) { c.response <- response{err: err} }
 
 // outcome is what became of the batch in flight.
 type outcome struct {
@@ -135,11 +135,11 @@ func (l *leader) fill() error {
 	}
 }
 
-// decide puts a command into the open batch, or answers it when it cannot be carried out. fits is false when the command
-// has to wait for the next batch.
+// decide puts a command into the open batch, or answers it when it cannot be carried out. fits is false when the
+// command has to wait for the next batch.
 func (l *leader) decide(c *call) (fits bool, err error) {
 	if err := c.ctx.Err(); err != nil {
-		c.reply(Result{}, err)
+		c.fail(err)
 		return true, nil
 	}
 	b := l.opened()
@@ -150,22 +150,23 @@ func (l *leader) decide(c *call) (fits bool, err error) {
 		return true, nil
 	}
 	if err != nil {
-		c.reply(Result{}, err) // an error promises nothing, so it need not wait until what it was decided on is durable
+		c.fail(err) // an error promises nothing, so it need not wait until what it was decided on is durable
 		return true, nil
 	}
 	cursor := l.cursor
 	events, records, size, err := l.encode(&cursor, c, env.Now, decided)
 	if err != nil {
-		c.reply(Result{}, err)
+		c.fail(err)
 		return true, nil
 	}
-	if len(b.records) > 0 && (len(b.records)+len(records) > l.limits.Events || b.bytes+size > l.limits.Bytes || crosses(b.after.Seq, cursor.Head.Seq)) {
+	if len(b.records) > 0 && (len(b.records)+len(records) > l.limits.Events || b.bytes+size > l.limits.Bytes ||
+		crosses(b.after.Seq, cursor.Head.Seq)) {
 		return false, nil
 	}
 	for i, e := range events {
 		if err := b.txn.Fold(e, hashAfter(records, i, cursor)); err != nil {
 			// A defect in a decision. It must not reach the log, and the open transaction is spoilt.
-			c.reply(Result{}, err)
+			c.fail(err)
 			return true, fmt.Errorf("decided on what cannot be: %w", err)
 		}
 	}
@@ -176,7 +177,8 @@ func (l *leader) decide(c *call) (fits bool, err error) {
 	return true, nil
 }
 
-// saysDone reports whether an error says that what was asked for is so already: whoever hears it relies on that, as on a result.
+// saysDone reports whether an error says that what was asked for is so already: whoever hears it relies on that, as on
+// a result.
 func saysDone(err error) bool { return errors.Is(err, ErrNoPool) }
 
 func (l *leader) opened() *batch {
@@ -186,7 +188,8 @@ func (l *leader) opened() *batch {
 	return l.open
 }
 
-func (l *leader) encode(cursor *eventlog.Cursor, c *call, now time.Time, decided []eventlog.Data) (events []eventlog.Event, records []eventlog.Record, size int, err error) {
+func (l *leader) encode(cursor *eventlog.Cursor, c *call, now time.Time,
+	decided []eventlog.Data) (events []eventlog.Event, records []eventlog.Record, size int, err error) {
 	for _, data := range decided {
 		e, r, err := cursor.Write(now, l.replica.config.Actor, c.cause, data)
 		if err != nil {
@@ -221,8 +224,8 @@ func (l *leader) launch(appending context.Context) {
 	b.db = l.replica.db.Clone()
 }
 
-// send appends a batch. One without events, as all that its commands want is so already, must still be sure that this is
-// no old news: another may lead by now.
+// send appends a batch. One without events, as all that its commands want is so already, must still be sure that this
+// is no old news: another may lead by now.
 func (l *leader) send(ctx context.Context, b *batch) error {
 	log := l.replica.config.Log
 	if len(b.records) > 0 {
@@ -239,7 +242,7 @@ func (l *leader) send(ctx context.Context, b *batch) error {
 func (b *batch) respond(err error) {
 	for i, c := range b.calls {
 		if err != nil {
-			c.reply(Result{}, err)
+			c.fail(err)
 		} else {
 			c.response <- b.results[i]
 		}
@@ -325,7 +328,7 @@ func (l *leader) catchUp(ctx context.Context) error {
 // abandon answers all who still wait for a decision.
 func (l *leader) abandon() {
 	for _, c := range l.reopen() {
-		c.reply(Result{}, ErrNotLeader)
+		c.fail(ErrNotLeader)
 	}
 	l.waiting = nil
 }

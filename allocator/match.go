@@ -8,9 +8,9 @@ import (
 	"galaxy/projections"
 )
 
-// A pod that requests ranges wants one address for each element, each out of that element's ranges, all different. Taking
-// the first that fits, element by element, can fail where a response exists ([["1~2"],["1"]]), so the elements are matched
-// to addresses by augmenting paths (Kuhn's algorithm for bipartite graphs).
+// A pod that requests ranges wants one address for each element, each out of that element's ranges, all different.
+// Taking the first that fits, element by element, can fail where a response exists ([["1~2"],["1"]]), so the elements
+// are matched to addresses by augmenting paths (Kuhn's algorithm for bipartite graphs).
 
 // slot is one requested element and the address found for it.
 type slot struct {
@@ -25,9 +25,10 @@ func (s slot) addr() netip.Addr {
 	return s.pick.addr
 }
 
-// assign finds an address for each element of a request: one that the pod holds, or a free one of the subnets. ok is false
-// when there is no way to serve all of them.
-func assign(view *projections.View, pod Pod, held []*projections.Address, subnets []int, env Env) (slots []slot, ok bool) {
+// assign finds an address for each element of a request: one that the pod holds, or a free one of the subnets. ok is
+// false when there is no way to serve all of them.
+func assign(view *projections.View, pod Pod, held []*projections.Address, subnets []int,
+	env Env) (slots []slot, ok bool) {
 	request := pod.Ranges
 	m := matching{options: make([][]slot, len(request)), chosen: make([]int, len(request)), taker: map[netip.Addr]int{}}
 	for i, ranges := range request {
@@ -45,10 +46,11 @@ func assign(view *projections.View, pod Pod, held []*projections.Address, subnet
 	return slots, true
 }
 
-// optionsOf lists what an element may get, best first: what the pod holds, then free addresses in the order of the ranges,
-// then those within the reuse delay. An element with as many options as there are elements can always be served after
-// the others, so more are not looked for.
-func optionsOf(view *projections.View, pod Pod, ranges []ipam.Range, held []*projections.Address, subnets []int, env Env) []slot {
+// optionsOf lists what an element may get, best first: what the pod holds, then free addresses in the order of the
+// ranges, then those within the reuse delay. An element with as many options as there are elements can always be served
+// after the others, so more are not looked for.
+func optionsOf(view *projections.View, pod Pod, ranges []ipam.Range, held []*projections.Address, subnets []int,
+	env Env) []slot {
 	var options, cooling []slot
 	for _, a := range held {
 		if slices.ContainsFunc(ranges, func(r ipam.Range) bool { return r.Contains(a.Addr) }) {

@@ -42,14 +42,16 @@ func TestNamesAreChecked(t *testing.T) {
 		refused(t, w, "a uid with a NUL", cmd)
 	}
 	refused(t, w, "nobody", Reserve{Address: addr})
-	refused(t, w, "an app of no namespace", Reserve{Address: addr, Owner: ipam.Owner{Kind: ipam.KindDeployment, App: "x"}, Labelled: true})
+	refused(t, w, "an app of no namespace", Reserve{Address: addr,
+		Owner: ipam.Owner{Kind: ipam.KindDeployment, App: "x"}, Labelled: true})
 	refused(t, w, "a kind alone", Import{Address: addr, Owner: ipam.Owner{Kind: ipam.KindDeployment, Namespace: "n"}})
 	refused(t, w, "a node of 254 bytes", Import{Address: addr, Owner: good, Node: long})
 	refused(t, w, "a pool of 254 bytes", SizePool{Pool: long, Size: 1})
 	refused(t, w, "a pool with a line", SizePool{Pool: "a\n", Size: 1})
 }
 
-// commandsOf are the commands by which an owner, and the uid of its pod, enter the log; Reserve comes last, as it has no uid.
+// commandsOf are the commands by which an owner, and the uid of its pod, enter the log; Reserve comes last, as it has
+// no uid.
 func commandsOf(o ipam.Owner, uid, node string, addr netip.Addr) []Command {
 	pod := Pod{Owner: o, UID: uid}
 	network := netip.MustParsePrefix("10.1.0.0/16")

@@ -12,8 +12,8 @@ import (
 	"galaxy/projections"
 )
 
-// Whatever happens to nodes: no two have subnets that overlap, the counts are right, a free subnet is found as long as there is
-// one, and a snapshot leads to the same state and the same next decision.
+// Whatever happens to nodes: no two have subnets that overlap, the counts are right, a free subnet is found as long as
+// there is one, and a snapshot leads to the same state and the same next decision.
 func TestNodeLaws(t *testing.T) {
 	overlays := []string{
 		`[{"cidr":"10.0.0.0/26","nodePrefix":28},{"cidr":"fd00::/63"}]`, `[{"cidr":"10.0.0.0/26","nodePrefix":29}]`,

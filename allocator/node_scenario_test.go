@@ -78,7 +78,8 @@ func (w *harness) playNodes(_ *testing.T, d *datadriven.TestData, args map[strin
 			name = "eth0"
 		}
 		o := ipam.Owner{Namespace: "ns1", Pod: args["pod"]}
-		return w.respond(Attach{Owner: o, PodUID: "u-" + args["pod"], Node: "n1", ContainerID: args["container"], IfName: name}), true
+		return w.respond(Attach{Owner: o, PodUID: "u-" + args["pod"], Node: "n1", ContainerID: args["container"],
+			IfName: name}), true
 	case "detach":
 		return w.respond(Detach{ContainerID: args["container"], IfName: args["if"], Reason: ReasonDetached}), true
 	default:

@@ -17,8 +17,8 @@ type quota struct {
 	surge    int // of the limit
 }
 
-// quotaOf is contract section 4.4 steps 6 and 7. A pool with a size limits all its pods, whatever their workload; without
-// one, a Deployment that keeps its addresses is limited by its replicas.
+// quotaOf is contract section 4.4 steps 6 and 7. A pool with a size limits all its pods, whatever their workload;
+// without one, a Deployment that keeps its addresses is limited by its replicas.
 func quotaOf(view *projections.View, pod Pod) quota {
 	scope := view.Scope(pod.Owner.Scope())
 	q := quota{scope: scope.Owner, used: scope.Used(), held: scope.Held, reserved: scope.Reserved}
@@ -61,8 +61,8 @@ func (q quota) check() error {
 // mayGrow reports whether the scope may hold one address more.
 func (q quota) mayGrow() bool { return !q.limited || q.held < q.limit }
 
-// Limited reports whether a limit, and not a want of addresses, keeps a pod from getting one: it waits until the scope gives one back, or
-// may hold more.
+// Limited reports whether a limit, and not a want of addresses, keeps a pod from getting one: it waits until the scope
+// gives one back, or may hold more.
 func Limited(view *projections.View, pod Pod) bool {
 	q := quotaOf(view, pod)
 	return q.check() != nil || !q.mayGrow() && q.reserved == 0 && len(heldBy(view, pod)) == 0

@@ -26,7 +26,8 @@ type Config struct {
 	Now      func() time.Time
 	Rules    Rules
 	Observer Observer
-	// Checkpoint is handed durable views at sequence numbers that are the same on all replicas. It must return at once. May be nil.
+	// Checkpoint is handed durable views at sequence numbers that are the same on all replicas. It must return at once.
+	// May be nil.
 	Checkpoint func(*projections.View)
 	// Occupants are the pods that show addresses, as the cluster says now. May be nil.
 	Occupants func() Occupants
@@ -48,7 +49,8 @@ type Replica struct {
 	unpublished []eventlog.Data // folded, and not yet published; owned as db is
 }
 
-// NewReplica loads the newest state of the log. Progress, if not nil, is called with the sequence number reached, now and then.
+// NewReplica loads the newest state of the log. Progress, if not nil, is called with the sequence number reached, now
+// and then.
 func NewReplica(ctx context.Context, config Config, progress func(seq uint64)) (*Replica, error) {
 	if delay := config.Rules.ReuseDelay; delay < 0 || delay > projections.MaxReuseDelay || delay%time.Second != 0 {
 		return nil, fmt.Errorf("reuse delay %s: want whole seconds from 0 to %s", delay, projections.MaxReuseDelay)
@@ -88,8 +90,8 @@ func (r *Replica) Env() Env {
 // Leading reports whether this replica decides.
 func (r *Replica) Leading() bool { return r.leading.Load() }
 
-// Unready says why this replica serves nobody well: its view had not caught up with the head of the log when it last followed or
-// led. "" when it does.
+// Unready says why this replica serves nobody well: its view had not caught up with the head of the log when it last
+// followed or led. "" when it does.
 func (r *Replica) Unready() string {
 	if r.current.Load() {
 		return ""
@@ -103,8 +105,8 @@ func (r *Replica) publish() {
 	r.unpublished = nil
 }
 
-// Do decides a command and returns when its events are durable. cause stands in the log: the uid of a pod, the id of a request.
-// A command with more to do than one transaction can hold is repeated until it is done.
+// Do decides a command and returns when its events are durable. cause stands in the log: the uid of a pod, the id of a
+// request. A command with more to do than one transaction can hold is repeated until it is done.
 //
 // Errors of the decision are typed, see errors.go. When ctx ends first, the command may still be carried out: it is
 // idempotent, so ask again.
@@ -144,8 +146,8 @@ func (r *Replica) once(ctx context.Context, cause string, command Command) (Resu
 	}
 }
 
-// Follow folds what others append until ctx ends, then returns nil. Any other end is an error: the log cannot be read, or
-// is not to be trusted.
+// Follow folds what others append until ctx ends, then returns nil. Any other end is an error: the log cannot be read,
+// or is not to be trusted.
 func (r *Replica) Follow(ctx context.Context) error {
 	head := r.View().Position().Head
 	for records, err := range r.config.Log.Follow(ctx, r.config.Stream, head) {
@@ -222,7 +224,8 @@ func (r *Replica) Lead(ctx context.Context, fence eventlog.Fence) error {
 	if err := r.catchUp(ctx); err != nil {
 		return err
 	}
-	l := &leader{replica: r, fence: fence, limits: r.config.Log.Limits(), cursor: r.db.View().Cursor(), durable: r.db.Clone()}
+	l := &leader{replica: r, fence: fence, limits: r.config.Log.Limits(), cursor: r.db.View().Cursor(),
+		durable: r.db.Clone()}
 	r.leading.Store(true)
 	err := l.run(ctx)
 	r.leading.Store(false)
@@ -240,7 +243,7 @@ func (r *Replica) refuseQueued() {
 	for {
 		select {
 		case c := <-r.queue:
-			c.reply(Result{}, ErrNotLeader)
+			c.fail(ErrNotLeader)
 		default:
 			return
 		}

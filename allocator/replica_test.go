@@ -33,7 +33,8 @@ type replicaHarness struct {
 
 func newReplicaHarness(t *testing.T, log *memlog.Log, actor string) *replicaHarness {
 	t.Helper()
-	r, err := NewReplica(t.Context(), Config{Log: log, Actor: actor, Now: time.Now, Rules: Rules{ReuseDelay: DefaultReuseDelay}}, nil)
+	r, err := NewReplica(t.Context(), Config{Log: log, Actor: actor, Now: time.Now,
+		Rules: Rules{ReuseDelay: DefaultReuseDelay}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +67,8 @@ func (s *replicaHarness) configured(t *testing.T) *replicaHarness {
 
 func testPod(i int) Pod {
 	return Pod{
-		Owner: ipam.Owner{Kind: ipam.KindStatefulSet, Namespace: "ns", App: "app", Pod: fmt.Sprintf("app-%d", i)}, UID: fmt.Sprintf("u%d", i),
+		Owner: ipam.Owner{Kind: ipam.KindStatefulSet, Namespace: "ns", App: "app", Pod: fmt.Sprintf("app-%d", i)},
+		UID:   fmt.Sprintf("u%d", i),
 	}
 }
 
@@ -95,7 +97,8 @@ func replayed(t *testing.T, log eventlog.Log) *projections.View {
 }
 
 func TestManyCallers(t *testing.T) {
-	s := newReplicaHarness(t, memlog.NewWithLimits(eventlog.Limits{Events: 7, Bytes: 1 << 20}), "a").lead(t, eventlog.Fence{}).configured(t)
+	s := newReplicaHarness(t, memlog.NewWithLimits(eventlog.Limits{Events: 7, Bytes: 1 << 20}), "a").lead(t,
+		eventlog.Fence{}).configured(t)
 	for i, err := range s.bindAll(t, 500) {
 		if err != nil {
 			t.Fatalf("pod %d: %v", i, err)
@@ -110,8 +113,8 @@ func TestManyCallers(t *testing.T) {
 	}
 }
 
-// TestLostResponses: the log says that it does not know, whether the events landed or not. Callers get that as an error, the term
-// ends, and the next one finds the truth.
+// TestLostResponses: the log says that it does not know, whether the events landed or not. Callers get that as an
+// error, the term ends, and the next one finds the truth.
 func TestLostResponses(t *testing.T) {
 	for _, landed := range []bool{true, false} {
 		s := newReplicaHarness(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
@@ -188,7 +191,8 @@ func TestFenced(t *testing.T) {
 }
 
 func TestTooLarge(t *testing.T) {
-	s := newReplicaHarness(t, memlog.NewWithLimits(eventlog.Limits{Events: 100, Bytes: 2000}), "a").lead(t, eventlog.Fence{}).configured(t)
+	s := newReplicaHarness(t, memlog.NewWithLimits(eventlog.Limits{Events: 100, Bytes: 2000}), "a").lead(t,
+		eventlog.Fence{}).configured(t)
 	var many []string
 	for i := range 100 {
 		many = append(many, fmt.Sprintf(`{"nodeSubnets":["192.168.0.0/16"],"subnet":"10.1.%d.0/24","gateway":"10.1.%d.1","ips":["10.1.%d.2"]}`, i, i, i))
@@ -197,7 +201,8 @@ func TestTooLarge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.replica.Do(t.Context(), "test", Configure{Source: "large", Subnets: subnets}); !errors.Is(err, eventlog.ErrTooLarge) {
+	if _, err := s.replica.Do(t.Context(), "test", Configure{Source: "large", Subnets: subnets}); !errors.Is(err,
+		eventlog.ErrTooLarge) {
 		t.Fatalf("the caller got %v", err)
 	}
 	if _, err := s.replica.Do(t.Context(), "test", bindTo(1)); err != nil {
@@ -207,7 +212,8 @@ func TestTooLarge(t *testing.T) {
 
 // TestRepeats: a command with more to do than a transaction can hold is carried out in several.
 func TestRepeats(t *testing.T) {
-	s := newReplicaHarness(t, memlog.NewWithLimits(eventlog.Limits{Events: 10, Bytes: 1 << 20}), "a").lead(t, eventlog.Fence{}).configured(t)
+	s := newReplicaHarness(t, memlog.NewWithLimits(eventlog.Limits{Events: 10, Bytes: 1 << 20}), "a").lead(t,
+		eventlog.Fence{}).configured(t)
 	result, err := s.replica.Do(t.Context(), "test", SizePool{Pool: "p", Size: 95, PreAllocate: true})
 	if err != nil || result.Held != 95 {
 		t.Fatalf("holds %d, %v", result.Held, err)
@@ -245,15 +251,18 @@ func TestStop(t *testing.T) {
 // TestRefusalsAreCheap: a command that is refused costs the log nothing, and leaves nothing behind.
 func TestRefusalsAreCheap(t *testing.T) {
 	asked := &asking{Log: memlog.New()}
-	r, err := NewReplica(t.Context(), Config{Log: asked, Actor: "a", Now: time.Now, Rules: Rules{ReuseDelay: DefaultReuseDelay}}, nil)
+	r, err := NewReplica(t.Context(), Config{Log: asked, Actor: "a", Now: time.Now,
+		Rules: Rules{ReuseDelay: DefaultReuseDelay}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := (&replicaHarness{log: asked.Log, replica: r, ended: make(chan error, 1)}).lead(t, eventlog.Fence{}).configured(t)
+	s := (&replicaHarness{log: asked.Log, replica: r, ended: make(chan error, 1)}).lead(t,
+		eventlog.Fence{}).configured(t)
 	before := asked.times.Load()
 	for range 20 {
 		var unknown *UnknownAddressError
-		if _, err := s.replica.Do(t.Context(), "test", Reserve{Address: netip.MustParseAddr("192.0.2.1")}); !errors.As(err, &unknown) {
+		if _, err := s.replica.Do(t.Context(), "test",
+			Reserve{Address: netip.MustParseAddr("192.0.2.1")}); !errors.As(err, &unknown) {
 			t.Fatal(err)
 		}
 	}
@@ -264,7 +273,8 @@ func TestRefusalsAreCheap(t *testing.T) {
 		t.Fatalf("the log was asked %d times, want once, for the bind", n)
 	}
 	// That there is nothing to delete is relied upon, as a deletion is.
-	if _, err := s.replica.Do(t.Context(), "test", DeletePool{Pool: "none"}); !errors.Is(err, ErrNoPool) || asked.times.Load()-before != 2 {
+	if _, err := s.replica.Do(t.Context(), "test", DeletePool{Pool: "none"}); !errors.Is(err, ErrNoPool) ||
+		asked.times.Load()-before != 2 {
 		t.Fatalf("%v, after the log was asked %d times", err, asked.times.Load()-before)
 	}
 }
@@ -280,7 +290,8 @@ func (a *asking) Head(ctx context.Context, stream string) (eventlog.Head, error)
 	return a.Log.Head(ctx, stream)
 }
 
-func (a *asking) Append(ctx context.Context, stream string, after eventlog.Head, records []eventlog.Record, fence eventlog.Fence) (eventlog.Head, error) {
+func (a *asking) Append(ctx context.Context, stream string, after eventlog.Head, records []eventlog.Record,
+	fence eventlog.Fence) (eventlog.Head, error) {
 	a.times.Add(1)
 	return a.Log.Append(ctx, stream, after, records, fence)
 }
@@ -296,7 +307,8 @@ func TestCallerGivesUp(t *testing.T) {
 
 func TestRulesAreChecked(t *testing.T) {
 	for _, delay := range []time.Duration{-time.Second, 1500 * time.Millisecond, 2 * time.Hour} {
-		if _, err := NewReplica(t.Context(), Config{Log: memlog.New(), Actor: "a", Now: time.Now, Rules: Rules{ReuseDelay: delay}}, nil); err == nil {
+		if _, err := NewReplica(t.Context(), Config{Log: memlog.New(), Actor: "a", Now: time.Now,
+			Rules: Rules{ReuseDelay: delay}}, nil); err == nil {
 			t.Errorf("a reuse delay of %s is accepted", delay)
 		}
 	}
@@ -346,16 +358,18 @@ func TestGenerationChanges(t *testing.T) {
 	}
 }
 
-// TestCheckpoints: no batch runs across an event at which replicas compare their digests, so the leader has a view at just that event.
+// TestCheckpoints: no batch runs across an event at which replicas compare their digests, so the leader has a view at
+// just that event.
 func TestCheckpoints(t *testing.T) {
 	var mu sync.Mutex
 	var at []uint64
 	log := memlog.New()
-	r, err := NewReplica(t.Context(), Config{Log: log, Actor: "a", Now: time.Now, Rules: Rules{ReuseDelay: DefaultReuseDelay}, Checkpoint: func(view *projections.View) {
-		mu.Lock()
-		defer mu.Unlock()
-		at = append(at, view.Position().Head.Seq)
-	}}, nil)
+	r, err := NewReplica(t.Context(), Config{Log: log, Actor: "a", Now: time.Now,
+		Rules: Rules{ReuseDelay: DefaultReuseDelay}, Checkpoint: func(view *projections.View) {
+			mu.Lock()
+			defer mu.Unlock()
+			at = append(at, view.Position().Head.Seq)
+		}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -386,7 +400,8 @@ func (j *joining) Done() <-chan struct{} {
 	return j.Context.Done()
 }
 
-// TestQueuedAsTheTermEnds: who gets into the queue after the term has emptied it for the last time is answered all the same.
+// TestQueuedAsTheTermEnds: who gets into the queue after the term has emptied it for the last time is answered all the
+// same.
 func TestQueuedAsTheTermEnds(t *testing.T) {
 	s := newReplicaHarness(t, memlog.New(), "a").lead(t, eventlog.Fence{}).configured(t)
 	waits, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -405,9 +420,11 @@ func TestQueuedAsTheTermEnds(t *testing.T) {
 // TestLeftInTheQueue: the end of a term answers those whom it has not even taken out of the queue.
 func TestLeftInTheQueue(t *testing.T) {
 	const callers, taken = 10, 3 // one is in flight, one is in the open batch, and one found that full
-	s := newReplicaHarness(t, memlog.NewWithLimits(eventlog.Limits{Events: 1, Bytes: 1 << 20}), "a").lead(t, eventlog.Fence{}).configured(t)
+	s := newReplicaHarness(t, memlog.NewWithLimits(eventlog.Limits{Events: 1, Bytes: 1 << 20}), "a").lead(t,
+		eventlog.Fence{}).configured(t)
 	s.log.SetFault(func(string, eventlog.Head) memlog.Fault {
-		for deadline := time.Now().Add(10 * time.Second); len(s.replica.queue) < callers-taken && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(10 * time.Second); len(s.replica.queue) < callers-taken &&
+			time.Now().Before(deadline); {
 			time.Sleep(time.Millisecond)
 		}
 		return memlog.Fault{Err: eventlog.ErrFenced}

@@ -23,11 +23,12 @@ type Workload struct {
 	Scales   bool // it has a number of replicas
 	Replicas int
 	Start    int // number of the first pod, where the workload numbers them (StatefulSet spec.ordinals.start)
-	// Spare is how many addresses more than Replicas the set of a Deployment may hold at all times: what its rollouts need that may
-	// take no old pod away before a new one runs (maxUnavailable 0). Otherwise 0: new pods wait for the addresses of old ones.
+	// Spare is how many addresses more than Replicas the set of a Deployment may hold at all times: what its rollouts
+	// need that may take no old pod away before a new one runs (maxUnavailable 0). Otherwise 0: new pods wait for the
+	// addresses of old ones.
 	Spare int
-	// Surge is how many pods more than Replicas may have addresses now: Spare while the Deployment rolls out, else 0. So the set
-	// grows by rollouts alone, once, and what they swap out stays as the spare of the next one.
+	// Surge is how many pods more than Replicas may have addresses now: Spare while the Deployment rolls out, else 0.
+	// So the set grows by rollouts alone, once, and what they swap out stays as the spare of the next one.
 	Surge int
 	// Unknown says that the cluster could not be asked, so that nothing may be concluded from the other fields.
 	Unknown bool
@@ -43,8 +44,8 @@ func (w Workload) keeps() int { return w.Replicas + max(w.Spare, w.Surge) }
 type Rules struct {
 	ReuseDelay  time.Duration // how long a released address rests; whole seconds, at most projections.MaxReuseDelay
 	StrictReuse bool          // rather refuse than give out an address within the delay
-	// PoolShare is the share of a subnet's addresses, in percent, up to which pools may reserve in advance: of those that are held,
-	// whoever holds them. 0 is 100.
+	// PoolShare is the share of a subnet's addresses, in percent, up to which pools may reserve in advance: of those
+	// that are held, whoever holds them. 0 is 100.
 	PoolShare int
 }
 
@@ -63,8 +64,8 @@ type Env struct {
 // Command is what a caller wants: one of the command types of this package.
 type Command interface {
 	decide(d *decision) error
-	// Allocates reports whether the command may give somebody an address that looks free, and so has to wait until all running pods
-	// were compared with the log.
+	// Allocates reports whether the command may give somebody an address that looks free, and so has to wait until all
+	// running pods were compared with the log.
 	Allocates() bool
 }
 
@@ -75,8 +76,9 @@ type Result struct {
 	Held     int                // SizePool: how many addresses the pool holds now
 	Draining []eventlog.Drained // Configure: the first eventlog.MaxDrained held addresses that are no longer configured
 	Missing  []string           // JoinNode: the address families of which no node subnet is left
-	More     bool               // there is more to do than fits in one transaction; Replica.Do repeats the command by itself
-	Seq      uint64             // the position at which the response is true
+	// there is more to do than fits in one transaction; Replica.Do repeats the command by itself
+	More bool
+	Seq  uint64 // the position at which the response is true
 }
 
 // Grant is an address that an owner holds.
@@ -87,11 +89,12 @@ type Grant struct {
 
 // Info is the grant as CNI plugins receive it.
 func (g Grant) Info() ipam.IPInfo {
-	return ipam.IPInfo{IP: netip.PrefixFrom(g.Address, g.Subnet.Prefix.Bits()), VLAN: g.Subnet.VLAN, Gateway: g.Subnet.Gateway}
+	return ipam.IPInfo{IP: netip.PrefixFrom(g.Address, g.Subnet.Prefix.Bits()), VLAN: g.Subnet.VLAN,
+		Gateway: g.Subnet.Gateway}
 }
 
-// Bind puts addresses to use: by a pod, on a node. It takes what the pod holds or filter has claimed, else what is reserved
-// for its app or pool, else free addresses of the node's network. Asking again returns what is held.
+// Bind puts addresses to use: by a pod, on a node. It takes what the pod holds or filter has claimed, else what is
+// reserved for its app or pool, else free addresses of the node's network. Asking again returns what is held.
 type Bind struct {
 	Pod         Pod
 	Node        string
@@ -105,15 +108,15 @@ type Claim struct {
 	Candidates []netip.Prefix // node networks of the nodes that the scheduler offers
 }
 
-// Expire takes back what filter has claimed for a pod, as no bind has followed in time. An address that was free becomes
-// free again; one that was kept for the app or pool is kept for it again.
+// Expire takes back what filter has claimed for a pod, as no bind has followed in time. An address that was free
+// becomes free again; one that was kept for the app or pool is kept for it again.
 type Expire struct {
 	Pod ipam.Owner // pod level
 	UID string
 }
 
-// Adopt records an address that a running pod uses and that the log does not know it has: the log was restored from before,
-// or the pod was bound by somebody else. It fails with a *HolderError if another holds the address.
+// Adopt records an address that a running pod uses and that the log does not know it has: the log was restored from
+// before, or the pod was bound by somebody else. It fails with a *HolderError if another holds the address.
 type Adopt struct {
 	Pod     Pod
 	Node    string
@@ -142,8 +145,8 @@ type ChangeWorkload struct {
 	Workload Workload
 }
 
-// Reserve holds a free address for an app, a pool or a pod, at an administrator's request. One that is Labelled is never given
-// to a pod, and only a Labelled Release gives it back.
+// Reserve holds a free address for an app, a pool or a pod, at an administrator's request. One that is Labelled is
+// never given to a pod, and only a Labelled Release gives it back.
 type Reserve struct {
 	Address  netip.Addr
 	Owner    ipam.Owner

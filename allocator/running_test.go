@@ -9,8 +9,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// running is a cluster beside the log: the pods that run, and the addresses that they show. The cluster begins with pods of which
-// the log knows nothing.
+// running is a cluster beside the log: the pods that run, and the addresses that they show. The cluster begins with
+// pods of which the log knows nothing.
 //
 //	for all moments: no two pods that have not ended show one address
 type running struct{ seen occupants }
@@ -32,7 +32,8 @@ func (r *running) arrive(t *rapid.T, i int) {
 	}
 }
 
-// possible replaces what only a mistake outside of the decisions could ask for: adoption of an address that another pod shows.
+// possible replaces what only a mistake outside of the decisions could ask for: adoption of an address that another pod
+// shows.
 func (r *running) possible(cmd Command) Command {
 	adopt, ok := cmd.(Adopt)
 	if !ok {
@@ -50,7 +51,8 @@ func (r *running) possible(cmd Command) Command {
 func (r *running) before(cmd Command) {
 	if end, ok := cmd.(EndPod); ok {
 		for addr := range maps.Clone(r.seen) {
-			if r.seen[addr] = slices.DeleteFunc(r.seen[addr], func(s Occupant) bool { return s.UID == end.Pod.UID }); len(r.seen[addr]) == 0 {
+			if r.seen[addr] = slices.DeleteFunc(r.seen[addr],
+				func(s Occupant) bool { return s.UID == end.Pod.UID }); len(r.seen[addr]) == 0 {
 				delete(r.seen, addr)
 			}
 		}

@@ -135,7 +135,8 @@ func eventText(e eventlog.Event) string {
 		}
 		return text
 	case *eventlog.AddressAllocated:
-		text := fmt.Sprintf("%s %s of %s to %s %s%s", head, d.Address, d.Subnet, d.Owner, d.Policy, where(d.PodUID, d.Node))
+		text := fmt.Sprintf("%s %s of %s to %s %s%s", head, d.Address, d.Subnet, d.Owner, d.Policy,
+			where(d.PodUID, d.Node))
 		if d.ContainerID != "" {
 			text += " for " + d.ContainerID + "/" + d.IfName
 		}
@@ -226,13 +227,16 @@ func (w *harness) play(t *testing.T, d *datadriven.TestData) string {
 	case "unpool":
 		return w.respond(DeletePool{Pool: args["name"]})
 	case "reserve":
-		return w.respond(Reserve{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), Reason: ReasonAdministrator, Labelled: labelled})
+		return w.respond(Reserve{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args),
+			Reason: ReasonAdministrator, Labelled: labelled})
 	case "release":
-		return w.respond(Release{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), Reason: ReasonAdministrator, Labelled: labelled})
+		return w.respond(Release{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args),
+			Reason: ReasonAdministrator, Labelled: labelled})
 	case "seen":
 		_, annotation := args["annotation"]
 		addr := netip.MustParseAddr(args["ip"])
-		w.seen[addr] = append(w.seen[addr], Occupant{Pod: "ns1/" + args["uid"], UID: args["uid"], ByKubelet: !annotation})
+		w.seen[addr] = append(w.seen[addr], Occupant{Pod: "ns1/" + args["uid"], UID: args["uid"],
+			ByKubelet: !annotation})
 		return ""
 	case "unseen":
 		delete(w.seen, netip.MustParseAddr(args["ip"]))
@@ -241,10 +245,13 @@ func (w *harness) play(t *testing.T, d *datadriven.TestData) string {
 		n, _ := strconv.Atoi(args["objects"])
 		return w.respond(FindFormer{Source: "galaxy", Objects: n})
 	case "import":
-		policy := map[string]ipam.Policy{"": ipam.ReleaseOnDelete, "immutable": ipam.Immutable, "never": ipam.Never}[args["policy"]]
-		return w.respond(Import{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), PodUID: args["uid"], Node: args["node"], Policy: policy, Labelled: labelled})
+		policy := map[string]ipam.Policy{"": ipam.ReleaseOnDelete, "immutable": ipam.Immutable,
+			"never": ipam.Never}[args["policy"]]
+		return w.respond(Import{Address: netip.MustParseAddr(args["ip"]), Owner: owner(args), PodUID: args["uid"],
+			Node: args["node"], Policy: policy, Labelled: labelled})
 	case "resolved":
-		return w.respond(ResolveFormer{Source: "galaxy", Outcome: eventlog.FormerOutcome(args["as"]), Objects: w.view().Origin().Objects})
+		return w.respond(ResolveFormer{Source: "galaxy", Outcome: eventlog.FormerOutcome(args["as"]),
+			Objects: w.view().Origin().Objects})
 	case "adopted":
 		return w.respond(MarkAdopted{})
 	case "rules":
@@ -412,7 +419,8 @@ func (w *harness) usage() string {
 	var lines []string
 	for i, s := range view.Config().Subnets {
 		u := view.Usage(i, w.now, w.rules.ReuseDelay)
-		lines = append(lines, fmt.Sprintf("%s gateway %s: total %d held %d cooling %d free %d", s.Prefix, s.Gateway, u.Total, u.Held, u.Cooling, u.Free))
+		lines = append(lines, fmt.Sprintf("%s gateway %s: total %d held %d cooling %d free %d", s.Prefix, s.Gateway,
+			u.Total, u.Held, u.Cooling, u.Free))
 	}
 	sort.Strings(lines)
 	return strings.Join(lines, "\n") + "\n"

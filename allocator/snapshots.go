@@ -13,7 +13,8 @@ import (
 type Snapshots struct {
 	Every uint64        // events between two snapshots
 	Poll  time.Duration // how often it is checked
-	// Report is called for each snapshot: where it stands, and what went wrong with it. A snapshot that fails is no harm.
+	// Report is called for each snapshot: where it stands, and what went wrong with it. A snapshot that fails is no
+	// harm.
 	Report func(at eventlog.Head, err error)
 }
 

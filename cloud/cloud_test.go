@@ -24,7 +24,8 @@ import (
 	"galaxy/ipam"
 )
 
-// provider is a cloud provider: it knows which node has which address, and insists that an address is on one node at a time.
+// provider is a cloud provider: it knows which node has which address, and insists that an address is on one node at a
+// time.
 type provider struct {
 	rpc.UnimplementedIPProviderServiceServer
 	mu      sync.Mutex
@@ -88,7 +89,8 @@ type harness struct {
 var (
 	network = netip.MustParsePrefix("10.1.0.0/16")
 	pod     = allocator.Pod{
-		Owner: ipam.Owner{Kind: ipam.KindStatefulSet, Namespace: "ns", App: "web", Pod: "web-0"}, UID: "u1", Policy: ipam.Immutable,
+		Owner: ipam.Owner{Kind: ipam.KindStatefulSet, Namespace: "ns", App: "web", Pod: "web-0"}, UID: "u1",
+		Policy:   ipam.Immutable,
 		Workload: allocator.Workload{Exists: true, Scales: true, Replicas: 1},
 	}
 )
@@ -126,7 +128,8 @@ func newHarness(t *testing.T) *harness {
 	for !b.replica.Leading() {
 		time.Sleep(time.Millisecond)
 	}
-	b.keeper = &cloud.Keeper{Provider: dialled, Replica: b.replica, Observe: func(call string, _ time.Duration) { b.calls = append(b.calls, call) }}
+	b.keeper = &cloud.Keeper{Provider: dialled, Replica: b.replica,
+		Observe: func(call string, _ time.Duration) { b.calls = append(b.calls, call) }}
 	subnets, err := ipam.ParseConfig([]byte(`[{"nodeSubnets":["10.1.0.0/16"],"ips":["10.0.0.2~10.0.0.9"],"subnet":"10.0.0.0/24","gateway":"10.0.0.1"}]`))
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +155,8 @@ func (b *harness) notifying() cloud.Notifying {
 // bind binds the pod to a node: the log first, then the provider.
 func (b *harness) bind(pod allocator.Pod, node string) (netip.Addr, error) {
 	b.t.Helper()
-	result, err := b.notifying().Do(context.Background(), "test", allocator.Bind{Pod: pod, Node: node, NodeNetwork: network})
+	result, err := b.notifying().Do(context.Background(), "test",
+		allocator.Bind{Pod: pod, Node: node, NodeNetwork: network})
 	return result.Grants[0].Address, err
 }
 
@@ -202,13 +206,14 @@ func TestRefusal(t *testing.T) {
 		t.Fatalf("the repetition: %v", err)
 	}
 	b.provider.set("unassign", "")
-	if err := b.keeper.Unassign(context.Background(), b.replica.View().Address(addr)); err == nil || b.assigned(addr) != "a" {
+	if err := b.keeper.Unassign(context.Background(), b.replica.View().Address(addr)); err == nil ||
+		b.assigned(addr) != "a" {
 		t.Errorf("unassign was refused: %v, the log says %q", err, b.assigned(addr))
 	}
 }
 
-// The response to assign is lost, and the pod goes before it is bound: the provider has the address, and the log does not know
-// it. It is taken back all the same.
+// The response to assign is lost, and the pod goes before it is bound: the provider has the address, and the log does
+// not know it. It is taken back all the same.
 func TestLostResponse(t *testing.T) {
 	b := newHarness(t)
 	b.provider.set("", "assign")
@@ -216,12 +221,14 @@ func TestLostResponse(t *testing.T) {
 	if status.Code(errors.Unwrap(err)) != codes.Unavailable || b.provider.node(addr) != "a" || b.assigned(addr) != "" {
 		t.Fatalf("the response is lost: %v", err)
 	}
-	if _, err := b.notifying().Do(t.Context(), "test", allocator.EndPod{Pod: pod}); err != nil || b.provider.node(addr) != "" {
+	if _, err := b.notifying().Do(t.Context(), "test", allocator.EndPod{Pod: pod}); err != nil ||
+		b.provider.node(addr) != "" {
 		t.Errorf("%v, the provider still has it on %q", err, b.provider.node(addr))
 	}
 }
 
-// While the provider refuses to take an address back, the pod keeps it; once it takes it, that comes before the log lets it go.
+// While the provider refuses to take an address back, the pod keeps it; once it takes it, that comes before the log
+// lets it go.
 func TestGivenUp(t *testing.T) {
 	for name, command := range map[string]func(netip.Addr) allocator.Command{
 		"the pod ends": func(netip.Addr) allocator.Command { return allocator.EndPod{Pod: pod} },
@@ -233,7 +240,8 @@ func TestGivenUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.provider.set("unassign", "")
-		if _, err := b.notifying().Do(t.Context(), "test", command(addr)); err == nil || !strings.Contains(err.Error(), "busy") {
+		if _, err := b.notifying().Do(t.Context(), "test", command(addr)); err == nil ||
+			!strings.Contains(err.Error(), "busy") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if a := b.replica.View().Address(addr); a == nil || a.PodUID != pod.UID || a.Node != "a" {
@@ -259,7 +267,8 @@ func TestNotGivenUp(t *testing.T) {
 	calls := len(b.provider.calls)
 	var holder *allocator.HolderError
 	for _, owner := range []ipam.Owner{{}, {Pool: "other"}} {
-		if _, err := b.notifying().Do(t.Context(), "test", allocator.Release{Address: addr, Owner: owner}); !errors.As(err, &holder) {
+		if _, err := b.notifying().Do(t.Context(), "test",
+			allocator.Release{Address: addr, Owner: owner}); !errors.As(err, &holder) {
 			t.Errorf("released for %v: %v", owner, err)
 		}
 	}
@@ -274,7 +283,8 @@ func TestNotGivenUp(t *testing.T) {
 // What the log refuses the provider never hears of.
 func TestRefusedByTheLog(t *testing.T) {
 	b := newHarness(t)
-	if _, err := b.notifying().Do(t.Context(), "test", allocator.Bind{Pod: pod, Node: "a"}); !errors.Is(err, allocator.ErrUnsupported) || len(b.provider.calls) != 0 {
+	if _, err := b.notifying().Do(t.Context(), "test", allocator.Bind{Pod: pod, Node: "a"}); !errors.Is(err,
+		allocator.ErrUnsupported) || len(b.provider.calls) != 0 {
 		t.Errorf("%v, the provider was asked to %v", err, b.provider.calls)
 	}
 }
@@ -291,7 +301,8 @@ func TestMove(t *testing.T) {
 	second.UID = "u2"
 	moved, err := b.bind(second, "b")
 	if err != nil || moved != addr || b.provider.node(addr) != "b" || b.assigned(addr) != "b" {
-		t.Errorf("moved %s to %s: %v; the provider has it on %q, the log on %q", addr, moved, err, b.provider.node(addr), b.assigned(addr))
+		t.Errorf("moved %s to %s: %v; the provider has it on %q, the log on %q", addr, moved, err,
+			b.provider.node(addr), b.assigned(addr))
 	}
 }
 

@@ -22,16 +22,16 @@ type Replica interface {
 	View() *projections.View
 }
 
-// Keeper keeps the provider in step with the log. Before an address is put to use on a node it is assigned to it, and before it
-// is given up it is unassigned; each is recorded once the provider has confirmed it.
+// Keeper keeps the provider in step with the log. Before an address is put to use on a node it is assigned to it, and
+// before it is given up it is unassigned; each is recorded once the provider has confirmed it.
 type Keeper struct {
 	Provider Assigner
 	Replica  Replica
 	Observe  func(call string, took time.Duration) // called for each call that succeeded, for metrics; may be nil
 }
 
-// Assign assigns the addresses that a pod has been granted on a node. It may be repeated. One that is assigned elsewhere still,
-// as its pod moved while the provider could not be reached, is taken from there first.
+// Assign assigns the addresses that a pod has been granted on a node. It may be repeated. One that is assigned
+// elsewhere still, as its pod moved while the provider could not be reached, is taken from there first.
 func (k *Keeper) Assign(ctx context.Context, pod allocator.Pod, node string, grants []allocator.Grant) error {
 	for _, g := range grants {
 		a := k.Replica.View().Address(g.Address)
@@ -60,8 +60,8 @@ func (k *Keeper) assign(ctx context.Context, cause, node string, a *projections.
 	return err
 }
 
-// Unassign takes an address from the node that it is, or may be, assigned to. An address that is in use and not recorded as
-// assigned may be so all the same: its recording may have failed.
+// Unassign takes an address from the node that it is, or may be, assigned to. An address that is in use and not
+// recorded as assigned may be so all the same: its recording may have failed.
 func (k *Keeper) Unassign(ctx context.Context, a *projections.Address) error {
 	node := a.Assigned
 	if node == "" {
@@ -92,8 +92,9 @@ func (k *Keeper) observe(call string, start time.Time) {
 	}
 }
 
-// Repair brings the provider in step where something has stopped half-way: it assigns what is in use and not assigned to its
-// node, and takes back what is assigned and not in use there. It goes on after a failure, and returns all of them.
+// Repair brings the provider in step where something has stopped half-way: it assigns what is in use and not assigned
+// to its node, and takes back what is assigned and not in use there. It goes on after a failure, and returns all of
+// them.
 func (k *Keeper) Repair(ctx context.Context) error {
 	var errs []error
 	for a := range k.Replica.View().Addresses(netip.Addr{}) {

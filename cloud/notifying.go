@@ -15,8 +15,8 @@ type Decider interface {
 	Unready() string
 }
 
-// Notifying is a replica that notifies the provider of what its commands do: a pod's addresses are assigned to its node once they are bound, and
-// taken from it before they are given up. While the provider refuses that, the command fails.
+// Notifying is a replica that notifies the provider of what its commands do: a pod's addresses are assigned to its node
+// once they are bound, and taken from it before they are given up. While the provider refuses that, the command fails.
 type Notifying struct {
 	Decider
 	Keeper *Keeper
@@ -36,8 +36,8 @@ func (n Notifying) Do(ctx context.Context, cause string, command allocator.Comma
 	return result, err
 }
 
-// givesUp are the addresses that a command takes from a pod. Those that are only kept are on no node: what the provider has of them all the
-// same, Repair takes back. An address of another owner stays, as the command is refused.
+// givesUp are the addresses that a command takes from a pod. Those that are only kept are on no node: what the provider
+// has of them all the same, Repair takes back. An address of another owner stays, as the command is refused.
 func (n Notifying) givesUp(command allocator.Command) []*projections.Address {
 	switch c := command.(type) {
 	case allocator.EndPod:

@@ -29,7 +29,8 @@ type Provider struct {
 // Dial makes a Provider, which is to be closed. It connects with the first call.
 func Dial(address string) (*Provider, error) {
 	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveEvery, Timeout: keepaliveTimeout, PermitWithoutStream: true}))
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveEvery, Timeout: keepaliveTimeout,
+			PermitWithoutStream: true}))
 	if err != nil {
 		return nil, fmt.Errorf("cloud provider %q: %w", address, err)
 	}

@@ -1,5 +1,5 @@
-// Package durable writes files in one step: whoever reads one sees the old file or the new one, after a crash too, and the new one is on
-// the disk when a function here returns.
+// Package durable writes files in one step: whoever reads one sees the old file or the new one, after a crash too, and
+// the new one is on the disk when a function here returns.
 package durable
 
 import (
@@ -12,8 +12,8 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// WriteFile puts a text in place of a file. The mode is subject to the umask, as with os.WriteFile, but that of a file which was
-// there before does not matter.
+// WriteFile puts a text in place of a file. The mode is subject to the umask, as with os.WriteFile, but that of a file
+// which was there before does not matter.
 func WriteFile(path string, text []byte, mode fs.FileMode) error {
 	return Replace(path, mode, func(to io.Writer) error {
 		_, err := to.Write(text)
@@ -36,7 +36,8 @@ func Create(path string, mode fs.FileMode, write func(io.Writer) error) error {
 	})
 }
 
-func put(path string, mode fs.FileMode, write func(io.Writer) error, commit func(*renameio.PendingFile) error) (err error) {
+func put(path string, mode fs.FileMode, write func(io.Writer) error,
+	commit func(*renameio.PendingFile) error) (err error) {
 	dir := filepath.Dir(path)
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithPermissions(mode))
 	if err != nil {

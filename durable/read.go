@@ -13,8 +13,8 @@ import (
 // ErrForeign is for what nobody has written with this package: no regular file, or one that is too large.
 var ErrForeign = errors.New("it is not a file of ours")
 
-// ReadFile reads a regular file of at most so many bytes. It follows no link and waits for no pipe: whatever else is in the file's place
-// is ErrForeign.
+// ReadFile reads a regular file of at most so many bytes. It follows no link and waits for no pipe: whatever else is in
+// the file's place is ErrForeign.
 func ReadFile(path string, most int64) (text []byte, err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENXIO) { // a link; a socket
@@ -44,8 +44,8 @@ const Damaged = ".damaged-"
 // asideTries is how many names SetAside tries.
 const asideTries = 100
 
-// SetAside gives what is at a path another name in its folder, for people, so that it is in nobody's way. A file that was set aside before
-// under that name is replaced, a folder is not.
+// SetAside gives what is at a path another name in its folder, for people, so that it is in nobody's way. A file that
+// was set aside before under that name is replaced, a folder is not.
 func SetAside(path string) (aside string, err error) {
 	name := filepath.Join(filepath.Dir(path), Damaged+filepath.Base(path))
 	for try := 1; try <= asideTries; try++ {

@@ -23,13 +23,14 @@ func TestReadFile(t *testing.T) {
 		"whole":     {func(p string) error { return os.WriteFile(p, []byte("12345"), 0o600) }, false},
 		"empty":     {func(p string) error { return os.WriteFile(p, nil, 0o600) }, false},
 		"too large": {func(p string) error { return os.WriteFile(p, []byte("123456"), 0o600) }, true},
-		"sparse":    {func(p string) error { return errors.Join(os.WriteFile(p, nil, 0o600), os.Truncate(p, 1<<40)) }, true},
-		"folder":    {func(p string) error { return os.Mkdir(p, 0o700) }, true},
-		"pipe":      {func(p string) error { return syscall.Mkfifo(p, 0o600) }, true},
-		"loop":      {func(p string) error { return os.Symlink(p, p) }, true},
-		"dangling":  {func(p string) error { return os.Symlink("/nonexistent", p) }, true},
-		"link":      {func(p string) error { return os.Symlink("/proc/version", p) }, true},
-		"device":    {func(p string) error { return os.Symlink("/dev/zero", p) }, true},
+		"sparse": {func(p string) error { return errors.Join(os.WriteFile(p, nil, 0o600), os.Truncate(p, 1<<40)) },
+			true},
+		"folder":   {func(p string) error { return os.Mkdir(p, 0o700) }, true},
+		"pipe":     {func(p string) error { return syscall.Mkfifo(p, 0o600) }, true},
+		"loop":     {func(p string) error { return os.Symlink(p, p) }, true},
+		"dangling": {func(p string) error { return os.Symlink("/nonexistent", p) }, true},
+		"link":     {func(p string) error { return os.Symlink("/proc/version", p) }, true},
+		"device":   {func(p string) error { return os.Symlink("/dev/zero", p) }, true},
 		"socket": {func(p string) error {
 			l, err := net.Listen("unix", p)
 			if err == nil {

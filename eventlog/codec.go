@@ -38,8 +38,8 @@ type envelope[D any] struct {
 	Data    D         `json:"data"`
 }
 
-// Encode makes the record of an event. Equal events give equal bytes. The envelope is written by hand, in the order of its
-// fields, as every decision waits for it.
+// Encode makes the record of an event. Equal events give equal bytes. The envelope is written by hand, in the order of
+// its fields, as every decision waits for it.
 func Encode(e Event) (Record, error) {
 	line := append(make([]byte, 0, 640), `{"v":`...)
 	line = strconv.AppendInt(line, Version, 10)
@@ -90,8 +90,8 @@ func Decode(r Record) (Event, error) {
 	return e, nil
 }
 
-// typeOf finds the type of an event. The form in which this version writes events is recognised at a glance; whatever looks
-// otherwise is read with care, its version first, as a newer one may have other fields.
+// typeOf finds the type of an event. The form in which this version writes events is recognised at a glance; whatever
+// looks otherwise is read with care, its version first, as a newer one may have other fields.
 func typeOf(r Record) (Type, error) {
 	const start = `{"v":1,"seq":`
 	if rest, ok := bytes.CutPrefix(r.Bytes, []byte(start)); ok {
@@ -151,13 +151,14 @@ func decode[D any, P interface {
 	if env.Data == nil {
 		return Event{}, errors.New("it has no data")
 	}
-	return Event{Seq: env.Seq, Time: env.Time, Actor: env.Actor, Cause: env.Cause, Prev: env.Prev, Data: P(env.Data)}, nil
+	return Event{Seq: env.Seq, Time: env.Time, Actor: env.Actor, Cause: env.Cause, Prev: env.Prev, Data: P(env.Data)},
+		nil
 }
 
 var strict = json.RejectUnknownMembers(true)
 
-// Cursor walks a stream from a head and checks each event against the one before it. It also numbers and links the events
-// that are to be appended, so that reading and writing cannot disagree.
+// Cursor walks a stream from a head and checks each event against the one before it. It also numbers and links the
+// events that are to be appended, so that reading and writing cannot disagree.
 type Cursor struct {
 	Head Head
 	Time time.Time // of the event at Head; the zero time if it is not known
@@ -173,17 +174,19 @@ func (c *Cursor) Read(r Record) (Event, error) {
 		return Event{}, err
 	}
 	if e.Prev != c.Head.Hash {
-		return Event{}, fmt.Errorf("%w: event %d follows the hash %q, but event %d hashes to %q: one of them was edited", ErrCorrupt, r.Seq, e.Prev, c.Head.Seq, c.Head.Hash)
+		return Event{}, fmt.Errorf("%w: event %d follows the hash %q, but event %d hashes to %q: one of them was "+
+			"edited", ErrCorrupt, r.Seq, e.Prev, c.Head.Seq, c.Head.Hash)
 	}
 	if e.Time.Before(c.Time) {
-		return Event{}, fmt.Errorf("%w: event %d is of %s, before event %d of %s", ErrCorrupt, r.Seq, e.Time.Format(time.RFC3339Nano), c.Head.Seq, c.Time.Format(time.RFC3339Nano))
+		return Event{}, fmt.Errorf("%w: event %d is of %s, before event %d of %s", ErrCorrupt, r.Seq,
+			e.Time.Format(time.RFC3339Nano), c.Head.Seq, c.Time.Format(time.RFC3339Nano))
 	}
 	c.move(r, e)
 	return e, nil
 }
 
-// Write makes the next event of the stream, and moves to it. The event gets the time now, or that of the event before it
-// when the clock has gone back.
+// Write makes the next event of the stream, and moves to it. The event gets the time now, or that of the event before
+// it when the clock has gone back.
 func (c *Cursor) Write(now time.Time, actor, cause string, data Data) (Event, Record, error) {
 	if now = now.UTC().Round(0); now.Before(c.Time) {
 		now = c.Time

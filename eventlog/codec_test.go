@@ -17,7 +17,8 @@ import (
 	"galaxy/ipam"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write the golden stream anew; only ever right for types that no release knows yet")
+var rewrite = flag.Bool("rewrite", false,
+	"write the golden stream anew; only ever right for types that no release knows yet")
 
 const golden = "testdata/stream-v1.jsonl"
 
@@ -34,20 +35,25 @@ func everyType() []eventlog.Data {
 		},
 	}
 	return []eventlog.Data{
-		&eventlog.SubnetsConfigured{Source: "ConfigMap kube-system/floatingip-config", Subnets: []ipam.Subnet{subnet}, Draining: []eventlog.Drained{{Address: addr, Owner: owner}}},
+		&eventlog.SubnetsConfigured{Source: "ConfigMap kube-system/floatingip-config", Subnets: []ipam.Subnet{subnet},
+			Draining: []eventlog.Drained{{Address: addr, Owner: owner}}},
 		&eventlog.SubnetsConfigured{Source: "<a> & \"b\" \u2028", Subnets: []ipam.Subnet{}},
-		&eventlog.AddressAllocated{Address: addr, Subnet: subnet.Prefix, Owner: owner, PodUID: "3c1f", Node: "n1", Policy: ipam.Immutable, After: 1},
-		&eventlog.AddressAllocated{Address: addr6, Subnet: netip.MustParsePrefix("fd00::/64"), Owner: ipam.Owner{Pool: "blue"}},
+		&eventlog.AddressAllocated{Address: addr, Subnet: subnet.Prefix, Owner: owner, PodUID: "3c1f", Node: "n1",
+			Policy: ipam.Immutable, After: 1},
+		&eventlog.AddressAllocated{Address: addr6, Subnet: netip.MustParsePrefix("fd00::/64"),
+			Owner: ipam.Owner{Pool: "blue"}},
 		&eventlog.AddressBound{Address: addr, Owner: owner, PodUID: "3c1f", Node: "n1", Policy: ipam.Never, After: 3},
 		&eventlog.AddressBound{Address: addr6, Owner: ipam.Owner{Namespace: "shop", Pod: "alone"}, Node: "n2"},
-		&eventlog.AddressReserved{Address: addr, Owner: owner.AppLevel(), PodUID: "3c1f", Policy: ipam.Immutable, Reason: "the pod has ended", After: 5},
+		&eventlog.AddressReserved{Address: addr, Owner: owner.AppLevel(), PodUID: "3c1f", Policy: ipam.Immutable,
+			Reason: "the pod has ended", After: 5},
 		&eventlog.AddressReserved{Address: addr6, Owner: owner},
 		&eventlog.AddressReleased{Address: addr, Owner: owner, Reason: "the pod was deleted", After: 7},
 		&eventlog.AddressReleased{Address: addr6, Owner: owner},
 		&eventlog.PoolSized{Pool: "blue", Size: 20, PreAllocate: true},
 		&eventlog.PoolSized{Pool: "日本 pool__1"},
 		&eventlog.PoolDeleted{Pool: "blue"},
-		&eventlog.AddressAllocated{Address: addr, Subnet: subnet.Prefix, Owner: ipam.Owner{Pool: "reserved"}, Policy: ipam.Never, Reason: "label", Labelled: true},
+		&eventlog.AddressAllocated{Address: addr, Subnet: subnet.Prefix, Owner: ipam.Owner{Pool: "reserved"},
+			Policy: ipam.Never, Reason: "label", Labelled: true},
 		&eventlog.AddressAssigned{Address: addr, Node: "n1", After: 5},
 		&eventlog.AddressUnassigned{Address: addr, Node: "n1", After: 15},
 		&eventlog.AddressAssigned{Address: addr6, Node: "n2"},
@@ -78,8 +84,8 @@ func writeEveryType(t testing.TB) (events []eventlog.Event, records []eventlog.R
 	return events, records
 }
 
-// The bytes of every event are for ever: what is stored today must be read by all that comes, and equal events must hash
-// equally everywhere.
+// The bytes of every event are for ever: what is stored today must be read by all that comes, and equal events must
+// hash equally everywhere.
 func TestGoldenStream(t *testing.T) {
 	events, records := writeEveryType(t)
 	var written bytes.Buffer
@@ -88,7 +94,8 @@ func TestGoldenStream(t *testing.T) {
 		written.WriteByte('\n')
 	}
 	if *rewrite {
-		if err := errors.Join(os.MkdirAll(filepath.Dir(golden), 0o755), os.WriteFile(golden, written.Bytes(), 0o644)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(golden), 0o755),
+			os.WriteFile(golden, written.Bytes(), 0o644)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -143,23 +150,29 @@ func TestDecodeRefuses(t *testing.T) {
 		judge    func(error) bool
 		text     string
 	}{
-		"newer version":            {`"v":1`, `"v":2`, newer, "event 5 has envelope version 2, this program understands version 1"},
+		"newer version": {`"v":1`, `"v":2`, newer,
+			"event 5 has envelope version 2, this program understands version 1"},
 		"newer version and fields": {`"v":1`, `"v":3,"signature":"x"`, newer, "version 3"},
-		"unknown type":             {"PoolDeleted", "PoolPainted", func(err error) bool { return errors.As(err, &unknown) }, `event 5 is of the unknown type "PoolPainted"; this program understands version 1`},
-		"no type":                  {`"type":"PoolDeleted",`, "", func(err error) bool { return errors.As(err, &unknown) }, `unknown type ""`},
-		"no version":               {`"v":1,`, "", func(err error) bool { return err != nil }, "0"},
-		"unknown envelope field":   {`"actor"`, `"extra":1,"actor"`, corrupt, "extra"},
-		"unknown data field":       {`"pool"`, `"extra":1,"pool"`, corrupt, "extra"},
-		"field in other letters":   {`"pool"`, `"Pool"`, corrupt, "Pool"},
-		"field twice":              {`"pool"`, `"pool":"red","pool"`, corrupt, "duplicate"},
-		"another number":           {`"seq":5`, `"seq":6`, corrupt, "event 5 says that it is number 6"},
-		"not JSON":                 {`{"v"`, `{v`, corrupt, "event 5"},
-		"cut short":                {`}}`, `}`, corrupt, "event 5"},
-		"something after":          {`}}`, `}} {}`, corrupt, "event 5"},
-		"wrong kind of value":      {`"blue"`, `7`, corrupt, "PoolDeleted"},
-		"hash in capitals":         {`"prev":""`, `"prev":"` + strings.Repeat("A", 64) + `"`, corrupt, "lower-case"},
-		"hash too short":           {`"prev":""`, `"prev":"abcd"`, corrupt, "64"},
-		"time without zone":        {`00:00:00Z`, `00:00:00`, corrupt, "event 5"},
+		"unknown type": {"PoolDeleted", "PoolPainted",
+			func(err error) bool {
+				return errors.As(err,
+					&unknown)
+			}, `event 5 is of the unknown type "PoolPainted"; this program understands version 1`},
+		"no type": {`"type":"PoolDeleted",`, "",
+			func(err error) bool { return errors.As(err, &unknown) }, `unknown type ""`},
+		"no version":             {`"v":1,`, "", func(err error) bool { return err != nil }, "0"},
+		"unknown envelope field": {`"actor"`, `"extra":1,"actor"`, corrupt, "extra"},
+		"unknown data field":     {`"pool"`, `"extra":1,"pool"`, corrupt, "extra"},
+		"field in other letters": {`"pool"`, `"Pool"`, corrupt, "Pool"},
+		"field twice":            {`"pool"`, `"pool":"red","pool"`, corrupt, "duplicate"},
+		"another number":         {`"seq":5`, `"seq":6`, corrupt, "event 5 says that it is number 6"},
+		"not JSON":               {`{"v"`, `{v`, corrupt, "event 5"},
+		"cut short":              {`}}`, `}`, corrupt, "event 5"},
+		"something after":        {`}}`, `}} {}`, corrupt, "event 5"},
+		"wrong kind of value":    {`"blue"`, `7`, corrupt, "PoolDeleted"},
+		"hash in capitals":       {`"prev":""`, `"prev":"` + strings.Repeat("A", 64) + `"`, corrupt, "lower-case"},
+		"hash too short":         {`"prev":""`, `"prev":"abcd"`, corrupt, "64"},
+		"time without zone":      {`00:00:00Z`, `00:00:00`, corrupt, "event 5"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -175,8 +188,8 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// FuzzDecode: bytes that nobody wrote may be refused, but never panic, and what is understood is understood the same way
-// when it is written again.
+// FuzzDecode: bytes that nobody wrote may be refused, but never panic, and what is understood is understood the same
+// way when it is written again.
 func FuzzDecode(f *testing.F) {
 	_, records := writeEveryType(f)
 	for _, r := range records {

@@ -103,7 +103,8 @@ func TestCursorRefusesTimeGoingBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := eventlog.Encode(eventlog.Event{Seq: 2, Time: begun.Add(-time.Nanosecond), Actor: "a", Prev: first.Hash(), Data: &eventlog.PoolDeleted{Pool: "red"}})
+	second, err := eventlog.Encode(eventlog.Event{Seq: 2, Time: begun.Add(-time.Nanosecond), Actor: "a",
+		Prev: first.Hash(), Data: &eventlog.PoolDeleted{Pool: "red"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +120,8 @@ func TestCursorStaysAtAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := cursor
-	for _, bad := range []eventlog.Record{{Seq: 1, Bytes: first.Bytes}, {Seq: 3, Bytes: first.Bytes}, {Seq: 2, Bytes: first.Bytes}, {Seq: 2}} {
+	for _, bad := range []eventlog.Record{{Seq: 1, Bytes: first.Bytes}, {Seq: 3, Bytes: first.Bytes},
+		{Seq: 2, Bytes: first.Bytes}, {Seq: 2}} {
 		if _, err := cursor.Read(bad); !errors.Is(err, eventlog.ErrCorrupt) || cursor != before {
 			t.Errorf("event %d: %v, the cursor is at %+v", bad.Seq, err, cursor)
 		}

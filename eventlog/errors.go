@@ -6,8 +6,8 @@ import (
 )
 
 var (
-	// ErrConflict comes from Append when the stream's head is no longer the one that the writer has seen: another writer
-	// was faster. Nothing was written; catch up and decide again.
+	// ErrConflict comes from Append when the stream's head is no longer the one that the writer has seen: another
+	// writer was faster. Nothing was written; catch up and decide again.
 	ErrConflict = errors.New("the head of the stream has moved")
 	// ErrFenced comes from Append when the writer is no longer the leader. Nothing was written.
 	ErrFenced = errors.New("the writer has been deposed: its leader key is gone or another's")
@@ -18,7 +18,8 @@ var (
 	ErrCorrupt = errors.New("the log is corrupt")
 	// ErrOutcomeUnknown comes from Append when the context ended before it could be learnt whether the events landed.
 	ErrOutcomeUnknown = errors.New("it is not known whether the events were written")
-	// ErrTooLarge comes from Append when the records do not fit in one transaction; see Log.Limits. Nothing was written.
+	// ErrTooLarge comes from Append when the records do not fit in one transaction; see Log.Limits. Nothing was
+	// written.
 	ErrTooLarge = errors.New("the records do not fit in one transaction")
 	// ErrNoSnapshot means that the stream has no usable snapshot.
 	ErrNoSnapshot = errors.New("no snapshot")
@@ -33,7 +34,8 @@ type VersionError struct {
 }
 
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("event %d has envelope version %d, this program understands version %d; run a release that knows both", e.Seq, e.Found, e.Known)
+	return fmt.Sprintf("event %d has envelope version %d, this program understands version %d; run a release that "+
+		"knows both", e.Seq, e.Found, e.Known)
 }
 
 // An UnknownTypeError is an event of a type that this program has never heard of.
@@ -44,5 +46,6 @@ type UnknownTypeError struct {
 }
 
 func (e *UnknownTypeError) Error() string {
-	return fmt.Sprintf("event %d is of the unknown type %q; this program understands version %d of the log: run a newer release", e.Seq, e.Type, e.Version)
+	return fmt.Sprintf("event %d is of the unknown type %q; this program understands version %d of the log: run a "+
+		"newer release", e.Seq, e.Type, e.Version)
 }

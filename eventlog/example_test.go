@@ -11,10 +11,11 @@ import (
 	"galaxy/ipam"
 )
 
-// A Cursor numbers and links the events that are written, and checks those that are read: an edit of what is stored shows in the event
-// after it.
+// A Cursor numbers and links the events that are written, and checks those that are read: an edit of what is stored
+// shows in the event after it.
 func ExampleCursor() {
-	addr, owner := netip.MustParseAddr("10.0.0.2"), ipam.Owner{Kind: "statefulset", Namespace: "shop", App: "db", Pod: "db-0"}
+	addr, owner := netip.MustParseAddr("10.0.0.2"),
+		ipam.Owner{Kind: "statefulset", Namespace: "shop", App: "db", Pod: "db-0"}
 	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 	var writer eventlog.Cursor // before the first event
@@ -25,7 +26,8 @@ func ExampleCursor() {
 		fmt.Println(err)
 	}
 	// After names the event before this one about the same address.
-	_, released, err := writer.Write(noon.Add(time.Minute), "ipam-0", "uid-1", &eventlog.AddressReleased{Address: addr, Owner: owner, After: 1})
+	_, released, err := writer.Write(noon.Add(time.Minute), "ipam-0", "uid-1",
+		&eventlog.AddressReleased{Address: addr, Owner: owner, After: 1})
 	if err != nil {
 		fmt.Println(err)
 	}

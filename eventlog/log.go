@@ -15,7 +15,8 @@ const (
 	StreamNodes = "nodes" // nodes and node subnets; written by galaxy-ipam's leader
 )
 
-// Hash is the SHA-256 of an event's stored bytes. The zero Hash stands before the first event, and its text form is empty.
+// Hash is the SHA-256 of an event's stored bytes. The zero Hash stands before the first event, and its text form is
+// empty.
 type Hash [sha256.Size]byte
 
 // IsZero reports whether h stands before the first event.
@@ -91,10 +92,10 @@ type Log interface {
 	// Head reads the newest position of the stream, linearizably. An empty stream has Seq 0 and the log's generation.
 	Head(ctx context.Context, stream string) (Head, error)
 
-	// Append adds the records after a head, all or none. records[0].Seq must be after.Seq+1, and so on without holes. It
-	// fails with ErrConflict, ErrFenced, ErrGeneration or ErrTooLarge when nothing was written. When the response of the
-	// transaction is lost it finds out what happened, for as long as ctx lasts, and returns ErrOutcomeUnknown only when
-	// ctx ends first. Returns the new head.
+	// Append adds the records after a head, all or none. records[0].Seq must be after.Seq+1, and so on without holes.
+	// It fails with ErrConflict, ErrFenced, ErrGeneration or ErrTooLarge when nothing was written. When the response of
+	// the transaction is lost it finds out what happened, for as long as ctx lasts, and returns ErrOutcomeUnknown only
+	// when ctx ends first. Returns the new head.
 	Append(ctx context.Context, stream string, after Head, records []Record, fence Fence) (Head, error)
 
 	// Read yields the records after a sequence number, in order, in batches, up to and including through (0: up to the
@@ -102,15 +103,15 @@ type Log interface {
 	Read(ctx context.Context, stream string, after, through uint64) iter.Seq2[[]Record, error]
 
 	// Follow yields all records after the given head, in order, each exactly once, and then those that come, until ctx
-	// ends or the caller stops. It survives disconnects and compaction. It ends with ErrGeneration or ErrCorrupt when the
-	// log is not the one that was known.
+	// ends or the caller stops. It survives disconnects and compaction. It ends with ErrGeneration or ErrCorrupt when
+	// the log is not the one that was known.
 	Follow(ctx context.Context, stream string, after Head) iter.Seq2[[]Record, error]
 
 	// Limits are what one Append may carry.
 	Limits() Limits
 
-	// SaveSnapshot stores what write produces as the snapshot of the stream at a head. It is visible only when complete.
-	// Older snapshots than the newest few are removed.
+	// SaveSnapshot stores what write produces as the snapshot of the stream at a head. It is visible only when
+	// complete. Older snapshots than the newest few are removed.
 	SaveSnapshot(ctx context.Context, stream string, at Head, write func(io.Writer) error) error
 
 	// LoadSnapshot opens the newest snapshot of this generation that is not past the sequence number atMost (0: any).

@@ -15,8 +15,8 @@ const ofNode = "node-"
 // IsOfNode reports whether a stream, which may be any text, is the one of a single node.
 func IsOfNode(stream string) bool { return strings.HasPrefix(stream, ofNode) }
 
-// An event about a node names in After the sequence number of the event before it about the same node (0: the node is new),
-// as events about addresses do.
+// An event about a node names in After the sequence number of the event before it about the same node (0: the node is
+// new), as events about addresses do.
 
 // OverlayConfigured replaces the configuration of the overlay: from which networks the nodes get their subnets.
 type OverlayConfigured struct {
@@ -28,8 +28,9 @@ type OverlayConfigured struct {
 type NodeJoined struct {
 	Node      string       `json:"node"`
 	Addresses []netip.Addr `json:"addresses"` // where other nodes reach it, the preferred one of each family first
-	Machine   string       `json:"machine"`   // of which machine the agent is, so that two machines of one name are distinguished
-	After     uint64       `json:"after,omitzero"`
+	// of which machine the agent is, so that two machines of one name are distinguished
+	Machine string `json:"machine"`
+	After   uint64 `json:"after,omitzero"`
 }
 
 // NodeAddressChanged says that a node is reached at other addresses.

@@ -1,17 +1,17 @@
 package eventlog
 
-// Events about what was there before the log: pods that run with addresses, and the objects that a former system kept its
-// addresses in. An address that only they know of looks free in the log.
+// Events about what was there before the log: pods that run with addresses, and the objects that a former system kept
+// its addresses in. An address that only they know of looks free in the log.
 
-// RunningPodsAdopted says that all pods that run have been compared with the log once in a generation of it, with subnets in
-// force, and that what they were given is recorded. From here on the log knows of every bind.
+// RunningPodsAdopted says that all pods that run have been compared with the log once in a generation of it, with
+// subnets in force, and that what they were given is recorded. From here on the log knows of every bind.
 type RunningPodsAdopted struct {
 	Generation string `json:"generation"`
 	Pods       int    `json:"pods"` // how many addresses were recorded by it
 }
 
-// FormerObjectsFound says that the log was begun where a former system had left objects. Until FormerObjectsResolved nothing
-// is given out, and no object is touched.
+// FormerObjectsFound says that the log was begun where a former system had left objects. Until FormerObjectsResolved
+// nothing is given out, and no object is touched.
 type FormerObjectsFound struct {
 	Source  string `json:"source"` // of which system, as "galaxy"
 	Objects int    `json:"objects"`

@@ -45,17 +45,20 @@ func (d *SubnetsConfigured) Subject() Subject { return Subject{Drained: d.Draini
 
 // Subject is whom and what the event is about.
 func (d *AddressAllocated) Subject() Subject {
-	return Subject{Address: d.Address, After: d.After, Owner: d.Owner, PodUID: d.PodUID, Node: d.Node, Policy: d.Policy.String(), Reason: d.Reason}
+	return Subject{Address: d.Address, After: d.After, Owner: d.Owner, PodUID: d.PodUID, Node: d.Node,
+		Policy: d.Policy.String(), Reason: d.Reason}
 }
 
 // Subject is whom and what the event is about.
 func (d *AddressBound) Subject() Subject {
-	return Subject{Address: d.Address, After: d.After, Owner: d.Owner, PodUID: d.PodUID, Node: d.Node, Policy: d.Policy.String()}
+	return Subject{Address: d.Address, After: d.After, Owner: d.Owner, PodUID: d.PodUID, Node: d.Node,
+		Policy: d.Policy.String()}
 }
 
 // Subject is whom and what the event is about.
 func (d *AddressReserved) Subject() Subject {
-	return Subject{Address: d.Address, After: d.After, Owner: d.Owner, PodUID: d.PodUID, Policy: d.Policy.String(), Reason: d.Reason}
+	return Subject{Address: d.Address, After: d.After, Owner: d.Owner, PodUID: d.PodUID, Policy: d.Policy.String(),
+		Reason: d.Reason}
 }
 
 // Subject is whom and what the event is about.

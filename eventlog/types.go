@@ -17,15 +17,17 @@ type Data interface {
 }
 
 // An event about an address names in After the sequence number of the event before it about the same address (0: none
-// is remembered). So the history of an address is a chain that can be walked from its newest event without reading the log,
-// and an event that does not fit the state it was decided on is noticed.
+// is remembered). So the history of an address is a chain that can be walked from its newest event without reading the
+// log, and an event that does not fit the state it was decided on is noticed.
 
 // SubnetsConfigured replaces the configuration of all subnets.
 type SubnetsConfigured struct {
-	Source   string        `json:"source"`            // where it came from, as "ConfigMap kube-system/floatingip-config"
-	Subnets  []ipam.Subnet `json:"subnets"`           // sorted by gateway
-	Draining []Drained     `json:"draining,omitzero"` // held addresses that the new configuration no longer has; at most MaxDrained
-	Drains   int           `json:"drains,omitzero"`   // how many there are in all
+	// where it came from, as "ConfigMap kube-system/floatingip-config"
+	Source  string        `json:"source"`
+	Subnets []ipam.Subnet `json:"subnets"` // sorted by gateway
+	// held addresses that the new configuration no longer has; at most MaxDrained
+	Draining []Drained `json:"draining,omitzero"`
+	Drains   int       `json:"drains,omitzero"` // how many there are in all
 }
 
 // MaxDrained bounds the list of drained addresses in one event, so that it fits in a transaction.
@@ -46,7 +48,8 @@ type AddressAllocated struct {
 	Node    string       `json:"node,omitzero"`
 	Policy  ipam.Policy  `json:"policy"`
 	Reason  string       `json:"reason,omitzero"` // when it is not for a pod
-	// Labelled marks an administrator's reservation by the label of a FloatingIP object: only its removal gives it back.
+	// Labelled marks an administrator's reservation by the label of a FloatingIP object: only its removal gives it
+	// back.
 	Labelled bool `json:"labelled,omitzero"`
 	// ContainerID and IfName are of the interface that has it, on a node's own stream.
 	ContainerID string `json:"containerID,omitzero"`
@@ -64,8 +67,8 @@ type AddressBound struct {
 	After   uint64      `json:"after,omitzero"`
 }
 
-// AddressReserved takes a held address out of use and keeps it for an owner: for the app or pool when a pod has ended, for
-// the pod's name when its workload numbers its pods, or for a pod that filter has claimed it for.
+// AddressReserved takes a held address out of use and keeps it for an owner: for the app or pool when a pod has ended,
+// for the pod's name when its workload numbers its pods, or for a pod that filter has claimed it for.
 type AddressReserved struct {
 	Address netip.Addr  `json:"address"`
 	Owner   ipam.Owner  `json:"owner"`

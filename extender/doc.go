@@ -1,2 +1,3 @@
-// Package extender is what its rooms share, the scheduler's verbs and REST: what they ask of the allocator and of the cluster.
+// Package extender is what its rooms share, the scheduler's verbs and REST: what they ask of the allocator and of the
+// cluster.
 package extender

@@ -19,8 +19,8 @@ type Replica interface {
 	Env() allocator.Env
 	// Leading reports whether this replica decides.
 	Leading() bool
-	// Unready says why whoever asks would not be served: the view has not caught up with the log, or addresses are held back.
-	// "" when all is well.
+	// Unready says why whoever asks would not be served: the view has not caught up with the log, or addresses are held
+	// back. "" when all is well.
 	Unready() string
 }
 

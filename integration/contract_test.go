@@ -14,10 +14,11 @@ const numbers = `(\d{1,2}(?:\.\d{1,2})?(?:(?:, and |, | and | or | to )\d{1,2}(?
 
 var (
 	aNumber = regexp.MustCompile(`\d+(?:\.\d+)?`)
-	// citation is of a text that speaks of the contract: "contract section 4.4", "the contract, as … (section 6)", "its section 13", "of
-	// section 14.1". Those of RFCs and other standards are left alone.
+	// citation is of a text that speaks of the contract: "contract section 4.4", "the contract, as … (section 6)", "its
+	// section 13", "of section 14.1". Those of RFCs and other standards are left alone.
 	citation = regexp.MustCompile(`(?:\b[Cc]ontract(?:'s)?\b[^.;:]{0,40}?|\bits |\bof )\bsections? ` + numbers)
-	// bracket is a citation in docs/compatibility.md and in the contract itself, whose numbers in brackets are sections.
+	// bracket is a citation in docs/compatibility.md and in the contract itself, whose numbers in brackets are
+	// sections.
 	bracket = regexp.MustCompile(`\(` + numbers + `\)|\bsee ` + numbers)
 	heading = regexp.MustCompile(`(?m)^(#{2,3}) (\d+(?:\.\d+)?)\.? `)
 )
@@ -89,7 +90,8 @@ func stories(t *testing.T) map[string]string {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && path != "..", entry.IsDir() && entry.Name() == "bin":
+		case entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && path != "..", entry.IsDir() &&
+			entry.Name() == "bin":
 			return filepath.SkipDir
 		case entry.IsDir() || filepath.Ext(path) != ".txt" || filepath.Base(filepath.Dir(path)) != "testdata":
 			return nil

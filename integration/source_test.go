@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// source is one Go file of the project, parsed in this process: the go command as a child would be invisible to the test
-// cache, and a stale result would pass.
+// source is one Go file of the project, parsed in this process: the go command as a child would be invisible to the
+// test cache, and a stale result would pass.
 type source struct {
 	path  string // from the root of the module, with slashes
 	room  string // its folder
@@ -45,7 +45,8 @@ var parsed = sync.OnceValues(func() ([]source, error) {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && (strings.HasPrefix(entry.Name(), ".") && path != root || entry.Name() == "testdata" || entry.Name() == "bin"):
+		case entry.IsDir() && (strings.HasPrefix(entry.Name(), ".") && path != root || entry.Name() == "testdata" ||
+			entry.Name() == "bin"):
 			return filepath.SkipDir
 		case entry.IsDir() || !strings.HasSuffix(path, ".go"):
 			return nil
@@ -77,7 +78,8 @@ func parse(root, path string) (source, error) {
 		room = name[:cut]
 	}
 	return source{
-		path: name, room: room, test: strings.HasSuffix(name, "_test.go"), lines: strings.Count(string(text), "\n"), set: set, file: file,
+		path: name, room: room, test: strings.HasSuffix(name, "_test.go"), lines: strings.Count(string(text), "\n"),
+		set: set, file: file,
 	}, nil
 }
 

@@ -58,7 +58,8 @@ func TestFilesAndFunctionsAreShort(t *testing.T) {
 				continue
 			}
 			if lines := s.line(f.End()) - s.line(f.Pos()) + 1; lines > mostFunctionLines {
-				t.Errorf("%s:%d %s has %d lines, more than %d", s.path, s.line(f.Pos()), f.Name.Name, lines, mostFunctionLines)
+				t.Errorf("%s:%d %s has %d lines, more than %d", s.path, s.line(f.Pos()), f.Name.Name, lines,
+					mostFunctionLines)
 			}
 		}
 	}
@@ -94,7 +95,8 @@ func TestExportedNamesAreDocumented(t *testing.T) {
 				}
 			case *ast.GenDecl:
 				for _, spec := range d.Specs {
-					if typ, ok := spec.(*ast.TypeSpec); ok && d.Doc == nil && typ.Doc == nil && typ.Comment == nil && typ.Name.IsExported() {
+					if typ, ok := spec.(*ast.TypeSpec); ok && d.Doc == nil && typ.Doc == nil && typ.Comment == nil &&
+						typ.Name.IsExported() {
 						t.Errorf("%s:%d type %s has no comment", s.path, s.line(typ.Pos()), typ.Name.Name)
 					}
 				}
@@ -104,7 +106,8 @@ func TestExportedNamesAreDocumented(t *testing.T) {
 }
 
 // wellKnown are methods that need no words.
-var wellKnown = map[string]bool{"Error": true, "String": true, "Unwrap": true, "Write": true, "Close": true, "Read": true, "Set": true, "Type": true}
+var wellKnown = map[string]bool{"Error": true, "String": true, "Unwrap": true, "Write": true, "Close": true,
+	"Read": true, "Set": true, "Type": true}
 
 func exportedReceiver(f *ast.FuncDecl) bool {
 	if wellKnown[f.Name.Name] {

@@ -9,7 +9,8 @@ import (
 
 const module = "galaxy/"
 
-// A rule says what a room may import of ours, beside its own folders. All arrows lead down to the vocabulary and never back.
+// A rule says what a room may import of ours, beside its own folders. All arrows lead down to the vocabulary and never
+// back.
 type rule struct {
 	room    string
 	imports []string // a room; "/..." after it takes the folders under it in
@@ -20,7 +21,8 @@ type rule struct {
 var rules = []rule{
 	{"ipam", nil, "the vocabulary stands at the bottom"},
 	{"eventlog", []string{"ipam"}, "the contract of the log knows no log"},
-	{"eventlog/etcdlog", []string{"eventlog", "pause"}, "the log on etcd knows bytes, numbers and hashes, not meanings"},
+	{"eventlog/etcdlog", []string{"eventlog", "pause"},
+		"the log on etcd knows bytes, numbers and hashes, not meanings"},
 	{"eventlog/etcdlog/etcdtest", []string{"eventlog/etcdlog/embedded"}, "it only runs etcd for tests"},
 	{"eventlog/etcdlog/embedded", nil, "it only runs etcd"},
 	{"eventlog/memlog", []string{"eventlog"}, "the log in memory knows no other"},
@@ -29,31 +31,46 @@ var rules = []rule{
 	{"durable", nil, "it puts files on the disk, whatever is in them"},
 	{"pause", nil, "it waits, and asks not what for"},
 	{"lease", []string{"pause"}, "leases know nothing of what they are for"},
-	{"migrations", []string{"kube/...", "allocator", "projections", "eventlog", "ipam"}, "what former systems left is turned into commands; how it is read and who carries them out is told to it"},
+	{"migrations", []string{"kube/...", "allocator", "projections", "eventlog", "ipam"},
+		"what former systems left is turned into commands; how it is read and who carries them out is told to it"},
 	{"projections", []string{"eventlog", "ipam"}, "the read model knows no etcd and no Kubernetes"},
-	{"allocator", []string{"projections", "eventlog", "ipam"}, "decisions know the log and the read model, and no transport"},
+	{"allocator", []string{"projections", "eventlog", "ipam"},
+		"decisions know the log and the read model, and no transport"},
 	{"cloud", []string{"cloud/rpc", "allocator", "projections", "ipam"}, "a cloud provider is told what the log says"},
 	{"cloud/rpc", nil, "it is a protocol"},
 	{"kube", []string{"allocator", "ipam"}, "Kubernetes objects are turned into our words here"},
-	{"extender", []string{"kube", "allocator", "projections", "ipam"}, "it says what its rooms ask for, and knows none of them"},
+	{"extender", []string{"kube", "allocator", "projections", "ipam"},
+		"it says what its rooms ask for, and knows none of them"},
 	{"extender/api", []string{"ipam"}, "what goes over the wire is shared by servers and clients"},
 	{"extender/httpserver", []string{"extender/api"}, "a port knows nothing of what it serves"},
-	{"extender/metrics", []string{"allocator", "projections", "ipam"}, "figures are reported to it, or read from a replica"},
-	{"extender/forward", []string{"extender", "extender/httpserver", "allocator", "eventlog"}, "a request goes to the leader whatever is in it"},
+	{"extender/metrics", []string{"allocator", "projections", "ipam"},
+		"figures are reported to it, or read from a replica"},
+	{"extender/forward", []string{"extender", "extender/httpserver", "allocator", "eventlog"},
+		"a request goes to the leader whatever is in it"},
 	{"extender/binding", []string{"kube", "allocator", "ipam"}, "the saga of a bind knows no HTTP"},
-	{"extender/scheduler", []string{"extender", "extender/binding", "extender/forward", "extender/httpserver", "kube/...", "allocator", "projections", "ipam"}, "the scheduler's verbs are decoded, carried out and responded to"},
-	{"extender/rest", []string{"extender", "extender/api", "extender/forward", "extender/httpserver", "kube", "allocator", "projections", "eventlog", "ipam"}, "requests of people are decoded, carried out and responded to"},
-	{"extender/extendertest", []string{"extender", "extender/httpserver", "kube/objects", "allocator", "eventlog/...", "ipam"}, "it helps tests of the rooms, and knows none of the ports"},
+	{"extender/scheduler", []string{"extender", "extender/binding", "extender/forward", "extender/httpserver",
+		"kube/...", "allocator", "projections", "ipam"},
+		"the scheduler's verbs are decoded, carried out and responded to"},
+	{"extender/rest", []string{"extender", "extender/api", "extender/forward", "extender/httpserver", "kube",
+		"allocator", "projections", "eventlog", "ipam"},
+		"requests of people are decoded, carried out and responded to"},
+	{"extender/extendertest", []string{"extender", "extender/httpserver", "kube/objects", "allocator", "eventlog/...",
+		"ipam"}, "it helps tests of the rooms, and knows none of the ports"},
 	{"deploy", nil, "manifests know no code"},
-	{"reconciler/mirror", []string{"deploy/crd", "kube/...", "allocator", "projections", "eventlog", "ipam"}, "rows go out to objects"},
-	{"reconciler", []string{"kube/...", "allocator", "projections", "lease", "ipam"}, "it turns what the cluster says into commands"},
+	{"reconciler/mirror", []string{"deploy/crd", "kube/...", "allocator", "projections", "eventlog", "ipam"},
+		"rows go out to objects"},
+	{"reconciler", []string{"kube/...", "allocator", "projections", "lease", "ipam"},
+		"it turns what the cluster says into commands"},
 	{"kernel", []string{"pause"}, "the kernel's routes and tunnels know nothing of logs"},
 	{"wire", []string{"wire/terms", "durable"}, "it is a protocol"},
 	{"wire/terms", nil, "galaxy-sdn starts fast with it"},
-	{"nodeagent", []string{"allocator", "projections", "eventlog", "lease", "plugins/...", "nodeagent/...", "kernel/...", "wire/...", "durable", "pause", "ipam"}, "an agent turns the log and its leases into routes, and questions of the runtime into commands"},
+	{"nodeagent", []string{"allocator", "projections", "eventlog", "lease", "plugins/...", "nodeagent/...",
+		"kernel/...", "wire/...", "durable", "pause", "ipam"},
+		"an agent turns the log and its leases into routes, and questions of the runtime into commands"},
 	{"nodeagent/journal", []string{"eventlog", "durable", "pause"}, "the node's file is a log, and knows no meanings"},
 	{"nodeagent/netconf", []string{"plugins"}, "which networks there are is decided, and nothing is run"},
-	{"nodeagent/cni", []string{"nodeagent/netconf", "wire", "plugins/...", "durable", "pause", "ipam"}, "it asks for pods and addresses through interfaces, and knows no log"},
+	{"nodeagent/cni", []string{"nodeagent/netconf", "wire", "plugins/...", "durable", "pause", "ipam"},
+		"it asks for pods and addresses through interfaces, and knows no log"},
 	{"nodeagent/runtime", nil, "it asks what runs on the node, and decides nothing"},
 	{"plugins", []string{"wire/...", "kernel/...", "durable", "ipam"}, "plugins make interfaces, and decide nothing"},
 	{"integration", []string{"..."}, "it proves that the rooms fit"},
@@ -106,12 +123,14 @@ func TestRooms(t *testing.T) {
 			if !ours || r.allows(s.room, imported) || s.test && testsMay(s.room, imported) {
 				continue
 			}
-			t.Errorf("%s imports %s: %s may import only %s, as %s", s.path, imported, s.room, orNothing(r.imports), r.why)
+			t.Errorf("%s imports %s: %s may import only %s, as %s", s.path, imported, s.room, orNothing(r.imports),
+				r.why)
 		}
 	}
 }
 
-// testsMay is what tests may import beyond their room: real logs to run on, what is there for tests, and the room above a folder.
+// testsMay is what tests may import beyond their room: real logs to run on, what is there for tests, and the room above
+// a folder.
 func testsMay(room, imported string) bool {
 	return within(imported, "eventlog") || forTests(imported) || within(room, imported) || within(imported, room)
 }
@@ -119,22 +138,27 @@ func testsMay(room, imported string) bool {
 // The rules themselves refuse what they are there to refuse.
 func TestRulesRefuse(t *testing.T) {
 	for room, imported := range map[string]string{
-		"ipam": "eventlog", "eventlog": "eventlog/etcdlog", "eventlog/etcdlog": "ipam", "projections": "allocator", "allocator": "kube",
-		"kube/objects": "extender", "extender": "extender/rest", "extender/rest": "extender/scheduler", "extender/scheduler": "extender/metrics",
-		"extender/binding": "extender/httpserver", "extender/api": "extender", "extender/forward": "eventlog/etcdlog", "reconciler": "extender", "lease": "eventlog", "eventlog/memlog": "eventlog/etcdlog",
+		"ipam": "eventlog", "eventlog": "eventlog/etcdlog", "eventlog/etcdlog": "ipam", "projections": "allocator",
+		"allocator":    "kube",
+		"kube/objects": "extender", "extender": "extender/rest", "extender/rest": "extender/scheduler",
+		"extender/scheduler": "extender/metrics",
+		"extender/binding":   "extender/httpserver", "extender/api": "extender", "extender/forward": "eventlog/etcdlog",
+		"reconciler": "extender", "lease": "eventlog", "eventlog/memlog": "eventlog/etcdlog",
 	} {
 		if r, known := ruleOf(room); !known || r.allows(room, imported) {
 			t.Errorf("%s may import %s", room, imported)
 		}
 	}
 	for room, imported := range map[string]string{
-		"kube": "kube/objects", "kube/objects": "kube", "cmd/galaxyctl": "cmd/internal/build", "extender/scheduler": "kube/stream", "extender/rest": "extender", "integration/bench": "allocator",
+		"kube": "kube/objects", "kube/objects": "kube", "cmd/galaxyctl": "cmd/internal/build",
+		"extender/scheduler": "kube/stream", "extender/rest": "extender", "integration/bench": "allocator",
 	} {
 		if r, known := ruleOf(room); !known || !r.allows(room, imported) {
 			t.Errorf("%s may not import %s", room, imported)
 		}
 	}
-	for path, want := range map[string]bool{"os": true, "k8s.io/api/core/v1": true, "go.etcd.io/etcd/client/v3": true, "net/netip": false, "time": false} {
+	for path, want := range map[string]bool{"os": true, "k8s.io/api/core/v1": true, "go.etcd.io/etcd/client/v3": true,
+		"net/netip": false, "time": false} {
 		if got := whyForbidden(path) != ""; got != want {
 			t.Errorf("pure code: %s is forbidden: %v, want %v", path, got, want)
 		}
@@ -156,11 +180,14 @@ func TestProofsAreNotImported(t *testing.T) {
 			inProof := within(s.room, "integration")
 			switch {
 			case within(imported, "integration") && !inProof:
-				t.Errorf("%s imports %s: integration proves that the rooms fit, and is imported by none", s.path, imported)
+				t.Errorf("%s imports %s: integration proves that the rooms fit, and is imported by none", s.path,
+					imported)
 			case within(imported, "cmd") && !within(s.room, "cmd"):
 				t.Errorf("%s imports %s: commands wire the rooms, and are imported by none", s.path, imported)
-			case imported == "eventlog/etcdlog/embedded" && !s.test && !within(s.room, "cmd") && !inProof && s.room != "eventlog/etcdlog/etcdtest":
-				t.Errorf("%s imports %s: a client of etcd must not carry the server; only commands and tests may", s.path, imported)
+			case imported == "eventlog/etcdlog/embedded" && !s.test && !within(s.room, "cmd") && !inProof &&
+				s.room != "eventlog/etcdlog/etcdtest":
+				t.Errorf("%s imports %s: a client of etcd must not carry the server; only commands and tests may",
+					s.path, imported)
 			case (forTests(imported) || path == "testing") && !s.test && !inProof && !forTests(s.room):
 				t.Errorf("%s imports %s, which is for tests only", s.path, path)
 			}
@@ -228,7 +255,8 @@ func whyForbidden(path string) string {
 	return ""
 }
 
-// isPure reports whether a file holds rules only. In allocator those are the decisions; the loop round them is not pure.
+// isPure reports whether a file holds rules only. In allocator those are the decisions; the loop round them is not
+// pure.
 func isPure(s source) bool {
 	if s.test {
 		return false
@@ -266,7 +294,8 @@ func TestPureCode(t *testing.T) {
 				return true
 			}
 			if in, ok := call.X.(*ast.Ident); ok && in.Name == "time" && slices.Contains(clocks, call.Sel.Name) {
-				t.Errorf("%s:%d uses time.%s: time comes in as a field of the request, so that the same input gives the same response",
+				t.Errorf("%s:%d uses time.%s: time comes in as a field of the request, so that the same input gives "+
+					"the same response",
 					s.path, s.line(n.Pos()), call.Sel.Name)
 			}
 			return true

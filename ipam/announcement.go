@@ -18,13 +18,13 @@ type Announcement struct {
 	// Addresses are where other nodes reach it, the preferred one of each family first.
 	Addresses []netip.Addr `json:"addresses"`
 	Backend   string       `json:"backend,omitempty"`
-	// Boot is the kernel's boot id and the agent's network namespace, with a colon between: two machines that were made from one image, and
-	// have one Machine, differ in it.
+	// Boot is the kernel's boot id and the agent's network namespace, with a colon between: two machines that were made
+	// from one image, and have one Machine, differ in it.
 	Boot string `json:"boot,omitempty"`
 	// TTL is how long the lease lasts, in seconds.
 	TTL float64 `json:"ttl,omitempty"`
-	// Position is the event of the stream nodes that the kernel's routes follow; Writes is how many changes that took since
-	// the agent has started, and Differs how many are still to be made.
+	// Position is the event of the stream nodes that the kernel's routes follow; Writes is how many changes that took
+	// since the agent has started, and Differs how many are still to be made.
 	Position uint64 `json:"position"`
 	Writes   int    `json:"writes"`
 	Differs  int    `json:"differs,omitempty"`
@@ -32,8 +32,8 @@ type Announcement struct {
 	Problems []string `json:"problems,omitempty"`
 }
 
-// Bounds of an announcement. Whoever has a node's user in etcd can write it, and what it says goes into the log and into the kernels of
-// all nodes.
+// Bounds of an announcement. Whoever has a node's user in etcd can write it, and what it says goes into the log and
+// into the kernels of all nodes.
 const (
 	DefaultLease = 30 * time.Second // how long the lease of an agent lasts that does not say so
 	MinLease     = 2 * time.Second
@@ -56,7 +56,8 @@ func (a Announcement) Lease() time.Duration {
 func ParseAnnouncement(text []byte) (Announcement, error) {
 	var a Announcement
 	if len(text) > MaxAnnouncement {
-		return Announcement{}, fmt.Errorf("it has %d bytes, and an agent says at most %d: whoever writes it fills etcd; "+
+		return Announcement{}, fmt.Errorf("it has %d bytes, and an agent says at most %d: whoever writes it fills "+
+			"etcd; "+
 			"take the node's user away (galaxyctl etcd-auth), and see who has its password", len(text), MaxAnnouncement)
 	}
 	if err := json.Unmarshal(text, &a); err != nil {
@@ -89,19 +90,23 @@ var unusable = prefixes("0.0.0.0/8", "240.0.0.0/4", "::/96")
 func (a Announcement) check() error {
 	switch {
 	case !nodeName.MatchString(a.Node) || len(a.Node) > MaxName:
-		return errors.New("want the name of a Node object: lower-case letters, digits, dots and hyphens, at most 253 bytes")
+		return errors.New("want the name of a Node object: lower-case letters, digits, dots and hyphens, at most 253 " +
+			"bytes")
 	case len(a.Addresses) == 0:
 		return errors.New("it announces no address at which other nodes could reach it")
 	case len(a.Machine) > maxWord || len(a.Boot) > maxWord:
-		return fmt.Errorf("its machine and its boot have %d and %d bytes, at most %d", len(a.Machine), len(a.Boot), maxWord)
+		return fmt.Errorf("its machine and its boot have %d and %d bytes, at most %d", len(a.Machine), len(a.Boot),
+			maxWord)
 	case a.TTL != 0 && (a.TTL < MinLease.Seconds() || a.TTL > MaxLease.Seconds()):
 		return fmt.Errorf("its lease lasts %g s, want %g to %g", a.TTL, MinLease.Seconds(), MaxLease.Seconds())
 	case len(a.Addresses) > MaxNodeAddresses:
 		return fmt.Errorf("it has %d addresses, at most %d", len(a.Addresses), MaxNodeAddresses)
 	}
 	for _, addr := range a.Addresses {
-		if !addr.IsGlobalUnicast() || addr.Is4In6() || addr.Zone() != "" || slices.ContainsFunc(unusable, func(p netip.Prefix) bool { return p.Contains(addr) }) {
-			return fmt.Errorf("other nodes cannot reach it at %s: want a unicast address that is not of one link alone", addr)
+		if !addr.IsGlobalUnicast() || addr.Is4In6() || addr.Zone() != "" ||
+			slices.ContainsFunc(unusable, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+			return fmt.Errorf("other nodes cannot reach it at %s: want a unicast address that is not of one link alone",
+				addr)
 		}
 	}
 	return nil

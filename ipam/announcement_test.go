@@ -9,7 +9,8 @@ import (
 	"galaxy/ipam"
 )
 
-// What is announced goes into the log and into the kernels of all nodes, so it is bounded, and names addresses that nodes can reach.
+// What is announced goes into the log and into the kernels of all nodes, so it is bounded, and names addresses that
+// nodes can reach.
 func TestParseAnnouncement(t *testing.T) {
 	long := strings.Repeat("m", 257)
 	many := strings.Repeat(`"192.0.2.1",`, 17)
@@ -23,22 +24,24 @@ func TestParseAnnouncement(t *testing.T) {
 		`{"node":"a","machine":"m","addresses":["::2"]}`:                                                   "cannot reach it at",
 		`{"node":"a","machine":"m","addresses":["192.168.0.1","2001:db8::1","fd00::1"],"ttl":600}`:         "",
 		`{"node":"a","machine":"m","addresses":[` + strings.TrimSuffix(many[:16*len(many)/17], ",") + `]}`: "",
-		`{"node":"a","machine":"m","addresses":[` + strings.TrimSuffix(many, ",") + `]}`:                   "17 addresses, at most 16",
-		`{"node":"a","machine":"m","addresses":["0.0.0.0"]}`:                                               "cannot reach it at 0.0.0.0",
-		`{"node":"a","machine":"m","addresses":["192.168.0.1","127.0.0.1"]}`:                               "cannot reach it at 127.0.0.1",
-		`{"node":"a","machine":"m","addresses":["224.0.0.1"]}`:                                             "cannot reach it at",
-		`{"node":"a","machine":"m","addresses":["255.255.255.255"]}`:                                       "cannot reach it at",
-		`{"node":"a","machine":"m","addresses":["::1"]}`:                                                   "cannot reach it at",
-		`{"node":"a","machine":"m","addresses":["fe80::1"]}`:                                               "cannot reach it at",
-		`{"node":"a","machine":"m","addresses":["169.254.0.7"]}`:                                           "cannot reach it at",
-		`{"node":"a","machine":"m","addresses":["::ffff:192.168.0.1"]}`:                                    "cannot reach it at",
-		`{"node":"a","machine":"m","addresses":["2001:db8::1%eth0"]}`:                                      "cannot reach it at",
-		`{"node":"a","machine":"m","addresses":[""]}`:                                                      "cannot reach it at",
-		`{"node":"a","machine":"m","addresses":["192.0.2.1"],"ttl":-1}`:                                    "its lease lasts -1 s",
-		`{"node":"a","machine":"m","addresses":["192.0.2.1"],"ttl":1e-12}`:                                 "its lease lasts 1e-12 s, want 2 to 600",
-		`{"node":"a","machine":"m","addresses":["192.0.2.1"],"ttl":1e300}`:                                 "its lease lasts 1e+300 s",
-		`{"node":"a","machine":"` + long + `","addresses":["192.0.2.1"]}`:                                  "257 and 0 bytes, at most 256",
-		`{"node":"a","machine":"m","addresses":["192.0.2.1"],"boot":"` + long + `"}`:                       "1 and 257 bytes",
+		`{"node":"a","machine":"m","addresses":[` + strings.TrimSuffix(many, ",") +
+			`]}`: "17 addresses, at most 16",
+		`{"node":"a","machine":"m","addresses":["0.0.0.0"]}`:                 "cannot reach it at 0.0.0.0",
+		`{"node":"a","machine":"m","addresses":["192.168.0.1","127.0.0.1"]}`: "cannot reach it at 127.0.0.1",
+		`{"node":"a","machine":"m","addresses":["224.0.0.1"]}`:               "cannot reach it at",
+		`{"node":"a","machine":"m","addresses":["255.255.255.255"]}`:         "cannot reach it at",
+		`{"node":"a","machine":"m","addresses":["::1"]}`:                     "cannot reach it at",
+		`{"node":"a","machine":"m","addresses":["fe80::1"]}`:                 "cannot reach it at",
+		`{"node":"a","machine":"m","addresses":["169.254.0.7"]}`:             "cannot reach it at",
+		`{"node":"a","machine":"m","addresses":["::ffff:192.168.0.1"]}`:      "cannot reach it at",
+		`{"node":"a","machine":"m","addresses":["2001:db8::1%eth0"]}`:        "cannot reach it at",
+		`{"node":"a","machine":"m","addresses":[""]}`:                        "cannot reach it at",
+		`{"node":"a","machine":"m","addresses":["192.0.2.1"],"ttl":-1}`:      "its lease lasts -1 s",
+		`{"node":"a","machine":"m","addresses":["192.0.2.1"],"ttl":1e-12}`: "its lease lasts 1e-12 s, want " +
+			"2 to 600",
+		`{"node":"a","machine":"m","addresses":["192.0.2.1"],"ttl":1e300}`:           "its lease lasts 1e+300 s",
+		`{"node":"a","machine":"` + long + `","addresses":["192.0.2.1"]}`:            "257 and 0 bytes, at most 256",
+		`{"node":"a","machine":"m","addresses":["192.0.2.1"],"boot":"` + long + `"}`: "1 and 257 bytes",
 		`{"node":"a"}`:    "names no node, or no machine",
 		`{"machine":"m"}`: "names no node, or no machine",
 		`[]`:              "announcement of a node",

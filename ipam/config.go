@@ -28,9 +28,9 @@ func entryError(entry int, field, value, why string) error {
 	return fmt.Errorf("floatingips[%d].%s: %.*q %s", entry, field, maxShown, value, why)
 }
 
-// ParseConfig reads the value of floatingip-config: a JSON array of subnets. All errors are reported, each with its entry,
-// field and value. The subnets come back sorted by gateway, node networks masked and without repeats, ranges ascending
-// and merged where they touch.
+// ParseConfig reads the value of floatingip-config: a JSON array of subnets. All errors are reported, each with its
+// entry, field and value. The subnets come back sorted by gateway, node networks masked and without repeats, ranges
+// ascending and merged where they touch.
 func ParseConfig(text []byte) ([]Subnet, error) {
 	raws, errs, err := decodeConfig(text)
 	if err != nil {
@@ -65,8 +65,8 @@ func plain(text string) string {
 	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }
 
-// repeated are the names that stand more than once in a JSON object, in lower case and without repeats: encoding/json takes names in any
-// case, and of several the last.
+// repeated are the names that stand more than once in a JSON object, in lower case and without repeats: encoding/json
+// takes names in any case, and of several the last.
 func repeated(object []byte) (names []string) {
 	decoder, seen := json.NewDecoder(bytes.NewReader(object)), map[string]int{}
 	if _, err := decoder.Token(); err != nil {
@@ -94,7 +94,8 @@ func joinFirst(all []error) error {
 	return errors.Join(all...)
 }
 
-// decodeConfig reads the entries. Errors of an entry are no error of decodeConfig: entries that can be read come with those of the others.
+// decodeConfig reads the entries. Errors of an entry are no error of decodeConfig: entries that can be read come with
+// those of the others.
 func decodeConfig(text []byte) ([]*rawSubnet, [][]error, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	var entries []json.RawMessage
@@ -128,29 +129,33 @@ const entryForm = `{"nodeSubnets":["<CIDR>"],"subnet":"<CIDR>","gateway":"<IP>",
 // fields are the names of an entry's fields, as they are written.
 var fields = []string{"nodeSubnets", "routableSubnet", "ips", "subnet", "gateway", "vlan"}
 
-// decodeEntry reads one entry field by field, so that what is wrong with one hides nothing of the others. As encoding/json does, it takes
-// names in any case.
-// It is nil for what is no entry at all.
+// decodeEntry reads one entry field by field, so that what is wrong with one hides nothing of the others. As
+// encoding/json does, it takes names in any case. It is nil for what is no entry at all.
 func decodeEntry(entry int, text []byte) (raw *rawSubnet, errs []error) {
 	var written map[string]json.RawMessage
 	if err := json.Unmarshal(text, &written); err != nil || written == nil {
-		return nil, []error{fmt.Errorf("floatingips[%d]: %s is no entry; want %s", entry, plain(string(text)), entryForm)}
+		return nil, []error{fmt.Errorf("floatingips[%d]: %s is no entry; want %s", entry, plain(string(text)),
+			entryForm)}
 	}
 	for _, name := range repeated(text) {
-		errs = append(errs, fmt.Errorf("floatingips[%d].%s: stands more than once in the entry; leave one of them", entry, plain(name)))
+		errs = append(errs, fmt.Errorf("floatingips[%d].%s: stands more than once in the entry; leave one of them",
+			entry, plain(name)))
 	}
 	raw = &rawSubnet{}
 	into := map[string]any{
-		"nodeSubnets": &raw.NodeSubnets, "routableSubnet": &raw.RoutableSubnet, "ips": &raw.IPs, "subnet": &raw.Subnet, "gateway": &raw.Gateway, "vlan": &raw.VLAN,
+		"nodeSubnets": &raw.NodeSubnets, "routableSubnet": &raw.RoutableSubnet, "ips": &raw.IPs, "subnet": &raw.Subnet,
+		"gateway": &raw.Gateway, "vlan": &raw.VLAN,
 	}
 	for _, name := range slices.Sorted(maps.Keys(written)) {
 		known := slices.IndexFunc(fields, func(field string) bool { return strings.EqualFold(field, name) })
 		if known < 0 {
-			errs = append(errs, fmt.Errorf("floatingips[%d].%s: there is no such field; want %s", entry, plain(name), strings.Join(fields, ", ")))
+			errs = append(errs, fmt.Errorf("floatingips[%d].%s: there is no such field; want %s", entry, plain(name),
+				strings.Join(fields, ", ")))
 			continue
 		}
 		if err := json.Unmarshal(written[name], into[fields[known]]); err != nil {
-			errs = append(errs, entryError(entry, fields[known], string(written[name]), "cannot be read: want it as in "+entryForm))
+			errs = append(errs, entryError(entry, fields[known], string(written[name]),
+				"cannot be read: want it as in "+entryForm))
 		}
 	}
 	return raw, errs
@@ -192,7 +197,8 @@ func (raw rawSubnet) subnet(entry int) (Subnet, []error) {
 		s.Ranges = append(s.Ranges, r)
 	}
 	for _, c := range crossings(ranges) {
-		fail(fmt.Sprintf("ips[%d]", c.later.at), raw.IPs[c.later.at], fmt.Sprintf("overlaps %s of the same entry", c.earlier.Range))
+		fail(fmt.Sprintf("ips[%d]", c.later.at), raw.IPs[c.later.at],
+			fmt.Sprintf("overlaps %s of the same entry", c.earlier.Range))
 	}
 	s.Ranges = MergeRanges(s.Ranges)
 	return s, errs
@@ -220,8 +226,8 @@ func (raw rawSubnet) nodeNetworks(fail func(field, value, why string)) []netip.P
 	return networks
 }
 
-// network reads the gateway and the mask. As in the contract, the pod network is the gateway under the mask of "subnet",
-// whose own address must agree.
+// network reads the gateway and the mask. As in the contract, the pod network is the gateway under the mask of
+// "subnet", whose own address must agree.
 func (raw rawSubnet) network(fail func(field, value, why string)) (gateway netip.Addr, prefix netip.Prefix) {
 	gateway, err := ParseAddr(raw.Gateway)
 	if err != nil {
@@ -257,7 +263,8 @@ func rangeError(r Range, s Subnet) string {
 		return "lies outside the subnet " + s.Prefix.String()
 	}
 	if r.Contains(s.Gateway) {
-		return fmt.Sprintf("contains the gateway %s; leave it out, as in %s", s.Gateway, strings.Join(without(r, s.Gateway), ", "))
+		return fmt.Sprintf("contains the gateway %s; leave it out, as in %s", s.Gateway,
+			strings.Join(without(r, s.Gateway), ", "))
 	}
 	hostBits := whole.First.BitLen() - s.Prefix.Bits()
 	if hostBits < 2 { // RFC 3021 and RFC 6164: on a point-to-point link both addresses are hosts
@@ -267,7 +274,8 @@ func rangeError(r Range, s Subnet) string {
 		if whole.First.Is4() {
 			return fmt.Sprintf("contains the network address %s", whole.First)
 		}
-		return fmt.Sprintf("contains %s, the anycast address of the subnet's routers (RFC 4291 section 2.6.1)", whole.First)
+		return fmt.Sprintf("contains %s, the anycast address of the subnet's routers (RFC 4291 section 2.6.1)",
+			whole.First)
 	}
 	if whole.First.Is4() && r.Contains(whole.Last) {
 		return fmt.Sprintf("contains the broadcast address %s", whole.Last)
@@ -331,13 +339,14 @@ func rangeOverlaps(subnets []Subnet, sound func(entry int) bool) (errs []error) 
 	}
 	for _, c := range crossings(all) {
 		errs = append(errs, entryError(c.later.at, "ips", c.later.String(),
-			fmt.Sprintf("overlaps %s of floatingips[%d]; an address belongs to one entry", c.earlier.Range, c.earlier.at)))
+			fmt.Sprintf("overlaps %s of floatingips[%d]; an address belongs to one entry", c.earlier.Range,
+				c.earlier.at)))
 	}
 	return errs
 }
 
-// prefixOverlaps finds networks that partly overlap, which is a mistake in a mask. Two entries may share a network, as two node networks
-// that draw from disjoint ranges of it do.
+// prefixOverlaps finds networks that partly overlap, which is a mistake in a mask. Two entries may share a network, as
+// two node networks that draw from disjoint ranges of it do.
 func prefixOverlaps(subnets []Subnet, sound func(entry int) bool) (errs []error) {
 	var entries []int
 	for i := range subnets {
@@ -356,7 +365,8 @@ func prefixOverlaps(subnets []Subnet, sound func(entry int) bool) (errs []error)
 		case a.Overlaps(b):
 			earlier, later := min(w, next), max(w, next)
 			errs = append(errs, entryError(later, "subnet", subnets[later].Prefix.String(),
-				fmt.Sprintf("partly overlaps %s of floatingips[%d]; correct one of the masks", subnets[earlier].Prefix, earlier)))
+				fmt.Sprintf("partly overlaps %s of floatingips[%d]; correct one of the masks", subnets[earlier].Prefix,
+					earlier)))
 		default:
 			widest = i
 		}

@@ -20,7 +20,8 @@ func TestConfig(t *testing.T) {
 		}
 		var text strings.Builder
 		for _, s := range subnets {
-			fmt.Fprintf(&text, "%s gateway %s vlan %d nodes %v ranges %v: %d addresses\n", s.Prefix, s.Gateway, s.VLAN, s.NodeNetworks, s.Ranges, s.Len())
+			fmt.Fprintf(&text, "%s gateway %s vlan %d nodes %v ranges %v: %d addresses\n", s.Prefix, s.Gateway, s.VLAN,
+				s.NodeNetworks, s.Ranges, s.Len())
 		}
 		return text.String()
 	})
@@ -42,7 +43,8 @@ func FuzzConfig(f *testing.F) {
 				t.Fatalf("accepted: %+v", s)
 			}
 			for i, r := range s.Ranges {
-				if !s.Prefix.Contains(r.First) || !s.Prefix.Contains(r.Last) || r.Last.Less(r.First) || i > 0 && !s.Ranges[i-1].Last.Next().Less(r.First) {
+				if !s.Prefix.Contains(r.First) || !s.Prefix.Contains(r.Last) || r.Last.Less(r.First) || i > 0 &&
+					!s.Ranges[i-1].Last.Next().Less(r.First) {
 					t.Fatalf("accepted: %+v", s)
 				}
 			}
@@ -74,7 +76,8 @@ func TestRangeLaws(t *testing.T) {
 		return all
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		base := netip.MustParseAddr(rapid.SampledFrom([]string{"10.0.0.240", "fd00::fff0", "255.255.255.200"}).Draw(t, "base"))
+		base := netip.MustParseAddr(rapid.SampledFrom([]string{"10.0.0.240", "fd00::fff0", "255.255.255.200"}).Draw(t,
+			"base"))
 		a, b, c := drawRange(t, base, "a"), drawRange(t, base, "b"), drawRange(t, base, "c")
 		if got := uint64(len(set(a))); got != a.Len() {
 			t.Fatalf("%s has %d addresses, says %d", a, got, a.Len())
@@ -111,7 +114,8 @@ func TestRangeEnds(t *testing.T) {
 	if wide.Len() != ^uint64(0) {
 		t.Errorf("fd00::/8 has %d addresses, which is not saturated", wide.Len())
 	}
-	for _, bad := range []string{"", "~", "10.0.0.9~10.0.0.2", "10.0.0.1~fd00::1", "::ffff:10.0.0.1", "fe80::1%eth0", "10.0.0.256", "10.0.0.1~10.0.0.2~10.0.0.3"} {
+	for _, bad := range []string{"", "~", "10.0.0.9~10.0.0.2", "10.0.0.1~fd00::1", "::ffff:10.0.0.1", "fe80::1%eth0",
+		"10.0.0.256", "10.0.0.1~10.0.0.2~10.0.0.3"} {
 		if r, err := ParseRange(bad); err == nil {
 			t.Errorf("%q is read as %s", bad, r)
 		}
@@ -121,13 +125,15 @@ func TestRangeEnds(t *testing.T) {
 // However often a configuration says the same thing, its errors are few: they go into Events, and before people.
 func TestManyErrors(t *testing.T) {
 	entry := func(ips string) string {
-		return `{"nodeSubnets":["192.168.0.0/16"],"subnet":"10.0.0.0/8","gateway":"10.0.0.1","ips":[` + strings.TrimSuffix(ips, ",") + `]}`
+		return `{"nodeSubnets":["192.168.0.0/16"],"subnet":"10.0.0.0/8","gateway":"10.0.0.1","ips":[` +
+			strings.TrimSuffix(ips, ",") + `]}`
 	}
 	same := strings.Repeat(`"10.1.0.2~10.1.0.9",`, 40_000)
 	for what, text := range map[string]string{
 		"one range 40,000 times":     "[" + entry(same) + "]",
 		"10,000 ranges that are bad": "[" + entry(strings.Repeat(`"10.1.0.2~10.0.0.9",`, 10_000)) + "]",
-		"5,000 entries alike":        "[" + strings.TrimSuffix(strings.Repeat(entry(`"10.1.0.2"`)+",", 5000), ",") + "]",
+		"5,000 entries alike": "[" + strings.TrimSuffix(strings.Repeat(entry(`"10.1.0.2"`)+",", 5000), ",") +
+			"]",
 	} {
 		_, err := ParseConfig([]byte(text))
 		if err == nil {
@@ -147,7 +153,8 @@ func TestManyErrors(t *testing.T) {
 func few(t *testing.T, what string, err error) {
 	t.Helper()
 	text := err.Error()
-	if lines := strings.Count(text, "\n") + 1; lines != maxErrors+1 || len(text) > 20_000 || !strings.Contains(text, " more") {
+	if lines := strings.Count(text, "\n") + 1; lines != maxErrors+1 || len(text) > 20_000 ||
+		!strings.Contains(text, " more") {
 		t.Errorf("%s makes %d lines of %d bytes, which end with %q", what, lines, len(text), text[len(text)-40:])
 	}
 }
@@ -157,7 +164,8 @@ func TestLongValues(t *testing.T) {
 	long := strings.Repeat("\x1b", 1<<18)
 	quoted := strconv.Quote(strings.Repeat("x", 1<<20))
 	for _, text := range []string{
-		`[{"nodeSubnets":[` + quoted + `],"subnet":` + quoted + `,"gateway":` + quoted + `,"ips":[` + quoted + `],` + quoted + `:1,"vlan":` + quoted + `}]`,
+		`[{"nodeSubnets":[` + quoted + `],"subnet":` + quoted + `,"gateway":` + quoted + `,"ips":[` + quoted + `],` +
+			quoted + `:1,"vlan":` + quoted + `}]`,
 		`[` + quoted + `]`, `[{` + quoted + `:1,` + quoted + `:2}]`, long,
 	} {
 		for _, parse := range []func([]byte) error{
@@ -174,13 +182,15 @@ func TestLongValues(t *testing.T) {
 	}
 }
 
-// A configuration of as many networks of nodes as fit into a ConfigMap is read in steps that grow with it, and no network is kept twice.
+// A configuration of as many networks of nodes as fit into a ConfigMap is read in steps that grow with it, and no
+// network is kept twice.
 func TestManyNodeNetworks(t *testing.T) {
 	var texts []string
 	for i := range 60_000 {
 		texts = append(texts, fmt.Sprintf(`"10.%d.%d.0/24"`, i/256%100, i%256))
 	}
-	subnets, err := ParseConfig([]byte(`[{"nodeSubnets":[` + strings.Join(texts, ",") + `],"subnet":"10.200.0.0/16","gateway":"10.200.0.1","ips":[]}]`))
+	subnets, err := ParseConfig([]byte(`[{"nodeSubnets":[` + strings.Join(texts, ",") +
+		`],"subnet":"10.200.0.0/16","gateway":"10.200.0.1","ips":[]}]`))
 	if err != nil || len(subnets[0].NodeNetworks) != 25_600 {
 		t.Fatalf("%d subnets: %v", len(subnets), err)
 	}

@@ -2,6 +2,6 @@
 // the requests that pods make for addresses. It parses, formats and validates; it imports nothing else of this project,
 // and has no clock, logger or I/O.
 //
-// Comments here and everywhere speak of "the contract" by its sections: that is docs/contract.md, what Galaxy of TKEStack, the reference,
-// shows to the outside.
+// Comments here and everywhere speak of "the contract" by its sections: that is docs/contract.md, what Galaxy of
+// TKEStack, the reference, shows to the outside.
 package ipam

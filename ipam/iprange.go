@@ -12,8 +12,8 @@ import (
 // Range is a run of addresses of one family, both ends included. The zero Range is invalid.
 type Range struct{ First, Last netip.Addr }
 
-// ParseRange reads "a~b" or a single address. IPv4 written inside IPv6 (::ffff:a.b.c.d) and zones are refused: one address
-// has one spelling.
+// ParseRange reads "a~b" or a single address. IPv4 written inside IPv6 (::ffff:a.b.c.d) and zones are refused: one
+// address has one spelling.
 func ParseRange(text string) (Range, error) {
 	first, last, two := strings.Cut(text, "~")
 	if !two {
@@ -31,7 +31,8 @@ func ParseRange(text string) (Range, error) {
 		return Range{}, fmt.Errorf("range %.*q: its ends are of different families", maxShown, text)
 	}
 	if r.Last.Less(r.First) {
-		return Range{}, fmt.Errorf("range %.*q: its first address is above its last; write %s~%s", maxShown, text, r.Last, r.First)
+		return Range{}, fmt.Errorf("range %.*q: its first address is above its last; write %s~%s", maxShown, text,
+			r.Last, r.First)
 	}
 	return r, nil
 }

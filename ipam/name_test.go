@@ -12,7 +12,8 @@ func TestCheckName(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	for _, name := range []string{strings.Repeat("x", MaxName+1), "a\nb", "\x1b[31mred", "a\x00", "a\xffb", "\u202eright to left"} {
+	for _, name := range []string{strings.Repeat("x", MaxName+1), "a\nb", "\x1b[31mred", "a\x00", "a\xffb",
+		"\u202eright to left"} {
 		if CheckName(name) == nil {
 			t.Errorf("%q is taken", name)
 		}

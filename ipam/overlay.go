@@ -15,11 +15,13 @@ type OverlayNetwork struct {
 	NodePrefix int `json:"nodePrefix"`
 }
 
-// How small the subnet of a node may be: the network's own address, the node's, and the broadcast address are not given to pods.
+// How small the subnet of a node may be: the network's own address, the node's, and the broadcast address are not given
+// to pods.
 const (
 	longestNodePrefix4 = 29
 	longestNodePrefix6 = 125
-	// mostNodeBits bounds the number of node subnets of a network, as a typing error such as /8 for an IPv6 network gives.
+	// mostNodeBits bounds the number of node subnets of a network, as a typing error such as /8 for an IPv6 network
+	// gives.
 	mostNodeBits = 24
 )
 
@@ -74,8 +76,8 @@ func plusShifted(addr netip.Addr, n uint64, shift int) netip.Addr {
 	return sum
 }
 
-// NodePool is a node's subnet as the configuration of what its pods may get: all addresses but the network's own, the first,
-// which is the node's, and for IPv4 the broadcast address.
+// NodePool is a node's subnet as the configuration of what its pods may get: all addresses but the network's own, the
+// first, which is the node's, and for IPv4 the broadcast address.
 func NodePool(subnet netip.Prefix) Subnet {
 	all := PrefixRange(subnet)
 	gateway := all.First.Next()
@@ -86,8 +88,9 @@ func NodePool(subnet netip.Prefix) Subnet {
 	return Subnet{NodeNetworks: []netip.Prefix{subnet}, Prefix: subnet, Gateway: gateway, Ranges: []Range{pool}}
 }
 
-// ParseOverlay reads the overlay networks of a configuration: [{"cidr":"10.244.0.0/16","nodePrefix":24}, …]. It reports its first errors, at
-// most maxErrors, with the number of the entry, and how to repair them. Networks are returned in the order of their addresses.
+// ParseOverlay reads the overlay networks of a configuration: [{"cidr":"10.244.0.0/16","nodePrefix":24}, …]. It reports
+// its first errors, at most maxErrors, with the number of the entry, and how to repair them. Networks are returned in
+// the order of their addresses.
 func ParseOverlay(text []byte) ([]OverlayNetwork, error) {
 	var entries []json.RawMessage
 	if err := json.Unmarshal(text, &entries); err != nil {
@@ -136,8 +139,10 @@ func decodeOverlayNetwork(text []byte) (OverlayNetwork, error) {
 	return parseOverlayNetwork(raw.CIDR, raw.NodePrefix)
 }
 
-// oneLink are the networks of which no host beyond one link can have an address (RFC 6890; IPv4-mapped: RFC 4291, section 2.5.5.2).
-var oneLink = prefixes("127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::1/128", "fe80::/10", "ff00::/8", "::ffff:0:0/96")
+// oneLink are the networks of which no host beyond one link can have an address (RFC 6890; IPv4-mapped: RFC 4291,
+// section 2.5.5.2).
+var oneLink = prefixes("127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::1/128", "fe80::/10", "ff00::/8",
+	"::ffff:0:0/96")
 
 func prefixes(texts ...string) []netip.Prefix {
 	all := make([]netip.Prefix, len(texts))
@@ -155,7 +160,8 @@ func forHosts(prefix netip.Prefix) bool {
 func parseOverlayNetwork(cidr string, nodePrefix int) (OverlayNetwork, error) {
 	prefix, err := netip.ParsePrefix(cidr)
 	if err != nil {
-		return OverlayNetwork{}, fmt.Errorf("cidr %.*q: want a network, such as 10.244.0.0/16 or fd00:10:244::/48", maxShown, cidr)
+		return OverlayNetwork{}, fmt.Errorf("cidr %.*q: want a network, such as 10.244.0.0/16 or fd00:10:244::/48",
+			maxShown, cidr)
 	}
 	if prefix != prefix.Masked() {
 		return OverlayNetwork{}, fmt.Errorf("cidr %q has bits beyond its length; say %s", cidr, prefix.Masked())
@@ -171,11 +177,13 @@ func parseOverlayNetwork(cidr string, nodePrefix int) (OverlayNetwork, error) {
 	case !forHosts(prefix):
 		return OverlayNetwork{}, fmt.Errorf("cidr %q is no network for hosts", cidr)
 	case nodePrefix < prefix.Bits():
-		return OverlayNetwork{}, fmt.Errorf("nodePrefix %d is shorter than that of %s; a node's subnet is a part of it: say %d", nodePrefix, cidr, usual)
+		return OverlayNetwork{}, fmt.Errorf("nodePrefix %d is shorter than that of %s; a node's subnet is a part of "+
+			"it: say %d", nodePrefix, cidr, usual)
 	case nodePrefix > longest:
 		return OverlayNetwork{}, fmt.Errorf("nodePrefix %d leaves no room for pods; at most %d", nodePrefix, longest)
 	case nodePrefix-prefix.Bits() > mostNodeBits:
-		return OverlayNetwork{}, fmt.Errorf("nodePrefix %d cuts %s into more than %d subnets; say at most %d, or take a smaller network",
+		return OverlayNetwork{}, fmt.Errorf("nodePrefix %d cuts %s into more than %d subnets; say at most %d, or "+
+			"take a smaller network",
 			nodePrefix, cidr, 1<<mostNodeBits, prefix.Bits()+mostNodeBits)
 	}
 	return OverlayNetwork{CIDR: prefix, NodePrefix: nodePrefix}, nil

@@ -10,7 +10,8 @@ import (
 
 func TestParseOverlay(t *testing.T) {
 	networks, err := ParseOverlay([]byte(`[{"cidr":"fd00::/48"},{"cidr":"10.244.0.0/16","nodePrefix":26}]`))
-	if err != nil || len(networks) != 2 || networks[0].CIDR.String() != "10.244.0.0/16" || networks[1].NodePrefix != 64 {
+	if err != nil || len(networks) != 2 || networks[0].CIDR.String() != "10.244.0.0/16" ||
+		networks[1].NodePrefix != 64 {
 		t.Fatalf("%v: %v", networks, err)
 	}
 	if n := networks[0].Subnets(); n != 1024 {
@@ -42,13 +43,15 @@ func TestParseOverlay(t *testing.T) {
 // Every index is the place of its subnet, and no two subnets share an address.
 func TestOverlaySubnets(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		base := rapid.SampledFrom([]string{"10.128.0.0/9", "192.168.0.0/16", "fd00:1::/40", "2001:db8::/112"}).Draw(t, "network")
+		base := rapid.SampledFrom([]string{"10.128.0.0/9", "192.168.0.0/16", "fd00:1::/40", "2001:db8::/112"}).Draw(t,
+			"network")
 		cidr := netip.MustParsePrefix(base)
 		longest := longestNodePrefix4
 		if cidr.Addr().Is6() {
 			longest = longestNodePrefix6
 		}
-		n := OverlayNetwork{CIDR: cidr, NodePrefix: rapid.IntRange(cidr.Bits(), min(longest, cidr.Bits()+mostNodeBits)).Draw(t, "node prefix")}
+		n := OverlayNetwork{CIDR: cidr, NodePrefix: rapid.IntRange(cidr.Bits(),
+			min(longest, cidr.Bits()+mostNodeBits)).Draw(t, "node prefix")}
 		i := rapid.IntRange(0, n.Subnets()-1).Draw(t, "i")
 		j := rapid.IntRange(0, n.Subnets()-1).Draw(t, "j")
 		a, b := n.Subnet(i), n.Subnet(j)
@@ -59,7 +62,8 @@ func TestOverlaySubnets(t *testing.T) {
 			t.Fatalf("%s and %s overlap", a, b)
 		}
 		pool := NodePool(a)
-		if pool.Ranges[0].First.Compare(pool.Ranges[0].Last) > 0 || !a.Contains(pool.Ranges[0].Last) || pool.Ranges[0].Contains(pool.Gateway) {
+		if pool.Ranges[0].First.Compare(pool.Ranges[0].Last) > 0 || !a.Contains(pool.Ranges[0].Last) ||
+			pool.Ranges[0].Contains(pool.Gateway) {
 			t.Fatalf("pods of %s get %v, the gateway is %s", a, pool.Ranges, pool.Gateway)
 		}
 	})

@@ -15,9 +15,9 @@ const (
 
 // Owner is whom an address is held for: a pod, an app (a Deployment, a StatefulSet, ...) or a pool.
 //
-// Three levels are distinguished by which fields are set. A pod level owner has Pod; an app level owner has App but no Pod,
-// and keeps addresses for whichever pod of that app comes next; a pool level owner has only Pool, and keeps them for
-// any pod of the pool, in any namespace. A pod without a workload has no Kind and no App.
+// Three levels are distinguished by which fields are set. A pod level owner has Pod; an app level owner has App but no
+// Pod, and keeps addresses for whichever pod of that app comes next; a pool level owner has only Pool, and keeps them
+// for any pod of the pool, in any namespace. A pod without a workload has no Kind and no App.
 //
 // Owner is comparable. Its text form, String, is for the edges: REST, metrics, keys of FloatingIP objects.
 type Owner struct {
@@ -28,8 +28,8 @@ type Owner struct {
 	Pool      string `json:"pool,omitempty"`
 }
 
-// Check fails for an owner that may not stand in the log: it is nobody, an app or a pod without a namespace, or has a name that CheckName
-// refuses.
+// Check fails for an owner that may not stand in the log: it is nobody, an app or a pod without a namespace, or has a
+// name that CheckName refuses.
 func (o Owner) Check() error {
 	switch named := o.App != "" || o.Pod != ""; {
 	case !named && o.Pool == "":
@@ -62,8 +62,9 @@ func (o Owner) AppLevel() Owner {
 	return o
 }
 
-// Scope is the quota scope of an owner: the one whose addresses are interchangeable for this one: its pool, else its app (the contract's PoolPrefix).
-// It is the level at which counts are limited and at which reserved addresses are kept for a set workload.
+// Scope is the quota scope of an owner: the one whose addresses are interchangeable for this one: its pool, else its
+// app (the contract's PoolPrefix). It is the level at which counts are limited and at which reserved addresses are kept
+// for a set workload.
 func (o Owner) Scope() Owner {
 	if o.Pool != "" {
 		return Owner{Pool: o.Pool}
@@ -83,11 +84,12 @@ func (o Owner) Covers(other Owner) bool {
 	}
 }
 
-// IsSet reports whether the pods of the workload are interchangeable, so that it keeps a set of addresses rather than one
-// for each pod name: Deployments and ReplicaSets, whose pods have random names.
+// IsSet reports whether the pods of the workload are interchangeable, so that it keeps a set of addresses rather than
+// one for each pod name: Deployments and ReplicaSets, whose pods have random names.
 func (o Owner) IsSet() bool { return o.Kind == KindDeployment || o.Kind == KindReplicaSet }
 
-// Ordinal is the number after the last "-" of the pod's name, as StatefulSets number their pods; ok is false without one.
+// Ordinal is the number after the last "-" of the pod's name, as StatefulSets number their pods; ok is false without
+// one.
 func (o Owner) Ordinal() (n int, ok bool) {
 	cut := strings.LastIndexByte(o.Pod, '-')
 	digits := o.Pod[cut+1:]
@@ -126,10 +128,10 @@ const (
 	noOwner  = "NULL" // kind and app of a pod without workload, in the text form
 )
 
-// String is the contract's key: [pool__<pool>_]<kind>_<namespace>_<app>_<pod>, with the kinds deployment and statefulset
-// written dp and sts, and NULL for the kind and app of a pod without workload. Names that would make the text ambiguous
-// ("_", "%", or a literal NULL, dp or sts) are percent-encoded, so ParseOwner gives back exactly this owner; no valid
-// Kubernetes name needs that, only pool names, which are free text.
+// String is the contract's key: [pool__<pool>_]<kind>_<namespace>_<app>_<pod>, with the kinds deployment and
+// statefulset written dp and sts, and NULL for the kind and app of a pod without workload. Names that would make the
+// text ambiguous ("_", "%", or a literal NULL, dp or sts) are percent-encoded, so ParseOwner gives back exactly this
+// owner; no valid Kubernetes name needs that, only pool names, which are free text.
 func (o Owner) String() string {
 	var b strings.Builder
 	if o.Pool != "" {
@@ -155,15 +157,17 @@ func (o Owner) appText() string {
 	return escape(o.App)
 }
 
-// ParseOwner reads the text form. Keys written by the contract's reference, which leaves "_" in pool names as it is, are
-// read from the right: the last four parts are kind, namespace, app and pod, and what stands before them is the pool.
+// ParseOwner reads the text form. Keys written by the contract's reference, which leaves "_" in pool names as it is,
+// are read from the right: the last four parts are kind, namespace, app and pod, and what stands before them is the
+// pool.
 func ParseOwner(text string) (Owner, error) {
 	var o Owner
 	rest := text
 	if tail, pooled := strings.CutPrefix(text, poolMark); pooled {
 		pool, owner, ok := cutPool(tail)
 		if !ok {
-			return Owner{}, fmt.Errorf("owner %.*q: no pool name after %q; want pool__<pool>_[<kind>_<namespace>_<app>_<pod>]", maxShown, text, poolMark)
+			return Owner{}, fmt.Errorf("owner %.*q: no pool name after %q; want "+
+				"pool__<pool>_[<kind>_<namespace>_<app>_<pod>]", maxShown, text, poolMark)
 		}
 		o.Pool, rest = pool, owner
 	}
@@ -172,7 +176,8 @@ func ParseOwner(text string) (Owner, error) {
 	}
 	parts := strings.Split(rest, "_")
 	if len(parts) != 4 {
-		return Owner{}, fmt.Errorf("owner %.*q: %d parts between underscores, want 4: <kind>_<namespace>_<app>_<pod>", maxShown, text, len(parts))
+		return Owner{}, fmt.Errorf("owner %.*q: %d parts between underscores, want 4: <kind>_<namespace>_<app>_<pod>",
+			maxShown, text, len(parts))
 	}
 	o.Kind, o.Namespace, o.App, o.Pod = kindOf(parts[0]), parts[1], parts[2], parts[3]
 	if o.Kind == "" && o.App == noOwner {

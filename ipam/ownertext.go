@@ -54,7 +54,8 @@ func unescape(text string) (string, error) {
 		}
 		hi, lo := strings.IndexByte(hexDigits, text[i+1]), strings.IndexByte(hexDigits, text[i+2])
 		if hi < 0 || lo < 0 {
-			return "", fmt.Errorf("%.*q holds the bad percent escape %q; want two upper-case hex digits", maxShown, text, text[i:i+3])
+			return "", fmt.Errorf("%.*q holds the bad percent escape %q; want two upper-case hex digits", maxShown,
+				text, text[i:i+3])
 		}
 		b.WriteByte(byte(hi<<4 | lo))
 		i += 2

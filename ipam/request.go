@@ -78,7 +78,8 @@ func take(object map[string]json.RawMessage, key string) (json.RawMessage, bool)
 func parseRangeRequest(raw json.RawMessage) (RangeRequest, error) {
 	var texts [][]string
 	if err := json.Unmarshal(raw, &texts); err != nil {
-		return nil, fmt.Errorf(`%w; want one list of ranges for each address, as [["10.0.0.2~10.0.0.30","10.0.0.60"]]`, err)
+		return nil, fmt.Errorf(`%w; want one list of ranges for each address, as [["10.0.0.2~10.0.0.30","10.0.0.60"]]`,
+			err)
 	}
 	if len(texts) > MaxRequestedIPs {
 		return nil, fmt.Errorf("asks for %d addresses; at most %d", len(texts), MaxRequestedIPs)
@@ -89,7 +90,8 @@ func parseRangeRequest(raw json.RawMessage) (RangeRequest, error) {
 			return nil, fmt.Errorf("[%d]: no range for this address", i)
 		}
 		if len(alternatives) > MaxRequestedRanges {
-			return nil, fmt.Errorf("[%d]: %d ranges for one address; at most %d", i, len(alternatives), MaxRequestedRanges)
+			return nil, fmt.Errorf("[%d]: %d ranges for one address; at most %d", i, len(alternatives),
+				MaxRequestedRanges)
 		}
 		ranges := make([]Range, len(alternatives))
 		for j, text := range alternatives {

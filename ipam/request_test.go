@@ -14,10 +14,12 @@ func TestPodArgs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(args.Ranges) != 2 || len(args.Ranges[1]) != 2 || args.Ranges[1][1].String() != "10.0.0.60" || len(args.IPInfos) != 1 {
+	if len(args.Ranges) != 2 || len(args.Ranges[1]) != 2 || args.Ranges[1][1].String() != "10.0.0.60" ||
+		len(args.IPInfos) != 1 {
 		t.Fatalf("read as %+v", args)
 	}
-	args.IPInfos = []IPInfo{{IP: netip.MustParsePrefix("10.0.0.201/24"), VLAN: 7, Gateway: netip.MustParseAddr("10.0.0.1")}}
+	args.IPInfos = []IPInfo{{IP: netip.MustParsePrefix("10.0.0.201/24"), VLAN: 7,
+		Gateway: netip.MustParseAddr("10.0.0.1")}}
 	text, err := args.Text()
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +32,8 @@ func TestPodArgs(t *testing.T) {
 }
 
 func TestEmptyPodArgs(t *testing.T) {
-	for _, text := range []string{"", "{}", "null", `{"request_ip_range":null}`, `{"request_ip_range":[]}`, `{"common":{}}`} {
+	for _, text := range []string{"", "{}", "null", `{"request_ip_range":null}`, `{"request_ip_range":[]}`,
+		`{"common":{}}`} {
 		args, err := ParsePodArgs(text)
 		if err != nil || len(args.Ranges) != 0 || len(args.IPInfos) != 0 {
 			t.Errorf("%q: %+v, %v", text, args, err)

@@ -11,12 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AdvertisedLinks are the links on which this host has learned routes from router advertisements (RFC 4861). A host that forwards
-// hears no more advertisements unless accept_ra is 2 (Linux Documentation/networking/ip-sysctl.rst), and would lose those routes, its
-// default route among them.
+// AdvertisedLinks are the links on which this host has learned routes from router advertisements (RFC 4861). A host
+// that forwards hears no more advertisements unless accept_ra is 2 (Linux Documentation/networking/ip-sysctl.rst), and
+// would lose those routes, its default route among them.
 func AdvertisedLinks(ns netns.NsHandle) (names []string, err error) {
 	err = inside(ns, func() error {
-		routes, err := netlink.RouteListFiltered(unix.AF_INET6, &netlink.Route{Protocol: unix.RTPROT_RA}, netlink.RT_FILTER_PROTOCOL)
+		routes, err := netlink.RouteListFiltered(unix.AF_INET6, &netlink.Route{Protocol: unix.RTPROT_RA},
+			netlink.RT_FILTER_PROTOCOL)
 		if err != nil {
 			return fmt.Errorf("list the routes that routers have advertised: %w", err)
 		}

@@ -42,9 +42,9 @@ func (r Report) Err() error {
 	return errors.Join(all...)
 }
 
-// Apply writes the changes in their order, as many routes in one send as may be. A change that fails stands in the report
-// and stops nothing; the error is for what stops everything, as an end of ctx. To read, diff and apply again repairs what
-// failed for a reason that has passed.
+// Apply writes the changes in their order, as many routes in one send as may be. A change that fails stands in the
+// report and stops nothing; the error is for what stops everything, as an end of ctx. To read, diff and apply again
+// repairs what failed for a reason that has passed.
 func (k *Kernel) Apply(ctx context.Context, changes Changes) (Report, error) {
 	k.apply.Lock()
 	defer k.apply.Unlock()
@@ -201,16 +201,19 @@ func (a *applying) explain(ctx context.Context, failures []Failure) error {
 			}
 			f.Conflict = true
 			if other.protocol == unix.RTPROT_KERNEL {
-				f.Err = fmt.Errorf("an address of this node on %s covers it, as a subnet leaves it that the node had before; when no pod uses it any more, take it away (ip addr show dev %s): %w",
+				f.Err = fmt.Errorf("an address of this node on %s covers it, as a subnet leaves it that the node had "+
+					"before; when no pod uses it any more, take it away (ip addr show dev %s): %w",
 					other.Link, other.Link, f.Err)
 				continue
 			}
-			f.Err = fmt.Errorf("another route for it, %s (protocol %d), is not ours and is kept; delete it, or take the subnet from the node: %w",
+			f.Err = fmt.Errorf("another route for it, %s (protocol %d), is not ours and is kept; delete it, or take "+
+				"the subnet from the node: %w",
 				other.Route, other.protocol, f.Err)
 		case errors.Is(f.Err, unix.ENETDOWN), a.isDown(r.Link):
 			f.Err = fmt.Errorf("link %s is down; set it up (ip link set %s up): %w", r.Link, r.Link, f.Err)
 		case errors.Is(f.Err, unix.ENETUNREACH), errors.Is(f.Err, unix.EHOSTUNREACH):
-			f.Err = fmt.Errorf("%s is not reached directly through link %s; check the addresses of the link: %w", r.Via, r.Link, f.Err)
+			f.Err = fmt.Errorf("%s is not reached directly through link %s; check the addresses of the link: %w", r.Via,
+				r.Link, f.Err)
 		case errors.Is(f.Err, unix.EPERM):
 			f.Err = fmt.Errorf("this process may not change routes; it needs CAP_NET_ADMIN: %w", f.Err)
 		}

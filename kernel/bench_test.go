@@ -12,13 +12,16 @@ import (
 
 // neighbours are nodes on one link, each with a subnet of its own.
 func neighbours(n int, six bool) (self Node, peers []Node) {
-	first, link, pods := netip.MustParseAddr("10.0.0.1"), netip.MustParsePrefix("10.0.0.0/16"), netip.MustParseAddr("100.64.0.0")
+	first, link, pods := netip.MustParseAddr("10.0.0.1"), netip.MustParsePrefix("10.0.0.0/16"),
+		netip.MustParseAddr("100.64.0.0")
 	bits, at := 24, 2
 	if six {
-		first, link, pods = netip.MustParseAddr("fd00::1"), netip.MustParsePrefix("fd00::/64"), netip.MustParseAddr("fd44::")
+		first, link, pods = netip.MustParseAddr("fd00::1"), netip.MustParsePrefix("fd00::/64"),
+			netip.MustParseAddr("fd44::")
 		bits, at = 64, 6
 	}
-	self = Node{Name: "self", Addresses: []netip.Addr{first}, Networks: []LocalNetwork{{Link: "eth0", MTU: 1500, Address: first, Prefix: link}}}
+	self = Node{Name: "self", Addresses: []netip.Addr{first},
+		Networks: []LocalNetwork{{Link: "eth0", MTU: 1500, Address: first, Prefix: link}}}
 	for i := range n {
 		address, subnet := first.AsSlice(), pods.AsSlice()
 		binary.BigEndian.PutUint16(address[len(address)-2:], uint16(i+2))
@@ -26,15 +29,16 @@ func neighbours(n int, six bool) (self Node, peers []Node) {
 		a, _ := netip.AddrFromSlice(address)
 		p, _ := netip.AddrFromSlice(subnet)
 		peers = append(peers, Node{
-			Name: fmt.Sprintf("node-%05d", i), Addresses: []netip.Addr{a}, Subnets: []netip.Prefix{netip.PrefixFrom(p, bits)},
+			Name: fmt.Sprintf("node-%05d", i), Addresses: []netip.Addr{a},
+			Subnets: []netip.Prefix{netip.PrefixFrom(p, bits)},
 		})
 	}
 	return self, peers
 }
 
-// BenchmarkConverge is a whole round of a node: decide, read, compare, write. "empty" begins without a route, as after a
-// boot, "empty6" too, with IPv6; "converged" has all of them, as on every tick. The metric x-1000 is the cost of a route as
-// a multiple of that with 1,000 nodes: 1 is linear.
+// BenchmarkConverge is a whole round of a node: decide, read, compare, write. "empty" begins without a route, as after
+// a boot, "empty6" too, with IPv6; "converged" has all of them, as on every tick. The metric x-1000 is the cost of a
+// route as a multiple of that with 1,000 nodes: 1 is linear.
 //
 // "empty" is not: Linux keeps the next hops of IPv4 routes in a hash that leaves their gateways out, so that each new
 // neighbour on a link is compared with all others (ip -batch takes as long). IPv6 has no such list.

@@ -24,8 +24,8 @@ const (
 	dumpTries     = 5
 )
 
-// conn is a netlink socket for routes. The library sends one message and waits for its response; with thousands of routes that
-// is slow, so that here many messages travel in one send.
+// conn is a netlink socket for routes. The library sends one message and waits for its response; with thousands of
+// routes that is slow, so that here many messages travel in one send.
 type conn struct {
 	mu   sync.Mutex
 	file *os.File
@@ -85,10 +85,11 @@ func (c *conn) close() {
 	}
 }
 
-// send writes n messages, as many in one send as may be, and returns those that the kernel refused. The kernel works through
-// a send in order before the call returns, goes on after an error and always answers with errors; so only the last message
-// of a send asks for a response, and when that is read, all are known.
-func (c *conn) send(ctx context.Context, n int, encode func(b []byte, i int) []byte) (refused map[int]error, sends int, err error) {
+// send writes n messages, as many in one send as may be, and returns those that the kernel refused. The kernel works
+// through a send in order before the call returns, goes on after an error and always answers with errors; so only the
+// last message of a send asks for a response, and when that is read, all are known.
+func (c *conn) send(ctx context.Context, n int,
+	encode func(b []byte, i int) []byte) (refused map[int]error, sends int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	refused = map[int]error{}
@@ -143,7 +144,8 @@ func (c *conn) responses(base uint32, last int, refused map[int]error) error {
 }
 
 // dump asks for a list and calls each for every message of it. A list that changed while it was read is read again.
-func (c *conn) dump(ctx context.Context, request []byte, start func(), each func(kind uint16, body []byte) error) error {
+func (c *conn) dump(ctx context.Context, request []byte, start func(),
+	each func(kind uint16, body []byte) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for range dumpTries {
@@ -156,7 +158,8 @@ func (c *conn) dump(ctx context.Context, request []byte, start func(), each func
 			return err
 		}
 	}
-	return fmt.Errorf("the list changed during each of %d readings; try again: %w", dumpTries, netlink.ErrDumpInterrupted)
+	return fmt.Errorf("the list changed during each of %d readings; try again: %w", dumpTries,
+		netlink.ErrDumpInterrupted)
 }
 
 func (c *conn) dumpOnce(request []byte, each func(kind uint16, body []byte) error) error {

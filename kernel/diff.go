@@ -53,9 +53,10 @@ func (c Changes) String() string {
 	return b.String()
 }
 
-// Diff is what leads from what there is to what is wanted, and nothing beyond. What is needed comes before what needs it:
-// tunnels before the routes through them. What goes away comes last, routes before their tunnel, so that a subnet that moves
-// from one way to another is reachable all the time. The same states give the same changes in the same order.
+// Diff is what leads from what there is to what is wanted, and nothing beyond. What is needed comes before what needs
+// it: tunnels before the routes through them. What goes away comes last, routes before their tunnel, so that a subnet
+// that moves from one way to another is reachable all the time. The same states give the same changes in the same
+// order.
 func Diff(want, have State) Changes {
 	var changes Changes
 	remade, bared := map[string]bool{}, map[string]bool{}

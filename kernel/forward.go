@@ -16,10 +16,10 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// Forwarding lets packets from and to pods through where the host's own firewall drops what no rule accepts, as Docker and ufw set the
-// policy of iptables' chain FORWARD to DROP. An accept in a table of ours would not help: in netfilter a drop in one base chain is
-// final, whatever the others say (nft(8), "verdict statements"). So the rules stand in that very chain, first, with a comment that says
-// whose they are; where its policy accepts there are none.
+// Forwarding lets packets from and to pods through where the host's own firewall drops what no rule accepts, as Docker
+// and ufw set the policy of iptables' chain FORWARD to DROP. An accept in a table of ours would not help: in netfilter
+// a drop in one base chain is final, whatever the others say (nft(8), "verdict statements"). So the rules stand in that
+// very chain, first, with a comment that says whose they are; where its policy accepts there are none.
 type Forwarding struct {
 	ns netns.NsHandle
 }
@@ -80,7 +80,8 @@ func (f *Forwarding) Set(ctx context.Context, overlays []netip.Prefix) (report F
 	return report, err
 }
 
-// isIPTables reports whether a chain is iptables' FORWARD, which all that manage a host's firewall through iptables share.
+// isIPTables reports whether a chain is iptables' FORWARD, which all that manage a host's firewall through iptables
+// share.
 func (c nftChain) isIPTables() bool {
 	return (c.Family == "ip" || c.Family == "ip6") && c.Table == "filter" && c.Name == "FORWARD"
 }

@@ -25,7 +25,8 @@ type HostAddress struct {
 }
 
 // inner are the kinds of links that lead to what runs on this host.
-var inner = map[string]bool{"bridge": true, "tun": true, "dummy": true, "ipip": true, "ip6tnl": true, "vxlan": true, "sit": true, "wireguard": true, "ifb": true, "nlmon": true}
+var inner = map[string]bool{"bridge": true, "tun": true, "dummy": true, "ipip": true, "ip6tnl": true, "vxlan": true,
+	"sit": true, "wireguard": true, "ifb": true, "nlmon": true}
 
 // HostAddresses are the global addresses of the links that are no loopback and not ours, in the kernel's order.
 func (k *Kernel) HostAddresses(ctx context.Context) ([]HostAddress, error) {
@@ -39,7 +40,10 @@ func (k *Kernel) HostAddresses(ctx context.Context) ([]HostAddress, error) {
 			at[a.Index] = link
 		}
 	}
-	addresses, err := dump.Whole(ctx, func() ([]netlink.Addr, error) { return k.handle.AddrList(nil, netlink.FAMILY_ALL) })
+	addresses, err := dump.Whole(ctx, func() ([]netlink.Addr,
+		error) {
+		return k.handle.AddrList(nil, netlink.FAMILY_ALL)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list the addresses of the links: %w", err)
 	}
@@ -52,7 +56,8 @@ func (k *Kernel) HostAddresses(ctx context.Context) ([]HostAddress, error) {
 		}
 		// For IPv4 the bit of IFA_F_TEMPORARY says that an address is the second of its network (linux/if_addr.h).
 		passing := addr.Is6() && a.Flags&(unix.IFA_F_TEMPORARY|unix.IFA_F_DEPRECATED) != 0
-		found = append(found, HostAddress{Addr: addr, Link: link.Attrs().Name, Inner: inner[link.Type()], Passing: passing})
+		found = append(found, HostAddress{Addr: addr, Link: link.Attrs().Name, Inner: inner[link.Type()],
+			Passing: passing})
 	}
 	return found, nil
 }

@@ -25,7 +25,8 @@ type Kernel struct {
 	apply  sync.Mutex // one Apply at a time
 }
 
-// Open opens a namespace; netns.None() is the one of the caller. The handle must stay open as long as the Kernel is used.
+// Open opens a namespace; netns.None() is the one of the caller. The handle must stay open as long as the Kernel is
+// used.
 func Open(ns netns.NsHandle) (*Kernel, error) {
 	k := &Kernel{ns: ns}
 	var err error
@@ -83,16 +84,17 @@ func (k *Kernel) Read(ctx context.Context) (State, error) {
 // list reads the routes of a protocol in the main table; 0 is any protocol.
 func (k *Kernel) list(ctx context.Context, family, protocol uint8) ([]read, error) {
 	var found []read
-	err := k.routes.dump(ctx, listRoutes(family, protocol), func() { found = found[:0] }, func(kind uint16, body []byte) error {
-		if kind != unix.RTM_NEWROUTE {
-			return nil
-		}
-		r, err := parseRoute(body)
-		if err == nil && r.table == unix.RT_TABLE_MAIN && (protocol == 0 || r.protocol == protocol) {
-			found = append(found, r)
-		}
-		return err
-	})
+	err := k.routes.dump(ctx, listRoutes(family, protocol), func() { found = found[:0] },
+		func(kind uint16, body []byte) error {
+			if kind != unix.RTM_NEWROUTE {
+				return nil
+			}
+			r, err := parseRoute(body)
+			if err == nil && r.table == unix.RT_TABLE_MAIN && (protocol == 0 || r.protocol == protocol) {
+				found = append(found, r)
+			}
+			return err
+		})
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil // a namespace in which there was never a route has no table
 	}
@@ -119,9 +121,9 @@ func (k *Kernel) linkName(index int, names map[int]string) (string, error) {
 	return names[index], nil
 }
 
-// LocalNetworks are the addresses of this namespace's links with the networks that they reach; links that are down count,
-// so that a link that comes and goes does not change what is wanted. Loopback, link-local addresses and our own tunnels are
-// left out.
+// LocalNetworks are the addresses of this namespace's links with the networks that they reach; links that are down
+// count, so that a link that comes and goes does not change what is wanted. Loopback, link-local addresses and our own
+// tunnels are left out.
 func (k *Kernel) LocalNetworks(ctx context.Context) ([]LocalNetwork, error) {
 	links, err := dump.Whole(ctx, k.handle.LinkList)
 	if err != nil {
@@ -133,7 +135,10 @@ func (k *Kernel) LocalNetworks(ctx context.Context) ([]LocalNetwork, error) {
 			at[a.Index] = a
 		}
 	}
-	addresses, err := dump.Whole(ctx, func() ([]netlink.Addr, error) { return k.handle.AddrList(nil, netlink.FAMILY_ALL) })
+	addresses, err := dump.Whole(ctx, func() ([]netlink.Addr,
+		error) {
+		return k.handle.AddrList(nil, netlink.FAMILY_ALL)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list the addresses of the links: %w", err)
 	}
@@ -148,7 +153,8 @@ func (k *Kernel) LocalNetworks(ctx context.Context) ([]LocalNetwork, error) {
 		if a.Peer != nil {
 			reached = toPrefix(a.Peer) // a point-to-point link
 		}
-		found = append(found, LocalNetwork{Link: link.Name, MTU: link.MTU, Address: own.Addr(), Prefix: reached.Masked()})
+		found = append(found, LocalNetwork{Link: link.Name, MTU: link.MTU, Address: own.Addr(),
+			Prefix: reached.Masked()})
 	}
 	return found, nil
 }

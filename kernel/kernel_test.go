@@ -195,7 +195,8 @@ func node(t testing.TB, name string, h *host, addresses, subnets string) Node {
 	networks, err := h.open().LocalNetworks(t.Context())
 	check(t, err)
 	return Node{
-		Name: name, Addresses: list(addresses, netip.MustParseAddr), Subnets: list(subnets, netip.MustParsePrefix), Networks: networks,
+		Name: name, Addresses: list(addresses, netip.MustParseAddr), Subnets: list(subnets, netip.MustParsePrefix),
+		Networks: networks,
 	}
 }
 
@@ -246,7 +247,8 @@ func TestRoutesAreReadAsWritten(t *testing.T) {
 	for _, text := range []string{
 		"route 10.1.0.0/24 via 10.0.0.2 dev eth0\nroute fd01::/64 via fd00::2 dev eth0\n",
 		"route 10.1.0.0/24 via 10.0.0.3 dev eth0 mtu 1400\nroute fd01::/64 via fd00::3 dev eth0 mtu 1400\n",
-		"route 10.1.0.0/24 via 172.16.0.1 dev eth0 onlink src 10.0.0.5\nroute fd01::/64 via fd99::1 dev eth0 onlink src fd00::5\n",
+		"route 10.1.0.0/24 via 172.16.0.1 dev eth0 onlink src 10.0.0.5\nroute fd01::/64 via fd99::1 dev eth0 onlink " +
+			"src fd00::5\n",
 		"route 10.1.0.0/24 dev eth0\nroute fd01::/64 dev eth0\n",
 		"route 10.9.0.0/16 via 10.0.0.2 dev eth0\nroute fd01::/64 via fd00::2 dev eth0\n",
 		"",
@@ -255,7 +257,8 @@ func TestRoutesAreReadAsWritten(t *testing.T) {
 	}
 }
 
-// An address of a subnet that the node had before, and another has now, is in the way of the route there: it is named, and stays.
+// An address of a subnet that the node had before, and another has now, is in the way of the route there: it is named,
+// and stays.
 func TestAddressOfAFormerSubnet(t *testing.T) {
 	t.Parallel()
 	a, b := newHost(t), newHost(t)
@@ -268,7 +271,8 @@ func TestAddressOfAFormerSubnet(t *testing.T) {
 	check(t, err)
 	report, err := k.Apply(t.Context(), Diff(parseState(t, "route 10.1.0.0/24 via 10.0.0.2 dev eth0\n"), have))
 	check(t, err)
-	if err := report.Err(); err == nil || !strings.Contains(err.Error(), "ip addr show dev br7") || !report.Failures[0].Conflict {
+	if err := report.Err(); err == nil || !strings.Contains(err.Error(), "ip addr show dev br7") ||
+		!report.Failures[0].Conflict {
 		t.Errorf("the report says %v", err)
 	}
 }
@@ -285,13 +289,15 @@ func TestForeignRoutesAreKept(t *testing.T) {
 			Gw: net.IP(netip.MustParseAddr(via).AsSlice()), Protocol: 186, Priority: metric}
 	}
 	for _, r := range []*netlink.Route{
-		foreign("10.1.0.0/24", "10.0.0.9", 0), foreign("10.2.0.0/24", "10.0.0.9", 50), foreign("10.3.0.0/24", "10.0.0.9", 0),
+		foreign("10.1.0.0/24", "10.0.0.9", 0), foreign("10.2.0.0/24", "10.0.0.9", 50),
+		foreign("10.3.0.0/24", "10.0.0.9", 0),
 		foreign("fd01::/64", "fd00::9", 0), foreign("fd03::/64", "fd00::9", 0),
 	} {
 		check(t, a.nl.RouteAdd(r))
 	}
 	k := a.open()
-	want := parseState(t, "route 10.1.0.0/24 via 10.0.0.2 dev eth0\nroute 10.2.0.0/24 via 10.0.0.2 dev eth0\nroute fd01::/64 via fd00::2 dev eth0\n")
+	want := parseState(t, "route 10.1.0.0/24 via 10.0.0.2 dev eth0\nroute 10.2.0.0/24 via 10.0.0.2 dev eth0\nroute "+
+		"fd01::/64 via fd00::2 dev eth0\n")
 	have, err := k.Read(t.Context())
 	check(t, err)
 	if len(have.Routes) != 0 {
@@ -306,7 +312,8 @@ func TestForeignRoutesAreKept(t *testing.T) {
 		t.Fatalf("report %+v", report)
 	}
 	for _, f := range report.Failures {
-		if !f.Conflict || !strings.Contains(f.Error(), "via 10.0.0.9 dev eth0 (protocol 186)") && !strings.Contains(f.Error(), "via fd00::9 dev eth0 (protocol 186)") {
+		if !f.Conflict || !strings.Contains(f.Error(), "via 10.0.0.9 dev eth0 (protocol 186)") &&
+			!strings.Contains(f.Error(), "via fd00::9 dev eth0 (protocol 186)") {
 			t.Errorf("conflict %v: %v", f.Conflict, f)
 		}
 	}
@@ -335,7 +342,8 @@ func TestHostAddresses(t *testing.T) {
 	for _, h := range found {
 		got[h.Addr.String()] = h
 	}
-	if len(got) != 5 || !got["172.17.0.1"].Inner || got["10.0.0.1"].Inner || got["10.0.0.2"].Passing || got["fd00::1"].Passing || !got["fd00::abcd"].Passing {
+	if len(got) != 5 || !got["172.17.0.1"].Inner || got["10.0.0.1"].Inner || got["10.0.0.2"].Passing ||
+		got["fd00::1"].Passing || !got["fd00::abcd"].Passing {
 		t.Errorf("%+v", found)
 	}
 }
@@ -347,24 +355,28 @@ func TestStraysAreRepaired(t *testing.T) {
 	wire(a, "eth0", b, "eth0")
 	a.address("eth0", "10.0.0.1/24", "fd00::1/64")
 	eth0 := a.link("eth0").Attrs().Index
-	for dst, via := range map[string][2]string{"10.1.0.0/24": {"10.0.0.2", "10.0.0.3"}, "fd01::/64": {"fd00::2", "fd00::3"}} {
+	for dst, via := range map[string][2]string{"10.1.0.0/24": {"10.0.0.2", "10.0.0.3"},
+		"fd01::/64": {"fd00::2", "fd00::3"}} {
 		net1 := toNetlink(netip.MustParsePrefix(dst)).IPNet
-		check(t, a.nl.RouteAdd(&netlink.Route{LinkIndex: eth0, Dst: net1, Gw: net.ParseIP(via[0]), Protocol: Protocol, Priority: 7}))
+		check(t, a.nl.RouteAdd(&netlink.Route{LinkIndex: eth0, Dst: net1, Gw: net.ParseIP(via[0]), Protocol: Protocol,
+			Priority: 7}))
 		check(t, a.nl.RouteAdd(&netlink.Route{Dst: net1, Protocol: Protocol, MultiPath: []*netlink.NexthopInfo{
 			{LinkIndex: eth0, Gw: net.ParseIP(via[0])}, {LinkIndex: eth0, Gw: net.ParseIP(via[1])}}}))
 	}
-	check(t, a.nl.RouteAdd(&netlink.Route{Dst: toNetlink(netip.MustParsePrefix("10.2.0.0/24")).IPNet, Protocol: Protocol, Type: unix.RTN_BLACKHOLE}))
+	check(t, a.nl.RouteAdd(&netlink.Route{Dst: toNetlink(netip.MustParsePrefix("10.2.0.0/24")).IPNet,
+		Protocol: Protocol, Type: unix.RTN_BLACKHOLE}))
 	k := a.open()
 	have, err := k.Read(t.Context())
 	check(t, err)
 	if len(have.Strays) != 2 || len(have.Routes) != 3 {
 		t.Fatalf("the kernel has\n%s", have)
 	}
-	converge(t, k, parseState(t, "route 10.1.0.0/24 via 10.0.0.2 dev eth0\nroute 10.2.0.0/24 via 10.0.0.2 dev eth0\nroute fd01::/64 via fd00::2 dev eth0\n"))
+	converge(t, k, parseState(t, "route 10.1.0.0/24 via 10.0.0.2 dev eth0\nroute 10.2.0.0/24 via 10.0.0.2 dev "+
+		"eth0\nroute fd01::/64 via fd00::2 dev eth0\n"))
 }
 
-// Of two routes to one destination the kernel uses the first: a second of ours, appended by hand or left by a replace that was
-// undone, is removed, and then there is nothing left to do.
+// Of two routes to one destination the kernel uses the first: a second of ours, appended by hand or left by a replace
+// that was undone, is removed, and then there is nothing left to do.
 func TestSecondRouteIsRemoved(t *testing.T) {
 	t.Parallel()
 	a, b := newHost(t), newHost(t)
@@ -413,14 +425,16 @@ route 10.6.0.0/24 via 10.0.0.2 dev eth0
 	if report.Applied != 2 || len(report.Failures) != 3 {
 		t.Fatalf("report %+v", report)
 	}
-	for i, want := range []string{`no link "eth7"`, "link eth1 is down; set it up", "192.168.7.7 is not reached directly through link eth0"} {
+	for i, want := range []string{`no link "eth7"`, "link eth1 is down; set it up",
+		"192.168.7.7 is not reached directly through link eth0"} {
 		if got := report.Failures[i].Error(); !strings.Contains(got, want) {
 			t.Errorf("%q does not say %q", got, want)
 		}
 	}
 	stopped, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := k.Apply(stopped, Changes{{Op: DeleteRoute, Route: Route{Dst: netip.MustParsePrefix("10.1.0.0/24")}}}); !errors.Is(err, context.Canceled) {
+	if _, err := k.Apply(stopped, Changes{{Op: DeleteRoute,
+		Route: Route{Dst: netip.MustParsePrefix("10.1.0.0/24")}}}); !errors.Is(err, context.Canceled) {
 		t.Errorf("an ended context gives %v", err)
 	}
 }

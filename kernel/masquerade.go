@@ -20,8 +20,8 @@ const MasqueradeTable = "galaxy"
 // masqueradeChain is not called after what it does: that is a word of nft.
 const masqueradeChain = "pods-out"
 
-// Masquerade says which packets of pods leave with the address of the node: those to destinations that are neither pods nor
-// nodes. Packets between pods, and from pods to nodes, always keep their source. Multicast does so too.
+// Masquerade says which packets of pods leave with the address of the node: those to destinations that are neither pods
+// nor nodes. Packets between pods, and from pods to nodes, always keep their source. Multicast does so too.
 type Masquerade struct {
 	Overlays []netip.Prefix // in which the pods are
 	Nodes    []netip.Prefix // addresses of nodes, or networks of them
@@ -43,7 +43,8 @@ func masqueradeSets() []masqueradeSet {
 
 // masqueradeRules never change; what changes are the sets.
 func masqueradeRules() []string {
-	const rule = "%[1]s saddr @overlay%[2]s %[1]s saddr != @exempt%[2]s %[1]s daddr != @overlay%[2]s %[1]s daddr != @nodes%[2]s %[1]s daddr != %[3]s masquerade fully-random"
+	const rule = "%[1]s saddr @overlay%[2]s %[1]s saddr != @exempt%[2]s %[1]s daddr != @overlay%[2]s %[1]s daddr != " +
+		"@nodes%[2]s %[1]s daddr != %[3]s masquerade fully-random"
 	return []string{fmt.Sprintf(rule, "ip", "4", "224.0.0.0/4"), fmt.Sprintf(rule, "ip6", "6", "ff00::/8")}
 }
 
@@ -123,8 +124,8 @@ type MasqueradeReport struct {
 // Changed says whether anything was written.
 func (r MasqueradeReport) Changed() bool { return r.Rebuilt || r.Added+r.Removed > 0 }
 
-// Set makes the table what is wanted, in one transaction, and only if it differs. Connections that exist keep the address
-// that they have.
+// Set makes the table what is wanted, in one transaction, and only if it differs. Connections that exist keep the
+// address that they have.
 func (m *Masquerader) Set(ctx context.Context, want Masquerade) (report MasqueradeReport, err error) {
 	err = inside(m.ns, func() error {
 		have, intact, objects, err := m.read(ctx)
@@ -145,8 +146,8 @@ func (m *Masquerader) Set(ctx context.Context, want Masquerade) (report Masquera
 	return report, nil
 }
 
-// SetExempt changes nothing but which pods never hide behind their node. Where the table is not as we make it nothing is done: Set
-// does all.
+// SetExempt changes nothing but which pods never hide behind their node. Where the table is not as we make it nothing
+// is done: Set does all.
 func (m *Masquerader) SetExempt(ctx context.Context, exempt []netip.Addr) (report MasqueradeReport, err error) {
 	err = inside(m.ns, func() error {
 		have, intact, _, err := m.read(ctx)
@@ -197,7 +198,8 @@ func (m *Masquerader) objects(ctx context.Context) (map[string][]string, error) 
 }
 
 // read is what our sets hold, and whether the table is as we make it but for that.
-func (m *Masquerader) read(ctx context.Context) (have map[string][]string, intact bool, objects map[string][]string, err error) {
+func (m *Masquerader) read(ctx context.Context) (have map[string][]string, intact bool, objects map[string][]string,
+	err error) {
 	objects, err = m.objects(ctx)
 	if err != nil || !slices.Contains(objects["chain"], masqueradeChain) {
 		return nil, false, objects, err
@@ -259,7 +261,8 @@ func (m *Masquerader) rebuild(tx *knftables.Transaction, objects map[string][]st
 		tx.Add(s)
 	}
 	tx.Add(&knftables.Chain{
-		Name: masqueradeChain, Type: knftables.PtrTo(knftables.NATType), Hook: knftables.PtrTo(knftables.PostroutingHook),
+		Name: masqueradeChain, Type: knftables.PtrTo(knftables.NATType),
+		Hook:     knftables.PtrTo(knftables.PostroutingHook),
 		Priority: knftables.PtrTo(knftables.SNATPriority),
 	})
 	for _, rule := range masqueradeRules() {
@@ -285,7 +288,8 @@ func hasOthers(objects map[string][]string) bool {
 	for kind, names := range objects {
 		for _, name := range names {
 			ours := kind == "chain" && name == masqueradeChain ||
-				kind == "set" && slices.ContainsFunc(masqueradeSets(), func(s masqueradeSet) bool { return s.name == name }) ||
+				kind == "set" && slices.ContainsFunc(masqueradeSets(),
+					func(s masqueradeSet) bool { return s.name == name }) ||
 				kind == "table"
 			if !ours {
 				return true
@@ -296,7 +300,8 @@ func hasOthers(objects map[string][]string) bool {
 }
 
 // write makes sets have the elements that are wanted, in one transaction.
-func (m *Masquerader) write(ctx context.Context, tx *knftables.Transaction, sets []masqueradeSet, wanted, have map[string][]string, report *MasqueradeReport) error {
+func (m *Masquerader) write(ctx context.Context, tx *knftables.Transaction, sets []masqueradeSet, wanted,
+	have map[string][]string, report *MasqueradeReport) error {
 	for _, set := range sets {
 		added, removed := m.change(tx, set, wanted[set.name], have[set.name])
 		report.Added += added

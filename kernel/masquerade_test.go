@@ -52,7 +52,8 @@ func masked(t *testing.T) (pod, node *host) {
 		check(t, r.h.nl.RouteAdd(&netlink.Route{LinkIndex: r.h.link(r.link).Attrs().Index,
 			Dst: toNetlink(netip.MustParsePrefix(r.dst)).IPNet, Gw: netip.MustParseAddr(r.via).AsSlice()}))
 	}
-	for _, at := range []string{"192.0.2.9", "10.0.0.2", "10.244.2.5", "[2001:db8::9]", "[fd00::2]", "[fd44:0:0:2::5]"} {
+	for _, at := range []string{"192.0.2.9", "10.0.0.2", "10.244.2.5", "[2001:db8::9]", "[fd00::2]",
+		"[fd44:0:0:2::5]"} {
 		world.serve(at + ":7")
 	}
 	return pod, node
@@ -140,11 +141,13 @@ func TestMasqueradeIsRepaired(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
 	m := openMasquerader(t, h)
-	want := Masquerade{Overlays: prefixes("10.244.0.0/16"), Nodes: prefixes("10.0.0.1/32"), Exempt: list("10.244.0.9", netip.MustParseAddr)}
+	want := Masquerade{Overlays: prefixes("10.244.0.0/16"), Nodes: prefixes("10.0.0.1/32"),
+		Exempt: list("10.244.0.9", netip.MustParseAddr)}
 	_, err := m.Set(t.Context(), want)
 	check(t, err)
 	intact := nft(t, h, "list table inet galaxy")
-	nft(t, h, "add table ip foreign; add chain ip foreign c; add chain inet galaxy other; add rule inet galaxy other accept")
+	nft(t, h, "add table ip foreign; add chain ip foreign c; add chain inet galaxy other; add rule inet galaxy other "+
+		"accept")
 	for _, damage := range []string{
 		"flush chain inet galaxy pods-out",
 		"flush chain inet galaxy pods-out; delete chain inet galaxy pods-out",
@@ -152,7 +155,8 @@ func TestMasqueradeIsRepaired(t *testing.T) {
 		"add element inet galaxy nodes4 { 172.16.0.0/12 }",
 		"add element inet galaxy nodes4 { 172.16.0.1-172.16.0.9 }",
 		"insert rule inet galaxy pods-out accept",
-		"delete table inet galaxy; add table inet galaxy; add chain inet galaxy other; add rule inet galaxy other accept",
+		"delete table inet galaxy; add table inet galaxy; add chain inet galaxy other; add rule inet galaxy other " +
+			"accept",
 		"flush chain inet galaxy pods-out; delete set inet galaxy exempt4",
 	} {
 		nft(t, h, damage)
@@ -175,7 +179,8 @@ func TestMasqueradeIsRepaired(t *testing.T) {
 		}
 	}
 	check(t, m.Remove(t.Context()))
-	if got := nft(t, h, "list ruleset"); !strings.Contains(got, "chain other") || !strings.Contains(got, "table ip foreign") || strings.Contains(got, "masquerade") {
+	if got := nft(t, h, "list ruleset"); !strings.Contains(got, "chain other") ||
+		!strings.Contains(got, "table ip foreign") || strings.Contains(got, "masquerade") {
 		t.Errorf("after the removal there is\n%s", got)
 	}
 }
@@ -186,8 +191,10 @@ func TestMasqueradeSetsByDifference(t *testing.T) {
 	h := newHost(t)
 	m := openMasquerader(t, h)
 	for i, step := range []string{
-		"10.0.0.0/24,10.0.1.0/24,10.0.2.1/32", "10.0.0.0/23,10.0.2.0/31,10.0.2.2/32,10.0.2.3/32", "10.0.0.0/8,10.1.0.0/16,10.0.0.1/32",
-		"10.0.0.1/32,fd00::1/128", "10.0.0.1/32,10.0.0.2/32,10.0.0.3/32,fd00::/64,fd00:1::/64", "0.0.0.0/0,::/0", "-", "10.0.0.7/32",
+		"10.0.0.0/24,10.0.1.0/24,10.0.2.1/32", "10.0.0.0/23,10.0.2.0/31,10.0.2.2/32,10.0.2.3/32",
+		"10.0.0.0/8,10.1.0.0/16,10.0.0.1/32",
+		"10.0.0.1/32,fd00::1/128", "10.0.0.1/32,10.0.0.2/32,10.0.0.3/32,fd00::/64,fd00:1::/64", "0.0.0.0/0,::/0", "-",
+		"10.0.0.7/32",
 	} {
 		want := Masquerade{Nodes: prefixes(step)}
 		_, err := m.Set(t.Context(), want)
@@ -205,7 +212,8 @@ func TestMasqueradeSetsByDifference(t *testing.T) {
 	if report.Added != 5000 || report.Rebuilt {
 		t.Errorf("5000 nodes: %+v", report)
 	}
-	if report, err = m.Set(t.Context(), Masquerade{Nodes: many[1:]}); err != nil || report.Removed != 1 || report.Added != 0 {
+	if report, err = m.Set(t.Context(), Masquerade{Nodes: many[1:]}); err != nil || report.Removed != 1 ||
+		report.Added != 0 {
 		t.Errorf("one node less: %+v, %v", report, err)
 	}
 }
@@ -213,7 +221,8 @@ func TestMasqueradeSetsByDifference(t *testing.T) {
 func TestWidestCoversTheSame(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all := rapid.SliceOf(rapid.Custom(func(t *rapid.T) netip.Prefix {
-			return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, rapid.Byte().Draw(t, "host")}), rapid.IntRange(24, 32).Draw(t, "bits"))
+			return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, rapid.Byte().Draw(t, "host")}),
+				rapid.IntRange(24, 32).Draw(t, "bits"))
 		})).Draw(t, "prefixes")
 		kept := Widest(all)
 		for i := range 256 {
@@ -242,7 +251,8 @@ func BenchmarkMasqueradeUnchanged(b *testing.B) {
 			}
 			want := Masquerade{Overlays: prefixes("10.244.0.0/16")}
 			for i := range nodes {
-				want.Nodes = append(want.Nodes, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i / 256), byte(i)}), 32))
+				want.Nodes = append(want.Nodes, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i / 256),
+					byte(i)}), 32))
 			}
 			_, err = m.Set(b.Context(), want)
 			check(b, err)

@@ -20,8 +20,8 @@ func inside(ns netns.NsHandle, do func() error) error {
 	return <-done
 }
 
-// enter does the work on a goroutine of its own. When the way back fails, the goroutine ends with its thread locked, and Go
-// ends such a thread: no other code ever runs in the wrong namespace.
+// enter does the work on a goroutine of its own. When the way back fails, the goroutine ends with its thread locked,
+// and Go ends such a thread: no other code ever runs in the wrong namespace.
 func enter(ns netns.NsHandle, do func() error) error {
 	runtime.LockOSThread()
 	home, err := netns.Get()

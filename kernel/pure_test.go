@@ -80,7 +80,8 @@ func parseWish(t *testing.T, d *datadriven.TestData) (self Node, peers []Node, c
 			p := netip.MustParsePrefix(f[3])
 			networks = append(networks, LocalNetwork{Link: f[1], MTU: mtu, Address: p.Addr(), Prefix: p.Masked()})
 		case "self", "peer":
-			n := Node{Name: f[1], Addresses: list(f[2], netip.MustParseAddr), Subnets: list(f[3], netip.MustParsePrefix)}
+			n := Node{Name: f[1], Addresses: list(f[2], netip.MustParseAddr),
+				Subnets: list(f[3], netip.MustParsePrefix)}
 			if f[0] == "self" {
 				self = n
 			} else {
@@ -207,7 +208,10 @@ func played(t interface{ Fatalf(string, ...any) }, have State, changes Changes) 
 func drawState(strays bool) *rapid.Generator[State] {
 	return rapid.Custom(func(t *rapid.T) State {
 		s := State{Routes: map[netip.Prefix]Route{}, Tunnels: map[string]Tunnel{}}
-		addr := rapid.Map(rapid.IntRange(1, 3), func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}) })
+		addr := rapid.Map(rapid.IntRange(1, 3), func(i int) netip.Addr {
+			return netip.AddrFrom4([4]byte{10, 0, 0,
+				byte(i)})
+		})
 		links := []string{"eth0", "eth1"}
 		for _, name := range []string{DefaultIPIP, DefaultIP6Tnl} {
 			if rapid.Bool().Draw(t, name) {
@@ -218,7 +222,8 @@ func drawState(strays bool) *rapid.Generator[State] {
 				s.Tunnels[name] = Tunnel{
 					Name: name, Mode: rapid.SampledFrom(modes).Draw(t, "mode"), Local: addr.Draw(t, "local"),
 					MTU:  rapid.IntRange(1480, 1481).Draw(t, "mtu"),
-					Addr: rapid.SampledFrom([]netip.Prefix{{}, netip.MustParsePrefix("10.244.0.0/32")}).Draw(t, "addr"), Down: strays && rapid.Bool().Draw(t, "down"),
+					Addr: rapid.SampledFrom([]netip.Prefix{{}, netip.MustParsePrefix("10.244.0.0/32")}).Draw(t, "addr"),
+					Down: strays && rapid.Bool().Draw(t, "down"),
 				}
 				links = append(links, name)
 			}
@@ -244,7 +249,8 @@ func drawState(strays bool) *rapid.Generator[State] {
 	})
 }
 
-// Whatever there is, the changes lead to what is wanted, a kernel takes them in their order, and then nothing is left to do.
+// Whatever there is, the changes lead to what is wanted, a kernel takes them in their order, and then nothing is left
+// to do.
 func TestDiffLeadsToWhatIsWanted(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want, have := drawState(false).Draw(t, "want"), drawState(true).Draw(t, "have")
@@ -295,12 +301,15 @@ func TestDiffLosesNoPacket(t *testing.T) {
 func TestWantIsTheSameInAnyOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		self := Node{Name: "self", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Networks: []LocalNetwork{
-			{Link: "eth0", MTU: 1500, Address: netip.MustParseAddr("10.0.0.1"), Prefix: netip.MustParsePrefix("10.0.0.0/24")}}}
+			{Link: "eth0", MTU: 1500, Address: netip.MustParseAddr("10.0.0.1"),
+				Prefix: netip.MustParsePrefix("10.0.0.0/24")}}}
 		peers := rapid.SliceOfNDistinct(rapid.Custom(func(t *rapid.T) Node {
 			return Node{
-				Name:      rapid.StringMatching("[a-d]").Draw(t, "name"),
-				Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(rapid.IntRange(0, 1).Draw(t, "net")), byte(rapid.IntRange(1, 4).Draw(t, "host"))})},
-				Subnets:   []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, byte(rapid.IntRange(1, 3).Draw(t, "subnet")), 0}), 24)},
+				Name: rapid.StringMatching("[a-d]").Draw(t, "name"),
+				Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(rapid.IntRange(0, 1).Draw(t, "net")),
+					byte(rapid.IntRange(1, 4).Draw(t, "host"))})},
+				Subnets: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244,
+					byte(rapid.IntRange(1, 3).Draw(t, "subnet")), 0}), 24)},
 			}
 		}), 0, 4, func(n Node) string { return n.Name }).Draw(t, "peers")
 		one, problems := Want(self, peers, Config{})

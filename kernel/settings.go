@@ -30,10 +30,11 @@ func (c SettingChange) String() string { return fmt.Sprintf("%s: %s -> %s", c.Pa
 
 // NodeSettings says what the settings of a node depend on.
 type NodeSettings struct {
-	Forward    bool     // packets of pods are forwarded; false forbids it
-	BridgeNF   bool     // packets between ports of a bridge pass the rules for IP; false spares them that
-	IPv6       bool     // the same for IPv6
-	Advertised []string // links whose routes come from router advertisements, which are heard as before; see AdvertisedLinks
+	Forward  bool // packets of pods are forwarded; false forbids it
+	BridgeNF bool // packets between ports of a bridge pass the rules for IP; false spares them that
+	IPv6     bool // the same for IPv6
+	// links whose routes come from router advertisements, which are heard as before; see AdvertisedLinks
+	Advertised []string
 	AnyPath    []string // links on which packets may come by another way than responses leave, "all" being all of them
 }
 
@@ -69,7 +70,8 @@ type Settings struct {
 	want []Setting
 }
 
-// KeepSettings is a keeper of settings in a namespace; netns.None() is the one of the caller. An empty root is SettingsRoot.
+// KeepSettings is a keeper of settings in a namespace; netns.None() is the one of the caller. An empty root is
+// SettingsRoot.
 func KeepSettings(ns netns.NsHandle, root string, want []Setting) *Settings {
 	if root == "" {
 		root = SettingsRoot
@@ -120,7 +122,8 @@ func (s *Settings) keep(want Setting, report *SettingsReport) error {
 	// Without O_CREATE and O_TRUNC: a file of the kernel is there or is not.
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
-		return fmt.Errorf("open setting %s to change %s to %s (is the file system mounted read-only?): %w", want.Path, have, want.Value, err)
+		return fmt.Errorf("open setting %s to change %s to %s (is the file system mounted read-only?): %w", want.Path,
+			have, want.Value, err)
 	}
 	_, err = f.WriteString(want.Value + "\n")
 	if err = errors.Join(err, f.Close()); err != nil {

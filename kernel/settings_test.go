@@ -33,7 +33,8 @@ func TestSettingsAreKept(t *testing.T) {
 	if !slices.Equal(report.Changed, []SettingChange{{"net/ipv4/ip_forward", "0", "1"}}) {
 		t.Errorf("changed %v", report.Changed)
 	}
-	if !slices.Equal(report.Missing, []string{"net/bridge/bridge-nf-call-iptables", "net/ipv4/conf/default/forwarding", "net/ipv4/conf/galaxy.ipip/rp_filter"}) {
+	if !slices.Equal(report.Missing, []string{"net/bridge/bridge-nf-call-iptables", "net/ipv4/conf/default/forwarding",
+		"net/ipv4/conf/galaxy.ipip/rp_filter"}) {
 		t.Errorf("missing %v", report.Missing)
 	}
 	if got, _ := os.ReadFile(forward); strings.TrimSpace(string(got)) != "1" {
@@ -56,7 +57,8 @@ func TestSettingsThatCannotBe(t *testing.T) {
 	check(t, os.WriteFile(filepath.Join(root, "one"), []byte("0"), 0o644))
 	check(t, os.Mkdir(filepath.Join(root, "folder"), 0o755))
 	report, err := KeepSettings(netns.None(), root, []Setting{{"../one", "1"}, {"folder", "1"}, {"one", "1"}}).Keep()
-	if err == nil || !strings.Contains(err.Error(), `"../one" is outside of`) || !strings.Contains(err.Error(), "read setting folder") {
+	if err == nil || !strings.Contains(err.Error(), `"../one" is outside of`) ||
+		!strings.Contains(err.Error(), "read setting folder") {
 		t.Errorf("the error is %v", err)
 	}
 	if len(report.Changed) != 1 {
@@ -76,13 +78,15 @@ func TestSettingsOfANamespace(t *testing.T) {
 		return string(raw)
 	}
 	before := here()
-	report, err := KeepSettings(h.ns, "", NodeSettings{Forward: true, IPv6: true, AnyPath: []string{"all"}}.Settings()).Keep()
+	report, err := KeepSettings(h.ns, "", NodeSettings{Forward: true, IPv6: true,
+		AnyPath: []string{"all"}}.Settings()).Keep()
 	check(t, err)
 	changed := map[string]SettingChange{}
 	for _, c := range report.Changed {
 		changed[c.Path] = c
 	}
-	for _, path := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all/rp_filter"} {
+	for _, path := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding",
+		"net/ipv4/conf/all/rp_filter"} {
 		if _, ok := changed[path]; !ok || h.setting(path) != changed[path].To {
 			t.Errorf("%s: changed %v, is %s", path, changed[path], h.setting(path))
 		}

@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// Protocol is the routing protocol number that all our routes carry, in the main table. It stands in no list of well-known
-// protocols (rt_protos of iproute2), and routes with another number are never touched. To see ours: ip route show proto 71.
+// Protocol is the routing protocol number that all our routes carry, in the main table. It stands in no list of
+// well-known protocols (rt_protos of iproute2), and routes with another number are never touched. To see ours: ip route
+// show proto 71.
 const Protocol = 71
 
 // TunnelPrefix begins the name of every tunnel that is ours. A tunnel with such a name that nobody wants is deleted.
@@ -31,8 +32,8 @@ const (
 	IP6Tnl Mode = "ip6tnl" // IPv6 in IPv6
 )
 
-// State is what of the kernel's state is ours: either what is wanted or what was read. It is a value; nobody changes a State
-// that was handed out.
+// State is what of the kernel's state is ours: either what is wanted or what was read. It is a value; nobody changes a
+// State that was handed out.
 type State struct {
 	Routes  map[netip.Prefix]Route // by Dst
 	Tunnels map[string]Tunnel      // by Name

@@ -52,8 +52,8 @@ func (k *Kernel) readTunnels(ctx context.Context, into map[string]Tunnel) error 
 	return nil
 }
 
-// tunnelOf is a link as a tunnel of ours; false for any other link. A link of another kind with our name is not ours: to
-// create a tunnel of that name fails, and says so.
+// tunnelOf is a link as a tunnel of ours; false for any other link. A link of another kind with our name is not ours:
+// to create a tunnel of that name fails, and says so.
 func tunnelOf(link netlink.Link) (Tunnel, bool) {
 	a := link.Attrs()
 	if !ours(a.Name) {
@@ -64,10 +64,12 @@ func tunnelOf(link netlink.Link) (Tunnel, bool) {
 	switch l := link.(type) {
 	case *netlink.Iptun:
 		t.Mode, t.Local = IPIP, toAddr(l.Local)
-		asMade = none(l.Remote) && !l.FlowBased && l.EncapType == 0 && l.Ttl == tunnelTTL && l.PMtuDisc == 1 && l.Proto == unix.IPPROTO_IPIP
+		asMade = none(l.Remote) && !l.FlowBased && l.EncapType == 0 && l.Ttl == tunnelTTL && l.PMtuDisc == 1 &&
+			l.Proto == unix.IPPROTO_IPIP
 	case *netlink.Ip6tnl:
 		t.Mode, t.Local = IP6Tnl, toAddr(l.Local)
-		asMade = none(l.Remote) && !l.FlowBased && l.EncapType == 0 && l.Ttl == tunnelTTL && l.Flags&ignoreEncapLimit != 0 && l.Proto == unix.IPPROTO_IPV6
+		asMade = none(l.Remote) && !l.FlowBased && l.EncapType == 0 && l.Ttl == tunnelTTL &&
+			l.Flags&ignoreEncapLimit != 0 && l.Proto == unix.IPPROTO_IPV6
 	default:
 		return Tunnel{}, false
 	}
@@ -98,10 +100,12 @@ func deviceOf(t Tunnel) netlink.Link {
 	attributes := netlink.LinkAttrs{Name: t.Name, MTU: t.MTU}
 	if t.Mode == IP6Tnl {
 		return &netlink.Ip6tnl{
-			LinkAttrs: attributes, Local: t.Local.AsSlice(), Ttl: tunnelTTL, Flags: ignoreEncapLimit, Proto: unix.IPPROTO_IPV6,
+			LinkAttrs: attributes, Local: t.Local.AsSlice(), Ttl: tunnelTTL, Flags: ignoreEncapLimit,
+			Proto: unix.IPPROTO_IPV6,
 		}
 	}
-	return &netlink.Iptun{LinkAttrs: attributes, Local: t.Local.AsSlice(), Ttl: tunnelTTL, PMtuDisc: 1, Proto: unix.IPPROTO_IPIP}
+	return &netlink.Iptun{LinkAttrs: attributes, Local: t.Local.AsSlice(), Ttl: tunnelTTL, PMtuDisc: 1,
+		Proto: unix.IPPROTO_IPIP}
 }
 
 // writeTunnel applies a change of a tunnel and counts what it wrote.
@@ -117,7 +121,8 @@ func (k *Kernel) writeTunnel(ctx context.Context, c Change, writes *int) error {
 		err := write("create it", func() error { return k.handle.LinkAdd(deviceOf(c.Tunnel)) })
 		switch {
 		case errors.Is(err, unix.EOPNOTSUPP):
-			return fmt.Errorf("%w: load the module %s (modprobe %s): %w", ErrNoTunnels, c.Tunnel.Mode, c.Tunnel.Mode, err)
+			return fmt.Errorf("%w: load the module %s (modprobe %s): %w", ErrNoTunnels, c.Tunnel.Mode, c.Tunnel.Mode,
+				err)
 		case errors.Is(err, unix.EEXIST):
 			return fmt.Errorf("%s: %w", k.inTheWay(ctx, c.Tunnel), err)
 		case err != nil:
@@ -140,8 +145,8 @@ func (k *Kernel) writeTunnel(ctx context.Context, c Change, writes *int) error {
 	return k.adjust(ctx, link, c.Tunnel, write)
 }
 
-// inTheWay says which device keeps the kernel from making a tunnel: one of its name, or another of the same kind with the same ends,
-// such as a former system has left.
+// inTheWay says which device keeps the kernel from making a tunnel: one of its name, or another of the same kind with
+// the same ends, such as a former system has left.
 func (k *Kernel) inTheWay(ctx context.Context, want Tunnel) string {
 	if _, err := k.handle.LinkByName(want.Name); err == nil {
 		return "there is a device of that name that is no such tunnel; delete or rename it"
@@ -151,7 +156,8 @@ func (k *Kernel) inTheWay(ctx context.Context, want Tunnel) string {
 		for _, link := range links {
 			if sameEnds(link, want) {
 				name := link.Attrs().Name
-				return fmt.Sprintf("the device %s has the same ends, as a former network plugin leaves it: when nothing uses it any more, ip link del %s", name, name)
+				return fmt.Sprintf("the device %s has the same ends, as a former network plugin leaves it: when "+
+					"nothing uses it any more, ip link del %s", name, name)
 			}
 		}
 	}
@@ -170,13 +176,15 @@ func sameEnds(link netlink.Link, want Tunnel) bool {
 }
 
 // adjust changes what differs of a tunnel, in place.
-func (k *Kernel) adjust(ctx context.Context, link netlink.Link, want Tunnel, write func(string, func() error) error) error {
+func (k *Kernel) adjust(ctx context.Context, link netlink.Link, want Tunnel,
+	write func(string, func() error) error) error {
 	have, ok := tunnelOf(link)
 	if !ok || have.Mode != want.Mode {
 		return fmt.Errorf("it is a %s now; read the state again", link.Type())
 	}
 	if have.Local != want.Local {
-		if err := write("set its local address", func() error { return k.handle.LinkModify(deviceOf(want)) }); err != nil {
+		if err := write("set its local address",
+			func() error { return k.handle.LinkModify(deviceOf(want)) }); err != nil {
 			return err
 		}
 	}
@@ -195,7 +203,10 @@ func (k *Kernel) adjust(ctx context.Context, link netlink.Link, want Tunnel, wri
 		return err
 	}
 	if want.Addr.IsValid() && !slices.Contains(addresses, want.Addr) {
-		if err := write("add its address", func() error { return k.handle.AddrAdd(link, toNetlink(want.Addr)) }); err != nil {
+		if err := write("add its address", func() error {
+			return k.handle.AddrAdd(link,
+				toNetlink(want.Addr))
+		}); err != nil {
 			return err
 		}
 	}
@@ -203,15 +214,16 @@ func (k *Kernel) adjust(ctx context.Context, link netlink.Link, want Tunnel, wri
 		if a == want.Addr {
 			continue
 		}
-		if err := write("remove address "+a.String(), func() error { return k.handle.AddrDel(link, toNetlink(a)) }); err != nil {
+		if err := write("remove address "+a.String(),
+			func() error { return k.handle.AddrDel(link, toNetlink(a)) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// toNetlink is an address of ours, which nobody else has. Without IFA_F_NODAD an IPv6 address is tentative until the kernel comes
-// round to it, even on a tunnel, and a route with it as its source is refused until then.
+// toNetlink is an address of ours, which nobody else has. Without IFA_F_NODAD an IPv6 address is tentative until the
+// kernel comes round to it, even on a tunnel, and a route with it as its source is refused until then.
 func toNetlink(p netip.Prefix) *netlink.Addr {
 	a := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
 	if p.Addr().Is6() {

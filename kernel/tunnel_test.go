@@ -46,8 +46,9 @@ func routed(t *testing.T) (a, b *host) {
 	r.sysctl("net/ipv6/conf/all/forwarding", "1")
 	for h, via := range map[*host][]string{a: {"10.0.0.254", "fd00::fe"}, b: {"10.9.0.254", "fd09::fe"}} {
 		for i, all := range []string{"0.0.0.0/0", "::/0"} {
-			check(t, h.nl.RouteAdd(&netlink.Route{LinkIndex: h.link("eth0").Attrs().Index, Dst: toNetlink(netip.MustParsePrefix(all)).IPNet,
-				Gw: netip.MustParseAddr(via[i]).AsSlice()}))
+			check(t, h.nl.RouteAdd(&netlink.Route{LinkIndex: h.link("eth0").Attrs().Index,
+				Dst: toNetlink(netip.MustParsePrefix(all)).IPNet,
+				Gw:  netip.MustParseAddr(via[i]).AsSlice()}))
 		}
 	}
 	a.address("lo", "10.244.1.1/32", "fd44:0:0:1::1/128")
@@ -63,8 +64,10 @@ func TestTunnelsCarryPackets(t *testing.T) {
 		mode                                 Mode
 		na, nb, sa, sb, tunA, tunB, from, to string
 	}{
-		{IPIP, "10.0.0.1", "10.9.0.2", "10.244.1.0/24", "10.244.2.0/24", "10.244.1.0", "10.244.2.0", "10.244.1.1", "10.244.2.1:7"},
-		{IP6Tnl, "fd00::1", "fd09::2", "fd44:0:0:1::/64", "fd44:0:0:2::/64", "fd44:0:0:1::aa", "fd44:0:0:2::aa", "fd44:0:0:1::1", "[fd44:0:0:2::1]:7"},
+		{IPIP, "10.0.0.1", "10.9.0.2", "10.244.1.0/24", "10.244.2.0/24", "10.244.1.0", "10.244.2.0", "10.244.1.1",
+			"10.244.2.1:7"},
+		{IP6Tnl, "fd00::1", "fd09::2", "fd44:0:0:1::/64", "fd44:0:0:2::/64", "fd44:0:0:1::aa", "fd44:0:0:2::aa",
+			"fd44:0:0:1::1", "[fd44:0:0:2::1]:7"},
 	} {
 		t.Run(string(c.mode), func(t *testing.T) {
 			needTunnels(t, newHost(t), c.mode)
@@ -191,12 +194,14 @@ func TestForeignDeviceWithOurName(t *testing.T) {
 	}
 }
 
-// A tunnel that a former network plugin has left with the same ends keeps the kernel from making ours: it is named, and left alone.
+// A tunnel that a former network plugin has left with the same ends keeps the kernel from making ours: it is named, and
+// left alone.
 func TestTunnelOfAFormerPlugin(t *testing.T) {
 	t.Parallel()
 	a, _ := routed(t)
 	needTunnels(t, a, IPIP)
-	check(t, a.nl.LinkAdd(&netlink.Iptun{LinkAttrs: netlink.LinkAttrs{Name: "flannel.ipip", MTU: 1480}, Local: netip.MustParseAddr("10.0.0.1").AsSlice()}))
+	check(t, a.nl.LinkAdd(&netlink.Iptun{LinkAttrs: netlink.LinkAttrs{Name: "flannel.ipip", MTU: 1480},
+		Local: netip.MustParseAddr("10.0.0.1").AsSlice()}))
 	k := a.open()
 	have, err := k.Read(t.Context())
 	check(t, err)
@@ -223,7 +228,8 @@ route 10.2.0.0/24 via 10.9.0.2 dev galaxy.ipip onlink
 	if report.Err() == nil {
 		t.Skip("the kernel here has ipip")
 	}
-	if !errors.Is(report.Err(), ErrNoTunnels) || !strings.Contains(report.Err().Error(), "modprobe ipip") || report.Applied != 1 || len(report.Failures) != 2 {
+	if !errors.Is(report.Err(), ErrNoTunnels) || !strings.Contains(report.Err().Error(), "modprobe ipip") ||
+		report.Applied != 1 || len(report.Failures) != 2 {
 		t.Errorf("report %+v", report)
 	}
 }

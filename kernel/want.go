@@ -51,21 +51,21 @@ type Config struct {
 	Backend Backend // empty is CrossSubnet
 	MTU     int     // of tunnels; 0 is derived from the link under the tunnel
 
-	// TunnelSources are the outer addresses of this node's tunnels. In a family that has none here it is the first address
-	// of the node.
+	// TunnelSources are the outer addresses of this node's tunnels. In a family that has none here it is the first
+	// address of the node.
 	TunnelSources []netip.Addr
 
-	// TunnelAddresses are addresses for the tunnel devices themselves, at most one a family, from the subnet of this node.
-	// The node's own packets to pods behind a tunnel then have it as their source, and the responses take the tunnel too.
-	// Without it they have the node's address, and a far node with strict rp_filter drops them.
+	// TunnelAddresses are addresses for the tunnel devices themselves, at most one a family, from the subnet of this
+	// node. The node's own packets to pods behind a tunnel then have it as their source, and the responses take the
+	// tunnel too. Without it they have the node's address, and a far node with strict rp_filter drops them.
 	TunnelAddresses []netip.Addr
 
 	// The names of the tunnels, beginning with TunnelPrefix. Empty is DefaultIPIP and DefaultIP6Tnl.
 	IPIPName, IP6TnlName string
 }
 
-// Want is the state in which the pods of all peers are reached, and what stands in the way of that. A peer with a problem
-// takes nothing from the others. A tunnel is wanted only if a route needs it.
+// Want is the state in which the pods of all peers are reached, and what stands in the way of that. A peer with a
+// problem takes nothing from the others. A tunnel is wanted only if a route needs it.
 func Want(self Node, peers []Node, c Config) (State, []Problem) {
 	c.Backend = cmp.Or(c.Backend, CrossSubnet)
 	w := builder{
@@ -133,20 +133,23 @@ func (w *builder) reach(peer Node, subnet netip.Prefix) {
 		return
 	}
 	if len(addresses) == 0 {
-		w.problem(peer.Name, "its subnet %s cannot be reached, as the node has no %s address; give it one (InternalIP), or take the subnet from it",
+		w.problem(peer.Name, "its subnet %s cannot be reached, as the node has no %s address; give it one "+
+			"(InternalIP), or take the subnet from it",
 			subnet, familyOf(subnet.Addr()))
 		return
 	}
 	for _, a := range addresses {
 		if slices.Contains(w.self.Addresses, a) {
-			w.problem(peer.Name, "it has the address %s, which is one of %s; correct the addresses of one of them", a, w.self.Name)
+			w.problem(peer.Name, "it has the address %s, which is one of %s; correct the addresses of one of them", a,
+				w.self.Name)
 			return
 		}
 	}
 	route, found := w.plain(subnet, addresses)
 	if !found {
 		if w.config.Backend == HostGW {
-			w.problem(peer.Name, "its address %s is on no link of %s, and %s has only plain routes; choose the backend %s, or put the nodes on one link",
+			w.problem(peer.Name, "its address %s is on no link of %s, and %s has only plain routes; choose the "+
+				"backend %s, or put the nodes on one link",
 				addresses[0], w.self.Name, HostGW, CrossSubnet)
 			return
 		}
@@ -225,19 +228,22 @@ func (w *builder) tunnel(mode Mode, name string) (Tunnel, string) {
 	}
 	sources := ofFamily(slices.Concat(w.config.TunnelSources, w.self.Addresses), like)
 	if len(sources) == 0 {
-		return Tunnel{}, fmt.Sprintf("it needs a tunnel %s and has no %s address; give the node one (InternalIP)", name, familyOf(like))
+		return Tunnel{}, fmt.Sprintf("it needs a tunnel %s and has no %s address; give the node one (InternalIP)", name,
+			familyOf(like))
 	}
 	t := Tunnel{Name: name, Mode: mode, Local: sources[0], MTU: w.config.MTU}
 	at := slices.IndexFunc(w.self.Networks, func(n LocalNetwork) bool { return n.Address == t.Local })
 	if at < 0 {
-		return Tunnel{}, fmt.Sprintf("it needs a tunnel %s from %s, but none of its links has that address; add it to a link, or correct the addresses of the node",
+		return Tunnel{}, fmt.Sprintf("it needs a tunnel %s from %s, but none of its links has that address; add it "+
+			"to a link, or correct the addresses of the node",
 			name, t.Local)
 	}
 	if t.MTU == 0 {
 		t.MTU = w.self.Networks[at].MTU - header
 	}
 	if mode == IP6Tnl && t.MTU < leastMTU6 {
-		return Tunnel{}, fmt.Sprintf("a tunnel %s over link %s would have an MTU of %d, and IPv6 needs %d; raise the MTU of the link",
+		return Tunnel{}, fmt.Sprintf("a tunnel %s over link %s would have an MTU of %d, and IPv6 needs %d; raise the "+
+			"MTU of the link",
 			name, w.self.Networks[at].Link, t.MTU, leastMTU6)
 	}
 	if own := ofFamily(w.config.TunnelAddresses, like); len(own) > 0 {
@@ -251,7 +257,8 @@ const longestName = 15
 
 func badName(name string) string {
 	if !strings.HasPrefix(name, TunnelPrefix) || len(name) > longestName {
-		return fmt.Sprintf("a tunnel cannot be called %q: the name must begin with %q and have at most %d characters", name, TunnelPrefix, longestName)
+		return fmt.Sprintf("a tunnel cannot be called %q: the name must begin with %q and have at most %d characters",
+			name, TunnelPrefix, longestName)
 	}
 	return ""
 }

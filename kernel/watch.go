@@ -15,16 +15,17 @@ const subscribeAgain = 100 * time.Millisecond // after a socket that could not b
 
 // watched are the groups in which the kernel notifies of links, addresses and routes.
 func watched() []int {
-	return []int{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE}
+	return []int{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE,
+		unix.RTNLGRP_IPV6_ROUTE}
 }
 
-// Watch sends a signal when a link, an address or a route of ours has changed, by another hand than this Kernel's. Signals
-// that nobody has taken yet are one. When the kernel had more to report than the socket could hold, that is a signal too. The
-// channel is closed when ctx ends.
+// Watch sends a signal when a link, an address or a route of ours has changed, by another hand than this Kernel's.
+// Signals that nobody has taken yet are one. When the kernel had more to report than the socket could hold, that is a
+// signal too. The channel is closed when ctx ends.
 func (k *Kernel) Watch(ctx context.Context) (<-chan struct{}, error) { return k.watch(ctx, k.concerns) }
 
-// WatchPods is Watch for what the host has of its pods' interfaces: it sends a signal when a link has changed, or when an address or a
-// route to a single address has gone. Making and deleting pods does that, too.
+// WatchPods is Watch for what the host has of its pods' interfaces: it sends a signal when a link has changed, or when
+// an address or a route to a single address has gone. Making and deleting pods does that, too.
 func (k *Kernel) WatchPods(ctx context.Context) (<-chan struct{}, error) {
 	return k.watch(ctx, func(h header, body []byte) bool {
 		switch h.kind {

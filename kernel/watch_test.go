@@ -58,7 +58,8 @@ func TestWatchSignals(t *testing.T) {
 	eth0 := a.link("eth0")
 	ours4 := &netlink.Route{LinkIndex: eth0.Attrs().Index, Dst: toNetlink(netip.MustParsePrefix("10.1.0.0/24")).IPNet}
 	ours6 := &netlink.Route{LinkIndex: eth0.Attrs().Index, Dst: toNetlink(netip.MustParsePrefix("fd01::/64")).IPNet}
-	foreign := &netlink.Route{LinkIndex: eth0.Attrs().Index, Dst: toNetlink(netip.MustParsePrefix("10.9.0.0/24")).IPNet, Protocol: 186}
+	foreign := &netlink.Route{LinkIndex: eth0.Attrs().Index, Dst: toNetlink(netip.MustParsePrefix("10.9.0.0/24")).IPNet,
+		Protocol: 186}
 	check(t, a.nl.RouteAdd(foreign))
 	select {
 	case <-signals:
@@ -72,9 +73,13 @@ func TestWatchSignals(t *testing.T) {
 		{"deleting an IPv4 route", func() error { return a.nl.RouteDel(ours4) }},
 		{"deleting an IPv6 route", func() error { return a.nl.RouteDel(ours6) }},
 		{"replacing a route by a foreign one", func() error {
-			return a.nl.RouteReplace(&netlink.Route{LinkIndex: ours4.LinkIndex, Dst: ours4.Dst, Gw: net.IPv4(10, 0, 0, 9), Protocol: 186})
+			return a.nl.RouteReplace(&netlink.Route{LinkIndex: ours4.LinkIndex, Dst: ours4.Dst,
+				Gw: net.IPv4(10, 0, 0, 9), Protocol: 186})
 		}},
-		{"adding an address", func() error { return a.nl.AddrAdd(eth0, toNetlink(netip.MustParsePrefix("10.7.0.1/24"))) }},
+		{"adding an address", func() error {
+			return a.nl.AddrAdd(eth0,
+				toNetlink(netip.MustParsePrefix("10.7.0.1/24")))
+		}},
 		{"a link that goes down", func() error { return a.nl.LinkSetDown(eth0) }},
 		{"a link that comes up", func() error { return a.nl.LinkSetUp(eth0) }},
 	} {
@@ -131,7 +136,10 @@ func TestWatchAfterAnOverflow(t *testing.T) {
 	check(t, err)
 	raw, err := c.file.SyscallConn()
 	check(t, err)
-	check(t, raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 2048) }))
+	check(t, raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE,
+			2048)
+	}))
 	check(t, err)
 	text := ""
 	for i := range 200 {

@@ -20,8 +20,8 @@ const outputDelay = time.Second
 // groupNFTables is NFNLGRP_NFTABLES of linux/netfilter/nfnetlink.h: whatever changes in nftables.
 const groupNFTables = 7
 
-// WatchNFTables sends a signal when something changes in nftables, by whatever hand; signals that nobody has taken yet are one. The
-// channel is closed when ctx ends.
+// WatchNFTables sends a signal when something changes in nftables, by whatever hand; signals that nobody has taken yet
+// are one. The channel is closed when ctx ends.
 func WatchNFTables(ctx context.Context, ns netns.NsHandle) (<-chan struct{}, error) {
 	fd := -1
 	err := inside(ns, func() (err error) {

@@ -28,7 +28,8 @@ func begin(b []byte, kind, flags uint16, route unix.RtMsg) []byte {
 	b = binary.NativeEndian.AppendUint16(b, kind)
 	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|flags)
 	b = append(b, make([]byte, 8)...) // sequence and port
-	b = append(b, route.Family, route.Dst_len, route.Src_len, route.Tos, route.Table, route.Protocol, route.Scope, route.Type)
+	b = append(b, route.Family, route.Dst_len, route.Src_len, route.Tos, route.Table, route.Protocol, route.Scope,
+		route.Type)
 	return binary.NativeEndian.AppendUint32(b, route.Flags)
 }
 
@@ -104,8 +105,8 @@ func appendWrite(b []byte, r Route, link int, flags uint16) []byte {
 	return end(b, at)
 }
 
-// appendDelete appends the message that deletes a route. It names our protocol, so that the kernel leaves any other route alone, and the
-// way, where it is known (link, from 1), as there may be a second route for the destination.
+// appendDelete appends the message that deletes a route. It names our protocol, so that the kernel leaves any other
+// route alone, and the way, where it is known (link, from 1), as there may be a second route for the destination.
 func appendDelete(b []byte, r Route, link int) []byte {
 	at := len(b)
 	b = begin(b, unix.RTM_DELROUTE, 0, unix.RtMsg{

@@ -28,7 +28,8 @@ func TestDecodeSamples(t *testing.T) {
 	}
 	want := &kube.Pod{
 		Namespace: "default", Name: "bench-5f7c5dc5dd-9rmm2", UID: "cb875e67-ad1f-4af2-bf9a-97600f666a35",
-		Owner:        kube.OwnerRef{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "bench-5f7c5dc5dd", Controller: true},
+		Owner: kube.OwnerRef{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "bench-5f7c5dc5dd",
+			Controller: true},
 		TemplateHash: "5f7c5dc5dd", Phase: "Pending", Wants: true,
 	}
 	if !reflect.DeepEqual(pod, want) {
@@ -53,8 +54,9 @@ func TestDecodePod(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &kube.Pod{
-		Namespace: "default", Name: "p", Pool: "pool", Args: "{}", Owner: kube.OwnerRef{Kind: "B", Name: "b", Controller: true},
-		Node: "n", Phase: "Failed", Deleting: true,
+		Namespace: "default", Name: "p", Pool: "pool", Args: "{}",
+		Owner: kube.OwnerRef{Kind: "B", Name: "b", Controller: true},
+		Node:  "n", Phase: "Failed", Deleting: true,
 	}
 	if !reflect.DeepEqual(pod, want) || !pod.Finished() {
 		t.Errorf("pod %+v, want %+v", pod, want)
@@ -71,10 +73,12 @@ func TestDecodeNode(t *testing.T) {
 	if !node.OutOfService {
 		t.Error("the taint is not seen")
 	}
-	if want := []netip.Addr{netip.MustParseAddr("fd00::1"), netip.MustParseAddr("10.0.0.1")}; !reflect.DeepEqual(node.IPs, want) {
+	if want := []netip.Addr{netip.MustParseAddr("fd00::1"),
+		netip.MustParseAddr("10.0.0.1")}; !reflect.DeepEqual(node.IPs, want) {
 		t.Errorf("addresses %v, want %v", node.IPs, want)
 	}
-	for text, want := range map[string]bool{"1.2.3.4": true, "fd00::1": true, "10.0.0.1": true, "10.0.0.2": true, "10.0.0.3": false} {
+	for text, want := range map[string]bool{"1.2.3.4": true, "fd00::1": true, "10.0.0.1": true, "10.0.0.2": true,
+		"10.0.0.3": false} {
 		if got := node.Has(netip.MustParseAddr(text)); got != want {
 			t.Errorf("the node has %s: %t", text, got)
 		}
@@ -101,11 +105,13 @@ func TestDecodeErrors(t *testing.T) {
 // An annotation of ours that is longer than it may be is not kept, and its pod is refused with the reason.
 func TestLongArgs(t *testing.T) {
 	long := strings.Repeat("x", kube.MaxArgs+1)
-	pod, err := kube.DecodePod([]byte(`{"metadata":{"name":"p","annotations":{"k8s.v1.cni.galaxy.io/args":"` + long + `"}},"spec":{"containers":[]}}`))
+	pod, err := kube.DecodePod([]byte(`{"metadata":{"name":"p","annotations":{"k8s.v1.cni.galaxy.io/args":"` + long +
+		`"}},"spec":{"containers":[]}}`))
 	if err != nil || pod.Args != "" {
 		t.Fatalf("%d bytes are kept: %v", len(pod.Args), err)
 	}
-	if _, err := kube.Request(pod, allocator.Workload{}); err == nil || !strings.Contains(err.Error(), "16385 bytes, and at most 16384") {
+	if _, err := kube.Request(pod, allocator.Workload{}); err == nil ||
+		!strings.Contains(err.Error(), "16385 bytes, and at most 16384") {
 		t.Errorf("its request: %v", err)
 	}
 	built := &kube.Pod{Namespace: "default", Name: "p"}
@@ -118,7 +124,8 @@ func TestLongArgs(t *testing.T) {
 // What is remembered of a pod is bounded, whatever its author writes; what is too long is refused for its length.
 func TestBoundedPod(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
-	pod, err := kube.DecodePod([]byte(`{"metadata":{"name":"p","namespace":"n","annotations":{"` + kube.AnnotationReleasePolicy + `":"` + long + `","` + kube.AnnotationPool + `":"` + long +
+	pod, err := kube.DecodePod([]byte(`{"metadata":{"name":"p","namespace":"n","annotations":{"` +
+		kube.AnnotationReleasePolicy + `":"` + long + `","` + kube.AnnotationPool + `":"` + long +
 		`"},"ownerReferences":[{"apiVersion":"` + long + `","kind":"` + long + `","name":"` + long + `"}]}}`))
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +137,8 @@ func TestBoundedPod(t *testing.T) {
 		t.Errorf("the pool: %v", err)
 	}
 	pod.Pool = ""
-	if _, err := kube.OwnerOf(pod); err == nil || !strings.Contains(err.Error(), "ownerReferences") || !strings.Contains(err.Error(), "want at most 253") {
+	if _, err := kube.OwnerOf(pod); err == nil || !strings.Contains(err.Error(), "ownerReferences") ||
+		!strings.Contains(err.Error(), "want at most 253") {
 		t.Errorf("the owner: %v", err)
 	}
 	if kube.PolicyOf(pod) != ipam.ReleaseOnDelete {

@@ -8,14 +8,15 @@ const (
 	AnnotationPool          = "tke.cloud.tencent.com/eni-ip-pool"
 	AnnotationPortMapping   = "tkestack.io/portmapping"
 
-	// AnnotationMasquerade on a pod, true or false, says whether what it sends to outside addresses leaves with its node's address.
+	// AnnotationMasquerade on a pod, true or false, says whether what it sends to outside addresses leaves with its
+	// node's address.
 	AnnotationMasquerade = "k8s.v1.cni.galaxy.io/masquerade"
 
 	// ResourceIP in the requests of a regular container says that the pod wants addresses. Its quantity means nothing.
 	ResourceIP = "tke.cloud.tencent.com/eni-ip"
 
-	// AnnotationRollout on a Deployment that keeps its addresses says how it rolls out: with RolloutStrict a new pod waits until
-	// an old one has given its address back, even if that never happens while maxUnavailable is 0.
+	// AnnotationRollout on a Deployment that keeps its addresses says how it rolls out: with RolloutStrict a new pod
+	// waits until an old one has given its address back, even if that never happens while maxUnavailable is 0.
 	AnnotationRollout = "k8s.v1.cni.galaxy.io/rollout"
 	RolloutStrict     = "strict"
 

@@ -19,7 +19,8 @@ type Node struct {
 	// Further are the other addresses that its status has, internal and external ones.
 	Further []netip.Addr
 
-	// OutOfService says that somebody has put the taint node.kubernetes.io/out-of-service on it: nothing runs there any more.
+	// OutOfService says that somebody has put the taint node.kubernetes.io/out-of-service on it: nothing runs there any
+	// more.
 	OutOfService bool
 	// Ready says that its kubelet reports, and takes pods.
 	Ready bool
@@ -37,8 +38,8 @@ func DecodeNode(text []byte) (*Node, error) {
 	return node, stream.End(dec)
 }
 
-// ReadNode reads the Node object that comes next; nil for null. A node without a name is an error. An internal address that
-// is no IP address is passed over, as a node may announce anything.
+// ReadNode reads the Node object that comes next; nil for null. A node without a name is an error. An internal address
+// that is no IP address is passed over, as a node may announce anything.
 func ReadNode(dec *jsontext.Decoder) (*Node, error) {
 	if dec.PeekKind() == 'n' {
 		return nil, stream.Skip(dec)

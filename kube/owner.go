@@ -9,8 +9,8 @@ import (
 	"galaxy/ipam"
 )
 
-// OwnerOf is the owner that a pod's addresses are held for (contract section 4.1). A ReplicaSet that a Deployment has made
-// counts as that Deployment: its name ends in the pod's template hash. A bare ReplicaSet counts as itself.
+// OwnerOf is the owner that a pod's addresses are held for (contract section 4.1). A ReplicaSet that a Deployment has
+// made counts as that Deployment: its name ends in the pod's template hash. A bare ReplicaSet counts as itself.
 func OwnerOf(pod *Pod) (ipam.Owner, error) {
 	o := ipam.Owner{Namespace: pod.Namespace, Pod: pod.Name, Pool: pod.Pool}
 	ref := pod.Owner
@@ -18,7 +18,8 @@ func OwnerOf(pod *Pod) (ipam.Owner, error) {
 		return checked(o, pod)
 	}
 	if ref.Kind == "" || ref.Name == "" {
-		return ipam.Owner{}, fmt.Errorf("pod %s: metadata.ownerReferences: the owner has the kind %q and the name %q; want both", pod, ref.Kind, ref.Name)
+		return ipam.Owner{}, fmt.Errorf("pod %s: metadata.ownerReferences: the owner has the kind %q and the name "+
+			"%q; want both", pod, ref.Kind, ref.Name)
 	}
 	o.Kind, o.App = KindOf(ref.APIVersion, ref.Kind), ref.Name
 	if o.Kind != ipam.KindReplicaSet {
@@ -30,14 +31,16 @@ func OwnerOf(pod *Pod) (ipam.Owner, error) {
 	return checked(o, pod)
 }
 
-// checked is the owner of a pod, or what is wrong with it: whoever makes the pod writes its names, and Kubernetes does not bound them all.
+// checked is the owner of a pod, or what is wrong with it: whoever makes the pod writes its names, and Kubernetes does
+// not bound them all.
 func checked(o ipam.Owner, pod *Pod) (ipam.Owner, error) {
 	err := o.Check()
 	if err == nil {
 		err = ipam.CheckUID(pod.UID)
 	}
 	if err != nil {
-		return ipam.Owner{}, fmt.Errorf("pod %q: its name, metadata.ownerReferences or annotation %s: %w", pod, AnnotationPool, err)
+		return ipam.Owner{}, fmt.Errorf("pod %q: its name, metadata.ownerReferences or annotation %s: %w", pod,
+			AnnotationPool, err)
 	}
 	return o, nil
 }
@@ -58,7 +61,8 @@ func KindOf(apiVersion, kind string) string {
 // The groups of Kubernetes' own workloads, and their kinds.
 var (
 	ownGroups = []string{"apps", "batch", "extensions"}
-	ownKinds  = []string{ipam.KindDeployment, ipam.KindStatefulSet, ipam.KindReplicaSet, "daemonset", "job", "cronjob", "replicationcontroller"}
+	ownKinds  = []string{ipam.KindDeployment, ipam.KindStatefulSet, ipam.KindReplicaSet, "daemonset", "job", "cronjob",
+		"replicationcontroller"}
 )
 
 // PolicyOf is the release policy of a pod.
@@ -88,5 +92,6 @@ func Request(pod *Pod, workload allocator.Workload) (allocator.Pod, error) {
 	if err != nil {
 		return allocator.Pod{}, fmt.Errorf("pod %s: %w", pod, err)
 	}
-	return allocator.Pod{Owner: owner, UID: pod.UID, Policy: PolicyOf(pod), Ranges: args.Ranges, Workload: workload}, nil
+	return allocator.Pod{Owner: owner, UID: pod.UID, Policy: PolicyOf(pod), Ranges: args.Ranges, Workload: workload},
+		nil
 }

@@ -17,7 +17,8 @@ func TestOwnerOf(t *testing.T) {
 		key  string
 	}{
 		"deployment": {
-			kube.Pod{Namespace: "default", Name: "web-7df5-58hjm", Owner: ref("ReplicaSet", "web-7df5"), TemplateHash: "7df5"},
+			kube.Pod{Namespace: "default", Name: "web-7df5-58hjm", Owner: ref("ReplicaSet", "web-7df5"),
+				TemplateHash: "7df5"},
 			ipam.Owner{Kind: "deployment", Namespace: "default", App: "web", Pod: "web-7df5-58hjm"},
 			"dp_default_web_web-7df5-58hjm",
 		},
@@ -26,12 +27,15 @@ func TestOwnerOf(t *testing.T) {
 			ipam.Owner{Kind: "deployment", Namespace: "ns1", App: "dp2-1", Pod: "dp2-1-1-2"}, "dp_ns1_dp2-1_dp2-1-1-2",
 		},
 		"deployment whose pods have names cut short": {
-			kube.Pod{Namespace: "ns1", Name: long[:58] + "xkl2p", Owner: ref("ReplicaSet", long+"-69fc7d8597"), TemplateHash: "69fc7d8597"},
+			kube.Pod{Namespace: "ns1", Name: long[:58] + "xkl2p", Owner: ref("ReplicaSet", long+"-69fc7d8597"),
+				TemplateHash: "69fc7d8597"},
 			ipam.Owner{Kind: "deployment", Namespace: "ns1", App: long, Pod: long[:58] + "xkl2p"}, "",
 		},
 		"deployment in a pool": {
-			kube.Pod{Namespace: "ns1", Name: "dp-xxx-yyy", Pool: "pl1", Owner: ref("ReplicaSet", "dp-xxx"), TemplateHash: "xxx"},
-			ipam.Owner{Kind: "deployment", Namespace: "ns1", App: "dp", Pod: "dp-xxx-yyy", Pool: "pl1"}, "pool__pl1_dp_ns1_dp_dp-xxx-yyy",
+			kube.Pod{Namespace: "ns1", Name: "dp-xxx-yyy", Pool: "pl1", Owner: ref("ReplicaSet", "dp-xxx"),
+				TemplateHash: "xxx"},
+			ipam.Owner{Kind: "deployment", Namespace: "ns1", App: "dp", Pod: "dp-xxx-yyy", Pool: "pl1"},
+			"pool__pl1_dp_ns1_dp_dp-xxx-yyy",
 		},
 		"bare replicaset": {
 			kube.Pod{Namespace: "ns1", Name: "baddp-2", Owner: ref("ReplicaSet", "baddp")},
@@ -70,15 +74,17 @@ func TestOwnerOf(t *testing.T) {
 
 func TestRequest(t *testing.T) {
 	pod := &kube.Pod{
-		Namespace: "ns1", Name: "sts-0", UID: "u1", ReleasePolicy: "immutable", Owner: kube.OwnerRef{Kind: "StatefulSet", Name: "sts"},
-		Args: `{"request_ip_range":[["10.0.0.200~10.0.0.238"],["10.0.0.60"]]}`,
+		Namespace: "ns1", Name: "sts-0", UID: "u1", ReleasePolicy: "immutable",
+		Owner: kube.OwnerRef{Kind: "StatefulSet", Name: "sts"},
+		Args:  `{"request_ip_range":[["10.0.0.200~10.0.0.238"],["10.0.0.60"]]}`,
 	}
 	w := allocator.Workload{Exists: true, Scales: true, Replicas: 2}
 	got, err := kube.Request(pod, w)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.UID != "u1" || got.Policy != ipam.Immutable || len(got.Ranges) != 2 || got.Workload != w || got.Owner.App != "sts" {
+	if got.UID != "u1" || got.Policy != ipam.Immutable || len(got.Ranges) != 2 || got.Workload != w ||
+		got.Owner.App != "sts" {
 		t.Errorf("Request: %+v", got)
 	}
 	pod.Args = `{"request_ip_range":[["10.0.0.9~10.0.0.1"]]}`

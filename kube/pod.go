@@ -39,7 +39,8 @@ type OwnerRef struct {
 	Controller             bool
 }
 
-// MaxArgs bounds the annotation with a pod's requests and addresses, in bytes: 16 addresses need less than a tenth of it.
+// MaxArgs bounds the annotation with a pod's requests and addresses, in bytes: 16 addresses need less than a tenth of
+// it.
 const MaxArgs = 16 << 10
 
 // ErrPodGone means that a pod is not there any more, or that another of its name is.
@@ -64,7 +65,8 @@ func (p *Pod) SetArgs(text string) {
 // ParseArgs reads Args.
 func (p *Pod) ParseArgs() (ipam.PodArgs, error) {
 	if length := max(p.oversized, len(p.Args)); length > MaxArgs {
-		return ipam.PodArgs{}, fmt.Errorf("annotation %s has %d bytes, and at most %d are read", AnnotationArgs, length, MaxArgs)
+		return ipam.PodArgs{}, fmt.Errorf("annotation %s has %d bytes, and at most %d are read", AnnotationArgs, length,
+			MaxArgs)
 	}
 	return ipam.ParsePodArgs(p.Args)
 }
@@ -85,8 +87,8 @@ func DecodePod(text []byte) (*Pod, error) {
 	return pod, stream.End(dec)
 }
 
-// ReadPod reads the Pod object that comes next; nil for null. A pod without a name is an error, one without a namespace is
-// in "default".
+// ReadPod reads the Pod object that comes next; nil for null. A pod without a name is an error, one without a namespace
+// is in "default".
 func ReadPod(dec *jsontext.Decoder) (*Pod, error) {
 	if dec.PeekKind() == 'n' {
 		return nil, stream.Skip(dec)
@@ -250,7 +252,8 @@ func (p *Pod) readContainer(dec *jsontext.Decoder) error {
 	})
 }
 
-// BoundPolicy keeps of an annotation no more than decides: any text that is no policy is the default one (contract section 2).
+// BoundPolicy keeps of an annotation no more than decides: any text that is no policy is the default one (contract
+// section 2).
 func BoundPolicy(text string) string {
 	if len(text) > maxPolicy {
 		return unknownPolicy

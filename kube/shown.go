@@ -10,14 +10,14 @@ import (
 // Shown is an address that a pod on a node shows as its own.
 type Shown struct {
 	Addr netip.Addr
-	// ByKubelet says that the pod's status names it. Otherwise only its annotation does, which whoever may write the pod can
-	// write, too.
+	// ByKubelet says that the pod's status names it. Otherwise only its annotation does, which whoever may write the
+	// pod can write, too.
 	ByKubelet bool
 }
 
-// Shows are the addresses that the pod shows: those of its status, and those that its args annotation says it was given, as far
-// as it may ask for them: one, or with ranges one of each element. A pod that is on no node or has finished shows none, nor
-// does one on its host's network. Status comes first.
+// Shows are the addresses that the pod shows: those of its status, and those that its args annotation says it was
+// given, as far as it may ask for them: one, or with ranges one of each element. A pod that is on no node or has
+// finished shows none, nor does one on its host's network. Status comes first.
 func (p *Pod) Shows() []Shown {
 	if p.Node == "" || p.Finished() || p.HostNetwork {
 		return nil
@@ -51,7 +51,8 @@ func (p *Pod) annotated() []netip.Addr {
 		if !addr.IsValid() || slices.Contains(addrs, addr) {
 			continue
 		}
-		if len(args.Ranges) > 0 && !slices.ContainsFunc(args.Ranges[i], func(r ipam.Range) bool { return r.Contains(addr) }) {
+		if len(args.Ranges) > 0 && !slices.ContainsFunc(args.Ranges[i],
+			func(r ipam.Range) bool { return r.Contains(addr) }) {
 			continue
 		}
 		addrs = append(addrs, addr)

@@ -35,24 +35,26 @@ type Name struct {
 	Client *clientv3.Client
 	Key    string
 	TTL    time.Duration // DefaultTTL if 0
-	// Others says whose key it is that is there already, as an error; nil for one of an earlier life of this process, which is
-	// taken over.
+	// Others says whose key it is that is there already, as an error; nil for one of an earlier life of this process,
+	// which is taken over.
 	Others func(value []byte) error
 	// Conflict is called now and then while another holds the key. May be nil.
 	Conflict func(error)
 }
 
-// Announce puts the key as the function Announce does, but waits while another has it, the first time and whenever the lease was
-// lost meanwhile.
+// Announce puts the key as the function Announce does, but waits while another has it, the first time and whenever the
+// lease was lost meanwhile.
 func (n Name) Announce(ctx context.Context, value []byte) (*Announcement, error) {
-	a := &Announcement{client: n.Client, key: n.Key, ttl: n.TTL, value: value, done: make(chan struct{}), others: n.Others, conflict: n.Conflict}
+	a := &Announcement{client: n.Client, key: n.Key, ttl: n.TTL, value: value, done: make(chan struct{}),
+		others: n.Others, conflict: n.Conflict}
 	return a, a.start(ctx)
 }
 
-// Announce puts a key with a value, attached to a lease of this TTL (0: DefaultTTL), and keeps both alive until Stop. It
-// returns once the key is there; it fails only when ctx ends before, and with ctx nothing else ends. A key that is
+// Announce puts a key with a value, attached to a lease of this TTL (0: DefaultTTL), and keeps both alive until Stop.
+// It returns once the key is there; it fails only when ctx ends before, and with ctx nothing else ends. A key that is
 // there already, from an earlier life of the same process, is taken over.
-func Announce(ctx context.Context, client *clientv3.Client, key string, value []byte, ttl time.Duration) (*Announcement, error) {
+func Announce(ctx context.Context, client *clientv3.Client, key string, value []byte,
+	ttl time.Duration) (*Announcement, error) {
 	a := &Announcement{client: client, key: key, ttl: ttl, value: value, done: make(chan struct{})}
 	return a, a.start(ctx)
 }
@@ -132,7 +134,8 @@ func (a *Announcement) claim(ctx context.Context, lease *renewal) error {
 		}
 		unchanged = clientv3.Compare(clientv3.ModRevision(a.key), "=", found.Kvs[0].ModRevision)
 	}
-	response, err := a.client.Txn(ctx).If(unchanged).Then(clientv3.OpPut(a.key, string(a.value), clientv3.WithLease(lease.id))).Commit()
+	response, err := a.client.Txn(ctx).If(unchanged).Then(clientv3.OpPut(a.key, string(a.value),
+		clientv3.WithLease(lease.id))).Commit()
 	switch {
 	case err != nil:
 		return fmt.Errorf("put %s: %w", a.key, err)
@@ -153,7 +156,8 @@ func (a *Announcement) Revision() int64 {
 	return a.revision
 }
 
-// Until is how long the lease lasts at least, by the clock of this process: when that is past, others may take us for gone.
+// Until is how long the lease lasts at least, by the clock of this process: when that is past, others may take us for
+// gone.
 func (a *Announcement) Until() time.Time {
 	r := a.current()
 	r.mu.Lock()
@@ -187,8 +191,8 @@ func (a *Announcement) run(ctx context.Context) {
 	}
 }
 
-// Update changes the announced value, for this lease and those after it. When it fails, the value that others see may be
-// the old one until the key is announced again.
+// Update changes the announced value, for this lease and those after it. When it fails, the value that others see may
+// be the old one until the key is announced again.
 func (a *Announcement) Update(ctx context.Context, value []byte) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -196,14 +200,15 @@ func (a *Announcement) Update(ctx context.Context, value []byte) error {
 	return a.write(ctx, a.lease)
 }
 
-// Leave ends the announcement and leaves the key to its lease: a next life of the process that comes in time takes it over, and
-// nobody sees it gone.
+// Leave ends the announcement and leaves the key to its lease: a next life of the process that comes in time takes it
+// over, and nobody sees it gone.
 func (a *Announcement) Leave() {
 	a.cancel()
 	<-a.done
 }
 
-// Stop removes the key. When that fails, the key vanishes by itself after its TTL. The announcement is over in any case.
+// Stop removes the key. When that fails, the key vanishes by itself after its TTL. The announcement is over in any
+// case.
 func (a *Announcement) Stop(ctx context.Context) error {
 	a.cancel()
 	<-a.done

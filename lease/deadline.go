@@ -10,8 +10,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Deadlines are keys that nobody renews: each is there for a time, by the clock of etcd, and then vanishes. So the time of
-// something goes on whoever leads, and however often its leader changes.
+// Deadlines are keys that nobody renews: each is there for a time, by the clock of etcd, and then vanishes. So the time
+// of something goes on whoever leads, and however often its leader changes.
 type Deadlines struct {
 	Client *clientv3.Client
 	Prefix string        // of the keys, with a slash at its end

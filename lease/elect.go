@@ -31,7 +31,8 @@ type Candidate struct {
 	Address string        // where others reach the leader's port for the scheduler
 	REST    string        // and its port for REST
 	TTL     time.Duration // how long a leader that has died is waited for; 0: DefaultTTL
-	// Note is called after each attempt with the reason of its failure; nil when it was answered, also if another leads. May be nil.
+	// Note is called after each attempt with the reason of its failure; nil when it was answered, also if another
+	// leads. May be nil.
 	Note func(error)
 }
 
@@ -51,8 +52,8 @@ type Leadership struct {
 
 // Elect waits until the candidate leads, or ctx ends. Once won, the leadership no longer depends on ctx.
 //
-// The key is only ever created, never overwritten: a candidate that comes again under the same ID, while its former life
-// still holds the key, waits as everybody does.
+// The key is only ever created, never overwritten: a candidate that comes again under the same ID, while its former
+// life still holds the key, waits as everybody does.
 func Elect(ctx context.Context, client *clientv3.Client, c Candidate) (*Leadership, error) {
 	for {
 		won, err := attempt(ctx, client, c)
@@ -71,8 +72,8 @@ func Elect(ctx context.Context, client *clientv3.Client, c Candidate) (*Leadersh
 	}
 }
 
-// attempt waits until the key is free and tries to create it. It returns neither a leadership nor an error when it is to
-// be tried again: another was faster, or still leads.
+// attempt waits until the key is free and tries to create it. It returns neither a leadership nor an error when it is
+// to be tried again: another was faster, or still leads.
 func attempt(ctx context.Context, client *clientv3.Client, c Candidate) (*Leadership, error) {
 	if free, err := awaitFree(ctx, client, c.Key); err != nil || !free {
 		return nil, err
@@ -97,8 +98,8 @@ func attempt(ctx context.Context, client *clientv3.Client, c Candidate) (*Leader
 	return l, nil
 }
 
-// create makes the key if it is not there, and returns its create revision, or 0 if it is another's. The response may be
-// lost; then the lease that the key hangs on shows whose it is.
+// create makes the key if it is not there, and returns its create revision, or 0 if it is another's. The response may
+// be lost; then the lease that the key hangs on shows whose it is.
 func create(ctx context.Context, lease *renewal, key, value string) (int64, error) {
 	ctx, cancel := context.WithDeadline(ctx, lease.ends)
 	defer cancel()
@@ -134,7 +135,8 @@ func awaitFree(ctx context.Context, client *clientv3.Client, key string) (bool, 
 	}
 	watching, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), recheck)
 	defer cancel()
-	for response := range client.Watch(watching, key, clientv3.WithRev(now.Header.Revision+1), clientv3.WithFilterPut()) {
+	for response := range client.Watch(watching, key, clientv3.WithRev(now.Header.Revision+1),
+		clientv3.WithFilterPut()) {
 		if err := response.Err(); err != nil {
 			return false, fmt.Errorf("watch %s: %w", key, err)
 		}
@@ -191,11 +193,11 @@ func (l *Leadership) run(ctx context.Context) {
 	case err := <-renewed:
 		l.end(err)
 		cancel()
-		<-gone
+		_ = <-gone
 	case err := <-gone:
 		l.end(err)
 		cancel()
-		<-renewed
+		_ = <-renewed
 	}
 }
 

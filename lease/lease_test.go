@@ -366,7 +366,8 @@ func TestNameIsOfOne(t *testing.T) {
 		}
 		second <- a
 	}()
-	if err := within(t, 5*time.Second, notified, "the second is notified of the first"); err.Error() != "the name is that of m1" {
+	if err := within(t, 5*time.Second, notified,
+		"the second is notified of the first"); err.Error() != "the name is that of m1" {
 		t.Error(err)
 	}
 	again, err := name("m1", nil).Announce(ctx, []byte("m1")) // a restart, before the old lease has ended

@@ -19,9 +19,9 @@ type Change struct {
 	Gone  bool
 }
 
-// Watch yields who is alive under a prefix: first all the keys that are there, in one batch that may be empty, then what
-// changes. After trouble with etcd it reads them all again and yields only the differences. It ends with the error of
-// ctx.
+// Watch yields who is alive under a prefix: first all the keys that are there, in one batch that may be empty, then
+// what changes. After trouble with etcd it reads them all again and yields only the differences. It ends with the error
+// of ctx.
 func Watch(ctx context.Context, client *clientv3.Client, prefix string) iter.Seq2[[]Change, error] {
 	return func(yield func([]Change, error) bool) {
 		w := &watching{client: client, prefix: prefix, yield: yield}

@@ -21,8 +21,8 @@ import (
 	"galaxy/wire"
 )
 
-// Addresses gives the addresses of a node's subnets to containers. Every ADD and DEL is an event in the node's own stream, in a
-// file of this machine before it is answered and in etcd soon after.
+// Addresses gives the addresses of a node's subnets to containers. Every ADD and DEL is an event in the node's own
+// stream, in a file of this machine before it is answered and in etcd soon after.
 type Addresses struct {
 	Node string
 	// Leave says why the node may give no more addresses; nil if it may.
@@ -37,7 +37,8 @@ func (a *Addresses) replica() *allocator.Replica { return a.current.Load() }
 
 func (a *Addresses) set(r *allocator.Replica) { a.current.Store(r) }
 
-var errUnknown = types.NewError(types.ErrTryAgainLater, "the addresses of this node are not known yet", "etcd has not answered since the start")
+var errUnknown = types.NewError(types.ErrTryAgainLater, "the addresses of this node are not known yet",
+	"etcd has not answered since the start")
 
 var _ plugins.IPAM = (*Addresses)(nil)
 
@@ -53,7 +54,8 @@ func (a *Addresses) Add(ctx context.Context, args *skel.CmdArgs) (*types100.Resu
 	}
 	pod := podOf(args)
 	result, err := a.do(ctx, cause(pod.UID, args.ContainerID), allocator.Attach{
-		Owner: ipam.Owner{Namespace: pod.Namespace, Pod: pod.Name}, PodUID: pod.UID, Node: a.Node, ContainerID: args.ContainerID, IfName: args.IfName,
+		Owner: ipam.Owner{Namespace: pod.Namespace, Pod: pod.Name}, PodUID: pod.UID, Node: a.Node,
+		ContainerID: args.ContainerID, IfName: args.IfName,
 	})
 	var exhausted *allocator.ExhaustedError
 	switch {
@@ -68,7 +70,8 @@ func (a *Addresses) Add(ctx context.Context, args *skel.CmdArgs) (*types100.Resu
 // podOf is whom a container is for. A runtime without Kubernetes names no pod; then the container stands for it.
 func podOf(args *skel.CmdArgs) wire.PodArgs {
 	values := wire.ParseArgs(args.Args)
-	pod := wire.PodArgs{Namespace: values["K8S_POD_NAMESPACE"], Name: values["K8S_POD_NAME"], UID: values["K8S_POD_UID"]}
+	pod := wire.PodArgs{Namespace: values["K8S_POD_NAMESPACE"], Name: values["K8S_POD_NAME"],
+		UID: values["K8S_POD_UID"]}
 	if pod.Name == "" {
 		pod.Name = args.ContainerID
 	}
@@ -108,7 +111,8 @@ func (a *Addresses) Del(ctx context.Context, args *skel.CmdArgs) error {
 	if len(held) == 0 {
 		return nil // nothing to write, and nothing to wait for
 	}
-	detach, why := allocator.Detach{ContainerID: args.ContainerID, IfName: args.IfName, Reason: allocator.ReasonDetached}, cause(podOf(args).UID, args.ContainerID)
+	detach, why := allocator.Detach{ContainerID: args.ContainerID, IfName: args.IfName,
+		Reason: allocator.ReasonDetached}, cause(podOf(args).UID, args.ContainerID)
 	if proof := plugins.Proof(ctx); proof != "" {
 		detach.Reason, why = allocator.ReasonContainerGone, proof
 	}
@@ -128,11 +132,12 @@ func (a *Addresses) Check(_ context.Context, args *skel.CmdArgs) error {
 	for range replica.View().Attached(args.ContainerID, args.IfName) {
 		return nil
 	}
-	return plugins.Errorf(plugins.ErrChanged, "the log of node %s has no address for %s of container %s", a.Node, args.IfName, args.ContainerID)
+	return plugins.Errorf(plugins.ErrChanged, "the log of node %s has no address for %s of container %s", a.Node,
+		args.IfName, args.ContainerID)
 }
 
-// Lost undoes what an interface of a container has of which no state is left, or with no interface what all of its interfaces have:
-// its links first, so that nobody gets an address that still leads here.
+// Lost undoes what an interface of a container has of which no state is left, or with no interface what all of its
+// interfaces have: its links first, so that nobody gets an address that still leads here.
 func (a *Addresses) Lost(ctx context.Context, containerID, ifName string) error {
 	if err := pair.RemoveLost(containerID, ifName); err != nil {
 		return err
@@ -157,9 +162,11 @@ func (a *Addresses) Held() []string {
 
 // Release gives back what a container has that is gone.
 func (a *Addresses) Release(ctx context.Context, containerID string) error {
-	result, err := a.do(ctx, plugins.Proof(ctx), allocator.Detach{ContainerID: containerID, Reason: allocator.ReasonContainerGone})
+	result, err := a.do(ctx, plugins.Proof(ctx),
+		allocator.Detach{ContainerID: containerID, Reason: allocator.ReasonContainerGone})
 	if len(result.Released) > 0 {
-		a.Log.Info("gave back the addresses of a container that is gone", zap.String("container", containerID), zap.Stringers("addresses", result.Released))
+		a.Log.Info("gave back the addresses of a container that is gone", zap.String("container", containerID),
+			zap.Stringers("addresses", result.Released))
 	}
 	return err
 }

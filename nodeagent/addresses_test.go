@@ -16,7 +16,8 @@ import (
 )
 
 func container(id string) *skel.CmdArgs {
-	return &skel.CmdArgs{ContainerID: id, IfName: "eth0", Args: "K8S_POD_NAMESPACE=ns;K8S_POD_NAME=p-" + id + ";K8S_POD_UID=u-" + id}
+	return &skel.CmdArgs{ContainerID: id, IfName: "eth0", Args: "K8S_POD_NAMESPACE=ns;K8S_POD_NAME=p-" + id +
+		";K8S_POD_UID=u-" + id}
 }
 
 // The addresses of a node go to containers and come back; one that asks again has the same.
@@ -72,7 +73,8 @@ func TestAddresses(t *testing.T) {
 	if err := a.Check(t.Context(), container("c2")); !errors.As(err, &e) || e.Code != plugins.ErrChanged {
 		t.Errorf("a CHECK after the DEL: %v", err)
 	}
-	if err := a.Release(plugins.WithProof(t.Context(), "its namespace is gone"), "c3"); err != nil || slices.Contains(a.Held(), "c3") || len(a.Held()) != 3 {
+	if err := a.Release(plugins.WithProof(t.Context(), "its namespace is gone"), "c3"); err != nil ||
+		slices.Contains(a.Held(), "c3") || len(a.Held()) != 3 {
 		t.Errorf("%v; held by %q", err, a.Held())
 	}
 	refused := errors.New("no more")

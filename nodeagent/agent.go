@@ -40,9 +40,10 @@ type Config struct {
 	Grace   time.Duration // how long addresses are given without etcd; DefaultGrace if 0
 	Rules   allocator.Rules
 	Backend string
-	// Settled is called with the networks, the node's subnets and the MTU for pods whenever they change, and makes what depends on them
-	// follow. When it fails it is called again before long. May be nil.
-	Settled func(ctx context.Context, networks []ipam.OverlayNetwork, nodes Nodes, subnets []netip.Prefix, mtu int) error
+	// Settled is called with the networks, the node's subnets and the MTU for pods whenever they change, and makes what
+	// depends on them follow. When it fails it is called again before long. May be nil.
+	Settled func(ctx context.Context, networks []ipam.OverlayNetwork, nodes Nodes, subnets []netip.Prefix,
+		mtu int) error
 	// Outside signals that somebody has changed what Settled writes. May be nil.
 	Outside <-chan struct{}
 	Now     func() time.Time
@@ -54,9 +55,11 @@ const outsidePause = 100 * time.Millisecond
 
 // Defaults of Config.
 const (
-	// DefaultTTL is how soon other nodes stop sending to a node that has died, and how long an agent may take to restart.
+	// DefaultTTL is how soon other nodes stop sending to a node that has died, and how long an agent may take to
+	// restart.
 	DefaultTTL = 30 * time.Second
-	// DefaultGrace must stay below the time for which a lost node keeps its subnets, or another node may get them meanwhile.
+	// DefaultGrace must stay below the time for which a lost node keeps its subnets, or another node may get them
+	// meanwhile.
 	DefaultGrace = 20 * time.Hour
 
 	// awaitCopy bounds how long a response to the runtime waits for etcd to have its event.
@@ -90,14 +93,15 @@ func New(c Config) *Agent {
 	if c.Routes.Tick == 0 {
 		c.Routes.Tick = DefaultTick
 	}
-	a := &Agent{Config: c, trouble: map[string]string{}, blocked: map[string]error{}, changed: make(chan struct{}, 1), named: make(chan struct{})}
+	a := &Agent{Config: c, trouble: map[string]string{}, blocked: map[string]error{}, changed: make(chan struct{}, 1),
+		named: make(chan struct{})}
 	a.Addresses = &Addresses{Node: c.Node, Leave: a.leave, Log: c.Log}
 	c.Routes.Changed = func(Status) { a.wake() }
 	return a
 }
 
-// Run runs the agent until ctx ends. What cannot go on without etcd waits for it; containers get addresses as soon as the node's own
-// stream is known.
+// Run runs the agent until ctx ends. What cannot go on without etcd waits for it; containers get addresses as soon as
+// the node's own stream is known.
 func (a *Agent) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan eventlog.Log, 1) // the log in etcd, once it is open
@@ -137,8 +141,9 @@ func (a *Agent) open(ctx context.Context, ready chan<- eventlog.Log) error {
 	}
 }
 
-// begin gets to know the node's own stream and starts to write it. With nothing in the file, what etcd has must be known first;
-// otherwise the file is enough, if etcd does not answer soon, and what was kept of the other nodes is followed until endKept is called.
+// begin gets to know the node's own stream and starts to write it. With nothing in the file, what etcd has must be
+// known first; otherwise the file is enough, if etcd does not answer soon, and what was kept of the other nodes is
+// followed until endKept is called.
 func (a *Agent) begin(ctx context.Context, ready <-chan eventlog.Log) (log eventlog.Log, endKept func(), err error) {
 	endKept = func() {}
 	head, err := a.Local.Log().Head(ctx, eventlog.StreamOfNode(a.Node))
@@ -154,12 +159,14 @@ func (a *Agent) begin(ctx context.Context, ready <-chan eventlog.Log) (log event
 		select {
 		case log = <-ready:
 		case <-patience.C:
-			a.Log.Warn("etcd does not answer; addresses are given from what this machine knows, and written to etcd later", zap.Uint64("event", head.Seq))
+			a.Log.Warn("etcd does not answer; addresses are given from what this machine knows, and written to etcd "+
+				"later", zap.Uint64("event", head.Seq))
 			if err := a.lead(ctx); err != nil {
 				return nil, endKept, err
 			}
 			if endKept, err = a.followKept(ctx); err != nil {
-				a.Log.Warn("what this machine has kept of the nodes cannot be used; routes to them wait for etcd", zap.Error(err))
+				a.Log.Warn("what this machine has kept of the nodes cannot be used; routes to them wait for etcd",
+					zap.Error(err))
 				a.note("kept", err)
 			}
 		case <-ctx.Done():
@@ -202,12 +209,13 @@ func (a *Agent) lead(ctx context.Context) error {
 	}
 	go func() {
 		for ctx.Err() == nil {
-			if err := replica.Lead(ctx, eventlog.Fence{}); err == nil || ctx.Err() != nil {
+			err := replica.Lead(ctx, eventlog.Fence{})
+			if err == nil || ctx.Err() != nil {
 				return
-			} else {
-				a.note("addresses", err)
-				a.Log.Warn("the node's addresses are read anew", zap.Error(err)) // etcd was restored, and the file has followed it
 			}
+			a.note("addresses", err)
+			// etcd was restored, and the file has followed it
+			a.Log.Warn("the node's addresses are read anew", zap.Error(err))
 			if again, err := a.own(ctx); err == nil {
 				replica = again
 				a.note("addresses", nil)
@@ -231,10 +239,10 @@ func (a *Agent) own(ctx context.Context) (*allocator.Replica, error) {
 
 // follow makes routes and addresses follow the stream nodes, until ctx ends.
 func (a *Agent) follow(ctx context.Context, log eventlog.Log, endKept func()) error {
-	replica, err := a.load(ctx, log)
+	replica := a.load(ctx, log)
 	endKept()
-	if replica == nil || err != nil {
-		return err
+	if replica == nil {
+		return nil
 	}
 	a.note("nodes", nil)
 	a.see(replica, false)
@@ -256,17 +264,18 @@ func (a *Agent) follow(ctx context.Context, log eventlog.Log, endKept func()) er
 	return group.Wait()
 }
 
-// load reads the stream nodes, for as long as that takes.
-func (a *Agent) load(ctx context.Context, log eventlog.Log) (*allocator.Replica, error) {
+// load reads the stream nodes, for as long as that takes; nil if ctx ends before.
+func (a *Agent) load(ctx context.Context, log eventlog.Log) *allocator.Replica {
 	for {
-		replica, err := allocator.NewReplica(ctx, allocator.Config{Log: log, Stream: eventlog.StreamNodes, Actor: a.Node, Now: a.Now}, nil)
+		replica, err := allocator.NewReplica(ctx,
+			allocator.Config{Log: log, Stream: eventlog.StreamNodes, Actor: a.Node, Now: a.Now}, nil)
 		if err == nil {
-			return replica, nil
+			return replica
 		}
 		a.note("nodes", err)
 		a.Log.Warn("cannot read the nodes, trying again", zap.Error(err))
 		if pause.For(ctx, time.Second) != nil {
-			return nil, nil
+			return nil
 		}
 	}
 }
@@ -282,7 +291,8 @@ func (a *Agent) settle(ctx context.Context, nodes Nodes) error {
 			subnets = n.Subnets
 		}
 		var err error
-		if sorted := slices.SortedFunc(slices.Values(subnets), comparePrefix); !slices.Equal(sorted, a.Addresses.Subnets()) && len(subnets) > 0 && !isKept(nodes) {
+		if sorted := slices.SortedFunc(slices.Values(subnets), comparePrefix); !slices.Equal(sorted,
+			a.Addresses.Subnets()) && len(subnets) > 0 && !isKept(nodes) {
 			if err = a.Addresses.Use(ctx, subnets); err == nil {
 				a.Log.Info("the node has its subnets", zap.Stringers("subnets", subnets))
 			}
@@ -330,8 +340,8 @@ const settleRetry = 5 * time.Second
 
 func comparePrefix(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) }
 
-// Await lets a response to the runtime wait until etcd has all that is in the node's file, while etcd can be reached. The plugins'
-// work goes on meanwhile.
+// Await lets a response to the runtime wait until etcd has all that is in the node's file, while etcd can be reached.
+// The plugins' work goes on meanwhile.
 func (a *Agent) Await(ctx context.Context) {
 	replica := a.Addresses.replica()
 	if replica == nil {
@@ -350,8 +360,10 @@ func (a *Agent) Await(ctx context.Context) {
 func (a *Agent) announcement() ([]byte, error) {
 	status := a.Routes.Status()
 	said := ipam.Announcement{
-		Node: a.Node, Machine: a.Machine, Boot: a.Boot, TTL: a.TTL.Seconds(), Addresses: a.HostAddresses(), Backend: a.Backend,
-		Position: status.Position, Writes: status.Writes, Differs: len(status.Differs), Problems: slices.Concat(status.Problems, status.Differs),
+		Node: a.Node, Machine: a.Machine, Boot: a.Boot, TTL: a.TTL.Seconds(), Addresses: a.HostAddresses(),
+		Backend:  a.Backend,
+		Position: status.Position, Writes: status.Writes, Differs: len(status.Differs),
+		Problems: slices.Concat(status.Problems, status.Differs),
 	}
 	a.mu.Lock()
 	for _, text := range a.trouble {

@@ -19,8 +19,8 @@ import (
 // announceEvery bounds how often an announcement is renewed because of what it says.
 const announceEvery = time.Second
 
-// keepLease keeps the node's key until ctx ends, and what it says up to date. At the end the key is left to its lease: a restart
-// that takes no longer is noticed by nobody.
+// keepLease keeps the node's key until ctx ends, and what it says up to date. At the end the key is left to its lease:
+// a restart that takes no longer is noticed by nobody.
 func (a *Agent) keepLease(ctx context.Context) error {
 	said, err := a.announcement()
 	if err != nil {
@@ -78,18 +78,22 @@ func (a *Agent) others(value []byte) error {
 		return nil //nolint:nilerr // what nobody understands helps nobody
 	}
 	if holder.Machine != a.Machine {
-		return fmt.Errorf("the machine %s at %v has the name of node %s; two nodes cannot share one: rename one of them (--hostname-override), or stop the other agent",
+		return fmt.Errorf("the machine %s at %v has the name of node %s; two nodes cannot share one: rename one of "+
+			"them (--hostname-override), or stop the other agent",
 			holder.Machine, holder.Addresses, a.Node)
 	}
 	// After a reboot the key of the life before ends with its lease; that of a clone does not.
 	if !sameBoot(holder.Boot, a.Boot) {
-		return fmt.Errorf("another machine with the machine id of this one (%s), at %v, has the name of node %s: two that were made from one image need ids of their own "+
-			"(rm /etc/machine-id && systemd-machine-id-setup, or --machine-id) and names of their own", holder.Machine, holder.Addresses, a.Node)
+		return fmt.Errorf("another machine with the machine id of this one (%s), at %v, has the name of node %s: two "+
+			"that were made from one image need ids of their own "+
+			"(rm /etc/machine-id && systemd-machine-id-setup, or --machine-id) and names of their own", holder.Machine,
+			holder.Addresses, a.Node)
 	}
 	return nil
 }
 
-// sameBoot compares two words for a boot, as far as both say something: an agent of before says nothing of its network namespace.
+// sameBoot compares two words for a boot, as far as both say something: an agent of before says nothing of its network
+// namespace.
 func sameBoot(x, y string) bool {
 	bootX, namespaceX, _ := strings.Cut(x, ":")
 	bootY, namespaceY, _ := strings.Cut(y, ":")

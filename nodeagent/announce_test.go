@@ -8,8 +8,8 @@ import (
 	"galaxy/ipam"
 )
 
-// The key of a node is taken over by the next life of its agent, and by nobody else: not by another machine, a clone of this one, or an
-// agent in another container on the same kernel.
+// The key of a node is taken over by the next life of its agent, and by nobody else: not by another machine, a clone of
+// this one, or an agent in another container on the same kernel.
 func TestWhoseKey(t *testing.T) {
 	for _, c := range []struct{ what, machine, boot, says string }{
 		{"this agent before a restart", "m1", "b1:4026531840", ""},
@@ -24,7 +24,8 @@ func TestWhoseKey(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := a.others(value); (err != nil) != (c.says != "") || err != nil && !strings.Contains(err.Error(), c.says) {
+		if err := a.others(value); (err != nil) != (c.says != "") || err != nil &&
+			!strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", c.what, err)
 		}
 	}

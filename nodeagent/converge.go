@@ -33,8 +33,8 @@ type Nodes interface {
 	Subscribe() *allocator.Subscription
 }
 
-// Routes makes the routes and tunnels of a node's kernel follow the stream nodes: it compares what should be with what is, and
-// writes only what differs. It looks whenever a node or the kernel changes, and every Tick.
+// Routes makes the routes and tunnels of a node's kernel follow the stream nodes: it compares what should be with what
+// is, and writes only what differs. It looks whenever a node or the kernel changes, and every Tick.
 type Routes struct {
 	Node      string
 	Addresses func() []netip.Addr // of this node
@@ -60,15 +60,16 @@ type Status struct {
 	Writes   int      `json:"writes"`  // to the kernel since the start
 	Differs  []string `json:"differs"` // what could not be written
 	Problems []string `json:"problems"`
-	MTU      int      `json:"mtu"`               // that pods should have, for the subnets that the node had then; see PodMTU
-	Overlap  string   `json:"overlap,omitempty"` // why the overlay cannot be: its addresses are others' already
-	Took     string   `json:"took"`
+	// that pods should have, for the subnets that the node had then; see PodMTU
+	MTU     int    `json:"mtu"`
+	Overlap string `json:"overlap,omitempty"` // why the overlay cannot be: its addresses are others' already
+	Took    string `json:"took"`
 
 	mtus [2]int // for pods without and with IPv6
 }
 
-// PodMTU is what pods with addresses of some subnets should have; 0 while the node's links are not known. The node may have got those
-// subnets after it was looked at.
+// PodMTU is what pods with addresses of some subnets should have; 0 while the node's links are not known. The node may
+// have got those subnets after it was looked at.
 func (s Status) PodMTU(subnets []netip.Prefix) int {
 	if haveIPv6(subnets) {
 		return s.mtus[1]
@@ -126,7 +127,8 @@ func (r *Routes) Run(ctx context.Context) error {
 	}
 }
 
-// Follow says where the state of the stream nodes comes from, from now on, and whether that is what this machine has kept of it.
+// Follow says where the state of the stream nodes comes from, from now on, and whether that is what this machine has
+// kept of it.
 func (r *Routes) Follow(nodes Nodes, kept bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -147,7 +149,8 @@ func (r *Routes) Converge(ctx context.Context) error {
 		return r.failed(err)
 	}
 	status := Status{
-		Position: c.position, Routes: len(c.want.Routes), Tunnels: len(c.want.Tunnels), Writes: r.Status().Writes, mtus: [2]int{podMTU(c.self, r.Config, false), podMTU(c.self, r.Config, true)},
+		Position: c.position, Routes: len(c.want.Routes), Tunnels: len(c.want.Tunnels), Writes: r.Status().Writes,
+		mtus:    [2]int{podMTU(c.self, r.Config, false), podMTU(c.self, r.Config, true)},
 		Overlap: overlap(c.networks, c.self),
 	}
 	status.MTU = status.PodMTU(c.self.Subnets)
@@ -227,12 +230,14 @@ func (r *Routes) apply(ctx context.Context, diff kernel.Changes, status *Status)
 		status.Differs = append(status.Differs, f.Error())
 	}
 	err = errors.Join(err, report.Err())
-	r.Log.Info("wrote what differed", zap.Int("changes", len(diff)), zap.Int("failed", len(report.Failures)), zap.Uint64("event", status.Position), zap.Error(err))
+	r.Log.Info("wrote what differed", zap.Int("changes", len(diff)), zap.Int("failed", len(report.Failures)),
+		zap.Uint64("event", status.Position), zap.Error(err))
 	return err
 }
 
 // nodesOf are this node, and those that are alive and have subnets.
-func nodesOf(view *projections.View, name string, addresses []netip.Addr, local []kernel.LocalNetwork) (self kernel.Node, peers []kernel.Node) {
+func nodesOf(view *projections.View, name string, addresses []netip.Addr,
+	local []kernel.LocalNetwork) (self kernel.Node, peers []kernel.Node) {
 	self = kernel.Node{Name: name, Addresses: addresses, Networks: local}
 	for n := range view.Nodes() {
 		switch {
@@ -245,12 +250,14 @@ func nodesOf(view *projections.View, name string, addresses []netip.Addr, local 
 	return self, peers
 }
 
-// overlap says which network of the overlay has addresses that this node's own networks have: pods would get those of nodes.
+// overlap says which network of the overlay has addresses that this node's own networks have: pods would get those of
+// nodes.
 func overlap(networks []ipam.OverlayNetwork, self kernel.Node) string {
 	for _, n := range networks {
 		for _, own := range self.Networks {
 			if slices.Contains(self.Addresses, own.Address) && n.CIDR.Overlaps(own.Prefix) {
-				return fmt.Sprintf("the network %s of the overlay overlaps %s, in which this node and its neighbours are: pods would get their addresses; give the overlay another network", n.CIDR, own.Prefix)
+				return fmt.Sprintf("the network %s of the overlay overlaps %s, in which this node and its neighbours "+
+					"are: pods would get their addresses; give the overlay another network", n.CIDR, own.Prefix)
 			}
 		}
 	}
@@ -278,8 +285,8 @@ func header(six bool) int {
 	return 20
 }
 
-// podMTU is what the interfaces of pods should have, so that their packets fit through a tunnel if there may be one; but never less
-// than IPv6 needs, where pods have that.
+// podMTU is what the interfaces of pods should have, so that their packets fit through a tunnel if there may be one;
+// but never less than IPv6 needs, where pods have that.
 func podMTU(self kernel.Node, c kernel.Config, six bool) int {
 	mtu := linkMTU(self)
 	switch {
@@ -302,7 +309,8 @@ func tightMTU(self kernel.Node, c kernel.Config) string {
 	if !haveIPv6(self.Subnets) || mtu == 0 || c.Backend == kernel.HostGW || mtu-header(true) >= leastIPv6 {
 		return ""
 	}
-	return fmt.Sprintf("the link's MTU of %d leaves %d inside of a tunnel, and IPv6 needs %d: packets of pods that size go through tunnels in pieces, or not at all; raise the link's MTU", mtu, mtu-header(true), leastIPv6)
+	return fmt.Sprintf("the link's MTU of %d leaves %d inside of a tunnel, and IPv6 needs %d: packets of pods that "+
+		"size go through tunnels in pieces, or not at all; raise the link's MTU", mtu, mtu-header(true), leastIPv6)
 }
 
 func (r *Routes) failed(err error) error {
@@ -320,7 +328,8 @@ func (r *Routes) set(s Status) {
 	r.problems = text
 	r.mu.Unlock()
 	if news && text != "" {
-		r.Log.Warn("not all nodes are reached as they should be", zap.Strings("problems", s.Problems), zap.Strings("differs", s.Differs))
+		r.Log.Warn("not all nodes are reached as they should be", zap.Strings("problems", s.Problems),
+			zap.Strings("differs", s.Differs))
 	}
 	if r.Changed != nil {
 		r.Changed(s)

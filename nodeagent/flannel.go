@@ -11,8 +11,8 @@ import (
 	"galaxy/ipam"
 )
 
-// subnetEnv is what others read who want to know the node's subnet: the file that flannel writes, with the node's own address in
-// its subnet. Masquerading is the agent's own work, so it says false.
+// subnetEnv is what others read who want to know the node's subnet: the file that flannel writes, with the node's own
+// address in its subnet. Masquerading is the agent's own work, so it says false.
 func subnetEnv(networks []ipam.OverlayNetwork, subnets []netip.Prefix, mtu int) []byte {
 	var out bytes.Buffer
 	for _, is4 := range []bool{true, false} {
@@ -42,8 +42,8 @@ func subnetEnv(networks []ipam.OverlayNetwork, subnets []netip.Prefix, mtu int) 
 	return out.Bytes()
 }
 
-// WriteSubnetFile says the node's subnets and the MTU of its pods in a file, for others. A file that says so already is left
-// alone.
+// WriteSubnetFile says the node's subnets and the MTU of its pods in a file, for others. A file that says so already is
+// left alone.
 func WriteSubnetFile(path string, networks []ipam.OverlayNetwork, subnets []netip.Prefix, mtu int) error {
 	text := subnetEnv(networks, subnets, mtu)
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {

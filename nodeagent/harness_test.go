@@ -28,7 +28,8 @@ var (
 func leading(t *testing.T, log eventlog.Log, stream string) *allocator.Replica {
 	t.Helper()
 	r, err := allocator.NewReplica(t.Context(), allocator.Config{
-		Log: log, Stream: stream, Actor: "test", Now: time.Now, Rules: allocator.Rules{ReuseDelay: allocator.DefaultReuseDelay},
+		Log: log, Stream: stream, Actor: "test", Now: time.Now,
+		Rules: allocator.Rules{ReuseDelay: allocator.DefaultReuseDelay},
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +63,8 @@ func twoNodes(t *testing.T) *allocator.Replica {
 	t.Helper()
 	r := leading(t, memlog.New(), eventlog.StreamNodes)
 	do(t, r,
-		allocator.ConfigureOverlay{Source: "test", Networks: []ipam.OverlayNetwork{{CIDR: netip.MustParsePrefix("10.244.0.0/22"), NodePrefix: 24}}},
+		allocator.ConfigureOverlay{Source: "test",
+			Networks: []ipam.OverlayNetwork{{CIDR: netip.MustParsePrefix("10.244.0.0/22"), NodePrefix: 24}}},
 		allocator.JoinNode{Node: "a", Addresses: []netip.Addr{hostA}, Machine: "m-a"},
 		allocator.JoinNode{Node: "b", Addresses: []netip.Addr{netip.MustParseAddr("192.168.0.2")}, Machine: "m-b"},
 	)
@@ -81,9 +83,10 @@ type paper struct {
 
 func newPaper() *paper {
 	return &paper{
-		state:    kernel.State{Routes: map[netip.Prefix]kernel.Route{}, Tunnels: map[string]kernel.Tunnel{}},
-		networks: []kernel.LocalNetwork{{Link: "eth0", MTU: 1500, Address: hostA, Prefix: netip.MustParsePrefix("192.168.0.0/24")}},
-		changed:  make(chan struct{}, 1),
+		state: kernel.State{Routes: map[netip.Prefix]kernel.Route{}, Tunnels: map[string]kernel.Tunnel{}},
+		networks: []kernel.LocalNetwork{{Link: "eth0", MTU: 1500, Address: hostA,
+			Prefix: netip.MustParsePrefix("192.168.0.0/24")}},
+		changed: make(chan struct{}, 1),
 	}
 }
 

@@ -53,8 +53,8 @@ func (a *Agent) keepNodes(ctx context.Context, nodes Nodes) error {
 	}
 }
 
-// followKept makes routes and what else depends on the nodes follow what this machine has kept, until end is called, which waits.
-// Nothing that there is goes away meanwhile: the nodes may have changed since.
+// followKept makes routes and what else depends on the nodes follow what this machine has kept, until end is called,
+// which waits. Nothing that there is goes away meanwhile: the nodes may have changed since.
 func (a *Agent) followKept(ctx context.Context) (end func(), err error) {
 	if a.Kept == "" {
 		return func() {}, nil

@@ -7,11 +7,12 @@ import (
 	"galaxy/kernel"
 )
 
-// Pods have the MTU that their subnets need, also when the node got these after its links were looked at: one that is too small for IPv6
-// would have the kernel refuse their addresses.
+// Pods have the MTU that their subnets need, also when the node got these after its links were looked at: one that is
+// too small for IPv6 would have the kernel refuse their addresses.
 func TestPodMTU(t *testing.T) {
 	address := netip.MustParseAddr("192.0.2.1")
-	four, six := []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24")}, []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24"), netip.MustParsePrefix("fd00:244::/64")}
+	four, six := []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24")},
+		[]netip.Prefix{netip.MustParsePrefix("10.244.0.0/24"), netip.MustParsePrefix("fd00:244::/64")}
 	for _, c := range []struct {
 		link              int
 		config            kernel.Config
@@ -29,7 +30,8 @@ func TestPodMTU(t *testing.T) {
 		}
 		s := Status{mtus: [2]int{podMTU(self, c.config, false), podMTU(self, c.config, true)}}
 		if s.PodMTU(four) != c.wantFour || s.PodMTU(six) != c.wantSix {
-			t.Errorf("a link of %d, %+v: %d and %d, want %d and %d", c.link, c.config, s.PodMTU(four), s.PodMTU(six), c.wantFour, c.wantSix)
+			t.Errorf("a link of %d, %+v: %d and %d, want %d and %d", c.link, c.config, s.PodMTU(four), s.PodMTU(six),
+				c.wantFour, c.wantSix)
 		}
 	}
 }

@@ -8,12 +8,13 @@ import (
 	"time"
 )
 
-// mayGive says why no more addresses are given: for so long nothing was heard of etcd that the node's subnets may be another's, or the
-// disk has no more room than is needed for what is given back.
+// mayGive says why no more addresses are given: for so long nothing was heard of etcd that the node's subnets may be
+// another's, or the disk has no more room than is needed for what is given back.
 func (a *Agent) mayGive() error {
 	since := a.Now().Sub(a.Local.Reached())
 	if since > a.Grace {
-		return fmt.Errorf("node %s gives no more addresses: etcd was not reached for %s, and after %s another node may have its subnets; see to etcd, or to this node's way to it",
+		return fmt.Errorf("node %s gives no more addresses: etcd was not reached for %s, and after %s another node "+
+			"may have its subnets; see to etcd, or to this node's way to it",
 			a.Node, since.Round(time.Second), a.Grace)
 	}
 	if err := a.Local.Room(); err != nil {
@@ -39,14 +40,16 @@ func (a *Agent) leave() error {
 func (a *Agent) Ready() error {
 	switch {
 	case a.Addresses.replica() == nil:
-		return fmt.Errorf("node %s does not know its addresses yet: it has none in its file, and %s", a.Node, a.withoutEtcd())
+		return fmt.Errorf("node %s does not know its addresses yet: it has none in its file, and %s", a.Node,
+			a.withoutEtcd())
 	case len(a.Addresses.Subnets()) == 0:
 		return fmt.Errorf("node %s has no subnet of the overlay yet; see galaxyctl node list", a.Node)
 	}
 	status := a.Routes.Status()
 	switch {
 	case status.MTU == 0:
-		return fmt.Errorf("node %s does not know the other nodes and its links yet, so that pods would get a wrong MTU and no routes", a.Node)
+		return fmt.Errorf("node %s does not know the other nodes and its links yet, so that pods would get a wrong "+
+			"MTU and no routes", a.Node)
 	case status.Overlap != "":
 		return fmt.Errorf("node %s: %s", a.Node, status.Overlap)
 	}
@@ -66,7 +69,8 @@ func (a *Agent) withoutEtcd() string {
 	return "etcd has not answered yet"
 }
 
-// Block remembers what is wrong with a part that pods cannot do without; nil for all is well. Until then the node takes no pods.
+// Block remembers what is wrong with a part that pods cannot do without; nil for all is well. Until then the node takes
+// no pods.
 func (a *Agent) Block(part string, err error) (news bool) {
 	a.mu.Lock()
 	if err == nil {

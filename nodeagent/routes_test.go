@@ -77,7 +77,8 @@ func TestRefusedWrite(t *testing.T) {
 func TestNetworksThatCannotBe(t *testing.T) {
 	nodes := twoNodes(t)
 	k := newPaper()
-	k.networks[0].Address, k.networks[0].Prefix = netip.MustParseAddr("10.244.3.7"), netip.MustParsePrefix("10.244.3.0/24")
+	k.networks[0].Address, k.networks[0].Prefix = netip.MustParseAddr("10.244.3.7"),
+		netip.MustParsePrefix("10.244.3.0/24")
 	r := newRoutes(nodes, k)
 	r.Addresses = func() []netip.Addr { return []netip.Addr{k.networks[0].Address} }
 	if err := r.Converge(t.Context()); err != nil {
@@ -98,7 +99,8 @@ func TestNetworksThatCannotBe(t *testing.T) {
 	}
 }
 
-// Whoever changes the kernel behind the agent's back, and whatever the log says next, is handled without waiting for the tick.
+// Whoever changes the kernel behind the agent's back, and whatever the log says next, is handled without waiting for
+// the tick.
 func TestRoutesFollow(t *testing.T) {
 	k, nodes := newPaper(), twoNodes(t)
 	r := newRoutes(nodes, k)

@@ -18,9 +18,10 @@ type NodeStatus struct {
 	Reached   time.Time         `json:"reached"` // when etcd answered last
 	Ready     string            `json:"ready"`   // why the node takes no pod; empty if it does
 	Routes    Status            `json:"routes"`
-	Settled   uint64            `json:"settled"` // event of the stream nodes that the subnet file and what is masqueraded follow
-	Wanted    []string          `json:"wanted"`  // routes and tunnels, a line each
-	Differs   []string          `json:"differs"`
+	// event of the stream nodes that the subnet file and what is masqueraded follow
+	Settled uint64   `json:"settled"`
+	Wanted  []string `json:"wanted"` // routes and tunnels, a line each
+	Differs []string `json:"differs"`
 }
 
 // Status says how the node is, and compares its kernel with the log once more.
@@ -30,7 +31,8 @@ func (a *Agent) Status(ctx context.Context) (NodeStatus, error) {
 		return NodeStatus{}, err
 	}
 	s := NodeStatus{
-		Subnets: a.Addresses.Subnets(), Waiting: a.Local.Waiting(), Reached: a.Local.Reached(), Routes: a.Routes.Status(),
+		Subnets: a.Addresses.Subnets(), Waiting: a.Local.Waiting(), Reached: a.Local.Reached(),
+		Routes: a.Routes.Status(),
 	}
 	if err = json.Unmarshal(text, &s.Announced); err != nil {
 		return NodeStatus{}, err

@@ -1,5 +1,5 @@
-// Package pause waits. It is our own, as backoff waits only between the attempts that it makes itself, and the one of Kubernetes would bring
-// Kubernetes into rooms that know nothing of it.
+// Package pause waits. It is our own, as backoff waits only between the attempts that it makes itself, and the one of
+// Kubernetes would bring Kubernetes into rooms that know nothing of it.
 package pause
 
 import (

@@ -25,7 +25,8 @@ func PrevResult(conf *types.PluginConf) (*types100.Result, error) {
 		return nil, Errorf(types.ErrDecodingFailure, "read prevResult: %w", err)
 	}
 	if conf.PrevResult == nil {
-		return nil, Errorf(types.ErrInvalidNetworkConfig, "the configuration has no prevResult: CHECK needs what ADD returned")
+		return nil, Errorf(types.ErrInvalidNetworkConfig,
+			"the configuration has no prevResult: CHECK needs what ADD returned")
 	}
 	result, err := NewestResult(conf.PrevResult)
 	if err != nil {

@@ -16,7 +16,8 @@ const (
 	ErrChanged uint = 101
 	// ErrKernel is for what the kernel refused.
 	ErrKernel uint = 102
-	// ErrResult is for the ADD of another plugin that has ended well and whose result cannot be used; what it has made is there.
+	// ErrResult is for the ADD of another plugin that has ended well and whose result cannot be used; what it has made
+	// is there.
 	ErrResult uint = 103
 )
 
@@ -37,7 +38,8 @@ func In(where string, code uint, err error) *types.Error {
 // Unreadable reports whether a plugin could not do its work as it cannot read its configuration, or is not there.
 func Unreadable(err error) bool {
 	var known *types.Error
-	return errors.As(err, &known) && (known.Code == types.ErrDecodingFailure || known.Code == types.ErrInvalidNetworkConfig)
+	return errors.As(err, &known) && (known.Code == types.ErrDecodingFailure ||
+		known.Code == types.ErrInvalidNetworkConfig)
 }
 
 // Undone adds to the reason of a failure what could not be taken back after it.

@@ -15,8 +15,8 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 )
 
-// programs runs plugins' binaries as the CNI project's library does, with one difference: a plugin that has ended is done, also when a
-// child that it has left holds its output.
+// programs runs plugins' binaries as the CNI project's library does, with one difference: a plugin that has ended is
+// done, also when a child that it has left holds its output.
 type programs struct {
 	version.PluginDecoder
 }

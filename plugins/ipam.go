@@ -12,7 +12,8 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 )
 
-// AddIPAM takes addresses for an interface. A caller that fails later, also one that fails here, gives them back with DelIPAM.
+// AddIPAM takes addresses for an interface. A caller that fails later, also one that fails here, gives them back with
+// DelIPAM.
 func AddIPAM(ctx context.Context, host Host, ipam string, args *skel.CmdArgs) (*types100.Result, error) {
 	result, err := addIPAM(ctx, host, ipam, args)
 	if err != nil {
@@ -76,8 +77,9 @@ func StatusIPAM(ctx context.Context, host Host, ipam string, args *skel.CmdArgs)
 // serves reports whether addresses of this type come from this process.
 func (h Host) serves(ipam string) bool { return h.IPAM != nil && ipam != "" && h.IPAM.Type() == ipam }
 
-// ExecAdd runs the binary of a plugin for an ADD; its result has passed CheckResult. Unlike the functions of libcni for delegation it takes
-// nothing from the environment of this process but what has no CNI_ name: the agent works for many containers at once.
+// ExecAdd runs the binary of a plugin for an ADD; its result has passed CheckResult. Unlike the functions of libcni for
+// delegation it takes nothing from the environment of this process but what has no CNI_ name: the agent works for many
+// containers at once.
 func ExecAdd(ctx context.Context, host Host, plugin string, args *skel.CmdArgs) (*types100.Result, error) {
 	path, exec, err := find(host, plugin, args)
 	if err != nil {
@@ -125,7 +127,8 @@ func Exec(ctx context.Context, host Host, command, plugin string, args *skel.Cmd
 
 func environment(command string, args *skel.CmdArgs) *invoke.Args {
 	return &invoke.Args{
-		Command: command, ContainerID: args.ContainerID, NetNS: args.Netns, PluginArgsStr: args.Args, IfName: args.IfName, Path: args.Path,
+		Command: command, ContainerID: args.ContainerID, NetNS: args.Netns, PluginArgsStr: args.Args,
+		IfName: args.IfName, Path: args.Path,
 	}
 }
 
@@ -136,7 +139,8 @@ func find(host Host, plugin string, args *skel.CmdArgs) (string, invoke.Exec, er
 	}
 	path, err := exec.FindInPath(plugin, filepath.SplitList(args.Path))
 	if err != nil {
-		return "", nil, Errorf(types.ErrInvalidNetworkConfig, "there is no plugin %q: put its binary into one of the folders of CNI_PATH (%s), or correct the type: %w",
+		return "", nil, Errorf(types.ErrInvalidNetworkConfig,
+			"there is no plugin %q: put its binary into one of the folders of CNI_PATH (%s), or correct the type: %w",
 			plugin, args.Path, err)
 	}
 	return path, exec, nil

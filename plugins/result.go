@@ -11,11 +11,14 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 )
 
-// NewestResult gives a result the newest form. What comes from other programs comes in here: a result that CheckResult refuses is an error.
+// NewestResult gives a result the newest form. What comes from other programs comes in here: a result that CheckResult
+// refuses is an error.
 func NewestResult(from types.Result) (*types100.Result, error) {
 	old, ok := from.(*types040.Result)
-	if ok && (slices.Contains(old.Interfaces, nil) || slices.Contains(old.IPs, nil) || slices.Contains(old.Routes, nil)) {
-		return nil, errors.New("an interface, an address or a route of it is null") // the library's conversion would panic
+	if ok && (slices.Contains(old.Interfaces, nil) || slices.Contains(old.IPs, nil) ||
+		slices.Contains(old.Routes, nil)) {
+		// the library's conversion would panic
+		return nil, errors.New("an interface, an address or a route of it is null")
 	}
 	result, err := types100.NewResultFromResult(from)
 	if err != nil {
@@ -24,15 +27,16 @@ func NewestResult(from types.Result) (*types100.Result, error) {
 	return result, CheckResult(result)
 }
 
-// CheckResult says what is wrong with a result. One that passes has no null interface, address or route, an address wherever one must be,
-// and no index that leads out of its interfaces; it has a form in every version that has room for it, and can be read again once it is
-// written.
+// CheckResult says what is wrong with a result. One that passes has no null interface, address or route, an address
+// wherever one must be, and no index that leads out of its interfaces; it has a form in every version that has room for
+// it, and can be read again once it is written.
 func CheckResult(r *types100.Result) error {
 	if r == nil {
 		return errors.New("it is null")
 	}
 	if !slices.Contains([]string{"", "1.0.0", types100.ImplementedSpecVersion}, r.CNIVersion) {
-		return fmt.Errorf("it says that it has the form of version %q, and has that of %s", r.CNIVersion, types100.ImplementedSpecVersion)
+		return fmt.Errorf("it says that it has the form of version %q, and has that of %s", r.CNIVersion,
+			types100.ImplementedSpecVersion)
 	}
 	if i := slices.Index(r.Interfaces, nil); i >= 0 {
 		return fmt.Errorf("interface %d is null", i)
@@ -44,7 +48,8 @@ func CheckResult(r *types100.Result) error {
 		case !isPrefix(ip.Address):
 			return fmt.Errorf("address %d is %q, want an address with a mask", i, ip.Address.String())
 		case ip.Interface != nil && (*ip.Interface < 0 || *ip.Interface >= len(r.Interfaces)):
-			return fmt.Errorf("address %s is at interface %d of %d", ip.Address.String(), *ip.Interface, len(r.Interfaces))
+			return fmt.Errorf("address %s is at interface %d of %d", ip.Address.String(), *ip.Interface,
+				len(r.Interfaces))
 		}
 	}
 	for i, route := range r.Routes {

@@ -52,12 +52,14 @@ func TestUnsoundResults(t *testing.T) {
 			args := &skel.CmdArgs{ContainerID: "c", IfName: "eth0", Path: bin, StdinData: conf}
 			_, err := plugins.ExecAdd(t.Context(), plugins.Host{}, "third", args)
 			var known *types.Error
-			if !errors.As(err, &known) || known.Code != plugins.ErrResult || !strings.Contains(err.Error(), "plugin third") {
+			if !errors.As(err, &known) || known.Code != plugins.ErrResult ||
+				!strings.Contains(err.Error(), "plugin third") {
 				t.Errorf("ADD: %v", err)
 			}
 			of, _ := create.DecodeVersion([]byte(text))
 			var prev types.PluginConf
-			if err := json.Unmarshal([]byte(`{"cniVersion":"`+of+`","name":"n","prevResult":`+text+`}`), &prev); err != nil {
+			if err := json.Unmarshal([]byte(`{"cniVersion":"`+of+`","name":"n","prevResult":`+text+`}`),
+				&prev); err != nil {
 				t.Fatal(err)
 			}
 			if result, err := plugins.PrevResult(&prev); err == nil {
@@ -72,9 +74,10 @@ func TestCheckResult(t *testing.T) {
 	whole := net.IPNet{IP: net.IPv4(10, 0, 0, 1), Mask: net.CIDRMask(24, 32)}
 	for name, r := range map[string]*types100.Result{
 		"none": nil, "another version": {CNIVersion: "0.4.0"},
-		"no mask":       {IPs: []*types100.IPConfig{{Address: net.IPNet{IP: whole.IP}}}},
-		"mask in holes": {IPs: []*types100.IPConfig{{Address: net.IPNet{IP: whole.IP, Mask: net.IPv4Mask(255, 0, 255, 0)}}}},
-		"mask of IPv4":  {IPs: []*types100.IPConfig{{Address: net.IPNet{IP: net.IPv6loopback, Mask: whole.Mask}}}},
+		"no mask": {IPs: []*types100.IPConfig{{Address: net.IPNet{IP: whole.IP}}}},
+		"mask in holes": {IPs: []*types100.IPConfig{{Address: net.IPNet{IP: whole.IP,
+			Mask: net.IPv4Mask(255, 0, 255, 0)}}}},
+		"mask of IPv4": {IPs: []*types100.IPConfig{{Address: net.IPNet{IP: net.IPv6loopback, Mask: whole.Mask}}}},
 	} {
 		if err := plugins.CheckResult(r); err == nil {
 			t.Errorf("%s: it is taken", name)

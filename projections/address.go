@@ -91,7 +91,8 @@ func addressesTable() *memdb.TableSchema {
 	)
 }
 
-// containerKey is the prefix of what an interface of a container has, or with no interface, of what all of its interfaces have.
+// containerKey is the prefix of what an interface of a container has, or with no interface, of what all of its
+// interfaces have.
 func containerKey(containerID, ifName string) []byte {
 	key := append(append(make([]byte, 0, len(containerID)+len(ifName)+18), containerID...), 0)
 	if ifName == "" {
@@ -116,8 +117,8 @@ func (v *View) Address(addr netip.Addr) *Address {
 	return first[Address](v.base, tableAddresses, "id", addrKey(addr))
 }
 
-// Held yields the addresses of an owner and of all below it, the newest change of each owner first: of a pod its own; of
-// an app its reserved ones and those of its pods; of a pool all in it.
+// Held yields the addresses of an owner and of all below it, the newest change of each owner first: of a pod its own;
+// of an app its reserved ones and those of its pods; of a pool all in it.
 func (v *View) Held(owner ipam.Owner) iter.Seq[*Address] {
 	stored := under[Address](v.base, tableAddresses, indexOwner, ownerPrefix(owner))
 	switch {

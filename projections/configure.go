@@ -6,7 +6,8 @@ import (
 	"slices"
 )
 
-// configure puts a configuration in force and rebuilds what is derived from it: which addresses drain, and what is free.
+// configure puts a configuration in force and rebuilds what is derived from it: which addresses drain, and what is
+// free.
 func (t *Txn) configure(c *Config) {
 	t.flush()
 	released := collect(under[Released](t.txn, tableReleased, "id", nil))

@@ -10,8 +10,8 @@ import (
 	"galaxy/eventlog"
 )
 
-// DB is the projection of a stream. Which tables have rows depends on the stream: ipam and the streams of nodes have addresses,
-// nodes has nodes. It belongs to one goroutine; what others may read are its Views.
+// DB is the projection of a stream. Which tables have rows depends on the stream: ipam and the streams of nodes have
+// addresses, nodes has nodes. It belongs to one goroutine; what others may read are its Views.
 type DB struct {
 	mem      *memdb.MemDB
 	config   *Config
@@ -24,7 +24,8 @@ type DB struct {
 func New(generation string) *DB {
 	schema := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{}}
 	for _, table := range []*memdb.TableSchema{
-		addressesTable(), releasedTable(), coolingTable(), segmentsTable(), untouchedTable(), scopesTable(), poolsTable(), subnetsTable(),
+		addressesTable(), releasedTable(), coolingTable(), segmentsTable(), untouchedTable(), scopesTable(),
+		poolsTable(), subnetsTable(),
 		nodesTable(), nodeSubnetsTable(), overlaysTable(),
 	} {
 		schema.Tables[table.Name] = table

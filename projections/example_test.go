@@ -11,7 +11,8 @@ import (
 	"galaxy/projections"
 )
 
-// Events are folded one after another. A view stays as it was when it was taken, and an event that contradicts the log before it is refused.
+// Events are folded one after another. A view stays as it was when it was taken, and an event that contradicts the log
+// before it is refused.
 func ExampleTxn_Fold() {
 	network, addr := netip.MustParsePrefix("10.0.70.0/24"), netip.MustParseAddr("10.0.70.2")
 	subnets, err := ipam.ParseConfig([]byte(`[{"nodeSubnets":["10.0.1.0/24"],"subnet":"10.0.70.0/24","gateway":"10.0.70.1","ips":["10.0.70.2"]}]`))
@@ -23,7 +24,8 @@ func ExampleTxn_Fold() {
 	for _, data := range []eventlog.Data{
 		&eventlog.SubnetsConfigured{Source: "example", Subnets: subnets},
 		&eventlog.AddressAllocated{Address: addr, Subnet: network, Owner: ipam.Owner{Pool: "blue"}, Policy: ipam.Never},
-		&eventlog.AddressAllocated{Address: addr, Subnet: network, Owner: ipam.Owner{Pool: "red"}, Policy: ipam.Never}, // a second time
+		// a second time
+		&eventlog.AddressAllocated{Address: addr, Subnet: network, Owner: ipam.Owner{Pool: "red"}, Policy: ipam.Never},
 	} {
 		txn := db.Write()
 		cursor := txn.Cursor()

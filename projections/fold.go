@@ -50,7 +50,8 @@ func (t *Txn) fold(e eventlog.Event) error {
 	case *eventlog.AddressReserved:
 		return t.hold(e, d.Address, d.After, func(a *Address) error {
 			if a.Owner.Scope() != d.Owner.Scope() {
-				return fmt.Errorf("%w: %s is held for %q, and reserved for %q", ErrImpossible, d.Address, a.Owner, d.Owner)
+				return fmt.Errorf("%w: %s is held for %q, and reserved for %q", ErrImpossible, d.Address, a.Owner,
+					d.Owner)
 			}
 			a.Owner, a.PodUID, a.Node, a.Policy, a.Fresh = d.Owner, d.PodUID, "", d.Policy, false
 			return nil
@@ -65,7 +66,8 @@ func (t *Txn) fold(e eventlog.Event) error {
 	case *eventlog.AddressUnassigned:
 		return t.hold(e, d.Address, d.After, func(a *Address) error {
 			if a.Assigned != "" && a.Assigned != d.Node {
-				return fmt.Errorf("%w: %s is assigned to node %q, and unassigned from %q", ErrImpossible, d.Address, a.Assigned, d.Node)
+				return fmt.Errorf("%w: %s is assigned to node %q, and unassigned from %q", ErrImpossible, d.Address,
+					a.Assigned, d.Node)
 			}
 			a.Assigned = ""
 			return nil
@@ -87,7 +89,8 @@ func (t *Txn) fold(e eventlog.Event) error {
 	}
 }
 
-// mayUse reports whether a pod may use an address that is held for holder: its own, or one reserved for its app or pool.
+// mayUse reports whether a pod may use an address that is held for holder: its own, or one reserved for its app or
+// pool.
 func mayUse(pod, holder ipam.Owner) bool {
 	return pod == holder || holder == pod.Scope()
 }
@@ -103,7 +106,8 @@ func (t *Txn) allocate(e eventlog.Event, d *eventlog.AddressAllocated) error {
 	_, bit := blockOf(d.Address)
 	s := t.segment(subnet, d.Address)
 	if s.held.has(bit) {
-		return fmt.Errorf("%w: %s is held by %q already, and allocated to %q", ErrImpossible, d.Address, t.Address(d.Address).Owner, d.Owner)
+		return fmt.Errorf("%w: %s is held by %q already, and allocated to %q", ErrImpossible, d.Address,
+			t.Address(d.Address).Owner, d.Owner)
 	}
 	var last uint64
 	if s.released.has(bit) {
@@ -177,8 +181,8 @@ func (t *Txn) release(e eventlog.Event, d *eventlog.AddressReleased) error {
 	return nil
 }
 
-// forgot notes that the release at seq is remembered no more. From there on, an address that says it has no past may have
-// had one: its history must be read from the log.
+// forgot notes that the release at seq is remembered no more. From there on, an address that says it has no past may
+// have had one: its history must be read from the log.
 func (t *Txn) forgot(seq uint64) {
 	if t.position.FirstForget == 0 || seq < t.position.FirstForget {
 		t.position.FirstForget = seq

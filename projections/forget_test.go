@@ -20,7 +20,8 @@ type player struct {
 
 func play(t *testing.T) *player {
 	db := New("g")
-	return &player{t: t, db: db, txn: db.Write(), cursor: db.View().Cursor(), now: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)}
+	return &player{t: t, db: db, txn: db.Write(), cursor: db.View().Cursor(),
+		now: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)}
 }
 
 func (p *player) fold(data eventlog.Data) error {

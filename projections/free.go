@@ -45,8 +45,8 @@ func (v *View) segmentAt(id segmentID) *segment {
 	return first[segment](v.base, tableSegments, "id", subnetAddrKey(id.subnet, id.base))
 }
 
-// FreeIn yields the addresses of a subnet within a range that nobody holds now, lowest first; those within the reuse delay
-// are among them.
+// FreeIn yields the addresses of a subnet within a range that nobody holds now, lowest first; those within the reuse
+// delay are among them.
 func (v *View) FreeIn(subnet int, within ipam.Range) iter.Seq[netip.Addr] {
 	return v.unheld(subnet, indexFree, (*segment).free, &within)
 }

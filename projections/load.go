@@ -63,7 +63,8 @@ func (db *DB) fits(head eventlog.Head, until Until) bool {
 
 // CatchUp folds batches of records as they come, one transaction a batch, until they end or pass the point. Records are
 // decoded beside the folding, as both cost about the same.
-func (db *DB) CatchUp(ctx context.Context, batches iter.Seq2[[]eventlog.Record, error], until Until, progress func(seq uint64)) error {
+func (db *DB) CatchUp(ctx context.Context, batches iter.Seq2[[]eventlog.Record, error], until Until,
+	progress func(seq uint64)) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	decoded := make(chan decodedBatch, 2)
@@ -88,7 +89,8 @@ type decodedBatch struct {
 	err    error // what came after the events
 }
 
-func decode(ctx context.Context, cursor eventlog.Cursor, batches iter.Seq2[[]eventlog.Record, error], until Until, out chan<- decodedBatch) {
+func decode(ctx context.Context, cursor eventlog.Cursor, batches iter.Seq2[[]eventlog.Record, error], until Until,
+	out chan<- decodedBatch) {
 	defer close(out)
 	for records, err := range batches {
 		batch := decodedBatch{err: err}

@@ -48,7 +48,8 @@ func story(t *testing.T, log eventlog.Log, n int) (digests []string, start time.
 	add(&eventlog.PoolSized{Pool: "p", Size: 3})
 	for i := range n {
 		addr := ipam.Plus(wide.Ranges[0].First, uint64(i))
-		seq := add(&eventlog.AddressAllocated{Address: addr, Subnet: wide.Prefix, Owner: pod("a"), Node: "n", PodUID: "u"})
+		seq := add(&eventlog.AddressAllocated{Address: addr, Subnet: wide.Prefix, Owner: pod("a"), Node: "n",
+			PodUID: "u"})
 		if i%2 == 0 {
 			add(&eventlog.AddressReleased{Address: addr, Owner: pod("a"), After: seq})
 		}
@@ -68,13 +69,15 @@ func TestAsOf(t *testing.T) {
 		}
 		for seq := 1; seq < len(digests); seq++ {
 			at := start.Add(time.Duration(seq-1) * time.Second)
-			for name, until := range map[string]Until{"seq": {Seq: uint64(seq)}, "time": {Time: at}, "half a second later": {Time: at.Add(time.Second / 2)}} {
+			for name, until := range map[string]Until{"seq": {Seq: uint64(seq)}, "time": {Time: at},
+				"half a second later": {Time: at.Add(time.Second / 2)}} {
 				db, err := Load(ctx, log, eventlog.StreamIPAM, until, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
 				if got := db.View(); got.Position().Head.Seq != uint64(seq) || got.Digest() != digests[seq] {
-					t.Fatalf("snapshots %t, as of %s %d: event %d, digest %.8s, want %.8s", snapshots, name, seq, got.Position().Head.Seq, got.Digest(), digests[seq])
+					t.Fatalf("snapshots %t, as of %s %d: event %d, digest %.8s, want %.8s", snapshots, name, seq,
+						got.Position().Head.Seq, got.Digest(), digests[seq])
 				}
 			}
 		}
@@ -82,7 +85,8 @@ func TestAsOf(t *testing.T) {
 		if err != nil || db.View().Position().Head.Seq != 0 {
 			t.Fatalf("before the first event: %v, %v", db.View().Position(), err)
 		}
-		if db, err = Load(ctx, log, eventlog.StreamIPAM, Until{}, nil); err != nil || db.View().Digest() != digests[len(digests)-1] {
+		if db, err = Load(ctx, log, eventlog.StreamIPAM, Until{}, nil); err != nil ||
+			db.View().Digest() != digests[len(digests)-1] {
 			t.Fatalf("newest: %v", err)
 		}
 	}
@@ -117,7 +121,8 @@ func TestBadSnapshot(t *testing.T) {
 		if err := log.SaveSnapshot(ctx, eventlog.StreamIPAM, db.View().Position().Head, write); err != nil {
 			t.Fatal(err)
 		}
-		if db, err = Load(ctx, log, eventlog.StreamIPAM, Until{}, nil); err != nil || db.View().Digest() != digests[len(digests)-1] {
+		if db, err = Load(ctx, log, eventlog.StreamIPAM, Until{}, nil); err != nil ||
+			db.View().Digest() != digests[len(digests)-1] {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -139,9 +144,11 @@ func TestSnapshotVersion(t *testing.T) {
 	if _, err := Restore(bytes.NewReader(saved.Bytes())); err != nil || !bytes.HasPrefix(saved.Bytes(), ours) {
 		t.Fatalf("%v; it begins with %.20q", err, saved.Bytes())
 	}
-	for _, version := range []string{fmt.Sprintf(`{"v":%d,`, snapshotVersion+1), fmt.Sprintf(`{"v":%d,`, snapshotVersion-1), `{`} {
+	for _, version := range []string{fmt.Sprintf(`{"v":%d,`, snapshotVersion+1),
+		fmt.Sprintf(`{"v":%d,`, snapshotVersion-1), `{`} {
 		other := bytes.Replace(saved.Bytes(), ours, []byte(version), 1)
-		other = bytes.ReplaceAll(other, []byte(`"node":"n"`), []byte(`"node":"another"`)) // what its fields mean now, nobody knows
+		// what its fields mean now, nobody knows
+		other = bytes.ReplaceAll(other, []byte(`"node":"n"`), []byte(`"node":"another"`))
 		if _, err := Restore(bytes.NewReader(other)); err == nil {
 			t.Errorf("a snapshot that begins with %s is read", version)
 		}
@@ -152,7 +159,8 @@ func TestSnapshotVersion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if read, err := Load(t.Context(), log, eventlog.StreamIPAM, Until{}, nil); err != nil || read.View().Digest() != digests[len(digests)-1] {
+		if read, err := Load(t.Context(), log, eventlog.StreamIPAM, Until{}, nil); err != nil ||
+			read.View().Digest() != digests[len(digests)-1] {
 			t.Errorf("the log is read with a snapshot that begins with %s: %v", version, err)
 		}
 	}
@@ -175,10 +183,12 @@ func TestImpossible(t *testing.T) {
 	second := first.Next()
 	outside := netip.MustParseAddr("192.0.2.1")
 	for name, data := range map[string]eventlog.Data{
-		"allocated twice":          &eventlog.AddressAllocated{Address: first, Subnet: wide.Prefix, Owner: pod("b")},
-		"allocated outside":        &eventlog.AddressAllocated{Address: outside, Subnet: wide.Prefix, Owner: pod("b")},
-		"allocated in another net": &eventlog.AddressAllocated{Address: second, Subnet: netip.MustParsePrefix("10.0.0.0/9"), Owner: pod("b")},
-		"allocated after nothing":  &eventlog.AddressAllocated{Address: second, Subnet: wide.Prefix, Owner: pod("b"), After: 1},
+		"allocated twice":   &eventlog.AddressAllocated{Address: first, Subnet: wide.Prefix, Owner: pod("b")},
+		"allocated outside": &eventlog.AddressAllocated{Address: outside, Subnet: wide.Prefix, Owner: pod("b")},
+		"allocated in another net": &eventlog.AddressAllocated{Address: second,
+			Subnet: netip.MustParsePrefix("10.0.0.0/9"), Owner: pod("b")},
+		"allocated after nothing": &eventlog.AddressAllocated{Address: second, Subnet: wide.Prefix, Owner: pod("b"),
+			After: 1},
 		"bound by another":         &eventlog.AddressBound{Address: first, Owner: pod("b"), Node: "n", After: 2},
 		"bound while free":         &eventlog.AddressBound{Address: second, Owner: pod("b"), Node: "n"},
 		"bound on old news":        &eventlog.AddressBound{Address: first, Owner: pod("a"), Node: "n", After: 1},

@@ -134,7 +134,8 @@ func (t *Txn) editNode(e eventlog.Event, name string, after uint64, edit func(*N
 
 func (t *Txn) assignSubnet(n *Node, subnet netip.Prefix) error {
 	if other := t.NodeOfSubnet(subnet); other != "" {
-		return fmt.Errorf("%w: %s is the subnet of node %s already, and assigned to %s", ErrImpossible, subnet, other, n.Name)
+		return fmt.Errorf("%w: %s is the subnet of node %s already, and assigned to %s", ErrImpossible, subnet, other,
+			n.Name)
 	}
 	network, index, ok := t.overlay.find(subnet)
 	if !ok {

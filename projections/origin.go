@@ -6,8 +6,8 @@ import (
 	"galaxy/eventlog"
 )
 
-// Origin is what has become of what was there before the log: of pods that ran, and of a former system's objects. It never
-// changes once made.
+// Origin is what has become of what was there before the log: of pods that ran, and of a former system's objects. It
+// never changes once made.
 type Origin struct {
 	Adopted string // the generation of the log in which the running pods were last adopted as a whole; "" for none
 
@@ -18,7 +18,8 @@ type Origin struct {
 	Resolved int64                  // when that was said, in Unix seconds; 0 while it was not
 }
 
-// Awaits reports whether somebody has yet to say what becomes of a former system's objects. Until then nothing is given out.
+// Awaits reports whether somebody has yet to say what becomes of a former system's objects. Until then nothing is given
+// out.
 func (o *Origin) Awaits() bool { return o.Source != "" && o.Outcome == "" }
 
 // Origin is what has become of what was there before the log.
@@ -32,11 +33,13 @@ func (t *Txn) foldOrigin(e eventlog.Event) (known bool, err error) {
 		next.Adopted = d.Generation
 	case *eventlog.FormerObjectsFound:
 		if next.Outcome != "" {
-			return true, fmt.Errorf("%w: objects of %s are found after they were %s", ErrImpossible, d.Source, next.Outcome)
+			return true, fmt.Errorf("%w: objects of %s are found after they were %s", ErrImpossible, d.Source,
+				next.Outcome)
 		}
 		next.Source, next.Objects = d.Source, d.Objects
 	case *eventlog.FormerObjectsResolved:
-		next.Source, next.Outcome, next.Objects, next.Left, next.Resolved = d.Source, d.Outcome, d.Objects, d.Left, e.Time.Unix()
+		next.Source, next.Outcome, next.Objects, next.Left, next.Resolved = d.Source, d.Outcome, d.Objects, d.Left,
+			e.Time.Unix()
 	default:
 		return false, nil
 	}

@@ -8,20 +8,22 @@ import (
 	"galaxy/ipam"
 )
 
-// pending is what a Txn has changed and not yet written to memdb. Rows that are counted up and down many times in a batch
-// are written once; and as memdb copies a table anew for writing after each read of it, addresses, which are read and
-// written in turn, wait here too.
+// pending is what a Txn has changed and not yet written to memdb. Rows that are counted up and down many times in a
+// batch are written once; and as memdb copies a table anew for writing after each read of it, addresses, which are read
+// and written in turn, wait here too.
 type pending struct {
-	addresses map[netip.Addr]*Address   // nil: no longer held
-	changed   []netip.Addr              // their keys, in the order of change: neighbours are written one after the other
-	byOwner   map[ipam.Owner][]*Address // as they changed, by their owner
-	byScope   map[ipam.Owner][]*Address // as they changed, by the scope of their owner
-	lowest    map[int]segmentID         // of a subnet: the block below which it has no fresh address; mostly the next is in it too
-	segments  map[segmentID]*segment    // our own copies; already in the table
-	subnets   map[int]*subnetState
-	scopes    map[ipam.Owner]*Scope
-	cooling   map[coolingID]*cooling
-	flush     func()
+	addresses map[netip.Addr]*Address // nil: no longer held
+	// their keys, in the order of change: neighbours are written one after the other
+	changed []netip.Addr
+	byOwner map[ipam.Owner][]*Address // as they changed, by their owner
+	byScope map[ipam.Owner][]*Address // as they changed, by the scope of their owner
+	// of a subnet: the block below which it has no fresh address; mostly the next is in it too
+	lowest   map[int]segmentID
+	segments map[segmentID]*segment // our own copies; already in the table
+	subnets  map[int]*subnetState
+	scopes   map[ipam.Owner]*Scope
+	cooling  map[coolingID]*cooling
+	flush    func()
 }
 
 func newPending() *pending {

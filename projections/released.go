@@ -17,7 +17,8 @@ type Released struct {
 	At     int64  // Unix seconds
 }
 
-// Cools reports whether the address is still within the reuse delay. Whole seconds count, so that choices and counts agree.
+// Cools reports whether the address is still within the reuse delay. Whole seconds count, so that choices and counts
+// agree.
 func (r *Released) Cools(now time.Time, delay time.Duration) bool {
 	return r.At > coolSince(now, delay)
 }
@@ -25,8 +26,8 @@ func (r *Released) Cools(now time.Time, delay time.Duration) bool {
 // coolSince is the last second whose releases are past the delay.
 func coolSince(now time.Time, delay time.Duration) int64 { return now.Add(-delay).Unix() }
 
-// cooling counts the addresses of a subnet that were released in one second and are still free, so that those within the
-// reuse delay can be counted without walking them.
+// cooling counts the addresses of a subnet that were released in one second and are still free, so that those within
+// the reuse delay can be counted without walking them.
 type cooling struct {
 	coolingID
 	Count uint64

@@ -12,7 +12,8 @@ import (
 	"galaxy/eventlog"
 )
 
-// TestScenarios plays the stories in testdata. `go test ./projections -run Scenarios -rewrite` renews them: read the diff.
+// TestScenarios plays the stories in testdata. `go test ./projections -run Scenarios -rewrite` renews them: read the
+// diff.
 //
 //	fold     an event a line, its type and its data as the log has them; one that is refused changes nothing, and says why
 //	state    the rows, as a snapshot has them
@@ -77,7 +78,8 @@ func (s *harness) state(t *testing.T) string {
 		t.Error("a restored snapshot is another state")
 	}
 	var rows strings.Builder
-	for _, line := range strings.SplitAfter(saved.String(), "\n")[1:] { // the first has the head, whose hash nobody wants to read
+	// the first has the head, whose hash nobody wants to read
+	for _, line := range strings.SplitAfter(saved.String(), "\n")[1:] {
 		rows.WriteString(line)
 	}
 	return rows.String()

@@ -9,8 +9,8 @@ import (
 
 // Free addresses are not rows. The addresses of a subnet are cut into blocks of 256, aligned in the address space. A
 // segment is the part of a block that belongs to one subnet, with a bit for each address; it is made when one of its
-// addresses is first held. What no event has touched yet stands as whole intervals in the table of the untouched. So the
-// lowest free address is found as fast in a /28 as in an IPv6 /64, and costs no memory until it is used:
+// addresses is first held. What no event has touched yet stands as whole intervals in the table of the untouched. So
+// the lowest free address is found as fast in a /28 as in an IPv6 /64, and costs no memory until it is used:
 //
 //	addresses of a subnet = bits of its segments + intervals of its untouched, without overlap
 type segment struct {
@@ -86,7 +86,8 @@ func segmentsTable() *memdb.TableSchema {
 			return key(s)
 		}
 	}
-	return tableOf(tableSegments, unique("id", key), partial(indexFresh, only((*segment).fresh)), partial(indexFree, only((*segment).free)))
+	return tableOf(tableSegments, unique("id", key), partial(indexFresh, only((*segment).fresh)),
+		partial(indexFree, only((*segment).free)))
 }
 
 func blockOf(addr netip.Addr) (base netip.Addr, bit int) {
@@ -100,8 +101,8 @@ func blockOf(addr netip.Addr) (base netip.Addr, bit int) {
 	return netip.AddrFrom16(b), bit
 }
 
-// segment is this transaction's own copy of the segment of an address, which waits until it is written. The address must
-// be one of the subnet.
+// segment is this transaction's own copy of the segment of an address, which waits until it is written. The address
+// must be one of the subnet.
 func (t *Txn) segment(subnet int, addr netip.Addr) *segment {
 	base, _ := blockOf(addr)
 	id := segmentID{subnet, base}

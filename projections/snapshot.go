@@ -25,8 +25,8 @@ import (
 //	4  2026-11  what has become of what was there before the log
 const snapshotVersion = 4
 
-// A snapshot is a line of JSON for each row that is not derived from others: the position and configuration, pools, held
-// addresses and released addresses, each table in key order. Equal states give equal bytes.
+// A snapshot is a line of JSON for each row that is not derived from others: the position and configuration, pools,
+// held addresses and released addresses, each table in key order. Equal states give equal bytes.
 type snapshotLine struct {
 	Version  int            `json:"v,omitzero"`
 	Position *savedPosition `json:"position,omitzero"`
@@ -117,7 +117,8 @@ func (v *View) save(w io.Writer, generation string) error {
 	p, c := v.position, v.config
 	p.Head.Generation = generation
 	err := errors.Join(
-		json.MarshalEncode(out, snapshotLine{Version: snapshotVersion, Position: &savedPosition{p.Head, p.Time, p.FirstForget}}),
+		json.MarshalEncode(out, snapshotLine{Version: snapshotVersion,
+			Position: &savedPosition{p.Head, p.Time, p.FirstForget}}),
 		json.MarshalEncode(out, snapshotLine{Config: &savedConfig{c.Source, c.Seq, c.Time, c.Subnets}}),
 	)
 	if o := *v.origin; o != (Origin{}) {
@@ -125,7 +126,8 @@ func (v *View) save(w io.Writer, generation string) error {
 		err = errors.Join(err, json.MarshalEncode(out, snapshotLine{Origin: &saved}))
 	}
 	for pool := range v.Pools() {
-		err = errors.Join(err, json.MarshalEncode(out, snapshotLine{Pool: &savedPool{pool.Name, pool.Size, pool.PreAllocate, pool.Seq}}))
+		err = errors.Join(err, json.MarshalEncode(out,
+			snapshotLine{Pool: &savedPool{pool.Name, pool.Size, pool.PreAllocate, pool.Seq}}))
 	}
 	for a := range v.Addresses(netip.Addr{}) {
 		if err != nil {
@@ -161,7 +163,8 @@ func saved(a *Address) *savedAddress {
 
 func (v *View) saveNodes(out *jsontext.Encoder) error {
 	if o := v.overlay; o.Seq > 0 {
-		if err := json.MarshalEncode(out, snapshotLine{Overlay: &savedOverlay{o.Source, o.Seq, o.Time, o.Networks}}); err != nil {
+		if err := json.MarshalEncode(out, snapshotLine{Overlay: &savedOverlay{o.Source, o.Seq, o.Time,
+			o.Networks}}); err != nil {
 			return err
 		}
 	}
@@ -174,8 +177,8 @@ func (v *View) saveNodes(out *jsontext.Encoder) error {
 	return nil
 }
 
-// Digest is the SHA-256 of the snapshot without the log's generation, in lower-case hex: replicas at one sequence number have
-// equal digests, and so has a restored log.
+// Digest is the SHA-256 of the snapshot without the log's generation, in lower-case hex: replicas at one sequence
+// number have equal digests, and so has a restored log.
 func (v *View) Digest() string {
 	sum := sha256.New()
 	if err := v.save(sum, ""); err != nil {
@@ -195,7 +198,8 @@ func Restore(r io.Reader) (*DB, error) {
 		return nil, fmt.Errorf("read snapshot: %w", err)
 	}
 	if first.Version != snapshotVersion || first.Position == nil {
-		return nil, fmt.Errorf("read snapshot: it is of version %d, this program reads version %d", first.Version, snapshotVersion)
+		return nil, fmt.Errorf("read snapshot: it is of version %d, this program reads version %d", first.Version,
+			snapshotVersion)
 	}
 	db := New(first.Position.Head.Generation)
 	position := Position{Head: first.Position.Head, Time: first.Position.Time, FirstForget: first.Position.FirstForget}
@@ -301,7 +305,8 @@ func (t *Txn) restoreHeld(a *savedAddress) {
 	}
 	t.putAddress(&Address{
 		Addr: a.Addr, Owner: canonical(a.Owner), PodUID: a.PodUID, Node: shared(a.Node), Policy: a.Policy,
-		Draining: !configured, Fresh: a.Fresh, Labelled: a.Labelled, Assigned: shared(a.Assigned), Seq: a.Seq, Changed: a.Changed,
+		Draining: !configured, Fresh: a.Fresh, Labelled: a.Labelled, Assigned: shared(a.Assigned), Seq: a.Seq,
+		Changed:    a.Changed,
 		Attachment: attachment(a.ContainerID, a.IfName),
 	})
 	t.count(a.Owner, 1)

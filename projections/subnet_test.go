@@ -27,7 +27,8 @@ func TestNodeNetworkOf(t *testing.T) {
 	}
 }
 
-// Node networks may overlap: a node is in the first that has it, in the order of the gateways, as in the contract (section 3).
+// Node networks may overlap: a node is in the first that has it, in the order of the gateways, as in the contract
+// (section 3).
 func TestOverlappingNodeNetworks(t *testing.T) {
 	subnets, err := ipam.ParseConfig([]byte(`[
 		{"nodeSubnets":["10.49.0.0/16"],"ips":[],"subnet":"10.0.90.0/24","gateway":"10.0.90.1"},
@@ -37,7 +38,8 @@ func TestOverlappingNodeNetworks(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := newConfig("test", 1, time.Time{}, subnets)
-	for node, want := range map[string]string{"10.49.28.1": "10.49.28.0/26", "10.49.28.64": "10.49.0.0/16", "10.49.29.1": "10.49.0.0/16"} {
+	for node, want := range map[string]string{"10.49.28.1": "10.49.28.0/26", "10.49.28.64": "10.49.0.0/16",
+		"10.49.29.1": "10.49.0.0/16"} {
 		i, ok := config.NodeNetworkOf(netip.MustParseAddr(node))
 		if !ok || config.NodeNetworks()[i].String() != want {
 			t.Errorf("%s is in network %d, %t, want %s", node, i, ok, want)

@@ -19,8 +19,8 @@ func untouchedTable() *memdb.TableSchema {
 	return tableOf(tableUntouched, unique("id", func(u *untouched) []byte { return subnetAddrKey(u.subnet, u.Last) }))
 }
 
-// touch moves what is untouched of a block into its new segment, so that a segment has all addresses of its block that are
-// of its subnet.
+// touch moves what is untouched of a block into its new segment, so that a segment has all addresses of its block that
+// are of its subnet.
 func (t *Txn) touch(s *segment) {
 	block := ipam.Range{First: s.base, Last: ipam.Plus(s.base, blockSize-1)}
 	var gaps []*untouched

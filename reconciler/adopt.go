@@ -9,8 +9,9 @@ import (
 	"galaxy/projections"
 )
 
-// adopt finds running pods with addresses that the log does not know they have: the log is new or was restored from before, or
-// somebody else has bound them (contract section 4.7). Those that kubelets name come first: users cannot write that.
+// adopt finds running pods with addresses that the log does not know they have: the log is new or was restored from
+// before, or somebody else has bound them (contract section 4.7). Those that kubelets name come first: users cannot
+// write that.
 func (p *Plan) adopt(in Input, gone map[netip.Addr]bool) {
 	taken := map[netip.Addr]bool{}
 	for _, byKubelet := range []bool{true, false} {
@@ -44,7 +45,8 @@ func (p *Plan) adoptOne(in Input, pod *kube.Pod, shown kube.Shown, taken, gone m
 		return
 	}
 	if taken[addr] || !mayTake(in, pod, asked, shown, a) {
-		p.Conflicts = append(p.Conflicts, Conflict{Pod: pod, Address: addr, Holder: holder(a), Taken: taken[addr] || a != nil})
+		p.Conflicts = append(p.Conflicts, Conflict{Pod: pod, Address: addr, Holder: holder(a), Taken: taken[addr] ||
+			a != nil})
 		return
 	}
 	taken[addr] = true
@@ -54,9 +56,10 @@ func (p *Plan) adoptOne(in Input, pod *kube.Pod, shown kube.Shown, taken, gone m
 	p.add(pod.UID, allocator.Adopt{Pod: asked, Node: pod.Node, Address: addr})
 }
 
-// makeRoom ends what stands in the way of an adoption: the pod before of the same name, or another that has ended. What is kept
-// for another by the log was given away since, if a kubelet says that this pod has it.
-func (p *Plan) makeRoom(in Input, pod *kube.Pod, asked allocator.Pod, a *projections.Address, gone map[netip.Addr]bool) {
+// makeRoom ends what stands in the way of an adoption: the pod before of the same name, or another that has ended. What
+// is kept for another by the log was given away since, if a kubelet says that this pod has it.
+func (p *Plan) makeRoom(in Input, pod *kube.Pod, asked allocator.Pod, a *projections.Address,
+	gone map[netip.Addr]bool) {
 	own := a.Owner == asked.Owner || a.Owner == asked.Owner.Scope()
 	switch {
 	case own && inUse(a) && a.PodUID != pod.UID:
@@ -64,7 +67,8 @@ func (p *Plan) makeRoom(in Input, pod *kube.Pod, asked allocator.Pod, a *project
 	case !own:
 		step := Step{Cause: pod.UID, Command: allocator.Release{Address: a.Addr, Owner: a.Owner, Reason: reasonInUse}}
 		if inUse(a) {
-			step.Confirm = &Suspect{Namespace: a.Owner.Namespace, Name: a.Owner.Pod, UID: a.PodUID, Address: a.Addr, Seq: a.Seq}
+			step.Confirm = &Suspect{Namespace: a.Owner.Namespace, Name: a.Owner.Pod, UID: a.PodUID, Address: a.Addr,
+				Seq: a.Seq}
 		}
 		p.Steps = append(p.Steps, step)
 	default:
@@ -109,9 +113,9 @@ func mayTake(in Input, pod *kube.Pod, asked allocator.Pod, shown kube.Shown, a *
 	}
 }
 
-// trusting reports whether the annotations of pods alone prove what they were given: until the running pods have been adopted
-// once in this life of the log, as after a switch or a restore nothing else shows it. Later the log knows of every bind, and an
-// annotation that names more is its author's word. Objects from a file are all that there is.
+// trusting reports whether the annotations of pods alone prove what they were given: until the running pods have been
+// adopted once in this life of the log, as after a switch or a restore nothing else shows it. Later the log knows of
+// every bind, and an annotation that names more is its author's word. Objects from a file are all that there is.
 func (in Input) trusting() bool {
 	return !in.Live || in.View.Origin().Adopted != in.View.Position().Head.Generation
 }

@@ -15,9 +15,9 @@ import (
 	"galaxy/projections"
 )
 
-// Audit compares the states of the replicas. Each publishes the digests of its state at sequence numbers that are the same for
-// all, and at the one at which it rests while nothing happens; equal logs must give equal states, so a difference is a defect
-// or a damaged memory, and is reported loudly.
+// Audit compares the states of the replicas. Each publishes the digests of its state at sequence numbers that are the
+// same for all, and at the one at which it rests while nothing happens; equal logs must give equal states, so a
+// difference is a defect or a damaged memory, and is reported loudly.
 type Audit struct {
 	Identity string
 	View     func() *projections.View
@@ -142,7 +142,8 @@ func (a *Audit) note(key string, other Published, gone bool) {
 	}
 }
 
-// Compare takes what replicas publish, as lease.Watch yields it, and reports each state that is not ours at the same event.
+// Compare takes what replicas publish, as lease.Watch yields it, and reports each state that is not ours at the same
+// event.
 func (a *Audit) Compare(changes []lease.Change) {
 	for _, c := range changes {
 		var other Published
@@ -179,7 +180,9 @@ func (a *Audit) differ(id string, theirs Digest, ours string) {
 		if a.Differs != nil {
 			a.Differs()
 		}
-		a.Log.Error("another replica has another state at the same event: one of the two is wrong; compare both with galaxyctl log verify, and restart the wrong one",
-			zap.String("replica", id), zap.Uint64("event", theirs.Seq), zap.String("its digest", theirs.Digest), zap.String("our digest", ours))
+		a.Log.Error("another replica has another state at the same event: one of the two is wrong; compare both with "+
+			"galaxyctl log verify, and restart the wrong one",
+			zap.String("replica", id), zap.Uint64("event", theirs.Seq), zap.String("its digest", theirs.Digest),
+			zap.String("our digest", ours))
 	}
 }

@@ -33,7 +33,8 @@ func published(t *testing.T, p Published) lease.Change {
 	return lease.Change{Key: "replica/" + p.ID, Value: value}
 }
 
-// A replica publishes the digest of its state at rest, reports another one that has another state at the same event, and knows who lives.
+// A replica publishes the digest of its state at rest, reports another one that has another state at the same event,
+// and knows who lives.
 func TestAudit(t *testing.T) {
 	view, said := emptyView(t), make(chan Published, 100)
 	a := NewAudit()
@@ -84,10 +85,12 @@ func TestAudit(t *testing.T) {
 	if differs != 1 {
 		t.Errorf("reported %d times a replica with another state, want once", differs)
 	}
-	if lines := seen.FilterMessageSnippet("another state at the same event").All(); len(lines) != 1 || lines[0].Level != zap.ErrorLevel || lines[0].ContextMap()["replica"] != "bad" {
+	if lines := seen.FilterMessageSnippet("another state at the same event").All(); len(lines) != 1 ||
+		lines[0].Level != zap.ErrorLevel || lines[0].ContextMap()["replica"] != "bad" {
 		t.Errorf("the log says %v", lines)
 	}
-	for _, other := range []Digest{{"another life", wrong.Seq, "of another life"}, {wrong.Generation, wrong.Seq + 1, "of another event"}} {
+	for _, other := range []Digest{{"another life", wrong.Seq, "of another life"},
+		{wrong.Generation, wrong.Seq + 1, "of another event"}} {
 		a.Compare([]lease.Change{published(t, Published{ID: "bad", Digests: []Digest{other}})})
 	}
 	if differs != 1 {
@@ -99,7 +102,8 @@ func TestAudit(t *testing.T) {
 		}
 		return all
 	}
-	if got := names(); len(got) != 3 || got[0] != "bad" || got[1] != "good" || got[2] != "me" || a.Replicas()[1].Seq != 7 {
+	if got := names(); len(got) != 3 || got[0] != "bad" || got[1] != "good" || got[2] != "me" ||
+		a.Replicas()[1].Seq != 7 {
 		t.Errorf("%v", a.Replicas())
 	}
 	a.Compare([]lease.Change{{Key: "replica/bad", Gone: true}})

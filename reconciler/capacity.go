@@ -15,9 +15,9 @@ import (
 	"galaxy/projections"
 )
 
-// Capacity publishes on Node objects whether pods that want addresses can get one there. The scheduler looks at that before it
-// draws the nodes that it offers to an extender; without it, a cluster in which few nodes have addresses would often be
-// offered none of them.
+// Capacity publishes on Node objects whether pods that want addresses can get one there. The scheduler looks at that
+// before it draws the nodes that it offers to an extender; without it, a cluster in which few nodes have addresses
+// would often be offered none of them.
 type Capacity struct {
 	Replica ClaimsReplica
 	Source  Source
@@ -28,23 +28,24 @@ type Capacity struct {
 	limited map[string]bool // uids of pods without a node that a limit held back when they were checked last
 }
 
-// turn is what has happened to a node network that pods may wait for: its quantity changes by one with each, so that the
-// scheduler tries those pods again. It learns from Node objects alone.
+// turn is what has happened to a node network that pods may wait for: its quantity changes by one with each, so that
+// the scheduler tries those pods again. It learns from Node objects alone.
 type turn struct {
 	config uint64 // the configuration that was in force
 	dry    bool   // no address was left when it was checked last
 	count  int
 }
 
-// The quantities that a node may show. Between none, few and many they change, and not with every address; few and many are
-// both more pods than a node runs.
+// The quantities that a node may show. Between none, few and many they change, and not with every address; few and many
+// are both more pods than a node runs.
 const (
 	capacityFew  = 500
 	capacityMany = 1000
 	manyLeft     = 256 // addresses in a node network from which on there are many
 
-	capacityPause   = time.Second           // between two rounds of writing
-	capacityPoll    = 20 * time.Millisecond // between two checks, so that a network which is dry for a moment only is noticed
+	capacityPause = time.Second // between two rounds of writing
+	// between two checks, so that a network which is dry for a moment only is noticed
+	capacityPoll    = 20 * time.Millisecond
 	capacityWorkers = 8
 )
 
@@ -111,8 +112,8 @@ func (c *Capacity) check() {
 // maxLimited bounds how many pods that wait are checked: when one of them is let through, all are tried again.
 const maxLimited = 1000
 
-// checkLimits notes which pods without a node a limit holds back. When one of them is held back no more, as an administrator has
-// released an address or a pool has grown, every network turns.
+// checkLimits notes which pods without a node a limit holds back. When one of them is held back no more, as an
+// administrator has released an address or a pool has grown, every network turns.
 func (c *Capacity) checkLimits() {
 	view, set, before := c.Replica.View(), c.Source.Set(), c.limited
 	c.limited = map[string]bool{}
@@ -161,9 +162,9 @@ func (c *Capacity) publish(ctx context.Context) error {
 	return group.Wait()
 }
 
-// Capacities are how many pods with addresses each node may show that it can run: as many as it runs where no address is left
-// in its node network, so that those that run there still fit, and none where there is no network for it. turned is added to
-// the quantity of a network.
+// Capacities are how many pods with addresses each node may show that it can run: as many as it runs where no address
+// is left in its node network, so that those that run there still fit, and none where there is no network for it.
+// turned is added to the quantity of a network.
 func Capacities(view *projections.View, set *objects.Set, turned func(netip.Prefix) int) map[string]int {
 	left := map[netip.Prefix]int{}
 	inUseOn := map[string]int(nil)
@@ -203,8 +204,8 @@ func networkOf(config *projections.Config, node *kube.Node) (netip.Prefix, bool)
 	return netip.Prefix{}, false
 }
 
-// leftIn is how many addresses of a node network, up to manyLeft, a pod may still get: free ones, those that are kept for
-// pods that do not run now, and those that were claimed for pods that still look for a node.
+// leftIn is how many addresses of a node network, up to manyLeft, a pod may still get: free ones, those that are kept
+// for pods that do not run now, and those that were claimed for pods that still look for a node.
 func leftIn(view *projections.View, network netip.Prefix) int {
 	left := uint64(0)
 	for _, subnet := range view.Config().Serving(network) {

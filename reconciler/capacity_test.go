@@ -17,7 +17,8 @@ import (
 	"galaxy/reconciler"
 )
 
-// A node shows that it has room as long as there is an address that a pod may get there: a free one, or one that is kept.
+// A node shows that it has room as long as there is an address that a pod may get there: a free one, or one that is
+// kept.
 func TestCapacities(t *testing.T) {
 	s := newHarness(t)
 	s.configure(`[
@@ -49,7 +50,8 @@ metadata: {name: nowhere}
 	want := map[string]int{"small-a": 500, "small-b": 500, "large": 1000, "outside": 0, "nowhere": 0}
 	check := func(when string) {
 		t.Helper()
-		if got := reconciler.Capacities(s.replica.View(), set, func(netip.Prefix) int { return 0 }); !maps.Equal(got, want) {
+		if got := reconciler.Capacities(s.replica.View(), set, func(netip.Prefix) int { return 0 }); !maps.Equal(got,
+			want) {
 			t.Errorf("%s: %v, want %v", when, got, want)
 		}
 	}
@@ -57,7 +59,8 @@ metadata: {name: nowhere}
 	network := netip.MustParsePrefix("10.0.1.0/24")
 	pod := func(i int) allocator.Pod {
 		return allocator.Pod{
-			Owner: ipam.Owner{Kind: "statefulset", Namespace: "ns", App: "web", Pod: fmt.Sprintf("web-%d", i)}, UID: fmt.Sprint(i), Policy: ipam.Immutable,
+			Owner: ipam.Owner{Kind: "statefulset", Namespace: "ns", App: "web", Pod: fmt.Sprintf("web-%d", i)},
+			UID:   fmt.Sprint(i), Policy: ipam.Immutable,
 			Workload: allocator.Workload{Exists: true, Scales: true, Replicas: 9},
 		}
 	}
@@ -79,8 +82,8 @@ type still struct{ set *objects.Set }
 func (s still) Set() *objects.Set                    { return s.set }
 func (s still) Subscribe() (<-chan struct{}, func()) { return make(chan struct{}), func() {} }
 
-// A pod that a limit holds back is tried again when the limit gives way, although the network never was dry: its node shows another
-// quantity then, and only then.
+// A pod that a limit holds back is tried again when the limit gives way, although the network never was dry: its node
+// shows another quantity then, and only then.
 func TestCapacityTurnsForLimits(t *testing.T) {
 	s := newHarness(t)
 	s.configure(`[{"nodeSubnets":["10.0.1.0/24"],"ips":["10.1.1.2~10.1.1.9"],"subnet":"10.1.1.0/24","gateway":"10.1.1.1"}]`)
@@ -97,7 +100,9 @@ spec: {containers: [{name: c, resources: {requests: {tke.cloud.tencent.com/eni-i
 	if err != nil {
 		t.Fatal(err)
 	}
-	bind := allocator.Bind{Node: "n1", NodeNetwork: netip.MustParsePrefix("10.0.1.0/24"), Pod: allocator.Pod{Owner: ipam.Owner{Namespace: "ns", Kind: "statefulset", App: "a", Pod: "a-0", Pool: "red"}, UID: "ua", Policy: ipam.Never}}
+	bind := allocator.Bind{Node: "n1", NodeNetwork: netip.MustParsePrefix("10.0.1.0/24"),
+		Pod: allocator.Pod{Owner: ipam.Owner{Namespace: "ns", Kind: "statefulset", App: "a", Pod: "a-0", Pool: "red"},
+			UID: "ua", Policy: ipam.Never}}
 	if got := s.do(bind); got != "" {
 		t.Fatal(got)
 	}
@@ -105,10 +110,11 @@ spec: {containers: [{name: c, resources: {requests: {tke.cloud.tencent.com/eni-i
 	shows.Store("")
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	capacity := &reconciler.Capacity{Replica: s.replica, Source: still{set}, Log: zap.NewNop(), Publish: func(_ context.Context, _, quantity string) error {
-		shows.Store(quantity)
-		return nil
-	}}
+	capacity := &reconciler.Capacity{Replica: s.replica, Source: still{set}, Log: zap.NewNop(),
+		Publish: func(_ context.Context, _, quantity string) error {
+			shows.Store(quantity)
+			return nil
+		}}
 	go func() {
 		defer close(ended)
 		_ = capacity.Run(ctx)

@@ -27,8 +27,8 @@ type ClaimsReplica interface {
 	Subscribe() *allocator.Subscription
 }
 
-// Claims takes back what filter has claimed for pods that nobody binds. Each claim has a deadline in etcd, named by the uid of
-// its pod; when that has passed and the address is still only claimed, it goes back where it came from.
+// Claims takes back what filter has claimed for pods that nobody binds. Each claim has a deadline in etcd, named by the
+// uid of its pod; when that has passed and the address is still only claimed, it goes back where it came from.
 type Claims struct {
 	Replica   ClaimsReplica
 	Deadlines Deadlines
@@ -47,8 +47,8 @@ type claim struct {
 // startEvery is how long new claims are gathered, so that their deadlines share a transaction.
 const startEvery = 200 * time.Millisecond
 
-// Run keeps deadlines for all claims until ctx ends. Only one Run in the cluster should be on, that of the leader; two do no
-// harm.
+// Run keeps deadlines for all claims until ctx ends. Only one Run in the cluster should be on, that of the leader; two
+// do no harm.
 func (c *Claims) Run(ctx context.Context) error {
 	c.claimed, c.running = map[netip.Addr]claim{}, map[string]bool{}
 	changes := c.Replica.Subscribe()
@@ -168,7 +168,8 @@ func (c *Claims) passed(ctx context.Context, uid string) {
 		_, err := c.Replica.Do(ctx, uid, allocator.Expire{Pod: claim.owner, UID: uid})
 		switch {
 		case err == nil:
-			c.Log.Info("took back a claim that no bind has followed", zap.Stringer("address", addr), zap.Stringer("pod", claim.owner), zap.String("uid", uid))
+			c.Log.Info("took back a claim that no bind has followed", zap.Stringer("address", addr),
+				zap.Stringer("pod", claim.owner), zap.String("uid", uid))
 			if c.Expired != nil {
 				c.Expired()
 			}

@@ -27,7 +27,8 @@ func TestClaimsExpire(t *testing.T) {
 	must(s.do(allocator.SizePool{Pool: "p", Size: 4}))
 	network := netip.MustParsePrefix("10.0.0.0/24")
 	pod := func(name string) allocator.Pod {
-		return allocator.Pod{Owner: ipam.Owner{Kind: "statefulset", Namespace: "ns", App: "web", Pod: name, Pool: "p"}, UID: "u-" + name, Policy: ipam.Never}
+		return allocator.Pod{Owner: ipam.Owner{Kind: "statefulset", Namespace: "ns", App: "web", Pod: name, Pool: "p"},
+			UID: "u-" + name, Policy: ipam.Never}
 	}
 	claimed := func(name string) bool {
 		for a := range s.replica.View().Held(pod(name).Owner) {
@@ -41,7 +42,8 @@ func TestClaimsExpire(t *testing.T) {
 	lead := func() (stop func()) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
-		claims := &reconciler.Claims{Replica: s.replica, Deadlines: deadlines, Log: zapNop(), Expired: func() { expired <- struct{}{} }}
+		claims := &reconciler.Claims{Replica: s.replica, Deadlines: deadlines, Log: zapNop(),
+			Expired: func() { expired <- struct{}{} }}
 		go func() { ended <- claims.Run(ctx) }()
 		return func() {
 			cancel()

@@ -11,8 +11,8 @@ import (
 	"galaxy/ipam"
 )
 
-// configure puts the subnets of the ConfigMap in force if they differ from those that are. A ConfigMap that is absent or
-// bad changes nothing.
+// configure puts the subnets of the ConfigMap in force if they differ from those that are. A ConfigMap that is absent
+// or bad changes nothing.
 func (p *Plan) configure(in Input, rules Rules) {
 	data, ok := in.New.ConfigMap(rules.ConfigNamespace, rules.ConfigName)
 	if !ok {
@@ -21,8 +21,10 @@ func (p *Plan) configure(in Input, rules Rules) {
 	source := fmt.Sprintf("ConfigMap %s/%s", rules.ConfigNamespace, rules.ConfigName)
 	text, ok := data[rules.ConfigKey]
 	if in.Old != nil && !in.Full {
-		// The same text need not be parsed for every pod that changes. If it was refused, it is tried with the next full pass.
-		if before, was := in.Old.ConfigMap(rules.ConfigNamespace, rules.ConfigName); was && ok && before[rules.ConfigKey] == text && before[AnnotationForce] == data[AnnotationForce] {
+		// The same text need not be parsed for every pod that changes. If it was refused, it is tried with the next
+		// full pass.
+		if before, was := in.Old.ConfigMap(rules.ConfigNamespace, rules.ConfigName); was && ok &&
+			before[rules.ConfigKey] == text && before[AnnotationForce] == data[AnnotationForce] {
 			return
 		}
 	}
@@ -40,11 +42,13 @@ func (p *Plan) configure(in Input, rules Rules) {
 		p.InForce = current.Seq
 		return
 	}
-	p.add(source, allocator.Configure{Source: source, Subnets: subnets, Force: rules.ForceConfig || data[AnnotationForce] == forceFor(text)})
+	p.add(source, allocator.Configure{Source: source, Subnets: subnets, Force: rules.ForceConfig ||
+		data[AnnotationForce] == forceFor(text)})
 }
 
-// AnnotationForce is an annotation on the ConfigMap which says that held addresses that its subnets drop are to be drained. It stands beside
-// the ConfigMap's data, whose keys have no slash. Its value is of the very text that it is meant for, so that it is of no use to the next one.
+// AnnotationForce is an annotation on the ConfigMap which says that held addresses that its subnets drop are to be
+// drained. It stands beside the ConfigMap's data, whose keys have no slash. Its value is of the very text that it is
+// meant for, so that it is of no use to the next one.
 const AnnotationForce = "galaxy.k8s.io/force"
 
 // forceFor is the value of AnnotationForce for a text.
@@ -55,7 +59,8 @@ func forceFor(text string) string {
 
 // howToForce says how a refused change can be forced, once.
 func howToForce(rules Rules, text string) string {
-	return fmt.Sprintf("to drain them: kubectl -n %s annotate --overwrite configmap %s %s=%s (it is good for this text alone)", rules.ConfigNamespace, rules.ConfigName, AnnotationForce, forceFor(text))
+	return fmt.Sprintf("to drain them: kubectl -n %s annotate --overwrite configmap %s %s=%s (it is good for this "+
+		"text alone)", rules.ConfigNamespace, rules.ConfigName, AnnotationForce, forceFor(text))
 }
 
 func (p *Plan) badConfig(err error) {
@@ -65,16 +70,18 @@ func (p *Plan) badConfig(err error) {
 
 func sameSubnet(a, b ipam.Subnet) bool {
 	return a.Prefix == b.Prefix && a.Gateway == b.Gateway && a.VLAN == b.VLAN &&
-		slices.Equal(a.Ranges, b.Ranges) && slices.EqualFunc(a.NodeNetworks, b.NodeNetworks, func(x, y netip.Prefix) bool { return x == y })
+		slices.Equal(a.Ranges, b.Ranges) && slices.EqualFunc(a.NodeNetworks, b.NodeNetworks,
+		func(x, y netip.Prefix) bool { return x == y })
 }
 
-// pools makes the pools as large as their objects say. Only a pool whose object was there and is gone is deleted: the others
-// were made by REST.
+// pools makes the pools as large as their objects say. Only a pool whose object was there and is gone is deleted: the
+// others were made by REST.
 func (p *Plan) pools(in Input) {
 	for pool := range in.New.Pools() {
 		current := in.View.Pool(pool.Name)
 		if current == nil || current.Size != pool.Size || current.PreAllocate != pool.PreAllocate {
-			p.add("Pool "+pool.Name, allocator.SizePool{Pool: pool.Name, Size: pool.Size, PreAllocate: pool.PreAllocate})
+			p.add("Pool "+pool.Name, allocator.SizePool{Pool: pool.Name, Size: pool.Size,
+				PreAllocate: pool.PreAllocate})
 		}
 	}
 	if in.Old == nil {

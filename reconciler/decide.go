@@ -33,8 +33,8 @@ type Input struct {
 
 	// Full asks to look at every held address, not only at what has changed between Old and New.
 	Full bool
-	// Suspects are what the last full pass found: held addresses whose pod is not there, by the event that they were at.
-	// Only who is found twice is judged, as a list of pods and the log are never of quite the same moment.
+	// Suspects are what the last full pass found: held addresses whose pod is not there, by the event that they were
+	// at. Only who is found twice is judged, as a list of pods and the log are never of quite the same moment.
 	Suspects map[netip.Addr]uint64
 }
 
@@ -42,8 +42,8 @@ type Input struct {
 type Step struct {
 	Cause   string
 	Command allocator.Command
-	// Confirm is the pod whose end has to be proven by the cluster itself before the command is given: that it is not among the
-	// objects is no proof.
+	// Confirm is the pod whose end has to be proven by the cluster itself before the command is given: that it is not
+	// among the objects is no proof.
 	Confirm *Suspect
 }
 
@@ -71,11 +71,12 @@ type Plan struct {
 	Suspects map[netip.Addr]uint64 // for the next full pass; nil unless this was one
 	Err      error                 // objects that make no sense; the rest of the plan holds all the same
 
-	Configured bool       // the ConfigMap was read
-	BadConfig  error      // why its subnets are not put in force
-	InForce    uint64     // event since which the subnets that it has are in force; 0 if they are about to be, or are refused
-	Notices    []Notice   // pods that nothing here helps; of a full pass over a cluster
-	Conflicts  []Conflict // running pods with addresses that the log holds for others
+	Configured bool  // the ConfigMap was read
+	BadConfig  error // why its subnets are not put in force
+	// event since which the subnets that it has are in force; 0 if they are about to be, or are refused
+	InForce   uint64
+	Notices   []Notice   // pods that nothing here helps; of a full pass over a cluster
+	Conflicts []Conflict // running pods with addresses that the log holds for others
 }
 
 // Conflict is a running pod that shows an address which the log does not let it have.
@@ -86,8 +87,8 @@ type Conflict struct {
 	Taken   bool       // it is another's; otherwise it is free, and only the pod's own annotation names it
 }
 
-// Decide plans what the cluster's objects ask for. Same input, same plan. The configuration comes first, so that the rest
-// is decided under it; pools come after the running pods, of which the log may know nothing yet.
+// Decide plans what the cluster's objects ask for. Same input, same plan. The configuration comes first, so that the
+// rest is decided under it; pools come after the running pods, of which the log may know nothing yet.
 func Decide(in Input, rules Rules) Plan {
 	var p Plan
 	p.configure(in, rules)

@@ -32,7 +32,8 @@ type harness struct {
 func newHarness(t *testing.T) *harness {
 	s := &harness{t: t, now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)}
 	ctx, cancel := context.WithCancel(context.Background())
-	replica, err := allocator.NewReplica(ctx, allocator.Config{Log: memlog.New(), Actor: "test", Now: func() time.Time { return s.now }}, nil)
+	replica, err := allocator.NewReplica(ctx,
+		allocator.Config{Log: memlog.New(), Actor: "test", Now: func() time.Time { return s.now }}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +94,8 @@ func TestDecide(t *testing.T) {
 				d.MaybeScanArgs(t, "name", &rules.ConfigName)
 				d.MaybeScanArgs(t, "key", &rules.ConfigKey)
 				s.plan = reconciler.Decide(reconciler.Input{
-					Old: s.old, New: s.set, View: s.replica.View(), Full: d.HasArg("full"), Live: d.HasArg("live"), Suspects: s.suspects,
+					Old: s.old, New: s.set, View: s.replica.View(), Full: d.HasArg("full"), Live: d.HasArg("live"),
+					Suspects: s.suspects,
 				}, rules)
 				return s.showPlan()
 			case "apply":
@@ -140,7 +142,8 @@ func (s *harness) bind(d *datadriven.TestData) string {
 	}
 	owner := ipam.Owner{Kind: kind, Namespace: namespace, App: app, Pod: pod, Pool: pool}
 	return s.do(allocator.Bind{Node: "node1", NodeNetwork: netip.MustParsePrefix("10.0.0.0/24"), Pod: allocator.Pod{
-		Owner: owner, UID: uid, Policy: ipam.PolicyOf(policy, pool), Workload: allocator.Workload{Exists: true, Scales: true, Replicas: 10},
+		Owner: owner, UID: uid, Policy: ipam.PolicyOf(policy, pool),
+		Workload: allocator.Workload{Exists: true, Scales: true, Replicas: 10},
 	}})
 }
 
@@ -176,7 +179,8 @@ func (s *harness) showPlan() string {
 func describe(cmd allocator.Command) string {
 	switch c := cmd.(type) {
 	case allocator.EndPod:
-		return fmt.Sprintf("EndPod %s uid=%s policy=%s %s", c.Pod.Owner, c.Pod.UID, c.Pod.Policy, workload(c.Pod.Workload))
+		return fmt.Sprintf("EndPod %s uid=%s policy=%s %s", c.Pod.Owner, c.Pod.UID, c.Pod.Policy,
+			workload(c.Pod.Workload))
 	case allocator.ChangeWorkload:
 		return fmt.Sprintf("ChangeWorkload %s %s", c.Owner, workload(c.Workload))
 	case allocator.Adopt:
@@ -227,7 +231,8 @@ func (s *harness) addresses() string {
 func TestRun(t *testing.T) {
 	s := newHarness(t)
 	const node = "kind: Node\nmetadata: {name: node1}\n---\n"
-	const config = "kind: ConfigMap\nmetadata: {name: floatingip-config, namespace: kube-system}\ndata:\n  floatingips: |\n" +
+	const config = "kind: ConfigMap\nmetadata: {name: floatingip-config, namespace: kube-system}\ndata:\n  " +
+		"floatingips: |\n" +
 		`    [{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.2~10.1.0.9"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]` + "\n---\n"
 	parse := func(text string) *objects.Set {
 		set, err := objects.Parse([]byte(node+config+text), time.Now())
@@ -240,7 +245,8 @@ func TestRun(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	r := reconciler.New(reconciler.Config{
-		Replica: s.replica, Source: store, Rules: reconciler.DefaultRules(), Log: zapNop(), Interval: time.Hour, Confirm: 10 * time.Millisecond,
+		Replica: s.replica, Source: store, Rules: reconciler.DefaultRules(), Log: zapNop(), Interval: time.Hour,
+		Confirm: 10 * time.Millisecond,
 	})
 	go func() { ended <- r.Run(ctx) }()
 	await := func(what string, ok func() bool) {
@@ -253,7 +259,8 @@ func TestRun(t *testing.T) {
 	}
 	await("the configuration", func() bool { return len(s.replica.View().Config().Subnets) == 1 })
 	store.Put(parse("kind: Pod\nmetadata: {name: web-0, namespace: ns1, uid: u-web-0}\n" +
-		"spec: {containers: [{resources: {requests: {tke.cloud.tencent.com/eni-ip: 1}}}]}\n---\nkind: Pod\nmetadata: {name: other}"))
+		"spec: {containers: [{resources: {requests: {tke.cloud.tencent.com/eni-ip: 1}}}]}\n---\nkind: Pod\nmetadata: " +
+		"{name: other}"))
 	bind := allocator.Bind{Node: "node1", NodeNetwork: netip.MustParsePrefix("10.0.0.0/24"), Pod: allocator.Pod{
 		Owner: ipam.Owner{Namespace: "ns1", Pod: "web-0"}, UID: "u-web-0",
 	}}
@@ -262,14 +269,18 @@ func TestRun(t *testing.T) {
 	}
 	time.Sleep(50 * time.Millisecond) // lets the loop see the pod
 	store.Put(parse("kind: Pod\nmetadata: {name: other}"))
-	await("the release", func() bool { return s.replica.View().Scope(ipam.Owner{}).Held == 0 && s.addresses() == "none\n" })
+	await("the release", func() bool {
+		return s.replica.View().Scope(ipam.Owner{}).Held == 0 &&
+			s.addresses() == "none\n"
+	})
 	cancel()
 	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }
 
-// A rollout that needs an address more than there are is reported on the pod that waits; not while one is free, nor when none is needed.
+// A rollout that needs an address more than there are is reported on the pod that waits; not while one is free, nor
+// when none is needed.
 func TestRolloutWithoutSpare(t *testing.T) {
 	s := newHarness(t)
 	s.configure(`[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.2~10.1.0.3"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]`)
@@ -286,14 +297,16 @@ spec: {containers: [{name: c, resources: {requests: {tke.cloud.tencent.com/eni-i
 	bind := func(pod string) {
 		owner := app
 		owner.Pod = pod
-		if failure := s.do(allocator.Bind{Node: "node1", NodeNetwork: netip.MustParsePrefix("10.0.0.0/24"), Pod: allocator.Pod{Owner: owner, UID: pod, Policy: ipam.Immutable, Workload: workload}}); failure != "" {
+		if failure := s.do(allocator.Bind{Node: "node1", NodeNetwork: netip.MustParsePrefix("10.0.0.0/24"),
+			Pod: allocator.Pod{Owner: owner, UID: pod, Policy: ipam.Immutable, Workload: workload}}); failure != "" {
 			t.Fatal(failure)
 		}
 	}
 	notices := func(w allocator.Workload) string {
 		e := set.Edit()
 		e.PutWorkload(app, w)
-		plan := reconciler.Decide(reconciler.Input{New: e.Done(s.now), View: s.replica.View(), Full: true, Live: true}, reconciler.Rules{})
+		plan := reconciler.Decide(reconciler.Input{New: e.Done(s.now), View: s.replica.View(), Full: true, Live: true},
+			reconciler.Rules{})
 		var said []string
 		for _, n := range plan.Notices {
 			said = append(said, n.Pod.String()+" "+n.Reason+" "+n.Message)
@@ -305,7 +318,8 @@ spec: {containers: [{name: c, resources: {requests: {tke.cloud.tencent.com/eni-i
 		t.Errorf("an address is free: %s", got)
 	}
 	bind("web-h1-b")
-	if got := notices(workload); !strings.HasPrefix(got, "ns1/web-h2-c FloatingIPRolloutWaits") || !strings.Contains(got, "keeps its 2 addresses for 2 replicas") {
+	if got := notices(workload); !strings.HasPrefix(got, "ns1/web-h2-c FloatingIPRolloutWaits") ||
+		!strings.Contains(got, "keeps its 2 addresses for 2 replicas") {
 		t.Errorf("no address is free: %q", got)
 	}
 	strategy := workload

@@ -8,8 +8,9 @@ import (
 	"galaxy/allocator"
 )
 
-// Gate holds back what gives out addresses until all running pods have been compared with the log, under the subnets in force:
-// before that, an address that looks free may be in use, as after a switch or a restore. It is closed for each lead anew.
+// Gate holds back what gives out addresses until all running pods have been compared with the log, under the subnets in
+// force: before that, an address that looks free may be in use, as after a switch or a restore. It is closed for each
+// lead anew.
 type Gate struct {
 	mu     sync.Mutex
 	opened chan struct{} // closed while the gate is open
@@ -19,7 +20,8 @@ type Gate struct {
 // Why the gate is closed.
 const (
 	gateBegins  = "this lead has yet to compare the running pods with the log"
-	gateSubnets = "new subnets are being put in force, and the running pods have yet to be compared with the log under them"
+	gateSubnets = "new subnets are being put in force, and the running pods have yet to be compared with the log " +
+		"under them"
 )
 
 func newGate() *Gate { return &Gate{opened: make(chan struct{}), reason: gateBegins} }
@@ -44,9 +46,10 @@ func (g *Gate) Admit(ctx context.Context, command allocator.Command) error {
 	}
 }
 
-// Do has a replica decide a command as soon as the gate admits it. A replica that does not lead decides nothing, so that its own refusal
-// is the response.
-func (g *Gate) Do(ctx context.Context, replica Replica, cause string, command allocator.Command) (allocator.Result, error) {
+// Do has a replica decide a command as soon as the gate admits it. A replica that does not lead decides nothing, so
+// that its own refusal is the response.
+func (g *Gate) Do(ctx context.Context, replica Replica, cause string,
+	command allocator.Command) (allocator.Result, error) {
 	if replica.Leading() {
 		if err := g.Admit(ctx, command); err != nil {
 			return allocator.Result{}, err

@@ -61,7 +61,9 @@ type gateHarness struct {
 const gateSubnets = `[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.2~10.1.0.9"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]`
 
 func configMap(subnets string) string {
-	return "kind: Pod\nmetadata: {name: other}\n---\nkind: Node\nmetadata: {name: node1}\n---\nkind: ConfigMap\nmetadata: {name: floatingip-config, namespace: kube-system}\ndata:\n  floatingips: |\n    " + subnets + "\n---\n"
+	return "kind: Pod\nmetadata: {name: other}\n---\nkind: Node\nmetadata: {name: node1}\n---\nkind: " +
+		"ConfigMap\nmetadata: {name: floatingip-config, namespace: kube-system}\ndata:\n  floatingips: |\n    " +
+		subnets + "\n---\n"
 }
 
 // runs is a pod that somebody else has bound, as its annotation says, and its status if a kubelet has written it.
@@ -99,7 +101,8 @@ func newGated(t *testing.T, text string, edit func(*reconciler.Config)) *gateHar
 	g := &gateHarness{harness: newHarness(t), recorder: &recorder{}}
 	g.put(t, text)
 	config := reconciler.Config{
-		Replica: g.replica, Source: g.store, Cluster: g.recorder, Rules: reconciler.DefaultRules(), Log: zapNop(), Interval: time.Hour, Confirm: 5 * time.Millisecond,
+		Replica: g.replica, Source: g.store, Cluster: g.recorder, Rules: reconciler.DefaultRules(), Log: zapNop(),
+		Interval: time.Hour, Confirm: 5 * time.Millisecond,
 	}
 	if edit != nil {
 		edit(&config)
@@ -154,8 +157,8 @@ func (g *gateHarness) await(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// On an empty log the running pods are recorded before the first address is given out, though the subnets are put in force by
-// the same pass. Pools that reserve in advance come after them.
+// On an empty log the running pods are recorded before the first address is given out, though the subnets are put in
+// force by the same pass. Pools that reserve in advance come after them.
 func TestGateOpensAfterAdoption(t *testing.T) {
 	pool := "kind: Pool\nmetadata: {name: p}\nsize: 2\npreAllocateIP: true\n---\n"
 	g := newGated(t, configMap(gateSubnets)+runs("old-a", "10.1.0.2", false)+runs("old-b", "10.1.0.3", true)+pool, nil)
@@ -182,12 +185,13 @@ func TestSubnetsThatComeLater(t *testing.T) {
 	}
 }
 
-// Once the running pods are adopted, the log knows of every bind: an annotation alone proves nothing any more, and its pod hears
-// of it. A kubelet is believed.
+// Once the running pods are adopted, the log knows of every bind: an annotation alone proves nothing any more, and its
+// pod hears of it. A kubelet is believed.
 func TestAnnotationsAreBelievedOnce(t *testing.T) {
 	g := newGated(t, configMap(gateSubnets), func(c *reconciler.Config) { c.Interval = 20 * time.Millisecond })
 	g.mustBind(t, "first", "10.1.0.2")
-	g.put(t, configMap(gateSubnets)+runs("first", "10.1.0.2", true)+runs("liar", "10.1.0.5", false)+runs("seen", "10.1.0.6", true))
+	g.put(t, configMap(gateSubnets)+runs("first", "10.1.0.2", true)+runs("liar", "10.1.0.5", false)+runs("seen",
+		"10.1.0.6", true))
 	g.await(t, "the adoption", func() bool { return g.ownerOf("10.1.0.6") == "seen" })
 	g.await(t, "the event", func() bool { return g.recorder.has("ns1/liar FloatingIPUnproven") })
 	if owner := g.ownerOf("10.1.0.5"); owner != "" {
@@ -203,9 +207,11 @@ func (unwilling) Unassign(context.Context, *projections.Address) error {
 }
 func (unwilling) Repair(context.Context) error { return errors.New("the provider refuses") }
 
-// What has nothing to do with running pods does not keep the gate closed: here a cloud provider that takes nothing back.
+// What has nothing to do with running pods does not keep the gate closed: here a cloud provider that takes nothing
+// back.
 func TestGateOpensWhateverElseFails(t *testing.T) {
-	g := newGated(t, configMap(gateSubnets)+runs("old-a", "10.1.0.2", true), func(c *reconciler.Config) { c.Unassigner = unwilling{} })
+	g := newGated(t, configMap(gateSubnets)+runs("old-a", "10.1.0.2", true),
+		func(c *reconciler.Config) { c.Unassigner = unwilling{} })
 	g.mustBind(t, "gone-0", "10.1.0.3")
 	// Its pod is not there, and its address cannot be unassigned, pass after pass.
 	g.mustBind(t, "new", "10.1.0.4")
@@ -256,7 +262,8 @@ func TestGateSaysWhyItIsClosed(t *testing.T) {
 	g.mustBind(t, "new", "10.1.0.3")
 }
 
-// The gate stays closed as long as it is not in the log that all running pods are known, though none of them made trouble.
+// The gate stays closed as long as it is not in the log that all running pods are known, though none of them made
+// trouble.
 func TestGateWaitsForTheMark(t *testing.T) {
 	replica := &flaky{}
 	replica.fails.Store(true)
@@ -285,8 +292,8 @@ func (w *watched) Do(ctx context.Context, cause string, command allocator.Comman
 	return w.Replica.Do(ctx, cause, command)
 }
 
-// The gate is closed from before new subnets are put in force until the running pods were compared with the log under them, and from the
-// end of a term until the next one has compared them.
+// The gate is closed from before new subnets are put in force until the running pods were compared with the log under
+// them, and from the end of a term until the next one has compared them.
 func TestGateCloses(t *testing.T) {
 	replica := &watched{}
 	var gate atomic.Pointer[reconciler.Gate]
@@ -328,29 +335,33 @@ func (follower) Do(context.Context, string, allocator.Command) (allocator.Result
 	return allocator.Result{}, allocator.ErrNotLeader
 }
 
-// What the gate holds back is what a command says of itself. A replica that does not lead is not waited for: it refuses by itself.
+// What the gate holds back is what a command says of itself. A replica that does not lead is not waited for: it refuses
+// by itself.
 func TestGateHoldsBackWhatAllocates(t *testing.T) {
 	closed := reconciler.New(reconciler.Config{}).Gate()
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, command := range []allocator.Command{
-		allocator.Bind{}, allocator.Claim{}, allocator.Reserve{}, allocator.SizePool{}, allocator.Attach{}, allocator.Release{}, allocator.Adopt{},
+		allocator.Bind{}, allocator.Claim{}, allocator.Reserve{}, allocator.SizePool{}, allocator.Attach{},
+		allocator.Release{}, allocator.Adopt{},
 	} {
 		if err := closed.Admit(ended, command); (err != nil) != command.Allocates() {
 			t.Errorf("%T, which allocates: %t: %v", command, command.Allocates(), err)
 		}
 	}
 	g := newGated(t, configMap(gateSubnets), nil)
-	if _, err := closed.Do(ended, g.replica, "test", allocator.Bind{}); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "no address is given out yet") {
+	if _, err := closed.Do(ended, g.replica, "test", allocator.Bind{}); !errors.Is(err, context.Canceled) ||
+		!strings.Contains(err.Error(), "no address is given out yet") {
 		t.Errorf("a bind before the gate opens: %v", err)
 	}
-	if _, err := closed.Do(ended, follower{g.replica}, "test", allocator.Bind{}); !errors.Is(err, allocator.ErrNotLeader) {
+	if _, err := closed.Do(ended, follower{g.replica}, "test", allocator.Bind{}); !errors.Is(err,
+		allocator.ErrNotLeader) {
 		t.Errorf("a bind at a follower: %v", err)
 	}
 }
 
-// No address is taken from a pod that is not among the objects before the API server itself has said that it is gone. An error proves
-// nothing.
+// No address is taken from a pod that is not among the objects before the API server itself has said that it is gone.
+// An error proves nothing.
 func TestProofComesFirst(t *testing.T) {
 	var asked atomic.Int32
 	var proof atomic.Value
@@ -379,8 +390,8 @@ func TestProofComesFirst(t *testing.T) {
 	g.await(t, "the release", func() bool { return g.ownerOf("10.1.0.2") == "" })
 }
 
-// The newest event on the ConfigMap is what holds: a text that was refused and taken back is said to be in force again, and each change
-// that is put in force is said, with the event of the log that did it.
+// The newest event on the ConfigMap is what holds: a text that was refused and taken back is said to be in force again,
+// and each change that is put in force is said, with the event of the log that did it.
 func TestEventsOnTheConfigMap(t *testing.T) {
 	g := newGated(t, configMap(gateSubnets), nil)
 	newest := func(want string) func() bool {

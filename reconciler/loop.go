@@ -56,8 +56,9 @@ type Config struct {
 	Unassigner Unassigner // nil: no cloud provider
 	Rules      Rules
 	Log        *zap.Logger
-	Interval   time.Duration     // between full passes; DefaultInterval if 0
-	Confirm    time.Duration     // until a suspect is checked again, or what has failed is tried again; DefaultConfirm if 0
+	Interval   time.Duration // between full passes; DefaultInterval if 0
+	// until a suspect is checked again, or what has failed is tried again; DefaultConfirm if 0
+	Confirm    time.Duration
 	CountError func(kind string) // counts an error by its kind, for metrics; may be nil
 }
 
@@ -153,8 +154,8 @@ func (r *Reconciler) wake(ctx context.Context, now time.Time, changed bool) {
 	}
 }
 
-// reconcile makes and carries out one plan. New subnets come first, and then the whole pass under them: what running pods use of
-// them looks free until it is adopted.
+// reconcile makes and carries out one plan. New subnets come first, and then the whole pass under them: what running
+// pods use of them looks free until it is adopted.
 func (r *Reconciler) reconcile(ctx context.Context, now time.Time, full bool) {
 	set := r.Source.Set()
 	if full {
@@ -187,7 +188,8 @@ func (r *Reconciler) reconcile(ctx context.Context, now time.Time, full bool) {
 }
 
 func (r *Reconciler) plan(set *objects.Set, full bool) Plan {
-	return Decide(Input{Old: r.old, New: set, View: r.Replica.View(), Live: r.Cluster != nil, Full: full, Suspects: r.suspects}, r.Rules)
+	return Decide(Input{Old: r.old, New: set, View: r.Replica.View(), Live: r.Cluster != nil, Full: full,
+		Suspects: r.suspects}, r.Rules)
 }
 
 // schedule sets when the next full pass is due.
@@ -205,8 +207,8 @@ func (r *Reconciler) schedule(now time.Time, full, failed bool) {
 	r.failures = 0
 }
 
-// markAdopted records that this generation of the log knows of all running pods. Before subnets are in force nothing is known of
-// any.
+// markAdopted records that this generation of the log knows of all running pods. Before subnets are in force nothing is
+// known of any.
 func (r *Reconciler) markAdopted(ctx context.Context, plan Plan) error {
 	view := r.Replica.View()
 	if r.Cluster == nil || view.Config().Seq == 0 || view.Origin().Adopted == view.Position().Head.Generation {
@@ -218,10 +220,12 @@ func (r *Reconciler) markAdopted(ctx context.Context, plan Plan) error {
 			adopted++
 		}
 	}
-	return r.do(ctx, Step{Cause: "the running pods were compared with the log", Command: allocator.MarkAdopted{Pods: adopted}})
+	return r.do(ctx, Step{Cause: "the running pods were compared with the log",
+		Command: allocator.MarkAdopted{Pods: adopted}})
 }
 
-// openGate opens the gate if all running pods are adopted, whatever else has failed, and otherwise says why it stays closed.
+// openGate opens the gate if all running pods are adopted, whatever else has failed, and otherwise says why it stays
+// closed.
 func (r *Reconciler) openGate(unadopted error) {
 	open, was := r.gate.State()
 	if unadopted == nil {
@@ -243,7 +247,8 @@ func (r *Reconciler) openGate(unadopted error) {
 	}
 }
 
-// knowKinds makes sure that the workloads are watched which addresses are kept for, even if none of their pods is there.
+// knowKinds makes sure that the workloads are watched which addresses are kept for, even if none of their pods is
+// there.
 func (r *Reconciler) knowKinds() {
 	if r.Cluster == nil {
 		return
@@ -257,10 +262,11 @@ func (r *Reconciler) knowKinds() {
 	}
 }
 
-// carryOut gives the commands one by one. One that fails does not stop the others, unless the replica leads no more. behind
-// says that the difference between the Sets has not been dealt with. A configuration that is refused, perhaps for long, is
-// not of that kind: it is compared with what is in force each time. Nor is an adoption: all running pods are checked again.
-// unadopted says why a running pod is not known to the log, but for a conflict: such an address is held, and so given to nobody.
+// carryOut gives the commands one by one. One that fails does not stop the others, unless the replica leads no more.
+// behind says that the difference between the Sets has not been dealt with. A configuration that is refused, perhaps
+// for long, is not of that kind: it is compared with what is in force each time. Nor is an adoption: all running pods
+// are checked again. unadopted says why a running pod is not known to the log, but for a conflict: such an address is
+// held, and so given to nobody.
 func (r *Reconciler) carryOut(ctx context.Context, steps []Step) (failed, behind bool, unadopted error) {
 	for _, step := range steps {
 		err := r.do(ctx, step)
@@ -285,8 +291,8 @@ func (r *Reconciler) carryOut(ctx context.Context, steps []Step) (failed, behind
 	return failed, behind, unadopted
 }
 
-// isOfDifference reports whether a command comes from what has changed, so that the same difference has to be checked again
-// when it fails.
+// isOfDifference reports whether a command comes from what has changed, so that the same difference has to be checked
+// again when it fails.
 func isOfDifference(command allocator.Command) bool {
 	switch command.(type) {
 	case allocator.Configure, allocator.Adopt, allocator.Release:
@@ -324,7 +330,8 @@ func (r *Reconciler) proof(ctx context.Context, s *Suspect) (string, error) {
 		}
 	}
 	if proof != "" {
-		r.Log.Info("an address is held for a pod that has ended", zap.Stringer("address", s.Address), zap.Uint64("event", s.Seq),
+		r.Log.Info("an address is held for a pod that has ended", zap.Stringer("address", s.Address),
+			zap.Uint64("event", s.Seq),
 			zap.String("pod", s.Namespace+"/"+s.Name), zap.String("uid", s.UID), zap.String("proof", proof))
 	}
 	return proof, nil

@@ -19,8 +19,8 @@ import (
 	"galaxy/lease"
 )
 
-// Nodes makes the stream nodes follow the leases of the nodes' agents, while its replica leads: who is there joins and gets
-// subnets, who is silent is lost, and who is gone for good gives its subnets back.
+// Nodes makes the stream nodes follow the leases of the nodes' agents, while its replica leads: who is there joins and
+// gets subnets, who is silent is lost, and who is gone for good gives its subnets back.
 type Nodes struct {
 	Replica Replica // of the stream nodes
 	// Alive yields the keys of the agents, as lease.Watch does; Prefix stands before the names in them.
@@ -34,7 +34,8 @@ type Nodes struct {
 	Deleted func(name string) bool
 	// Ready says that the cluster hears a node's kubelet; nil where nobody can say so.
 	Ready func(name string) bool
-	// Has says whether the cluster knows a node by an address; known is false while it knows none of the node's. Nil where nobody can say so.
+	// Has says whether the cluster knows a node by an address; known is false while it knows none of the node's. Nil
+	// where nobody can say so.
 	Has func(name string, addr netip.Addr) (has, known bool)
 	// Networks are where nodes are reached at addresses that the cluster does not know them by.
 	Networks []netip.Prefix
@@ -60,8 +61,8 @@ type Nodes struct {
 const (
 	// DefaultKeep is long enough for a reboot, a repair, and a night.
 	DefaultKeep = 24 * time.Hour
-	// settleFor is how long a new leader believes in no loss: where etcd was away, and with it the leader before, the agents
-	// need a while to come back to it as well.
+	// settleFor is how long a new leader believes in no loss: where etcd was away, and with it the leader before, the
+	// agents need a while to come back to it as well.
 	settleFor = lease.DefaultTTL
 
 	nodesEvery        = 5 * time.Second
@@ -179,7 +180,8 @@ func (n *Nodes) reconcile(ctx context.Context) <-chan time.Time {
 	}
 	n.listen(n.Now())
 	plan := decideNodes(nodesSeen{
-		view: n.Replica.View(), alive: n.alive, unclear: n.bad, now: n.Now(), keep: n.Keep, deleted: n.Deleted, overlay: n.Overlay, source: n.Source,
+		view: n.Replica.View(), alive: n.alive, unclear: n.bad, now: n.Now(), keep: n.Keep, deleted: n.Deleted,
+		overlay: n.Overlay, source: n.Source,
 		settling: n.Now().Sub(n.term) < settleFor, silent: n.silent, ready: n.Ready, has: n.Has, networks: n.Networks,
 	})
 	n.showForeign(plan.foreign)
@@ -228,14 +230,17 @@ func (n *Nodes) do(ctx context.Context, commands []allocator.Command, atOnce int
 func (n *Nodes) showLosses(found nodeLosses) {
 	now := map[string]string{}
 	for _, name := range found.ready {
-		now[name] = "the galaxy agent of this node is silent, and its kubelet is heard: its routes stay as they are, and it gets no new ones; see to the DaemonSet's pod"
+		now[name] = "the galaxy agent of this node is silent, and its kubelet is heard: its routes stay as they are, " +
+			"and it gets no new ones; see to the DaemonSet's pod"
 	}
 	for _, name := range found.doubted {
-		now[name] = "the galaxy agent of this node is silent, as are many others: something between them and etcd is likelier than the loss of all, so their routes stay for " + massDoubt.String()
+		now[name] = "the galaxy agent of this node is silent, as are many others: something between them and etcd is " +
+			"likelier than the loss of all, so their routes stay for " + massDoubt.String()
 	}
 	if len(found.doubted) > 0 && n.doubted == 0 {
 		n.countError("nodesLost")
-		n.Log.Warn("many nodes have lost their leases; they are not taken for lost unless that lasts", zap.Int("nodes", len(found.doubted)),
+		n.Log.Warn("many nodes have lost their leases; they are not taken for lost unless that lasts",
+			zap.Int("nodes", len(found.doubted)),
 			zap.Strings("taken back", found.back), zap.Duration("for", massDoubt))
 	}
 	n.mu.Lock()
@@ -267,7 +272,8 @@ func (n *Nodes) showHasty(hasty []string) {
 		}
 		n.hasty[name] = n.Now()
 		n.countError("node")
-		message := fmt.Sprintf("the galaxy agent of this node has changed its addresses or its machine twice within %s: the second change waits; "+
+		message := fmt.Sprintf("the galaxy agent of this node has changed its addresses or its machine twice within "+
+			"%s: the second change waits; "+
 			"if that goes on, two agents use one name, or somebody else has the node's user in etcd", changeEvery)
 		n.Log.Warn(message, zap.String("node", name))
 		if n.Report != nil {
@@ -280,13 +286,16 @@ func (n *Nodes) showHasty(hasty []string) {
 func (n *Nodes) showForeign(foreign map[string][]netip.Addr) {
 	now := map[string]string{}
 	for name, addrs := range foreign {
-		now[name] = fmt.Sprintf("the galaxy agent of this node announces %v, which its Node does not have: nobody sends anything there; "+
-			"where nodes are reached at other addresses than their Nodes have, name the networks in overlay.nodeNetworks of galaxy-ipam's --config", addrs)
+		now[name] = fmt.Sprintf("the galaxy agent of this node announces %v, which its Node does not have: nobody "+
+			"sends anything there; "+
+			"where nodes are reached at other addresses than their Nodes have, name the networks in "+
+			"overlay.nodeNetworks of galaxy-ipam's --config", addrs)
 		if n.foreign[name] == now[name] {
 			continue
 		}
 		n.countError("node")
-		n.Log.Warn("a node announces addresses that it is not known by", zap.String("node", name), zap.Stringers("addresses", addrs))
+		n.Log.Warn("a node announces addresses that it is not known by", zap.String("node", name),
+			zap.Stringers("addresses", addrs))
 		if n.Report != nil {
 			n.Report(name, eventAgentForeign, now[name])
 		}
@@ -311,7 +320,8 @@ func (n *Nodes) showWaiting(waiting []string) {
 		if slices.Contains(before, name) {
 			continue
 		}
-		message := "no node subnet of the overlay is left for this node; add a network to the overlay's configuration, or remove nodes that are gone"
+		message := "no node subnet of the overlay is left for this node; add a network to the overlay's " +
+			"configuration, or remove nodes that are gone"
 		n.Log.Warn(message, zap.String("node", name))
 		n.countError("overlayExhausted")
 		if n.Report != nil {

@@ -19,9 +19,10 @@ const (
 
 // nodesSeen is what decides what becomes of nodes.
 type nodesSeen struct {
-	view     *projections.View
-	alive    map[string]ipam.Announcement // by name; whose lease lasts
-	unclear  map[string]string            // agents whose leases last, and whose announcements are not understood: nothing is known of them but that
+	view  *projections.View
+	alive map[string]ipam.Announcement // by name; whose lease lasts
+	// agents whose leases last, and whose announcements are not understood: nothing is known of them but that
+	unclear  map[string]string
 	now      time.Time
 	keep     time.Duration          // how long a lost node keeps its subnets
 	deleted  func(name string) bool // the cluster says that the node is gone for good; nil: nobody says so
@@ -30,7 +31,8 @@ type nodesSeen struct {
 	settling bool                   // a leader that is new believes in no loss
 	silent   map[string]silence     // agents whose leases have ended
 	ready    func(name string) bool // the cluster hears the node's kubelet; nil: nobody says so
-	// has says whether the cluster knows a node by an address; known is false while it knows none of the node. Nil: nobody can say so.
+	// has says whether the cluster knows a node by an address; known is false while it knows none of the node. Nil:
+	// nobody can say so.
 	has      func(name string, addr netip.Addr) (has, known bool)
 	networks []netip.Prefix // in which nodes are reached that the cluster does not know by these addresses
 }
@@ -42,8 +44,8 @@ func (s nodesSeen) announced(name string) bool {
 	return alive || unclear
 }
 
-// proven is an announcement with the addresses that the node is known by; foreign are the others. Whoever has a node's user in etcd could
-// announce any: routes of all nodes lead there, and what pods send there is not masqueraded.
+// proven is an announcement with the addresses that the node is known by; foreign are the others. Whoever has a node's
+// user in etcd could announce any: routes of all nodes lead there, and what pods send there is not masqueraded.
 func (s nodesSeen) proven(name string) (a ipam.Announcement, foreign []netip.Addr) {
 	a = s.alive[name]
 	if s.has == nil {
@@ -72,8 +74,8 @@ type nodesPlan struct {
 	hasty    []string                // nodes that changed what they announce just before, and have to wait
 }
 
-// changeEvery is how soon a node that is there may be elsewhere, or another machine: each change is an event, and a write in the kernel of
-// every node.
+// changeEvery is how soon a node that is there may be elsewhere, or another machine: each change is an event, and a
+// write in the kernel of every node.
 const changeEvery = 10 * time.Second
 
 // decideNodes turns the difference between leases and the log into commands.
@@ -98,7 +100,8 @@ func decideNodes(s nodesSeen) nodesPlan {
 		case join && known != nil && known.Alive() && s.now.Sub(known.Time()) < changeEvery && moves(known, a):
 			plan.hasty = append(plan.hasty, name)
 		case join:
-			plan.commands = append(plan.commands, allocator.JoinNode{Node: name, Addresses: a.Addresses, Machine: a.Machine})
+			plan.commands = append(plan.commands, allocator.JoinNode{Node: name, Addresses: a.Addresses,
+				Machine: a.Machine})
 		}
 		if waits {
 			plan.waiting = append(plan.waiting, name)
@@ -128,7 +131,8 @@ func (plan *nodesPlan) ended(s nodesSeen) {
 	}
 	for _, name := range plan.losses.back {
 		n := s.view.Node(name)
-		plan.commands = append(plan.commands, allocator.JoinNode{Node: name, Addresses: n.Addresses, Machine: n.Machine})
+		plan.commands = append(plan.commands, allocator.JoinNode{Node: name, Addresses: n.Addresses,
+			Machine: n.Machine})
 	}
 }
 

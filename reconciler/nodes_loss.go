@@ -7,8 +7,9 @@ import (
 	"galaxy/projections"
 )
 
-// When is a node's loss to be believed? A route to a node that is dead costs little: what is sent there is lost either way. A route
-// that is taken from a node that lives cuts its pods off. So silence is doubted whenever something else explains it better.
+// When is a node's loss to be believed? A route to a node that is dead costs little: what is sent there is lost either
+// way. A route that is taken from a node that lives cuts its pods off. So silence is doubted whenever something else
+// explains it better.
 //
 //	silent(n)   since when the lease of n has ended, as this leader saw it
 //	ready(n)    the cluster says that the kubelet of n is heard: then its pods run, whatever has become of its agent
@@ -19,9 +20,9 @@ import (
 //	believed(n) = n in L and silent(n) >= a third of its lease and not ready(n)
 //	              and (|L or R| <= most(|A|) or silent(n) >= massDoubt)
 //
-// The leases of agents that one failure has silenced end within a third of their length of one another, as that is how often they are
-// renewed: so the first is not believed before the others can have followed. When it turns out that many are silent, those that were
-// believed before are taken back.
+// The leases of agents that one failure has silenced end within a third of their length of one another, as that is how
+// often they are renewed: so the first is not believed before the others can have followed. When it turns out that many
+// are silent, those that were believed before are taken back.
 const (
 	lossWindow = 5 * time.Minute
 	massDoubt  = 10 * time.Minute
@@ -46,7 +47,8 @@ type nodeLosses struct {
 }
 
 // lossesOf decides which silent nodes are lost.
-func lossesOf(view *projections.View, announced func(name string) bool, silent map[string]silence, ready func(name string) bool, now time.Time, most func(nodes int) int) nodeLosses {
+func lossesOf(view *projections.View, announced func(name string) bool, silent map[string]silence,
+	ready func(name string) bool, now time.Time, most func(nodes int) int) nodeLosses {
 	var found nodeLosses
 	var waiting, recent []string
 	all := 0
@@ -86,5 +88,6 @@ func lossesOf(view *projections.View, announced func(name string) bool, silent m
 	return found
 }
 
-// manyLosses is beyond how many losses it is likelier that something is wrong with etcd or the network than with so many nodes.
+// manyLosses is beyond how many losses it is likelier that something is wrong with etcd or the network than with so
+// many nodes.
 func manyLosses(nodes int) int { return max(2, nodes/2) }

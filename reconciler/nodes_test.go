@@ -46,7 +46,8 @@ func newNodesHarness(t *testing.T) *nodesHarness {
 	t.Helper()
 	b := &nodesHarness{now: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)}
 	ctx, cancel := context.WithCancel(context.Background())
-	replica, err := allocator.NewReplica(ctx, allocator.Config{Log: memlog.New(), Stream: eventlog.StreamNodes, Actor: "test", Now: b.clock}, nil)
+	replica, err := allocator.NewReplica(ctx,
+		allocator.Config{Log: memlog.New(), Stream: eventlog.StreamNodes, Actor: "test", Now: b.clock}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +111,8 @@ func TestNodesFollowLeases(t *testing.T) {
 	var deleted sync.Map
 	var reported sync.Map
 	n := &Nodes{
-		Replica: b.replica, Prefix: prefix, Overlay: overlayOf(t, `[{"cidr":"10.0.0.0/23","nodePrefix":24}]`), Source: "test", Keep: time.Hour,
+		Replica: b.replica, Prefix: prefix, Overlay: overlayOf(t, `[{"cidr":"10.0.0.0/23","nodePrefix":24}]`),
+		Source: "test", Keep: time.Hour,
 		Alive: func(ctx context.Context) iter.Seq2[[]lease.Change, error] { return lease.Watch(ctx, client, prefix) },
 		Deleted: func(name string) bool {
 			_, gone := deleted.Load(name)
@@ -129,7 +131,8 @@ func TestNodesFollowLeases(t *testing.T) {
 	}()
 	announce := func(name string) *lease.Announcement {
 		t.Helper()
-		value, err := json.Marshal(ipam.Announcement{Node: name, Machine: "m-" + name, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}})
+		value, err := json.Marshal(ipam.Announcement{Node: name, Machine: "m-" + name,
+			Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -189,7 +192,8 @@ func newSilentHarness(t *testing.T, nodes int) *silentHarness {
 	for !b.replica.Leading() {
 		time.Sleep(time.Millisecond)
 	}
-	b.n = &Nodes{Replica: b.replica, Overlay: overlayOf(t, `[{"cidr":"10.0.0.0/16"}]`), Now: b.clock, Log: zap.NewNop(), Keep: time.Hour}
+	b.n = &Nodes{Replica: b.replica, Overlay: overlayOf(t, `[{"cidr":"10.0.0.0/16"}]`), Now: b.clock, Log: zap.NewNop(),
+		Keep: time.Hour}
 	b.n.alive, b.n.bad = map[string]ipam.Announcement{}, map[string]string{}
 	for i := range nodes {
 		b.announce(i)
@@ -203,7 +207,8 @@ func newSilentHarness(t *testing.T, nodes int) *silentHarness {
 
 func (b *silentHarness) announce(i int) {
 	name := fmt.Sprintf("n%d", i)
-	b.n.alive[name] = ipam.Announcement{Node: name, Machine: name, TTL: 30, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+	b.n.alive[name] = ipam.Announcement{Node: name, Machine: name, TTL: 30,
+		Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
 }
 
 func (b *silentHarness) silence(i int) { delete(b.n.alive, fmt.Sprintf("n%d", i)) }
@@ -222,8 +227,8 @@ func (b *silentHarness) alive(t *testing.T) (alive int) {
 	return alive
 }
 
-// The loss of some nodes, up to half, is believed a third of a lease after it: others that the same failure has silenced are silent by
-// then, too.
+// The loss of some nodes, up to half, is believed a third of a lease after it: others that the same failure has
+// silenced are silent by then, too.
 func TestSomeLossesAreBelieved(t *testing.T) {
 	b := newSilentHarness(t, 10)
 	for i := range 5 {
@@ -242,8 +247,8 @@ func TestSomeLossesAreBelieved(t *testing.T) {
 	}
 }
 
-// Leases that end one after the other are one loss: none is believed, and those that were believed before the others followed are
-// taken back. What lasts is believed in the end.
+// Leases that end one after the other are one loss: none is believed, and those that were believed before the others
+// followed are taken back. What lasts is believed in the end.
 func TestManyLossesAreDoubted(t *testing.T) {
 	b := newSilentHarness(t, 7)
 	for i := 1; i < 7; i++ {
@@ -317,17 +322,20 @@ func TestLossLaw(t *testing.T) {
 	}
 }
 
-// A new leader may have come with an etcd that was away: it believes in no loss before the agents had time to come back to it.
+// A new leader may have come with an etcd that was away: it believes in no loss before the agents had time to come back
+// to it.
 func TestNewLeaderBelievesInNoLoss(t *testing.T) {
 	b := newNodesHarness(t)
 	for !b.replica.Leading() {
 		time.Sleep(time.Millisecond)
 	}
 	agents := func() map[string]ipam.Announcement {
-		return map[string]ipam.Announcement{"a": {Node: "a", Machine: "a", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}
+		return map[string]ipam.Announcement{"a": {Node: "a", Machine: "a",
+			Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}
 	}
 	networks := overlayOf(t, `[{"cidr":"10.0.0.0/23","nodePrefix":24}]`)
-	before := &Nodes{Replica: b.replica, Overlay: networks, Now: b.clock, Log: zap.NewNop(), Keep: time.Hour, alive: agents()}
+	before := &Nodes{Replica: b.replica, Overlay: networks, Now: b.clock, Log: zap.NewNop(), Keep: time.Hour,
+		alive: agents()}
 	for range 3 {
 		before.reconcile(t.Context())
 	}
@@ -371,15 +379,17 @@ func TestAnnouncementsNotUnderstood(t *testing.T) {
 	n := &Nodes{Prefix: "nodes/", Log: zap.NewNop(), alive: map[string]ipam.Announcement{}, bad: map[string]string{}}
 	n.Report = func(node, reason, message string) { reports = append(reports, node+" "+reason+" "+message) }
 	for range 2 {
-		n.note([]lease.Change{{Key: "nodes/n1", Value: make([]byte, ipam.MaxAnnouncement+1)}, {Key: "nodes/n2", Value: []byte(`{"node":"n1","machine":"m","addresses":["192.0.2.1"]}`)}})
+		n.note([]lease.Change{{Key: "nodes/n1", Value: make([]byte, ipam.MaxAnnouncement+1)},
+			{Key: "nodes/n2", Value: []byte(`{"node":"n1","machine":"m","addresses":["192.0.2.1"]}`)}})
 	}
-	if len(reports) != 2 || !strings.Contains(reports[0], "n1 GalaxyAgentNotUnderstood it has 65537 bytes") || !strings.Contains(reports[1], "says that it is of node \"n1\"") || len(n.alive) > 0 {
+	if len(reports) != 2 || !strings.Contains(reports[0], "n1 GalaxyAgentNotUnderstood it has 65537 bytes") ||
+		!strings.Contains(reports[1], "says that it is of node \"n1\"") || len(n.alive) > 0 {
 		t.Errorf("alive %v, reports %q", n.alive, reports)
 	}
 }
 
-// A node is where its Node says, or in a network that the configuration names: whoever has a node's user in etcd cannot have all nodes send
-// elsewhere. What it is not known by is said on the Node, once, and loses nobody.
+// A node is where its Node says, or in a network that the configuration names: whoever has a node's user in etcd cannot
+// have all nodes send elsewhere. What it is not known by is said on the Node, once, and loses nobody.
 func TestAddressesOfOthers(t *testing.T) {
 	b := newNodesHarness(t)
 	for !b.replica.Leading() {
@@ -389,7 +399,8 @@ func TestAddressesOfOthers(t *testing.T) {
 	own, elsewhere := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.7")
 	known := true
 	n := &Nodes{
-		Replica: b.replica, Overlay: overlayOf(t, `[{"cidr":"10.0.0.0/22","nodePrefix":24}]`), Now: b.clock, Log: zap.NewNop(), Keep: time.Hour,
+		Replica: b.replica, Overlay: overlayOf(t, `[{"cidr":"10.0.0.0/22","nodePrefix":24}]`), Now: b.clock,
+		Log: zap.NewNop(), Keep: time.Hour,
 		Has:    func(_ string, addr netip.Addr) (bool, bool) { return addr == own, known },
 		Report: func(node, reason, message string) { reports = append(reports, node+" "+reason+" "+message) },
 		alive:  map[string]ipam.Announcement{},
@@ -409,7 +420,8 @@ func TestAddressesOfOthers(t *testing.T) {
 	if got := announce(elsewhere); got != nil {
 		t.Errorf("a node has joined at %v", got)
 	}
-	if len(reports) != 1 || !strings.Contains(reports[0], "a GalaxyAgentNotUnderstood the galaxy agent of this node announces [198.51.100.7]") {
+	if len(reports) != 1 || !strings.Contains(reports[0],
+		"a GalaxyAgentNotUnderstood the galaxy agent of this node announces [198.51.100.7]") {
 		t.Errorf("reports: %q", reports)
 	}
 	if got := announce(own, elsewhere); !slices.Equal(got, []netip.Addr{own}) {
@@ -439,11 +451,13 @@ func TestHastyNode(t *testing.T) {
 	}
 	reports := 0
 	n := &Nodes{
-		Replica: b.replica, Overlay: overlayOf(t, `[{"cidr":"10.0.0.0/22","nodePrefix":24}]`), Now: b.clock, Log: zap.NewNop(), Keep: time.Hour,
+		Replica: b.replica, Overlay: overlayOf(t, `[{"cidr":"10.0.0.0/22","nodePrefix":24}]`), Now: b.clock,
+		Log: zap.NewNop(), Keep: time.Hour,
 		Report: func(string, string, string) { reports++ }, alive: map[string]ipam.Announcement{},
 	}
 	for i := range 100 {
-		n.alive["a"] = ipam.Announcement{Node: "a", Machine: fmt.Sprint("m", i%2), Addresses: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})}}
+		n.alive["a"] = ipam.Announcement{Node: "a", Machine: fmt.Sprint("m", i%2),
+			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})}}
 		for range 3 {
 			n.reconcile(t.Context())
 		}
@@ -466,11 +480,14 @@ func TestOneNodeKeepsNoOtherOut(t *testing.T) {
 	for !b.replica.Leading() {
 		time.Sleep(time.Millisecond)
 	}
-	n := &Nodes{Replica: b.replica, Overlay: overlayOf(t, `[{"cidr":"10.0.0.0/16","nodePrefix":24}]`), Now: b.clock, Log: zap.NewNop(), Keep: time.Hour}
+	n := &Nodes{Replica: b.replica, Overlay: overlayOf(t, `[{"cidr":"10.0.0.0/16","nodePrefix":24}]`), Now: b.clock,
+		Log: zap.NewNop(), Keep: time.Hour}
 	n.alive = map[string]ipam.Announcement{}
 	for i := range 2 * nodesAtOnce {
-		n.alive[fmt.Sprintf("a%03d", i)] = ipam.Announcement{Node: fmt.Sprintf("a%03d", i), Machine: "m"} // no address: JoinNode refuses it
-		n.alive[fmt.Sprintf("b%03d", i)] = ipam.Announcement{Node: fmt.Sprintf("b%03d", i), Machine: "m", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+		// no address: JoinNode refuses it
+		n.alive[fmt.Sprintf("a%03d", i)] = ipam.Announcement{Node: fmt.Sprintf("a%03d", i), Machine: "m"}
+		n.alive[fmt.Sprintf("b%03d", i)] = ipam.Announcement{Node: fmt.Sprintf("b%03d", i), Machine: "m",
+			Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
 	}
 	for range 3 {
 		n.reconcile(t.Context())
@@ -484,15 +501,18 @@ func TestOneNodeKeepsNoOtherOut(t *testing.T) {
 	}
 }
 
-// A node whose announcement is not understood keeps its lease, so that it is neither lost nor its subnet another's, also under a new leader.
+// A node whose announcement is not understood keeps its lease, so that it is neither lost nor its subnet another's,
+// also under a new leader.
 func TestUnclearNodeIsNotLost(t *testing.T) {
 	b := newNodesHarness(t)
 	for !b.replica.Leading() {
 		time.Sleep(time.Millisecond)
 	}
 	networks := overlayOf(t, `[{"cidr":"10.0.0.0/23","nodePrefix":24}]`)
-	agents := map[string]ipam.Announcement{"a": {Node: "a", Machine: "a", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}
-	before := &Nodes{Replica: b.replica, Overlay: networks, Now: b.clock, Log: zap.NewNop(), Keep: time.Hour, alive: agents}
+	agents := map[string]ipam.Announcement{"a": {Node: "a", Machine: "a",
+		Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}
+	before := &Nodes{Replica: b.replica, Overlay: networks, Now: b.clock, Log: zap.NewNop(), Keep: time.Hour,
+		alive: agents}
 	for range 3 {
 		before.reconcile(t.Context())
 	}

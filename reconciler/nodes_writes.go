@@ -7,14 +7,15 @@ import (
 	"time"
 )
 
-// How much a node may write to etcd: at first, and each second. A node that starts fifty containers a second writes a tenth of that.
+// How much a node may write to etcd: at first, and each second. A node that starts fifty containers a second writes a
+// tenth of that.
 const (
 	writesBurst = 32 << 20 // bytes
 	writesRate  = 256 << 10
 )
 
-// NodeWrites measures how much each node writes to etcd. Whoever holds a node's credentials could fill etcd with the keys that are the
-// node's own, until nobody writes any more.
+// NodeWrites measures how much each node writes to etcd. Whoever holds a node's credentials could fill etcd with the
+// keys that are the node's own, until nobody writes any more.
 type NodeWrites struct {
 	mu    sync.Mutex
 	nodes map[string]writes

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A node that writes as nodes do is never reported of; one that floods is, once, until it has been quiet; and nothing is remembered of nodes
-// that are quiet.
+// A node that writes as nodes do is never reported of; one that floods is, once, until it has been quiet; and nothing
+// is remembered of nodes that are quiet.
 func TestNodeWrites(t *testing.T) {
 	var n NodeWrites
 	now := time.Unix(0, 0)

@@ -21,7 +21,8 @@ const (
 	noticeNoSpare  = "FloatingIPRolloutWaits"
 )
 
-// notices finds pods that run without the address that they request, and rollouts that wait for an address which nobody will give back.
+// notices finds pods that run without the address that they request, and rollouts that wait for an address which nobody
+// will give back.
 func (p *Plan) notices(in Input) {
 	dry := in.dry()
 	for pod := range in.New.Pods() {
@@ -32,10 +33,14 @@ func (p *Plan) notices(in Input) {
 		switch {
 		case err != nil: // filter says why
 		case pod.Node != "" && in.bypassed(pod, asks):
-			p.notice(pod, noticeBypassed, fmt.Sprintf("the pod requests a floating address and runs on %s without one: it was bound past galaxy-ipam, as by spec.nodeName, as a static pod, or by a scheduler that does not ask it", pod.Node))
+			p.notice(pod, noticeBypassed, fmt.Sprintf("the pod requests a floating address and runs on %s without "+
+				"one: it was bound past galaxy-ipam, as by spec.nodeName, as a static pod, or by a scheduler that "+
+				"does not ask it", pod.Node))
 		case pod.Node == "" && dry && in.needsSpare(asks):
 			w := asks.Workload
-			p.notice(pod, noticeNoSpare, fmt.Sprintf("%s keeps its %d addresses for %d replicas, and no other is free: a rollout with maxUnavailable 0 needs one more for each pod of its maxSurge; set maxUnavailable above 0, or add addresses",
+			p.notice(pod, noticeNoSpare, fmt.Sprintf("%s keeps its %d addresses for %d replicas, and no other is "+
+				"free: a rollout with maxUnavailable 0 needs one more for each pod of its maxSurge; set "+
+				"maxUnavailable above 0, or add addresses",
 				asks.Owner.AppLevel().Describe(), in.View.Scope(asks.Owner.AppLevel()).Held, w.Replicas))
 		}
 	}
@@ -66,9 +71,11 @@ func (in Input) dry() bool {
 	return len(subnets) > 0
 }
 
-// needsSpare is true for a pod of a Deployment whose addresses are all held by its replicas, while its strategy wants more pods than that.
+// needsSpare is true for a pod of a Deployment whose addresses are all held by its replicas, while its strategy wants
+// more pods than that.
 func (in Input) needsSpare(asks allocator.Pod) bool {
 	w := asks.Workload
-	return asks.Owner.IsSet() && asks.Policy != ipam.ReleaseOnDelete && asks.Owner.Pool == "" && w.Exists && w.Surge > 0 &&
+	return asks.Owner.IsSet() && asks.Policy != ipam.ReleaseOnDelete && asks.Owner.Pool == "" && w.Exists &&
+		w.Surge > 0 &&
 		in.View.Scope(asks.Owner.AppLevel()).Held >= w.Replicas
 }

@@ -10,8 +10,8 @@ import (
 	"galaxy/projections"
 )
 
-// knowsPods reports whether the absence of a pod from the new Set means anything: the source speaks of pods, or did until now
-// and has not become empty altogether.
+// knowsPods reports whether the absence of a pod from the new Set means anything: the source speaks of pods, or did
+// until now and has not become empty altogether.
 func (in Input) knowsPods() bool {
 	return in.New.KnowsPods() || in.Old != nil && in.Old.KnowsPods() && in.New.Len() > 0
 }
@@ -76,7 +76,8 @@ func (p *Plan) endPod(in Input, pod *kube.Pod, gone map[netip.Addr]bool) {
 	if ended {
 		ends(owner)
 	}
-	// A pod that was bound may have got another owner since, as by a ReplicaSet that adopts it: what it has is held as it was then.
+	// A pod that was bound may have got another owner since, as by a ReplicaSet that adopts it: what it has is held as
+	// it was then.
 	for _, shown := range pod.Shows() {
 		if a := in.View.Address(shown.Addr); a != nil && a.Owner.IsPod() && a.PodUID == pod.UID && !gone[a.Addr] {
 			for b := range in.View.Held(a.Owner) {

@@ -51,7 +51,8 @@ func (r *Reconciler) reportNotice(n Notice) {
 	if !r.first(n.Pod, n.Reason) {
 		return
 	}
-	r.Log.Warn("a pod has no address", zap.Stringer("pod", n.Pod), zap.String("uid", n.Pod.UID), zap.String("reason", n.Reason), zap.String("why", n.Message))
+	r.Log.Warn("a pod has no address", zap.Stringer("pod", n.Pod), zap.String("uid", n.Pod.UID),
+		zap.String("reason", n.Reason), zap.String("why", n.Message))
 	if r.Cluster != nil {
 		r.Cluster.ReportPod(n.Pod, true, n.Reason, n.Message)
 	}
@@ -73,15 +74,18 @@ func (r *Reconciler) reportConflict(c Conflict) {
 		return
 	}
 	r.CountError("conflict")
-	reason, message := eventConflict, fmt.Sprintf("the pod shows %s, which is held for %s (%s)", c.Address, c.Holder.Describe(), c.Holder)
+	reason, message := eventConflict, fmt.Sprintf("the pod shows %s, which is held for %s (%s)", c.Address,
+		c.Holder.Describe(), c.Holder)
 	switch {
 	case !c.Taken:
 		reason = eventUnproven
-		message = fmt.Sprintf("only the pod's own annotation says that it was given %s: the address is not recorded as its own, and given to nobody else while the pod is there", c.Address)
+		message = fmt.Sprintf("only the pod's own annotation says that it was given %s: the address is not recorded "+
+			"as its own, and given to nobody else while the pod is there", c.Address)
 	case c.Holder.IsZero():
 		message = fmt.Sprintf("the pod shows %s, which another running pod shows, too", c.Address)
 	}
-	r.Log.Warn("a running pod shows an address that the log does not let it have", zap.Stringer("pod", c.Pod), zap.String("uid", c.Pod.UID),
+	r.Log.Warn("a running pod shows an address that the log does not let it have", zap.Stringer("pod", c.Pod),
+		zap.String("uid", c.Pod.UID),
 		zap.Stringer("address", c.Address), zap.Stringer("holder", c.Holder))
 	if r.Cluster != nil {
 		r.Cluster.ReportPod(c.Pod, true, reason, message)

@@ -10,8 +10,8 @@ import (
 	"galaxy/projections"
 )
 
-// workloads gives back what is kept for workloads that are gone or have become smaller. Addresses in a pool are not theirs
-// to give back: a pool forces the policy never.
+// workloads gives back what is kept for workloads that are gone or have become smaller. Addresses in a pool are not
+// theirs to give back: a pool forces the policy never.
 func (p *Plan) workloads(in Input) {
 	if !in.knowsPods() {
 		return // a source without pods need not have workloads either
@@ -23,8 +23,8 @@ func (p *Plan) workloads(in Input) {
 	}
 }
 
-// changed are the workloads to look at, at app level: those that differ between the Sets, and for a full pass all that keep
-// addresses.
+// changed are the workloads to look at, at app level: those that differ between the Sets, and for a full pass all that
+// keep addresses.
 func (in Input) changed() []ipam.Owner {
 	apps := map[ipam.Owner]bool{}
 	if in.Old != nil {

@@ -24,8 +24,8 @@ type Client struct {
 	Socket string
 }
 
-// Ask gives the bytes that the plugin shall print. An error of the agent is a *types.Error, whether it came as a text or as an
-// error object of the CNI specification.
+// Ask gives the bytes that the plugin shall print. An error of the agent is a *types.Error, whether it came as a text
+// or as an error object of the CNI specification.
 func (c Client) Ask(ctx context.Context, req Request) ([]byte, error) {
 	body, err := json.Marshal(req)
 	if err != nil {

@@ -17,10 +17,9 @@ import (
 // NotesDir is where galaxy-sdn leaves notes for the agent. It outlives a reboot, as what the notes are about does.
 const NotesDir = "/var/lib/cni/galaxy-deleted"
 
-// Notes are DELs that nobody took, as the agent was not there, or could not write: a file for each interface of a container, with the
-// request. A runtime that gets
-// of success forgets the container, so that a node can be drained while its agent is down; the agent does what the notes say when
-// it is back.
+// Notes are DELs that nobody took, as the agent was not there, or could not write: a file for each interface of a
+// container, with the request. A runtime that gets of success forgets the container, so that a node can be drained
+// while its agent is down; the agent does what the notes say when it is back.
 type Notes struct{ Dir string }
 
 // Note is a file of a container: the DEL of an interface, or why it is none.
@@ -55,7 +54,8 @@ func (n Notes) Leave(req Request) error {
 	return nil
 }
 
-// path is the file of an interface. A note of an earlier release has the container's id for a name, and is of all it had.
+// path is the file of an interface. A note of an earlier release has the container's id for a name, and is of all it
+// had.
 func (n Notes) path(container, ifName string) string {
 	name := container
 	if ifName != "" {
@@ -135,7 +135,8 @@ func (n Notes) decode(text []byte, container, file string) (Request, error) {
 	return req, nil
 }
 
-// Drop removes the note of an interface, or with ifName "" that of the container as a whole; one that is not there is no matter.
+// Drop removes the note of an interface, or with ifName "" that of the container as a whole; one that is not there is
+// no matter.
 func (n Notes) Drop(container, ifName string) error {
 	if err := os.Remove(n.path(container, ifName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("note of container %s: %w", container, err)

@@ -12,7 +12,8 @@ import (
 // What could not be read again is not left: the runtime would believe that its DEL is kept.
 func TestLeaveReadsBack(t *testing.T) {
 	n := wire.Notes{Dir: t.TempDir()}
-	del := wire.Request{Env: map[string]string{"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "a", "CNI_IFNAME": "eth0"}, Config: []byte("{}")}
+	del := wire.Request{Env: map[string]string{"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "a", "CNI_IFNAME": "eth0"},
+		Config: []byte("{}")}
 	large := del
 	large.Config = []byte(strings.Repeat(" ", 5<<20))
 	if err := n.Leave(large); err == nil {
@@ -59,7 +60,8 @@ func FuzzNotes(f *testing.F) {
 				continue
 			}
 			args, _, err := notes[0].Request.Args()
-			if err != nil || notes[0].Request.Command() != "DEL" || args.ContainerID != c || name != c && name != c+"@"+args.IfName {
+			if err != nil || notes[0].Request.Command() != "DEL" || args.ContainerID != c || name != c && name != c+"@"+
+				args.IfName {
 				t.Errorf("%q has %+v: %v", name, notes[0].Request, err)
 			}
 		}

@@ -13,8 +13,8 @@ import (
 	"github.com/containernetworking/cni/pkg/types/create"
 )
 
-// Handler is the agent's side: it reads a question, has it answered, and writes the response. What answer returns is sent as it
-// is; an error is sent as an error object of the CNI specification.
+// Handler is the agent's side: it reads a question, has it answered, and writes the response. What answer returns is
+// sent as it is; an error is sent as an error object of the CNI specification.
 func Handler(respond func(ctx context.Context, req Request) ([]byte, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != Path {

@@ -29,14 +29,16 @@ func TestQuestionsMustCome(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close() //nolint:errcheck // the test is over
-	if _, err := io.WriteString(conn, "POST "+Path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{\"env\""); err != nil {
+	if _, err := io.WriteString(conn, "POST "+Path+
+		" HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{\"env\""); err != nil {
 		t.Fatal(err)
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 	if response, err := io.ReadAll(conn); err != nil || !strings.Contains(string(response), "408") {
 		t.Errorf("half a question is answered with %q, %v", response, err)
 	}
-	response, err := http.Post(server.URL+Path, "application/json", strings.NewReader(`{"env":{"CNI_COMMAND":"ADD"},"config":"e30="}`))
+	response, err := http.Post(server.URL+Path, "application/json",
+		strings.NewReader(`{"env":{"CNI_COMMAND":"ADD"},"config":"e30="}`))
 	if err != nil || response.StatusCode != http.StatusOK {
 		t.Errorf("a question that takes its time: %+v, %v", response, err)
 	}

@@ -1,9 +1,9 @@
-// Package wire is the question and the response between galaxy-sdn, the binary that a container runtime runs, and the agent:
-// one HTTP request over a unix socket for one CNI operation.
+// Package wire is the question and the response between galaxy-sdn, the binary that a container runtime runs, and the
+// agent: one HTTP request over a unix socket for one CNI operation.
 //
-// The question is POST http://dummy/cni with {"env": {the whole environment}, "config": "<base64 of stdin>"}. The response is
-// 200 with what the plugin shall print (nothing for DEL), 400 for a question that can not be read, or 500. The body of an
-// error is a text, or an error object of the CNI specification.
+// The question is POST http://dummy/cni with {"env": {the whole environment}, "config": "<base64 of stdin>"}. The
+// response is 200 with what the plugin shall print (nothing for DEL), 400 for a question that can not be read, or 500.
+// The body of an error is a text, or an error object of the CNI specification.
 package wire
 
 import (
@@ -82,17 +82,20 @@ func Environ(environ []string) map[string]string {
 // Command is the operation: ADD, DEL, CHECK, GC, STATUS or VERSION.
 func (r Request) Command() string { return r.Env["CNI_COMMAND"] }
 
-// Args checks the request and gives it the form that plugins take. What an operation can do without may be missing: a DEL
-// needs no CNI_NETNS, as the namespace may be gone, and only an ADD must say which pod it is for. Errors are *types.Error.
+// Args checks the request and gives it the form that plugins take. What an operation can do without may be missing: a
+// DEL needs no CNI_NETNS, as the namespace may be gone, and only an ADD must say which pod it is for. Errors are
+// *types.Error.
 func (r Request) Args() (*skel.CmdArgs, PodArgs, error) {
 	args := &skel.CmdArgs{
-		ContainerID: r.Env["CNI_CONTAINERID"], Netns: r.Env["CNI_NETNS"], IfName: r.Env["CNI_IFNAME"], Args: r.Env["CNI_ARGS"],
+		ContainerID: r.Env["CNI_CONTAINERID"], Netns: r.Env["CNI_NETNS"], IfName: r.Env["CNI_IFNAME"],
+		Args: r.Env["CNI_ARGS"],
 		Path: r.Env["CNI_PATH"], NetnsOverride: r.Env["CNI_NETNS_OVERRIDE"], StdinData: r.Config,
 	}
 	pod := parsePod(args.Args)
 	needed, known := required[r.Command()]
 	if !known {
-		return nil, PodArgs{}, invalid(fmt.Sprintf("CNI_COMMAND is %q, want ADD, DEL, CHECK, GC, STATUS or VERSION", r.Command()))
+		return nil, PodArgs{}, invalid(fmt.Sprintf("CNI_COMMAND is %q, want ADD, DEL, CHECK, GC, STATUS or VERSION",
+			r.Command()))
 	}
 	var missing []string
 	for _, name := range needed {
@@ -101,7 +104,8 @@ func (r Request) Args() (*skel.CmdArgs, PodArgs, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return nil, PodArgs{}, invalid(fmt.Sprintf("%s needs %s in the environment", r.Command(), strings.Join(missing, ", ")))
+		return nil, PodArgs{}, invalid(fmt.Sprintf("%s needs %s in the environment", r.Command(),
+			strings.Join(missing, ", ")))
 	}
 	if err := validate(r.Command(), args, pod); err != nil {
 		return nil, PodArgs{}, err
@@ -109,7 +113,8 @@ func (r Request) Args() (*skel.CmdArgs, PodArgs, error) {
 	return args, pod, nil
 }
 
-// MaxContainerID is how long a container's id may be, so that it can be a part of the name of a file. Runtimes' ids have 64 characters.
+// MaxContainerID is how long a container's id may be, so that it can be a part of the name of a file. Runtimes' ids
+// have 64 characters.
 const MaxContainerID = 200
 
 // required are the variables that an operation can not do without.
@@ -125,7 +130,8 @@ func validate(command string, args *skel.CmdArgs, pod PodArgs) error {
 			return err
 		}
 		if command == "ADD" && len(args.ContainerID) > MaxContainerID {
-			return invalid(fmt.Sprintf("CNI_CONTAINERID has %d characters, at most %d can be the name of a file", len(args.ContainerID), MaxContainerID))
+			return invalid(fmt.Sprintf("CNI_CONTAINERID has %d characters, at most %d can be the name of a file",
+				len(args.ContainerID), MaxContainerID))
 		}
 	}
 	if args.IfName != "" {
@@ -156,8 +162,8 @@ func parsePod(text string) PodArgs {
 	}
 }
 
-// ParseArgs reads CNI_ARGS: entries apart by ';', each cut at its first '='; spaces round a name and a value, and entries
-// without '=', do not count.
+// ParseArgs reads CNI_ARGS: entries apart by ';', each cut at its first '='; spaces round a name and a value, and
+// entries without '=', do not count.
 func ParseArgs(text string) map[string]string {
 	values := map[string]string{}
 	for entry := range strings.SplitSeq(text, ";") {

@@ -18,14 +18,16 @@ import (
 )
 
 func request(env ...string) wire.Request {
-	return wire.Request{Env: wire.Environ(env), Config: []byte(`{"cniVersion":"0.4.0","name":"galaxy-sdn","type":"galaxy-sdn"}`)}
+	return wire.Request{Env: wire.Environ(env),
+		Config: []byte(`{"cniVersion":"0.4.0","name":"galaxy-sdn","type":"galaxy-sdn"}`)}
 }
 
 // pod is what containerd sends.
 const pod = "K8S_POD_INFRA_CONTAINER_ID=c80a21;K8S_POD_UID=ded4422b;IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=probe"
 
 func TestArgs(t *testing.T) {
-	full := []string{"CNI_CONTAINERID=c80a21", "CNI_NETNS=/var/run/netns/a", "CNI_IFNAME=eth0", "CNI_PATH=/opt/cni/bin", "CNI_ARGS=" + pod}
+	full := []string{"CNI_CONTAINERID=c80a21", "CNI_NETNS=/var/run/netns/a", "CNI_IFNAME=eth0", "CNI_PATH=/opt/cni/bin",
+		"CNI_ARGS=" + pod}
 	without := func(command string, names ...string) []string {
 		env := []string{"CNI_COMMAND=" + command}
 		for _, entry := range full {
@@ -50,17 +52,21 @@ func TestArgs(t *testing.T) {
 		{"gc", without("GC", "CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS"), ""},
 		{"no command", full, `CNI_COMMAND is ""`},
 		{"foreign command", without("GROW"), `CNI_COMMAND is "GROW"`},
-		{"add without namespace", without("ADD", "CNI_NETNS", "CNI_IFNAME"), "ADD needs CNI_NETNS, CNI_IFNAME in the environment"},
+		{"add without namespace", without("ADD", "CNI_NETNS", "CNI_IFNAME"),
+			"ADD needs CNI_NETNS, CNI_IFNAME in the environment"},
 		{"add without pod", without("ADD", "CNI_ARGS"), "ADD needs K8S_POD_NAMESPACE and K8S_POD_NAME in CNI_ARGS"},
-		{"path as id", append(without("DEL", "CNI_CONTAINERID"), "CNI_CONTAINERID=../../etc"), "invalid characters in containerID"},
+		{"path as id", append(without("DEL", "CNI_CONTAINERID"), "CNI_CONTAINERID=../../etc"),
+			"invalid characters in containerID"},
 		{"path as interface", append(without("DEL", "CNI_IFNAME"), "CNI_IFNAME=a/b"), "interface name contains /"},
-		{"path as pod", append(without("ADD", "CNI_ARGS"), "CNI_ARGS=K8S_POD_NAMESPACE=a;K8S_POD_NAME=../b"), "is no name of a pod"},
+		{"path as pod", append(without("ADD", "CNI_ARGS"), "CNI_ARGS=K8S_POD_NAMESPACE=a;K8S_POD_NAME=../b"),
+			"is no name of a pod"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			args, p, err := request(c.env...).Args()
 			if c.fail != "" {
 				var known *types.Error
-				if !errors.As(err, &known) || known.Code != types.ErrInvalidEnvironmentVariables || !strings.Contains(err.Error(), c.fail) {
+				if !errors.As(err, &known) || known.Code != types.ErrInvalidEnvironmentVariables ||
+					!strings.Contains(err.Error(), c.fail) {
 					t.Fatalf("got error %v, want code 4 and %q", err, c.fail)
 				}
 				return
@@ -68,7 +74,8 @@ func TestArgs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if strings.Contains(strings.Join(c.env, " "), pod) && p != (wire.PodArgs{"default", "probe", "ded4422b", "c80a21"}) {
+			if strings.Contains(strings.Join(c.env, " "), pod) &&
+				p != (wire.PodArgs{"default", "probe", "ded4422b", "c80a21"}) {
 				t.Errorf("got pod %+v", p)
 			}
 			if len(args.StdinData) == 0 {
@@ -143,14 +150,16 @@ func TestAsk(t *testing.T) {
 		{[]string{"CNI_COMMAND=DEL"}, "", 0, ""},
 		{[]string{"CNI_COMMAND=CHECK"}, "", types.ErrTryAgainLater, "not yet; soon"},
 		{[]string{"CNI_COMMAND=GC"}, "", types.ErrInternal, "a plain error"},
-		{[]string{"CNI_COMMAND=STATUS", "CNI_IFNAME=a/b"}, "", types.ErrInvalidEnvironmentVariables, "interface name contains / or : or whitespace characters"},
+		{[]string{"CNI_COMMAND=STATUS", "CNI_IFNAME=a/b"}, "", types.ErrInvalidEnvironmentVariables,
+			"interface name contains / or : or whitespace characters"},
 	} {
 		got, err := wire.Client{Socket: path}.Ask(t.Context(), request(c.env...))
 		if string(got) != c.want {
 			t.Errorf("%v: got %q, want %q", c.env, got, c.want)
 		}
 		var known *types.Error
-		if errors.As(err, &known) != (c.code != 0) || known != nil && (known.Code != c.code || known.Error() != c.fail) {
+		if errors.As(err, &known) != (c.code != 0) || known != nil &&
+			(known.Code != c.code || known.Error() != c.fail) {
 			t.Errorf("%v: got error %v, want %d %s", c.env, err, c.code, c.fail)
 		}
 	}
@@ -159,7 +168,10 @@ func TestAsk(t *testing.T) {
 // The agent of the reference answers errors as text.
 func TestAskUnderstandsText(t *testing.T) {
 	for status, code := range map[int]uint{400: types.ErrInvalidEnvironmentVariables, 500: types.ErrInternal} {
-		path := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no pod ns/p", status) }))
+		path := serve(t, http.HandlerFunc(func(w http.ResponseWriter,
+			_ *http.Request) {
+			http.Error(w, "no pod ns/p", status)
+		}))
 		_, err := wire.Client{Socket: path}.Ask(t.Context(), request())
 		var known *types.Error
 		if !errors.As(err, &known) || known.Code != code || known.Msg != "no pod ns/p" {
@@ -182,7 +194,8 @@ func TestAskTellsUnreachableFromCutOff(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	sample, err := json.Marshal(request("CNI_COMMAND=ADD", "CNI_CONTAINERID=a", "CNI_NETNS=/n", "CNI_IFNAME=eth0", "CNI_ARGS="+pod))
+	sample, err := json.Marshal(request("CNI_COMMAND=ADD", "CNI_CONTAINERID=a", "CNI_NETNS=/n", "CNI_IFNAME=eth0",
+		"CNI_ARGS="+pod))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -208,7 +221,8 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if twice, err := wire.Decode(strings.NewReader(string(again))); err != nil || fmt.Sprint(twice) != fmt.Sprint(req) {
+		if twice, err := wire.Decode(strings.NewReader(string(again))); err != nil ||
+			fmt.Sprint(twice) != fmt.Sprint(req) {
 			t.Fatalf("%v became %v, %v", req, twice, err)
 		}
 	})

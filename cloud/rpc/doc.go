@@ -1,2 +1,3 @@
-// Package rpc is the protocol of cloud providers (contract section 7), generated from ipprovider.proto by make generate-proto.
+// Package rpc is the protocol of cloud providers (contract section 7), generated from ipprovider.proto by make
+// generate-proto.
 package rpc

@@ -16,8 +16,8 @@ import (
 // binary is the file to which the names are links.
 const binary = "galaxy-cni"
 
-// beside are the reference's plugins that the contract has in the same folder. They are programs of their own: `make build` puts them
-// beside this one.
+// beside are the reference's plugins that the contract has in the same folder. They are programs of their own: `make
+// build` puts them beside this one.
 var beside = []string{"host-local", "loopback"}
 
 // installBeside puts those of the reference's plugins into a folder that lie beside the program, and says which do not.
@@ -35,12 +35,12 @@ func installBeside(self, folder string) (missing []string, err error) {
 	return missing, nil
 }
 
-// small are names that may have a smaller program of their own beside this one, which starts sooner and becomes this one where it
-// knows no further.
+// small are names that may have a smaller program of their own beside this one, which starts sooner and becomes this
+// one where it knows no further.
 var small = []string{sdn.Name}
 
-// install puts the program and its names into a folder. Every name is changed in one step, and the program before the names,
-// so that a runtime that runs one of them meanwhile finds the old one or the new one, and never half of it.
+// install puts the program and its names into a folder. Every name is changed in one step, and the program before the
+// names, so that a runtime that runs one of them meanwhile finds the old one or the new one, and never half of it.
 func install(self, folder string, names []string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return fmt.Errorf("make the folder for plugins: %w", err)
@@ -78,15 +78,16 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// copyProgram puts a copy in place of what is there, be it a program that runs or a link. After a reboot, too, the name has all of the
-// old program or all of the new one.
+// copyProgram puts a copy in place of what is there, be it a program that runs or a link. After a reboot, too, the name
+// has all of the old program or all of the new one.
 func copyProgram(from, to string) (err error) {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close() //nolint:errcheck // it was only read
-	out, err := renameio.NewPendingFile(to, renameio.WithTempDir(filepath.Dir(to)), renameio.WithStaticPermissions(0o755))
+	out, err := renameio.NewPendingFile(to, renameio.WithTempDir(filepath.Dir(to)),
+		renameio.WithStaticPermissions(0o755))
 	if err != nil {
 		return err
 	}

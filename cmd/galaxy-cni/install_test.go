@@ -44,8 +44,8 @@ func TestInstall(t *testing.T) {
 	}
 }
 
-// What lies beside the program as galaxy-sdn is installed if it is a program, in place of the link of an earlier release, which
-// stays what it was; and a link comes back in place of the program.
+// What lies beside the program as galaxy-sdn is installed if it is a program, in place of the link of an earlier
+// release, which stays what it was; and a link comes back in place of the program.
 func TestInstallSmallProgram(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
 	write := func(name, text string) {

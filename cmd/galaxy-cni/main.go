@@ -1,4 +1,5 @@
-// Command galaxy-cni is all CNI plugins of galaxy in one binary: which of them it is depends on the name by which it is run.
+// Command galaxy-cni is all CNI plugins of galaxy in one binary: which of them it is depends on the name by which it is
+// run.
 package main
 
 import (

@@ -67,13 +67,14 @@ func run(ctx context.Context, argv []string, stdout, stderr io.Writer) int {
 		usage(stdout, all)
 		return cli.OK
 	case "--version", "version":
-		fmt.Fprintln(stdout, "galaxy-cni:", build.Version())
+		_, _ = fmt.Fprintln(stdout, "galaxy-cni:", build.Version())
 		return cli.OK
 	case "install":
 		return installTo(args, all, stdout, stderr)
 	}
 	if os.Getenv("CNI_COMMAND") != "" { // a runtime reads an object from stdout
-		_ = types.NewError(types.ErrInvalidEnvironmentVariables, fmt.Sprintf("galaxy-cni was run as %q, which is no plugin", name),
+		_ = types.NewError(types.ErrInvalidEnvironmentVariables,
+			fmt.Sprintf("galaxy-cni was run as %q, which is no plugin", name),
 			"run it by the name of a plugin: galaxy-cni install <folder> makes them all").Print()
 		return cli.Failure
 	}
@@ -85,20 +86,21 @@ func runPlugin(ctx context.Context, name string, e entry, stdout, stderr io.Writ
 	about := fmt.Sprintf("%s (%s)\nA container runtime runs it; galaxy-cni --help says more.", e.about, build.Version())
 	funcs := e.funcs(ctx, stdout, stderr) // it has read the environment as it is
 	if os.Getenv("CNI_COMMAND") == "DEL" {
-		// A path that leads to the host's namespace by now is that of a process which has ended. The library would refuse the DEL, for
-		// ever, after it was done; none of ours deletes there what it has not made.
+		// A path that leads to the host's namespace by now is that of a process which has ended. The library would
+		// refuse the DEL, for ever, after it was done; none of ours deletes there what it has not made.
 		_ = os.Setenv("CNI_NETNS_OVERRIDE", "true") // the name and the value are good
 	}
 	if err := skel.PluginMainFuncsWithError(funcs, version.All, about); err != nil {
 		if printErr := err.Print(); printErr != nil {
-			fmt.Fprintf(stderr, "%s: %v; and to print it: %v\n", name, err, printErr)
+			_, _ = fmt.Fprintf(stderr, "%s: %v; and to print it: %v\n", name, err, printErr)
 		}
 		return cli.Failure
 	}
 	return cli.OK
 }
 
-// funcsOf makes a plugin fit the form of the CNI library; results are printed in the version that the configuration asks for.
+// funcsOf makes a plugin fit the form of the CNI library; results are printed in the version that the configuration
+// asks for.
 func funcsOf(ctx context.Context, p plugins.Plugin, host plugins.Host, stdout io.Writer) skel.CNIFuncs {
 	plain := func(f func(context.Context, plugins.Host, *skel.CmdArgs) error) func(*skel.CmdArgs) error {
 		if f == nil {
@@ -132,7 +134,7 @@ func printResult(result types.Result, conf []byte, stdout io.Writer) error {
 
 func installTo(args []string, all map[string]entry, stdout, stderr io.Writer) int {
 	if len(args) != 1 {
-		fmt.Fprintln(stderr, "galaxy-cni: install wants one folder, as in: galaxy-cni install /opt/cni/bin")
+		_, _ = fmt.Fprintln(stderr, "galaxy-cni: install wants one folder, as in: galaxy-cni install /opt/cni/bin")
 		return cli.Misuse
 	}
 	self, err := os.Executable()
@@ -144,22 +146,23 @@ func installTo(args []string, all map[string]entry, stdout, stderr io.Writer) in
 		missing, err = installBeside(self, args[0])
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "galaxy-cni:", err)
+		_, _ = fmt.Fprintln(stderr, "galaxy-cni:", err)
 		return cli.Failure
 	}
-	fmt.Fprintf(stdout, "%d plugins are in %s\n", len(all)+len(beside)-len(missing), args[0])
+	_, _ = fmt.Fprintf(stdout, "%d plugins are in %s\n", len(all)+len(beside)-len(missing), args[0])
 	if len(missing) > 0 {
-		fmt.Fprintf(stdout, "not among them, as they are not beside %s: %s\n", self, strings.Join(missing, ", "))
+		_, _ = fmt.Fprintf(stdout, "not among them, as they are not beside %s: %s\n", self, strings.Join(missing, ", "))
 	}
 	return cli.OK
 }
 
 func usage(w io.Writer, all map[string]entry) {
-	fmt.Fprint(w, "galaxy-cni is all CNI plugins of galaxy in one binary. It is the plugin by whose name it is run:\n\n")
+	_, _ = fmt.Fprint(w, "galaxy-cni is all CNI plugins of galaxy in one binary. It is the plugin by whose name it is "+
+		"run:\n\n")
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		fmt.Fprintf(w, "  %-16s %s\n", name, all[name].about)
+		_, _ = fmt.Fprintf(w, "  %-16s %s\n", name, all[name].about)
 	}
-	fmt.Fprint(w, `
+	_, _ = fmt.Fprint(w, `
 A container runtime runs a plugin with CNI_COMMAND and its like in the environment and the configuration on stdin.
 
   galaxy-cni install <folder>   put the binary and a link for every name into a folder like /opt/cni/bin,
@@ -169,5 +172,5 @@ A container runtime runs a plugin with CNI_COMMAND and its like in the environme
   galaxy-cni --version          say which release this is
 
 `)
-	fmt.Fprintln(w, "CNI versions:", version.All.SupportedVersions())
+	_, _ = fmt.Fprintln(w, "CNI versions:", version.All.SupportedVersions())
 }

@@ -71,8 +71,10 @@ func (s *stage) close() {
 // start runs galaxy-ipam and waits until it is ready.
 func (s *stage) start(ctx context.Context) error {
 	args := []string{
-		"--standalone", "--embedded-etcd", s.path("etcd"), "--embedded-etcd-client-url", s.etcd(), "--objects", s.path("cluster.yaml"),
-		"--bind", "127.0.0.1", "--port", fmt.Sprint(s.ports[0]), "--api-port", fmt.Sprint(s.ports[1]), "--leader-elect-lease-duration", "2s",
+		"--standalone", "--embedded-etcd", s.path("etcd"), "--embedded-etcd-client-url", s.etcd(), "--objects",
+		s.path("cluster.yaml"),
+		"--bind", "127.0.0.1", "--port", fmt.Sprint(s.ports[0]), "--api-port", fmt.Sprint(s.ports[1]),
+		"--leader-elect-lease-duration", "2s",
 	}
 	say("$ galaxy-ipam --standalone --embedded-etcd ./etcd --objects cluster.yaml")
 	began := time.Now()
@@ -154,7 +156,8 @@ func (s *stage) ctl(ctx context.Context, args ...string) (string, error) {
 }
 
 func (s *stage) quietly(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "galaxyctl"), append(args, "--etcd-endpoints", s.etcd(), "--server", s.rest())...)
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "galaxyctl"),
+		append(args, "--etcd-endpoints", s.etcd(), "--server", s.rest())...)
 	text, err := cmd.CombinedOutput()
 	if err != nil {
 		return string(text), fmt.Errorf("galaxyctl %s: %w\n%s", strings.Join(args, " "), err, text)

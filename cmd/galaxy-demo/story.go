@@ -46,7 +46,8 @@ func opening(ctx context.Context, s *stage) error {
 	if err := s.writeCluster(); err != nil {
 		return err
 	}
-	say("Node network 10.20.1.0/24 may use 172.16.8.0/24 (VLAN 8, two addresses) and 172.16.30.0/24; 10.20.2.0/24 may use 2001:db8:7::/64.")
+	say("Node network 10.20.1.0/24 may use 172.16.8.0/24 (VLAN 8, two addresses) and 172.16.30.0/24; 10.20.2.0/24 " +
+		"may use 2001:db8:7::/64.")
 	return s.start(ctx)
 }
 
@@ -120,7 +121,8 @@ func (s *stage) schedule(ctx context.Context, n int) error {
 	if err := s.setPod(filter, pod.Node, "Running"); err != nil {
 		return err
 	}
-	say("filter %-22s may run on %-22s bind to %-10s has %s", pod.PodName, strings.Join(fit.NodeNames, ", "), pod.Node, addr)
+	say("filter %-22s may run on %-22s bind to %-10s has %s", pod.PodName, strings.Join(fit.NodeNames, ", "), pod.Node,
+		addr)
 	return nil
 }
 
@@ -186,7 +188,8 @@ func replaced(ctx context.Context, s *stage) error {
 	return errors.Join(err, s.until(ctx, "/v1/ip/"+old, `"status":"Running"`))
 }
 
-// endPod shows galaxy-ipam through the objects that the first pod has finished, and waits until its address is reserved.
+// endPod shows galaxy-ipam through the objects that the first pod has finished, and waits until its address is
+// reserved.
 func (s *stage) endPod(ctx context.Context, addr string) error {
 	filter, err := story.ReadFile("story/1-filter.json")
 	if err != nil {
@@ -230,7 +233,8 @@ func lost(ctx context.Context, s *stage) error {
 		if _, err := s.ctl(ctx, "log", "verify", s.path("galaxy.backup")); err != nil {
 			return err
 		}
-		if _, err := s.ctl(ctx, "log", "restore", s.path("galaxy.backup"), "--embedded-etcd", s.path("etcd")); err != nil {
+		if _, err := s.ctl(ctx, "log", "restore", s.path("galaxy.backup"), "--embedded-etcd",
+			s.path("etcd")); err != nil {
 			return err
 		}
 		return s.start(ctx)

@@ -59,7 +59,8 @@ func readSettings(path string) (settings, error) {
 		return settings{}, fmt.Errorf("--config %s: %w", path, err)
 	}
 	plugin := file.SchedulePlugin
-	s := settings{cloud: plugin.CloudProviderGrpcAddr, interval: time.Duration(max(plugin.ResyncInterval, 1)) * time.Minute, rules: reconciler.DefaultRules()}
+	s := settings{cloud: plugin.CloudProviderGrpcAddr,
+		interval: time.Duration(max(plugin.ResyncInterval, 1)) * time.Minute, rules: reconciler.DefaultRules()}
 	orDefault := func(to *string, value string) {
 		if value != "" {
 			*to = value
@@ -86,7 +87,8 @@ func misplaced(text []byte) error {
 	if err := json.Unmarshal(text, &top); err != nil {
 		return err
 	}
-	for _, key := range []string{"floatingips", "resyncInterval", "configMapName", "configMapNamespace", "floatingipKey", "cloudProviderGrpcAddr"} {
+	for _, key := range []string{"floatingips", "resyncInterval", "configMapName", "configMapNamespace",
+		"floatingipKey", "cloudProviderGrpcAddr"} {
 		if _, there := top[key]; there {
 			return fmt.Errorf("%s stands at the top, where it has no effect: it belongs into schedule_plugin", key)
 		}

@@ -22,10 +22,12 @@ func settingsOf(t *testing.T, text string) (settings, error) {
 // The config file of the contract (section 1.4): its defaults, other names, and what is ignored.
 func TestReadSettings(t *testing.T) {
 	s, err := settingsOf(t, `{"schedule_plugin":{"storageDriver":"k8s-crd","unknown":[1]},"more":true}`)
-	if err != nil || s.interval != time.Minute || s.rules != reconciler.DefaultRules() || s.subnets != nil || s.keepNodes != 24*time.Hour {
+	if err != nil || s.interval != time.Minute || s.rules != reconciler.DefaultRules() || s.subnets != nil ||
+		s.keepNodes != 24*time.Hour {
 		t.Errorf("%+v, %v", s, err)
 	}
-	s, err = settingsOf(t, `{"schedule_plugin":{"resyncInterval":5,"configMapName":"ours","configMapNamespace":"network","floatingipKey":"subnets","cloudProviderGrpcAddr":"cloud:80"}}`)
+	s, err = settingsOf(t,
+		`{"schedule_plugin":{"resyncInterval":5,"configMapName":"ours","configMapNamespace":"network","floatingipKey":"subnets","cloudProviderGrpcAddr":"cloud:80"}}`)
 	want := reconciler.Rules{ConfigNamespace: "network", ConfigName: "ours", ConfigKey: "subnets"}
 	if err != nil || s.interval != 5*time.Minute || s.rules != want || s.cloud != "cloud:80" {
 		t.Errorf("%+v, %v", s, err)
@@ -49,8 +51,9 @@ func TestReadSettings(t *testing.T) {
 // Settings a level too high have no effect: that is an error, and not a file without settings.
 func TestMisplacedSettings(t *testing.T) {
 	for text, says := range map[string]string{
-		`{"floatingips":[]}`: "belongs into schedule_plugin", `{"configMapName":"x","schedule_plugin":{}}`: "belongs into schedule_plugin",
-		`{"networks":[]}`: "belongs into overlay",
+		`{"floatingips":[]}`:                         "belongs into schedule_plugin",
+		`{"configMapName":"x","schedule_plugin":{}}`: "belongs into schedule_plugin",
+		`{"networks":[]}`:                            "belongs into overlay",
 	} {
 		if _, err := settingsOf(t, text); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", text, err)

@@ -81,7 +81,8 @@ func (f *fullness) todo() (all []string) {
 			all = append(all, fmt.Sprintf("etcd at %s says: %s", endpoint, strings.Join(m.errs, "; ")))
 		}
 		if m.quota > 0 && m.size > m.quota/5*4 {
-			all = append(all, fmt.Sprintf("the database of etcd at %s has %d MiB of its quota of %d MiB: compact and defragment it, or raise the quota, before it takes no more writes", endpoint, m.size>>20, m.quota>>20))
+			all = append(all, fmt.Sprintf("the database of etcd at %s has %d MiB of its quota of %d MiB: compact and "+
+				"defragment it, or raise the quota, before it takes no more writes", endpoint, m.size>>20, m.quota>>20))
 		}
 	}
 	return all
@@ -98,7 +99,8 @@ func (p *program) keepRoom(ctx context.Context) error {
 		case err != nil:
 			p.logger.Error("the disk of etcd cannot be watched", zap.Error(err))
 		case room.Refusing:
-			p.logger.Error("the disk of etcd is full: nothing is written until there is room", zap.Stringer("room", room))
+			p.logger.Error("the disk of etcd is full: nothing is written until there is room",
+				zap.Stringer("room", room))
 		case room.Low():
 			p.logger.Warn("the disk of etcd is nearly full", zap.Stringer("room", room))
 		default:

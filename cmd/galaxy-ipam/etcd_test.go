@@ -26,8 +26,10 @@ func TestFullness(t *testing.T) {
 		says  string
 		block bool
 	}{
-		{good, nil, false, "", false}, {low, nil, true, "90 MiB of 1000 MiB", false}, {low, nil, false, "90 MiB", false},
-		{out, nil, true, "nothing is written until there are 62 MiB", true}, {good, nil, true, "", false}, {good, errors.New("no such folder"), true, "no such folder", false},
+		{good, nil, false, "", false}, {low, nil, true, "90 MiB of 1000 MiB", false},
+		{low, nil, false, "90 MiB", false},
+		{out, nil, true, "nothing is written until there are 62 MiB", true}, {good, nil, true, "", false},
+		{good, errors.New("no such folder"), true, "no such folder", false},
 	} {
 		if news := f.noteRoom(c.room, c.err); news != c.news {
 			t.Errorf("%d: news %t", i, news)

@@ -59,11 +59,14 @@ func overdue(all []certificate, now time.Time) (said []string) {
 		cert, err := c.read()
 		switch {
 		case err != nil:
-			said = append(said, fmt.Sprintf("the certificate for %s cannot be read any more: %v; what was read before stays in use until this replica restarts", c.use, err))
+			said = append(said, fmt.Sprintf("the certificate for %s cannot be read any more: %v; what was read "+
+				"before stays in use until this replica restarts", c.use, err))
 		case now.After(cert.NotAfter):
-			said = append(said, fmt.Sprintf("the certificate %s has expired on %s: nobody accepts it; galaxyctl certs make renews it", c.file, cert.NotAfter.UTC().Format(time.DateOnly)))
+			said = append(said, fmt.Sprintf("the certificate %s has expired on %s: nobody accepts it; galaxyctl "+
+				"certs make renews it", c.file, cert.NotAfter.UTC().Format(time.DateOnly)))
 		case now.After(cert.NotAfter.Add(-cert.NotAfter.Sub(cert.NotBefore) / 6)):
-			said = append(said, fmt.Sprintf("the certificate %s expires on %s: galaxyctl certs make renews it", c.file, cert.NotAfter.UTC().Format(time.DateOnly)))
+			said = append(said, fmt.Sprintf("the certificate %s expires on %s: galaxyctl certs make renews it", c.file,
+				cert.NotAfter.UTC().Format(time.DateOnly)))
 		}
 	}
 	return said

@@ -27,7 +27,8 @@ func (p *program) newFormer() *galaxy.Resolver {
 		Waits: func(reason string) {
 			p.metrics.Waits("migration", reason != "")
 			if reason == "" {
-				p.cluster.ReportConfig(false, eventMigrationResolved, "what a former system has left is resolved: addresses are given out")
+				p.cluster.ReportConfig(false, eventMigrationResolved,
+					"what a former system has left is resolved: addresses are given out")
 				return
 			}
 			p.cluster.ReportConfig(true, eventMigrationAwaited, reason)

@@ -53,21 +53,23 @@ func (p *program) connectCluster() error {
 func (p *program) governors() []func(context.Context) error {
 	claims := &reconciler.Claims{
 		Replica: p.replica, Log: p.logger, Expired: p.metrics.ClaimExpired,
-		Deadlines: lease.Deadlines{Client: p.client, Prefix: lease.ClaimsPrefix(p.options.etcd.Prefix), TTL: p.options.claimTTL},
+		Deadlines: lease.Deadlines{Client: p.client, Prefix: lease.ClaimsPrefix(p.options.etcd.Prefix),
+			TTL: p.options.claimTTL},
 	}
 	all := []func(context.Context) error{claims.Run, p.nodeLeases.Run, p.watchNodeWrites}
 	if p.cluster == nil {
 		return all
 	}
 	if p.options.publishCapacity && p.cloud == nil { // a cloud provider knows how many addresses a node can take
-		capacity := &reconciler.Capacity{Replica: p.replica, Source: p.cluster, Publish: p.cluster.PublishCapacity, Log: p.logger}
+		capacity := &reconciler.Capacity{Replica: p.replica, Source: p.cluster, Publish: p.cluster.PublishCapacity,
+			Log: p.logger}
 		all = append(all, capacity.Run)
 	}
 	return all
 }
 
-// gated is the replica as the ports see it: it is ready when the cluster is known too, and allocates nothing before the term
-// has found the running pods.
+// gated is the replica as the ports see it: it is ready when the cluster is known too, and allocates nothing before the
+// term has found the running pods.
 type gated struct {
 	*allocator.Replica
 	program *program
@@ -88,8 +90,8 @@ func (g gated) Unready() string {
 	return g.withheld()
 }
 
-// withheld says why no address is given out; "" while they are. A replica that follows passes decisions on, and knows from the log
-// what the leader waits for.
+// withheld says why no address is given out; "" while they are. A replica that follows passes decisions on, and knows
+// from the log what the leader waits for.
 func (g gated) withheld() string {
 	p := g.program
 	if origin := g.View().Origin(); origin.Awaits() {
@@ -106,7 +108,8 @@ func (g gated) withheld() string {
 func (p *program) noSubnets() string {
 	where := fmt.Sprintf(`"schedule_plugin.floatingips" in --config %s`, p.options.config)
 	if p.cluster != nil || p.store != nil {
-		where += fmt.Sprintf(", or the ConfigMap %s/%s with the key %s", p.settings.rules.ConfigNamespace, p.settings.rules.ConfigName, p.settings.rules.ConfigKey)
+		where += fmt.Sprintf(", or the ConfigMap %s/%s with the key %s", p.settings.rules.ConfigNamespace,
+			p.settings.rules.ConfigName, p.settings.rules.ConfigKey)
 	}
 	return "no subnets are in force, so that no pod gets a floating address: they come from " + where
 }

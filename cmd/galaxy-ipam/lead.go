@@ -39,7 +39,8 @@ func (p *program) lead(ctx context.Context) error {
 func final(err error) bool {
 	var version *eventlog.VersionError
 	var unknown *eventlog.UnknownTypeError
-	return errors.Is(err, eventlog.ErrCorrupt) || errors.Is(err, eventlog.ErrGeneration) || errors.Is(err, projections.ErrImpossible) ||
+	return errors.Is(err, eventlog.ErrCorrupt) || errors.Is(err, eventlog.ErrGeneration) ||
+		errors.Is(err, projections.ErrImpossible) ||
 		errors.As(err, &version) || errors.As(err, &unknown)
 }
 
@@ -65,7 +66,8 @@ func (p *program) elected(ctx context.Context) (*term, error) {
 	group.Go(func() (err error) {
 		defer won()
 		leadership, err = lease.Elect(waiting, p.client, lease.Candidate{
-			Key: lease.LeaderKey(p.options.etcd.Prefix), ID: p.identity, Address: p.address, REST: p.restAddr, TTL: p.options.leaseDuration, Note: p.noteElection,
+			Key: lease.LeaderKey(p.options.etcd.Prefix), ID: p.identity, Address: p.address, REST: p.restAddr,
+			TTL: p.options.leaseDuration, Note: p.noteElection,
 		})
 		return err
 	})
@@ -158,7 +160,8 @@ func (p *program) configure(ctx context.Context) {
 	if p.settings.subnets == nil {
 		return
 	}
-	command := allocator.Configure{Source: "file " + p.options.config, Subnets: p.settings.subnets, Force: p.options.forceConfig}
+	command := allocator.Configure{Source: "file " + p.options.config, Subnets: p.settings.subnets,
+		Force: p.options.forceConfig}
 	for {
 		_, err := p.replica.Do(ctx, "start", command)
 		switch {
@@ -167,7 +170,8 @@ func (p *program) configure(ctx context.Context) {
 		case errors.Is(err, allocator.ErrNotLeader): // not yet
 			_ = pause.For(ctx, 10*time.Millisecond) // the loop sees that ctx has ended
 		case err != nil:
-			p.logger.Error("the subnets of the config file were refused; those in force stay", zap.String("file", p.options.config), zap.Error(err))
+			p.logger.Error("the subnets of the config file were refused; those in force stay",
+				zap.String("file", p.options.config), zap.Error(err))
 			return
 		default:
 			return

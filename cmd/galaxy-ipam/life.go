@@ -15,8 +15,8 @@ import (
 	"galaxy/lease"
 )
 
-// succeed ends the term of the former process. The folder of an embedded etcd is locked by the process that has it open, so
-// whoever opens it knows that the identity which is kept beside the data is of a process that has ended.
+// succeed ends the term of the former process. The folder of an embedded etcd is locked by the process that has it
+// open, so whoever opens it knows that the identity which is kept beside the data is of a process that has ended.
 func (p *program) succeed(ctx context.Context) error {
 	if p.options.embeddedDir == "" {
 		return nil
@@ -31,7 +31,8 @@ func (p *program) succeed(ctx context.Context) error {
 		defer cancel()
 		ended, err := lease.EndFormer(ctx, p.client, lease.LeaderKey(p.options.etcd.Prefix), id)
 		if err != nil {
-			p.logger.Warn("waiting for the term of the former process to end", zap.String("identity", id), zap.Error(err))
+			p.logger.Warn("waiting for the term of the former process to end", zap.String("identity", id),
+				zap.Error(err))
 		}
 		if ended {
 			p.logger.Info("ended the term of the former process", zap.String("identity", id))

@@ -12,8 +12,8 @@ import (
 	"galaxy/reconciler"
 )
 
-// wireNodes builds what gives nodes their subnets of the overlay: a replica of the stream nodes, and what makes it follow the
-// leases of the nodes' agents.
+// wireNodes builds what gives nodes their subnets of the overlay: a replica of the stream nodes, and what makes it
+// follow the leases of the nodes' agents.
 func (p *program) wireNodes(ctx context.Context) (err error) {
 	p.nodes, err = allocator.NewReplica(ctx, allocator.Config{
 		Log: p.log, Stream: eventlog.StreamNodes, Actor: p.identity, Now: time.Now,
@@ -23,12 +23,17 @@ func (p *program) wireNodes(ctx context.Context) (err error) {
 	}
 	prefix := lease.NodesPrefix(p.options.etcd.Prefix)
 	p.nodeLeases = &reconciler.Nodes{
-		Replica: p.nodes, Prefix: prefix, Overlay: p.settings.overlay, Source: "file " + p.options.config, Keep: p.settings.keepNodes,
-		Alive:      func(ctx context.Context) iter.Seq2[[]lease.Change, error] { return lease.Watch(ctx, p.client, prefix) },
+		Replica: p.nodes, Prefix: prefix, Overlay: p.settings.overlay, Source: "file " + p.options.config,
+		Keep: p.settings.keepNodes,
+		Alive: func(ctx context.Context) iter.Seq2[[]lease.Change,
+			error] {
+			return lease.Watch(ctx, p.client, prefix)
+		},
 		CountError: p.metrics.Reconcile, Now: time.Now, Log: p.logger,
 	}
 	if p.cluster != nil {
-		p.nodeLeases.Deleted, p.nodeLeases.Ready, p.nodeLeases.Has, p.nodeLeases.Networks = p.nodeDeleted, p.nodeReady, p.nodeHas, p.settings.reach
+		p.nodeLeases.Deleted, p.nodeLeases.Ready, p.nodeLeases.Has, p.nodeLeases.Networks = p.nodeDeleted, p.nodeReady,
+			p.nodeHas, p.settings.reach
 		p.nodeLeases.Report = func(node, reason, message string) {
 			p.cluster.ReportNode(node, true, reason, message)
 		}

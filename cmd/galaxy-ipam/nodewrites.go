@@ -22,11 +22,13 @@ const eventNodeFloods = "GalaxyNodeFloodsEtcd"
 func nodeKeys(prefix string) map[string]string {
 	root, node := prefix+"/v1/", eventlog.StreamOfNode("")
 	return map[string]string{
-		root + "head/" + node: "", root + "log/" + node: "/", root + "snapshot/" + node: "/", lease.NodesPrefix(prefix): "",
+		root + "head/" + node: "", root + "log/" + node: "/", root + "snapshot/" + node: "/",
+		lease.NodesPrefix(prefix): "",
 	}
 }
 
-// watchNodeWrites measures what nodes write to etcd, while this replica leads. What is missed while etcd is away is not made up for.
+// watchNodeWrites measures what nodes write to etcd, while this replica leads. What is missed while etcd is away is not
+// made up for.
 func (p *program) watchNodeWrites(ctx context.Context) error {
 	var following sync.WaitGroup
 	for prefix, after := range nodeKeys(p.options.etcd.Prefix) {
@@ -70,5 +72,6 @@ func (p *program) reportWrites(node string) {
 
 // floods says what is to be done about a node.
 func floods(node string) string {
-	return fmt.Sprintf("node %s writes more to etcd than a node does, and could fill it until nobody writes: look at its agent, or take its user away (galaxyctl etcd-auth revoke --nodes %s)", node, node)
+	return fmt.Sprintf("node %s writes more to etcd than a node does, and could fill it until nobody writes: look at "+
+		"its agent, or take its user away (galaxyctl etcd-auth revoke --nodes %s)", node, node)
 }

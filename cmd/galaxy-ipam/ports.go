@@ -33,10 +33,12 @@ func (p *program) listen() error {
 	replica := p.served()
 	forward := p.forwarder(replica, secure)
 	scheduling := scheduler.Config{
-		Replica: replica, Cluster: p.objects(), Forward: forward, Metrics: p.metrics, Log: p.logger, Timeout: p.patience(),
+		Replica: replica, Cluster: p.objects(), Forward: forward, Metrics: p.metrics, Log: p.logger,
+		Timeout: p.patience(),
 	}
 	api := rest.Config{
-		Replica: replica, Cluster: p.objects(), Forward: forward, Metrics: p.metrics.Handler(), Log: p.logger, Events: p.log, Version: build.Version(),
+		Replica: replica, Cluster: p.objects(), Forward: forward, Metrics: p.metrics.Handler(), Log: p.logger,
+		Events: p.log, Version: build.Version(),
 		Identity: p.identity, Todo: p.todo, Replicas: p.replicas,
 	}
 	if p.cluster != nil {
@@ -51,7 +53,8 @@ func (p *program) listen() error {
 	if err != nil {
 		return fmt.Errorf("--port: %w", err)
 	}
-	rest, err := p.openPort(p.options.apiPort, rest.New(api).Handler(), secure, httpserver.Clients{Without: p.options.authorizeReads})
+	rest, err := p.openPort(p.options.apiPort, rest.New(api).Handler(), secure,
+		httpserver.Clients{Without: p.options.authorizeReads})
 	if err != nil {
 		return errors.Join(fmt.Errorf("--api-port: %w", err), p.server.Close())
 	}
@@ -63,15 +66,19 @@ func (p *program) listen() error {
 	}
 	switch {
 	case p.options.exposed():
-		p.logger.Warn("whoever reaches the scheduler's port may bind pods, and tokens may be read on their way: give --tls-client-ca, or keep the ports to the control plane's network", zap.Stringer("scheduler", scheduler))
+		p.logger.Warn("whoever reaches the scheduler's port may bind pods, and tokens may be read on their way: give "+
+			"--tls-client-ca, or keep the ports to the control plane's network", zap.Stringer("scheduler", scheduler))
 	case p.options.tls.ClientCA == "" && !p.options.api.Standalone:
-		p.logger.Warn("only this host reaches the ports: give --tls-cert, --tls-key and --tls-client-ca (galaxyctl certs makes them), or say --insecure-ports", zap.Stringer("scheduler", scheduler))
+		p.logger.Warn("only this host reaches the ports: give --tls-cert, --tls-key and --tls-client-ca (galaxyctl "+
+			"certs makes them), or say --insecure-ports", zap.Stringer("scheduler", scheduler))
 	}
-	p.logger.Info("listening", zap.Stringer("scheduler", scheduler), zap.Stringer("rest", rest), zap.Bool("tls", secure != nil))
+	p.logger.Info("listening", zap.Stringer("scheduler", scheduler), zap.Stringer("rest", rest),
+		zap.Bool("tls", secure != nil))
 	return nil
 }
 
-// served is the replica as requests have it: it gives no address out before the running pods are recorded, and a cloud provider is notified.
+// served is the replica as requests have it: it gives no address out before the running pods are recorded, and a cloud
+// provider is notified.
 func (p *program) served() extender.Replica {
 	replica := gated{p.replica, p}
 	if p.cloud == nil {
@@ -93,7 +100,8 @@ func (p *program) certificates() (*httpserver.Certificates, error) {
 	return p.options.tls.Load(p.logger)
 }
 
-func (p *program) openPort(port int, handler http.Handler, secure *httpserver.Certificates, clients httpserver.Clients) (net.Addr, error) {
+func (p *program) openPort(port int, handler http.Handler, secure *httpserver.Certificates,
+	clients httpserver.Clients) (net.Addr, error) {
 	at := net.JoinHostPort(p.options.bind, strconv.Itoa(port))
 	if secure == nil {
 		return p.server.Listen(at, handler)
@@ -113,7 +121,8 @@ func (p *program) forwarder(replica extender.Replica, secure *httpserver.Certifi
 	if secure != nil {
 		peers = secure.Peer("")
 	}
-	return forward.New(forward.Config{Replica: replica, Identity: p.identity, Leader: p.leader, TLS: peers, Log: p.logger, Passed: p.metrics.PassedOn})
+	return forward.New(forward.Config{Replica: replica, Identity: p.identity, Leader: p.leader, TLS: peers,
+		Log: p.logger, Passed: p.metrics.PassedOn})
 }
 
 // leader reads who leads.

@@ -58,9 +58,11 @@ func start(t *testing.T, args ...string) *process {
 	t.Helper()
 	scheduler, rest := freePort(t), freePort(t)
 	ctx, stop := context.WithCancel(context.Background())
-	p := &process{scheduler: "http://127.0.0.1:" + scheduler, rest: "http://127.0.0.1:" + rest, stop: stop, ended: make(chan error, 1)}
+	p := &process{scheduler: "http://127.0.0.1:" + scheduler, rest: "http://127.0.0.1:" + rest, stop: stop,
+		ended: make(chan error, 1)}
 	cmd := newCommand()
-	cmd.SetArgs(append(args, "--standalone", "--bind", "127.0.0.1", "--port", scheduler, "--api-port", rest, "--leader-elect-lease-duration", "2s"))
+	cmd.SetArgs(append(args, "--standalone", "--bind", "127.0.0.1", "--port", scheduler, "--api-port", rest,
+		"--leader-elect-lease-duration", "2s"))
 	go func() { p.ended <- cmd.ExecuteContext(ctx) }()
 	t.Cleanup(stop)
 	p.until(t, "/metrics", "galaxy_leading")
@@ -88,7 +90,8 @@ func (p *process) until(t *testing.T, path, text string) {
 
 func (p *process) bind(t *testing.T) string {
 	t.Helper()
-	response, err := http.Post(p.scheduler+"/v1/bind", "application/json", strings.NewReader(`{"PodName":"p1","PodNamespace":"ns","PodUID":"u1","Node":"n1"}`))
+	response, err := http.Post(p.scheduler+"/v1/bind", "application/json",
+		strings.NewReader(`{"PodName":"p1","PodNamespace":"ns","PodUID":"u1","Node":"n1"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +145,8 @@ func TestTwoProcesses(t *testing.T) {
 // TestObjectsChange: the file is read again; a bad one is refused and those before stay in force.
 func TestObjectsChange(t *testing.T) {
 	objects := objectsFile(t, cluster)
-	p := start(t, "--embedded-etcd", filepath.Join(t.TempDir(), "etcd"), "--embedded-etcd-client-url", "http://127.0.0.1:0", "--objects", objects)
+	p := start(t, "--embedded-etcd", filepath.Join(t.TempDir(), "etcd"), "--embedded-etcd-client-url",
+		"http://127.0.0.1:0", "--objects", objects)
 	p.until(t, "/v1/log", `"head":1`)
 	if response := p.bind(t); strings.TrimSpace(response) != `{"Error":""}` {
 		t.Fatal("bind:", response)
@@ -169,7 +173,8 @@ func TestObjectsChange(t *testing.T) {
 func TestBadObjectsAreTold(t *testing.T) {
 	good := cluster
 	file := objectsFile(t, good)
-	p := start(t, "--embedded-etcd", filepath.Join(t.TempDir(), "etcd"), "--embedded-etcd-client-url", "http://127.0.0.1:0", "--objects", file)
+	p := start(t, "--embedded-etcd", filepath.Join(t.TempDir(), "etcd"), "--embedded-etcd-client-url",
+		"http://127.0.0.1:0", "--objects", file)
 	p.until(t, "/v1/state", `"todo":[]`)
 	for _, c := range []struct{ text, says string }{
 		{strings.Replace(good, `"gateway":"`, `"gateway":"1`, 1), "the subnets in force stay: "},
@@ -192,14 +197,16 @@ func TestSubnetsOfTheConfigFile(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, "--embedded-etcd", filepath.Join(t.TempDir(), "etcd"), "--embedded-etcd-client-url", "http://127.0.0.1:0",
+	p := start(t, "--embedded-etcd", filepath.Join(t.TempDir(), "etcd"), "--embedded-etcd-client-url",
+		"http://127.0.0.1:0",
 		"--objects", objectsFile(t, cluster), "--config", config)
 	p.until(t, "/metrics", `galaxy_ip_counter{first_ip="172.30.0.2",subnet="172.30.0.0/24",type="total"} 1`)
 	p.end(t)
 }
 
 func TestMisuse(t *testing.T) {
-	bad := objectsFile(t, `{"schedule_plugin":{"floatingips":[{"nodeSubnets":["10.0.0.0/8"],"subnet":"x","gateway":"10.0.0.1","ips":[]}]}}`)
+	bad := objectsFile(t,
+		`{"schedule_plugin":{"floatingips":[{"nodeSubnets":["10.0.0.0/8"],"subnet":"x","gateway":"10.0.0.1","ips":[]}]}}`)
 	for args, want := range map[string]struct {
 		says string
 		code int
@@ -212,7 +219,8 @@ func TestMisuse(t *testing.T) {
 		"--standalone --port 70000":          {"--port 70000", 2},
 		"--standalone --log-format xml":      {"--log-format", 2},
 		"--standalone --etcd-endpoints nope": {"the port is missing", 2},
-		"--standalone --etcd-endpoints http://127.0.0.1:1":                          {"no etcd at http://127.0.0.1:1", 1},
+		"--standalone --etcd-endpoints http://127.0.0.1:1": {"no etcd at http://127.0.0.1:1",
+			1},
 		"--standalone --leader-elect-lease-duration 1ms":                            {"want 2s to 10m", 2},
 		"--standalone --config /no/such/file":                                       {"--config", 1},
 		"--standalone --config " + bad:                                              {"floatingips[0].subnet", 1},
@@ -223,11 +231,12 @@ func TestMisuse(t *testing.T) {
 		"--standalone --objects /no/such/file":                                      {"--objects", 1},
 		"--standalone --embedded-etcd d --embedded-etcd-client-url unix:///x":       {"--embedded-etcd-client-url", 2},
 		"--standalone --embedded-etcd d --embedded-etcd-members a=http://127.0.0.1": {"a=http://127.0.0.1: want", 2},
-		"--standalone --embedded-etcd d --embedded-etcd-members a=http://127.0.0.1:1 --embedded-etcd-peer-url x":              {"--embedded-etcd-peer-url", 2},
-		"--standalone --insecure-ports --embedded-etcd d --embedded-etcd-members a=http://127.0.0.1:1 --embedded-etcd-name b": {"--embedded-etcd-name", 2},
-		"--standalone --embedded-etcd-members a=http://127.0.0.1:1":                                                           {"needs --embedded-etcd DIR", 2},
-		"--standalone --embedded-etcd /proc/nope":                                                                             {"--embedded-etcd /proc/nope", 1},
-		"--standalone --etcd-endpoints https://127.0.0.1:1 --etcd-cert x":                                                     {"go together", 2},
+		"--standalone --embedded-etcd d --embedded-etcd-members a=http://127.0.0.1:1 --embedded-etcd-peer-url x": {"--embedded-etcd-peer-url", 2},
+		"--standalone --insecure-ports --embedded-etcd d --embedded-etcd-members a=http://127.0.0.1:1 " +
+			"--embedded-etcd-name b": {"--embedded-etcd-name", 2},
+		"--standalone --embedded-etcd-members a=http://127.0.0.1:1":       {"needs --embedded-etcd DIR", 2},
+		"--standalone --embedded-etcd /proc/nope":                         {"--embedded-etcd /proc/nope", 1},
+		"--standalone --etcd-endpoints https://127.0.0.1:1 --etcd-cert x": {"go together", 2},
 	} {
 		cmd := newCommand()
 		cmd.SetArgs(strings.Fields(args))
@@ -247,15 +256,18 @@ func TestContractFlags(t *testing.T) {
 	cmd.SetOut(&said)
 	cmd.SetErr(io.Discard)
 	cmd.SetArgs([]string{
-		"--config=/etc/galaxy/galaxy-ipam.json", "--profiling", "--bind=0.0.0.0", "--port=9040", "--api_port=9041", "--master=", "--kubeconfig=",
+		"--config=/etc/galaxy/galaxy-ipam.json", "--profiling", "--bind=0.0.0.0", "--port=9040", "--api_port=9041",
+		"--master=", "--kubeconfig=",
 		"--swagger", "--leader-elect=false", "--leader_elect_lease_duration=15s", "--leader-elect-renew-deadline=10s",
-		"--leader-elect-retry-period=2s", "--leader-elect-resource-lock=endpointsleases", "--logtostderr=true", "--v=3", "--version",
+		"--leader-elect-retry-period=2s", "--leader-elect-resource-lock=endpointsleases", "--logtostderr=true", "--v=3",
+		"--version",
 	})
 	if err := cmd.ExecuteContext(t.Context()); err != nil || !strings.Contains(said.String(), "commit") {
 		t.Fatalf("%v: %s", err, said.String())
 	}
 	for name, want := range map[string]string{
-		"config": "/etc/galaxy/galaxy-ipam.json", "port": "9040", "api-port": "9041", "leader-elect": "true", "leader-elect-lease-duration": "15s",
+		"config": "/etc/galaxy/galaxy-ipam.json", "port": "9040", "api-port": "9041", "leader-elect": "true",
+		"leader-elect-lease-duration": "15s",
 	} {
 		if f := newCommand().Flags().Lookup(name); f == nil || f.DefValue != want {
 			t.Errorf("--%s is %+v, want the default %s", name, f, want)

@@ -19,7 +19,8 @@ const (
 	reachPatient = 8 * time.Second
 )
 
-// reach is whether etcd answers reads of its newest state. Without it nothing is decided, and no replica knows that it is behind.
+// reach is whether etcd answers reads of its newest state. Without it nothing is decided, and no replica knows that it
+// is behind.
 type reach struct {
 	now func() time.Time
 
@@ -29,8 +30,8 @@ type reach struct {
 	reported bool      // that it does not answer
 }
 
-// note takes the outcome of an attempt, and reports whether there is trouble where there was none when it was called before, or the other
-// way round.
+// note takes the outcome of an attempt, and reports whether there is trouble where there was none when it was called
+// before, or the other way round.
 func (r *reach) note(err error) (news bool) {
 	r.mu.Lock()
 	if r.why = err; err == nil {

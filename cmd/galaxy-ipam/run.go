@@ -108,14 +108,17 @@ func run(ctx context.Context, o *options) (err error) {
 func (p *program) startEtcd() (stop func(), err error) {
 	level := zap.NewAtomicLevelAt(zap.ErrorLevel)
 	config := embedded.Config{
-		Dir: p.options.embeddedDir, ClientURL: p.options.embeddedClientURL, Logger: p.logger.Named("etcd").WithOptions(zap.IncreaseLevel(level)),
+		Dir: p.options.embeddedDir, ClientURL: p.options.embeddedClientURL,
+		Logger: p.logger.Named("etcd").WithOptions(zap.IncreaseLevel(level)),
 	}
 	if len(p.options.embeddedMembers) > 0 {
 		if config.Name, err = p.options.member(); err != nil {
 			return nil, err
 		}
-		config.PeerURL, config.Members, config.PeerTLS = p.options.embeddedPeerURL, p.options.embeddedMembers, p.options.embeddedTLS
-		p.logger.Info("waiting for most members of etcd", zap.String("member", config.Name), zap.Any("members", config.Members))
+		config.PeerURL, config.Members, config.PeerTLS = p.options.embeddedPeerURL, p.options.embeddedMembers,
+			p.options.embeddedTLS
+		p.logger.Info("waiting for most members of etcd", zap.String("member", config.Name),
+			zap.Any("members", config.Members))
 	}
 	etcd, err := embedded.Start(config)
 	if err != nil {
@@ -164,7 +167,8 @@ func (p *program) open(ctx context.Context) (err error) {
 	return nil
 }
 
-// embeddedPatience is how long a start waits for the etcd in this process: on a busy machine that takes a while, and to end does not help it.
+// embeddedPatience is how long a start waits for the etcd in this process: on a busy machine that takes a while, and to
+// end does not help it.
 const embeddedPatience = time.Minute
 
 // patienceWithEtcd is how long a start waits for etcd's first response.
@@ -182,7 +186,8 @@ func (p *program) wire(ctx context.Context) (err error) {
 	start := time.Now()
 	p.replica, err = allocator.NewReplica(ctx, allocator.Config{
 		Log: p.log, Actor: p.identity, Now: time.Now, Observer: p.metrics, Checkpoint: p.auditor.Checkpoint,
-		Rules:     allocator.Rules{ReuseDelay: p.options.reuseDelay, StrictReuse: p.options.reuseStrict, PoolShare: p.options.poolShare},
+		Rules: allocator.Rules{ReuseDelay: p.options.reuseDelay, StrictReuse: p.options.reuseStrict,
+			PoolShare: p.options.poolShare},
 		Occupants: p.occupants(),
 	}, p.progress())
 	if err != nil {
@@ -200,10 +205,12 @@ func (p *program) wire(ctx context.Context) (err error) {
 	p.metrics.Watch(p.replica)
 	p.metrics.Replayed(time.Since(start))
 	head := p.replica.View().Position().Head
-	p.logger.Info("replayed the log", zap.Uint64("event", head.Seq), zap.String("generation", head.Generation), zap.Duration("took", time.Since(start)))
+	p.logger.Info("replayed the log", zap.Uint64("event", head.Seq), zap.String("generation", head.Generation),
+		zap.Duration("took", time.Since(start)))
 	p.settings.rules.ForceConfig = p.options.forceConfig
 	reconcile := reconciler.Config{
-		Replica: p.replica, Rules: p.settings.rules, Log: p.logger, Interval: p.settings.interval, CountError: p.metrics.Reconcile,
+		Replica: p.replica, Rules: p.settings.rules, Log: p.logger, Interval: p.settings.interval,
+		CountError: p.metrics.Reconcile,
 	}
 	if p.cloud != nil {
 		reconcile.Unassigner = p.cloud
@@ -291,7 +298,8 @@ func (p *program) serve(ctx context.Context) error {
 		})
 	}
 	if p.options.snapshotEvery > 0 {
-		snapshots := allocator.Snapshots{Every: p.options.snapshotEvery, Poll: 10 * time.Second, Report: p.reportSnapshot}
+		snapshots := allocator.Snapshots{Every: p.options.snapshotEvery, Poll: 10 * time.Second,
+			Report: p.reportSnapshot}
 		for _, replica := range []*allocator.Replica{p.replica, p.nodes} {
 			group.Go(func() error {
 				snapshots.Keep(ctx, replica)
@@ -310,7 +318,8 @@ func (p *program) reportObjects(err error) {
 	if err != nil {
 		p.badObjects.Store("the objects of --objects are bad, and those read before stay in force: " + err.Error())
 		p.metrics.Reconcile("objects")
-		p.logger.Error("the objects are bad; those read before stay in force", zap.String("file", p.options.objects), zap.Error(err))
+		p.logger.Error("the objects are bad; those read before stay in force", zap.String("file", p.options.objects),
+			zap.Error(err))
 		return
 	}
 	p.badObjects.Store("")

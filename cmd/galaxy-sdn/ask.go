@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -8,7 +9,8 @@ import (
 	"galaxy/plugins/sdn/short"
 )
 
-// dial connects to the agent. The socket is one that blocks: nothing else is done meanwhile, and package net takes long to start.
+// dial connects to the agent. The socket is one that blocks: nothing else is done meanwhile, and package net takes long
+// to start.
 func dial(path string) (conn int, err error) {
 	conn, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -25,7 +27,8 @@ func dial(path string) (conn int, err error) {
 	return conn, nil
 }
 
-// ask sends a question and gives all that comes until the connection ends; broken says why, if the agent has not ended it.
+// ask sends a question and gives all that comes until the connection ends; broken says why, if the agent has not ended
+// it.
 func ask(conn int, question []byte, within time.Duration) (text []byte, broken string) {
 	err := limit(conn, unix.SO_SNDTIMEO, within)
 	if err == nil {
@@ -34,13 +37,13 @@ func ask(conn int, question []byte, within time.Duration) (text []byte, broken s
 	if err == nil {
 		err = send(conn, question)
 	}
-	if err == nil || err == unix.EPIPE { // an agent that does not want to read it all may have said why
+	if err == nil || errors.Is(err, unix.EPIPE) { // an agent that does not want to read it all may have said why
 		text, err = receive(conn)
 	}
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		return text, ""
-	case unix.EAGAIN:
+	case errors.Is(err, unix.EAGAIN):
 		return text, "no response within " + within.String()
 	}
 	return text, err.Error()
@@ -85,7 +88,7 @@ func receive(conn int) (text []byte, err error) {
 // again repeats a call that a signal has interrupted; Go's runtime sends itself some.
 func again(call func() error) error {
 	for {
-		if err := call(); err != unix.EINTR {
+		if err := call(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}

@@ -16,7 +16,8 @@ const (
 	full = "galaxy-cni"
 )
 
-// become has galaxy-cni take this process over, with the input that was read of it put back. It returns only if that fails.
+// become has galaxy-cni take this process over, with the input that was read of it put back. It returns only if that
+// fails.
 func become(read []byte) *terms.Failure {
 	self, err := os.Executable()
 	if err == nil && read != nil {
@@ -29,7 +30,8 @@ func become(read []byte) *terms.Failure {
 	err = unix.Exec(program, append([]string{name}, os.Args[1:]...), os.Environ())
 	return &terms.Failure{
 		Code: terms.IOFailure, Msg: name + " needs " + program + ", which cannot be run: " + err.Error(),
-		Details: full + " install " + filepath.Dir(self) + ", run from where all programs of a release lie, puts both there",
+		Details: full + " install " + filepath.Dir(self) +
+			", run from where all programs of a release lie, puts both there",
 	}
 }
 

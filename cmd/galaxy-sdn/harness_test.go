@@ -26,7 +26,8 @@ var build = sync.OnceValue(func() (err error) {
 	if folder, err = os.MkdirTemp("", "galaxy-sdn"); err != nil {
 		return err
 	}
-	out, err := exec.Command("go", "build", "-o", folder, "galaxy/cmd/galaxy-cni", "galaxy/cmd/galaxy-sdn").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", folder, "galaxy/cmd/galaxy-cni",
+		"galaxy/cmd/galaxy-sdn").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("build: %w\n%s", err, out)
 	}
@@ -58,7 +59,8 @@ func raw(text string) response {
 }
 
 func respond(status int, body string) response {
-	return raw(fmt.Sprintf("PROTO %d %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", status, http.StatusText(status), len(body), body))
+	return raw(fmt.Sprintf("PROTO %d %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", status,
+		http.StatusText(status), len(body), body))
 }
 
 // agent notes what it is asked.
@@ -109,7 +111,8 @@ func (a *agent) seen() ([]wire.Request, []string) {
 	return slices.Clone(a.asked), slices.Clone(a.protos)
 }
 
-// call is one call of the plugin by a runtime. Places in its configuration are relative to a folder that is made for it.
+// call is one call of the plugin by a runtime. Places in its configuration are relative to a folder that is made for
+// it.
 type call struct {
 	env      []string
 	config   string

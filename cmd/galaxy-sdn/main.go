@@ -1,5 +1,6 @@
-// Command galaxy-sdn is the plugin that container runtimes run. It asks the agent about a plain ADD or DEL itself, as it starts in
-// much less time than galaxy-cni, which can do all that galaxy-sdn does; anything else it leaves to that by becoming it.
+// Command galaxy-sdn is the plugin that container runtimes run. It asks the agent about a plain ADD or DEL itself, as
+// it starts in much less time than galaxy-cni, which can do all that galaxy-sdn does; anything else it leaves to that
+// by becoming it.
 package main
 
 import (
@@ -28,8 +29,8 @@ func main() {
 	}
 }
 
-// run gives what is printed. What comes before the first word to the agent can be left to galaxy-cni; nothing that comes after, as the
-// agent must not be asked twice.
+// run gives what is printed. What comes before the first word to the agent can be left to galaxy-cni; nothing that
+// comes after, as the agent must not be asked twice.
 func run() (result []byte, failure *terms.Failure) {
 	call, plain := short.Of(os.Environ())
 	if !plain || len(os.Args) > 1 || isOwn(call.Netns) {
@@ -54,8 +55,8 @@ func run() (result []byte, failure *terms.Failure) {
 	return call.Response(ask(conn, question, call.Limit()))
 }
 
-// isOwn reports whether a path is that of the namespace of this process, or may be: no container has it, but by a request that
-// galaxy-cni knows. One that is not there is nobody's.
+// isOwn reports whether a path is that of the namespace of this process, or may be: no container has it, but by a
+// request that galaxy-cni knows. One that is not there is nobody's.
 func isOwn(netns string) bool {
 	var here, there unix.Stat_t
 	if err := unix.Stat("/proc/self/ns/net", &here); err != nil {

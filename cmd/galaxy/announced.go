@@ -19,8 +19,8 @@ import (
 	"galaxy/kernel"
 )
 
-// announced are the addresses at which other nodes reach this one. They are kept, so that they change only when they are gone from this
-// host or somebody gives others.
+// announced are the addresses at which other nodes reach this one. They are kept, so that they change only when they
+// are gone from this host or somebody gives others.
 type announced struct {
 	given []netip.Addr
 	file  string
@@ -31,7 +31,8 @@ type announced struct {
 	last []netip.Addr // as in the file
 }
 
-func openAnnounced(given []netip.Addr, stateDir string, host func(context.Context) ([]kernel.HostAddress, error), log *zap.Logger) *announced {
+func openAnnounced(given []netip.Addr, stateDir string, host func(context.Context) ([]kernel.HostAddress, error),
+	log *zap.Logger) *announced {
 	a := &announced{given: given, file: filepath.Join(stateDir, "addresses.json"), host: host, log: log}
 	text, err := os.ReadFile(a.file)
 	if err == nil {
@@ -58,7 +59,8 @@ func (a *announced) addresses() []netip.Addr {
 	if len(chosen) == 0 || slices.Equal(chosen, a.last) {
 		return a.last
 	}
-	a.log.Info("other nodes reach this one at these addresses; --node-ip gives others", zap.Stringers("addresses", chosen), zap.Stringers("before", a.last))
+	a.log.Info("other nodes reach this one at these addresses; --node-ip gives others",
+		zap.Stringers("addresses", chosen), zap.Stringers("before", a.last))
 	a.last = chosen
 	text, err := json.Marshal(chosen)
 	if err == nil {
@@ -87,10 +89,10 @@ func leavingFrom() []netip.Addr {
 	return found
 }
 
-// chooseAddresses chooses one address of each family, IPv4 first. An address that the host had before and still has stays. Otherwise it is
-// that of the default route, or of another link to the outside: that of the other family's default route before all others. An address
-// that goes away by itself, and one of a link for what runs on this host, is nobody's way here: where there is only such a one the family
-// has none.
+// chooseAddresses chooses one address of each family, IPv4 first. An address that the host had before and still has
+// stays. Otherwise it is that of the default route, or of another link to the outside: that of the other family's
+// default route before all others. An address that goes away by itself, and one of a link for what runs on this host,
+// is nobody's way here: where there is only such a one the family has none.
 func chooseAddresses(host []kernel.HostAddress, leaving, last []netip.Addr) []netip.Addr {
 	usable := slices.DeleteFunc(slices.Clone(host), func(h kernel.HostAddress) bool {
 		return h.Passing || h.Inner && !onLinkOf(host, h.Link, leaving)
@@ -122,5 +124,8 @@ func chooseOf(six bool, usable, host []kernel.HostAddress, leaving, last []netip
 
 // onLinkOf is true for a link that has one of some addresses.
 func onLinkOf(host []kernel.HostAddress, link string, addresses []netip.Addr) bool {
-	return slices.ContainsFunc(host, func(h kernel.HostAddress) bool { return h.Link == link && slices.Contains(addresses, h.Addr) })
+	return slices.ContainsFunc(host, func(h kernel.HostAddress) bool {
+		return h.Link == link &&
+			slices.Contains(addresses, h.Addr)
+	})
 }

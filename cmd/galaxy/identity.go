@@ -49,12 +49,14 @@ const hostLockWait = 5 * time.Second
 // holdHost makes this process the one agent of its network namespace: of two, each would undo what the other has made.
 func holdHost() (io.Closer, error) {
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: hostLock})
-	for waited := time.Duration(0); errors.Is(err, unix.EADDRINUSE) && waited < hostLockWait; waited += 100 * time.Millisecond {
+	for waited := time.Duration(0); errors.Is(err, unix.EADDRINUSE) &&
+		waited < hostLockWait; waited += 100 * time.Millisecond {
 		time.Sleep(100 * time.Millisecond)
 		listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: hostLock})
 	}
 	if errors.Is(err, unix.EADDRINUSE) {
-		return nil, errors.New("another galaxy agent runs on this host: stop it first (ss -xlp | grep galaxy/agent shows it)")
+		return nil, errors.New("another galaxy agent runs on this host: stop it first (ss -xlp | grep galaxy/agent " +
+			"shows it)")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("become the one agent of this host: %w", err)
@@ -62,8 +64,8 @@ func holdHost() (io.Closer, error) {
 	return listener, nil
 }
 
-// bootID is the kernel's word for this boot of this machine, and the network namespace in which this agent runs: what machines do not
-// share that are containers on one kernel. "" where the kernel has no word.
+// bootID is the kernel's word for this boot of this machine, and the network namespace in which this agent runs: what
+// machines do not share that are containers on one kernel. "" where the kernel has no word.
 func bootID() string {
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

@@ -39,9 +39,11 @@ func (p *program) listen(ctx context.Context) error {
 	return nil
 }
 
-// serveAt serves at a socket until ctx ends. One whose file was removed or replaced, so that nobody reaches it, is made again.
+// serveAt serves at a socket until ctx ends. One whose file was removed or replaced, so that nobody reaches it, is made
+// again.
 func serveAt(ctx context.Context, socket string, handler http.Handler, log *zap.Logger) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeaderBytes}
 	ended := make(chan error, 1)
 	open := func() (made os.FileInfo, err error) {
 		listener, made, err := listenAt(socket)

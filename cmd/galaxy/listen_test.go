@@ -12,19 +12,24 @@ import (
 	"go.uber.org/zap"
 )
 
-// A socket whose file somebody removes, or puts another in place of, is made again; the end leaves another's file alone.
+// A socket whose file somebody removes, or puts another in place of, is made again; the end leaves another's file
+// alone.
 func TestSocketIsMadeAgain(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "run", "s")
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- serveAt(ctx, socket, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("here")) }), zap.NewNop())
+		ended <- serveAt(ctx, socket, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_,
+				_ = w.Write([]byte("here"))
+		}), zap.NewNop())
 	}()
 	answered := func(when string) {
 		t.Helper()
-		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		}}}
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", socket)
+			}}}
 		var err error
 		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 			var response *http.Response

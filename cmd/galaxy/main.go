@@ -1,4 +1,5 @@
-// Command galaxy is the agent of a node: it gives pods their networks, and makes the node's routes follow the log. See its --help.
+// Command galaxy is the agent of a node: it gives pods their networks, and makes the node's routes follow the log. See
+// its --help.
 package main
 
 import (

@@ -53,7 +53,8 @@ func (n *networks) read() (*netconf.Config, error) {
 	return netconf.ParseConfig(text)
 }
 
-// newest is the configuration in force. A file that has changed is read; a bad one changes nothing, but for a line in the log.
+// newest is the configuration in force. A file that has changed is read; a bad one changes nothing, but for a line in
+// the log.
 func (n *networks) newest() *netconf.Config {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -63,10 +64,12 @@ func (n *networks) newest() *netconf.Config {
 	}
 	config, err := n.read()
 	if err != nil {
-		n.log.Error("the configuration of networks is bad; what was read before stays in force", zap.String("file", n.path), zap.Error(err))
+		n.log.Error("the configuration of networks is bad; what was read before stays in force",
+			zap.String("file", n.path), zap.Error(err))
 		return n.current
 	}
-	n.log.Info("read the configuration of networks", zap.String("file", n.path), zap.Int("networks", len(config.Networks)))
+	n.log.Info("read the configuration of networks", zap.String("file", n.path),
+		zap.Int("networks", len(config.Networks)))
 	n.current = config
 	return config
 }

@@ -62,7 +62,8 @@ func TestNetworksAreReadAgain(t *testing.T) {
 // The file that a flag names must be there, and good; the default one may be missing.
 func TestFirstNetworks(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "none.json")
-	if _, err := openNetworks(missing, zap.NewNop()); err == nil || !strings.Contains(err.Error(), "--json-config-path "+missing) || cli.ExitCode(err) != 2 {
+	if _, err := openNetworks(missing, zap.NewNop()); err == nil ||
+		!strings.Contains(err.Error(), "--json-config-path "+missing) || cli.ExitCode(err) != 2 {
 		t.Errorf("a missing file: %v", err)
 	}
 	bad := filepath.Join(t.TempDir(), "bad.json")

@@ -21,8 +21,8 @@ import (
 // settingsEvery is how often the kernel's settings are compared, as other programs change them.
 const settingsEvery = time.Minute
 
-// keepSettings keeps the kernel's settings (contract section 12), and says what was another. Those of IPv6 are nobody's business before
-// the overlay has IPv6.
+// keepSettings keeps the kernel's settings (contract section 12), and says what was another. Those of IPv6 are nobody's
+// business before the overlay has IPv6.
 func (p *program) keepSettings(ctx context.Context) error {
 	reported := ""
 	for {
@@ -51,7 +51,8 @@ func (p *program) keepSettingsOnce() error {
 	}
 	report, err := kernel.KeepSettings(netns.None(), "", want.Settings()).Keep()
 	for _, c := range report.Changed {
-		p.logger.Info("changed a setting of the kernel", zap.String("setting", c.Path), zap.String("from", c.From), zap.String("to", c.To))
+		p.logger.Info("changed a setting of the kernel", zap.String("setting", c.Path), zap.String("from", c.From),
+			zap.String("to", c.To))
 	}
 	return err
 }
@@ -94,7 +95,8 @@ func (p *program) noteOverlay(networks []ipam.OverlayNetwork) {
 }
 
 // settled makes what depends on the networks and the nodes follow them: the subnet file, and what is masqueraded.
-func (p *program) settled(ctx context.Context, networks []ipam.OverlayNetwork, nodes nodeagent.Nodes, subnets []netip.Prefix, mtu int) error {
+func (p *program) settled(ctx context.Context, networks []ipam.OverlayNetwork, nodes nodeagent.Nodes,
+	subnets []netip.Prefix, mtu int) error {
 	var failed error
 	p.noteOverlay(networks)
 	if err := p.forward(ctx, networks, nodes); err != nil {
@@ -125,12 +127,14 @@ func (p *program) settled(ctx context.Context, networks []ipam.OverlayNetwork, n
 	if err != nil {
 		failed = errors.Join(failed, fmt.Errorf("masquerading does not follow the nodes: %w", err))
 	} else if report.Changed() {
-		p.logger.Info("changed what is masqueraded", zap.Bool("rebuilt", report.Rebuilt), zap.Int("added", report.Added), zap.Int("removed", report.Removed))
+		p.logger.Info("changed what is masqueraded", zap.Bool("rebuilt", report.Rebuilt),
+			zap.Int("added", report.Added), zap.Int("removed", report.Removed))
 	}
 	return failed
 }
 
-// forward lets packets of pods through the host's firewall. One that it cannot get past keeps the node from taking pods.
+// forward lets packets of pods through the host's firewall. One that it cannot get past keeps the node from taking
+// pods.
 func (p *program) forward(ctx context.Context, networks []ipam.OverlayNetwork, nodes nodeagent.Nodes) error {
 	if !p.options.ipForward || p.outgoing == nil {
 		return nil
@@ -144,10 +148,12 @@ func (p *program) forward(ctx context.Context, networks []ipam.OverlayNetwork, n
 	}
 	report, err := p.forwarding.Set(ctx, kernel.Widest(overlays))
 	if report.Added+report.Removed > 0 {
-		p.logger.Info("changed which packets of pods the host's firewall lets through", zap.Int("added", report.Added), zap.Int("removed", report.Removed))
+		p.logger.Info("changed which packets of pods the host's firewall lets through", zap.Int("added", report.Added),
+			zap.Int("removed", report.Removed))
 	}
 	if err == nil && len(report.Blocked) > 0 {
-		blocked := fmt.Errorf("the chain %s of the host's firewall drops what it does not accept, packets of pods among it: accept what comes from and goes to the overlay there", strings.Join(report.Blocked, ", "))
+		blocked := fmt.Errorf("the chain %s of the host's firewall drops what it does not accept, packets of pods "+
+			"among it: accept what comes from and goes to the overlay there", strings.Join(report.Blocked, ", "))
 		if p.agent.Block("forwarding", blocked) {
 			p.logger.Error("packets of pods are dropped", zap.Error(blocked))
 		}
@@ -166,7 +172,8 @@ func (p *program) exempt(ctx context.Context) error {
 	defer p.masquerading.Unlock()
 	report, err := p.outgoing.SetExempt(ctx, p.server.Exempt())
 	if report.Changed() {
-		p.logger.Info("changed which pods are not masqueraded", zap.Int("added", report.Added), zap.Int("removed", report.Removed))
+		p.logger.Info("changed which pods are not masqueraded", zap.Int("added", report.Added),
+			zap.Int("removed", report.Removed))
 	}
 	return err
 }

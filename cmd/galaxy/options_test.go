@@ -26,18 +26,22 @@ func TestContractFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.config != "/etc/galaxy/galaxy.json" || o.networkDir != "/etc/cni/net.d/" || strings.Join(o.cniPaths, ",") != "/opt/cni/galaxy/bin" || !o.ipForward || !o.bridgeNF {
+	if o.config != "/etc/galaxy/galaxy.json" || o.networkDir != "/etc/cni/net.d/" ||
+		strings.Join(o.cniPaths, ",") != "/opt/cni/galaxy/bin" || !o.ipForward || !o.bridgeNF {
 		t.Errorf("the defaults are %+v", o)
 	}
 	if o.hostname != "worker-1" {
 		t.Errorf("the node is %q, want MY_NODE_NAME in lower case", o.hostname)
 	}
-	o, err = parsed("--master=https://10.0.0.1", "--kubeconfig=k", "--bridge_nf_call_iptables=false", "--ip-forward=false", "--json_config_path=/a", "--network-conf-dir=/b",
-		"--cni-paths=/c,/d", "--hostname-override=N2", "--flannel-gc-interval=10s", "--flannel-allocated-ip-dir=/e", "--gc-dirs=/f", "--pprof", "-v=4", "--logtostderr")
+	o, err = parsed("--master=https://10.0.0.1", "--kubeconfig=k", "--bridge_nf_call_iptables=false",
+		"--ip-forward=false", "--json_config_path=/a", "--network-conf-dir=/b",
+		"--cni-paths=/c,/d", "--hostname-override=N2", "--flannel-gc-interval=10s", "--flannel-allocated-ip-dir=/e",
+		"--gc-dirs=/f", "--pprof", "-v=4", "--logtostderr")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.config != "/a" || o.networkDir != "/b" || len(o.cniPaths) != 2 || o.hostname != "n2" || o.ipForward || o.bridgeNF || o.logging.Verbosity != 4 {
+	if o.config != "/a" || o.networkDir != "/b" || len(o.cniPaths) != 2 || o.hostname != "n2" || o.ipForward ||
+		o.bridgeNF || o.logging.Verbosity != 4 {
 		t.Errorf("the flags were read as %+v", o)
 	}
 }
@@ -79,7 +83,8 @@ func TestHelp(t *testing.T) {
 	if err := cmd.Execute(); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"galaxy --standalone --etcd-endpoints", "--node-ip", "--json-config-path", "--offline-grace", "DaemonSet"} {
+	for _, want := range []string{"galaxy --standalone --etcd-endpoints", "--node-ip", "--json-config-path",
+		"--offline-grace", "DaemonSet"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("--help does not tell of %s", want)
 		}

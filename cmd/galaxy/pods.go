@@ -29,7 +29,8 @@ const (
 	statusKey   = "k8s.v1.cni.cncf.io/network-status"
 )
 
-// keyIPInfos is what galaxy-ipam writes into the args annotation, and the CNI argument that underlay plugins read (contract section 2.2).
+// keyIPInfos is what galaxy-ipam writes into the args annotation, and the CNI argument that underlay plugins read
+// (contract section 2.2).
 const keyIPInfos = "ipinfos"
 
 // noPods is a node without Kubernetes: a pod is what the runtime says, and gets the default networks.
@@ -73,7 +74,8 @@ func slimPod(object any) (any, error) {
 	if !ok {
 		return object, nil
 	}
-	slim := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: p.UID, ResourceVersion: p.ResourceVersion, Annotations: map[string]string{}}}
+	slim := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: p.UID,
+		ResourceVersion: p.ResourceVersion, Annotations: map[string]string{}}}
 	for _, key := range []string{networksKey, kube.AnnotationArgs, kube.AnnotationMasquerade, staticHash} {
 		if value, ok := p.Annotations[key]; ok {
 			slim.Annotations[key] = value
@@ -110,9 +112,11 @@ func (p *nodePods) Get(ctx context.Context, namespace, name, uid string) (cni.Po
 		case err == nil && same(pod, uid):
 			return podOf(pod)
 		case err == nil:
-			err = fmt.Errorf("the API server has a pod %s/%s with the uid %s, and the runtime asks for one with %s: the runtime is late, or the name was used again", namespace, name, pod.UID, uid)
+			err = fmt.Errorf("the API server has a pod %s/%s with the uid %s, and the runtime asks for one with %s: "+
+				"the runtime is late, or the name was used again", namespace, name, pod.UID, uid)
 		case !apierrors.IsNotFound(err) && ctx.Err() == nil:
-			return cni.Pod{}, types.NewError(types.ErrTryAgainLater, fmt.Sprintf("ask the API server for pod %s/%s: %v", namespace, name, err), "")
+			return cni.Pod{}, types.NewError(types.ErrTryAgainLater,
+				fmt.Sprintf("ask the API server for pod %s/%s: %v", namespace, name, err), "")
 		}
 		if pause.For(ctx, askEvery) != nil {
 			return cni.Pod{}, types.NewError(types.ErrTryAgainLater, err.Error(), "")
@@ -120,18 +124,21 @@ func (p *nodePods) Get(ctx context.Context, namespace, name, uid string) (cni.Po
 	}
 }
 
-// staticHash is, on the mirror of a static pod, the uid that the kubelet itself knows the pod by and gives to the runtime; the API server gives
-// the mirror another one. See k8s.io/kubernetes/pkg/kubelet/types, ConfigHashAnnotationKey.
+// staticHash is, on the mirror of a static pod, the uid that the kubelet itself knows the pod by and gives to the
+// runtime; the API server gives the mirror another one. See k8s.io/kubernetes/pkg/kubelet/types,
+// ConfigHashAnnotationKey.
 const staticHash = "kubernetes.io/config.hash"
 
 func same(pod *corev1.Pod, uid string) bool {
 	return uid == "" || pod.UID == apitypes.UID(uid) || pod.Annotations[staticHash] == uid
 }
 
-// podOf is what of a pod its networks depend on. A pod that asks for a floating address and has none was not bound by us.
+// podOf is what of a pod its networks depend on. A pod that asks for a floating address and has none was not bound by
+// us.
 func podOf(p *corev1.Pod) (cni.Pod, error) {
 	pod := cni.Pod{UID: string(p.UID), Pod: netconf.Pod{
-		Namespace: p.Namespace, Networks: p.Annotations[networksKey], FloatIP: floats(p), Masquerade: p.Annotations[kube.AnnotationMasquerade],
+		Namespace: p.Namespace, Networks: p.Annotations[networksKey], FloatIP: floats(p),
+		Masquerade: p.Annotations[kube.AnnotationMasquerade],
 	}}
 	if !pod.FloatIP {
 		return pod, nil
@@ -139,14 +146,18 @@ func podOf(p *corev1.Pod) (cni.Pod, error) {
 	var args struct {
 		Common map[string]json.RawMessage `json:"common"`
 	}
-	if err := json.Unmarshal([]byte(p.Annotations[kube.AnnotationArgs]), &args); err != nil || args.Common[keyIPInfos] == nil {
+	if err := json.Unmarshal([]byte(p.Annotations[kube.AnnotationArgs]), &args); err != nil ||
+		args.Common[keyIPInfos] == nil {
 		return cni.Pod{}, errors.New("pod " + p.Namespace + "/" + p.Name + " requests " + kube.ResourceIP +
-			" and was given no address: it was bound by a scheduler that does not ask galaxy-ipam; see that its extender is not ignorable, and delete the pod")
+			" and was given no address: it was bound by a scheduler that does not ask galaxy-ipam; see that its " +
+			"extender is not ignorable, and delete the pod")
 	}
-	// Nothing else of the annotation is passed on: its author may write any key, and what comes behind the runtime's arguments wins.
+	// Nothing else of the annotation is passed on: its author may write any key, and what comes behind the runtime's
+	// arguments wins.
 	infos := string(args.Common[keyIPInfos])
 	if containsSeparator(infos) {
-		return cni.Pod{}, fmt.Errorf("pod %s/%s: annotation %s: %q holds a semicolon, which would begin another argument", p.Namespace, p.Name, kube.AnnotationArgs, keyIPInfos)
+		return cni.Pod{}, fmt.Errorf("pod %s/%s: annotation %s: %q holds a semicolon, which would begin another "+
+			"argument", p.Namespace, p.Name, kube.AnnotationArgs, keyIPInfos)
 	}
 	pod.Args = keyIPInfos + "=" + infos
 	return pod, nil
@@ -177,6 +188,7 @@ func (p *nodePods) Show(ctx context.Context, namespace, name, uid string, networ
 	}
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
-	_, err = p.client.CoreV1().Pods(namespace).Patch(ctx, name, apitypes.MergePatchType, patch, metav1.PatchOptions{}, "status")
+	_, err = p.client.CoreV1().Pods(namespace).Patch(ctx, name, apitypes.MergePatchType, patch, metav1.PatchOptions{},
+		"status")
 	return err
 }

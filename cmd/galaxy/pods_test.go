@@ -18,8 +18,9 @@ import (
 
 func podNamed(name, uid string, annotations map[string]string) *corev1.Pod {
 	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: apitypes.UID(uid), Annotations: annotations},
-		Spec:       corev1.PodSpec{NodeName: "n0", Containers: []corev1.Container{{Name: "c"}}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: apitypes.UID(uid),
+			Annotations: annotations},
+		Spec: corev1.PodSpec{NodeName: "n0", Containers: []corev1.Container{{Name: "c"}}},
 	}
 }
 
@@ -42,7 +43,8 @@ func TestKnownPodsAreNotAskedFor(t *testing.T) {
 			t.Fatal("the pods of the node are not known after 10 s")
 		}
 	}
-	if p, err := pods.Get(t.Context(), "default", "known", "u1"); err != nil || p.Networks != "a,b" || p.UID != "u1" || asked.Load() != 0 {
+	if p, err := pods.Get(t.Context(), "default", "known", "u1"); err != nil || p.Networks != "a,b" || p.UID != "u1" ||
+		asked.Load() != 0 {
 		t.Errorf("%+v, %v, asked %d times", p, err, asked.Load())
 	}
 	// The runtime is faster than the API server: the pod comes while it is asked for.
@@ -60,12 +62,14 @@ func TestPodOfAnotherUID(t *testing.T) {
 	pods := watchPods(t.Context(), fake.NewClientset(podNamed("p", "new", nil)), "n0")
 	start := time.Now()
 	_, err := pods.Get(t.Context(), "default", "p", "old")
-	if err == nil || !strings.Contains(err.Error(), "has a pod default/p with the uid new, and the runtime asks for one with old") {
+	if err == nil || !strings.Contains(err.Error(),
+		"has a pod default/p with the uid new, and the runtime asks for one with old") {
 		t.Errorf("after %s: %v", time.Since(start), err)
 	}
 }
 
-// The kubelet knows a static pod by the hash of its file, and the API server gives its mirror another uid: the networks are the mirror's.
+// The kubelet knows a static pod by the hash of its file, and the API server gives its mirror another uid: the networks
+// are the mirror's.
 func TestStaticPod(t *testing.T) {
 	const hash = "70a2d08f8ad8cd5dfc51ad71fefd1e78"
 	mirror := podNamed("static-n0", "u1", map[string]string{staticHash: hash, networksKey: "a"})
@@ -75,7 +79,8 @@ func TestStaticPod(t *testing.T) {
 	}
 	for _, kept := range []*corev1.Pod{mirror, slim.(*corev1.Pod)} {
 		pods := watchPods(t.Context(), fake.NewClientset(kept), "n0")
-		if p, err := pods.Get(t.Context(), "default", "static-n0", hash); err != nil || p.UID != "u1" || p.Networks != "a" {
+		if p, err := pods.Get(t.Context(), "default", "static-n0", hash); err != nil || p.UID != "u1" ||
+			p.Networks != "a" {
 			t.Errorf("%+v, %v", p, err)
 		}
 	}
@@ -85,8 +90,8 @@ func TestStaticPod(t *testing.T) {
 	}
 }
 
-// A pod with a floating address gets it by CNI_ARGS; one that was bound past galaxy-ipam is refused, as is one whose annotation
-// would smuggle in another argument.
+// A pod with a floating address gets it by CNI_ARGS; one that was bound past galaxy-ipam is refused, as is one whose
+// annotation would smuggle in another argument.
 func TestArgsOfPods(t *testing.T) {
 	args := func(text string) map[string]string { return map[string]string{kube.AnnotationArgs: text} }
 	for _, c := range []struct {
@@ -96,10 +101,14 @@ func TestArgsOfPods(t *testing.T) {
 		want string
 	}{
 		{"no floating address", podNamed("p", "u", args(`{"common":{"ipinfos":[]}}`)), "", ""},
-		{"bound by us", floating(podNamed("p", "u", args(`{"common":{"ipinfos":[{"ip":"10.0.0.2/24"}]}}`))), `ipinfos=[{"ip":"10.0.0.2/24"}]`, ""},
-		{"bound by another", floating(podNamed("p", "u", nil)), "", "it was bound by a scheduler that does not ask galaxy-ipam"},
-		{"a semicolon in a value", floating(podNamed("p", "u", args(`{"common":{"ipinfos":"a;K8S_POD_NAME=other"}}`))), "", "holds a semicolon"},
-		{"other keys", floating(podNamed("p", "u", args(`{"common":{"K8S_POD_NAME":"x","IP":"10.0.0.9/24","ipinfos":[],"a;b":1}}`))), "ipinfos=[]", ""},
+		{"bound by us", floating(podNamed("p", "u", args(`{"common":{"ipinfos":[{"ip":"10.0.0.2/24"}]}}`))),
+			`ipinfos=[{"ip":"10.0.0.2/24"}]`, ""},
+		{"bound by another", floating(podNamed("p", "u", nil)), "",
+			"it was bound by a scheduler that does not ask galaxy-ipam"},
+		{"a semicolon in a value", floating(podNamed("p", "u", args(`{"common":{"ipinfos":"a;K8S_POD_NAME=other"}}`))),
+			"", "holds a semicolon"},
+		{"other keys", floating(podNamed("p", "u",
+			args(`{"common":{"K8S_POD_NAME":"x","IP":"10.0.0.9/24","ipinfos":[],"a;b":1}}`))), "ipinfos=[]", ""},
 	} {
 		kept, err := slimPod(c.pod)
 		if err != nil {
@@ -117,9 +126,10 @@ func TestArgsOfPods(t *testing.T) {
 
 // What is kept of a pod is all that its networks depend on.
 func TestSlimPod(t *testing.T) {
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", UID: "u1", Annotations: map[string]string{
-		networksKey: "a,b", kube.AnnotationMasquerade: "false", "other": "x",
-	}}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", UID: "u1",
+		Annotations: map[string]string{
+			networksKey: "a,b", kube.AnnotationMasquerade: "false", "other": "x",
+		}}}
 	slim, err := slimPod(pod)
 	if err != nil {
 		t.Fatal(err)

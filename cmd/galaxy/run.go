@@ -100,7 +100,8 @@ func (p *program) connect(ctx context.Context) (err error) {
 		}
 		p.pods = watchPods(ctx, client, p.options.hostname)
 	}
-	p.options.etcd.Reconnect = min(3*time.Second, p.options.ttl/4) // an etcd that is back hears of this node before its lease ends
+	// an etcd that is back hears of this node before its lease ends
+	p.options.etcd.Reconnect = min(3*time.Second, p.options.ttl/4)
 	p.client, err = p.options.etcd.Client()
 	return err
 }
@@ -112,8 +113,10 @@ func (p *program) wire(ctx context.Context, local *journal.Journal) error {
 	}
 	addresses := openAnnounced(p.options.addresses, p.options.stateDir, p.kernel.HostAddresses, p.logger).addresses
 	p.agent = nodeagent.New(nodeagent.Config{
-		Node: p.options.hostname, Machine: machine, Boot: bootID(), HostAddresses: addresses, Prefix: p.options.etcd.Prefix,
-		Client: p.client, Open: p.openLog, Local: local, Kept: journal.Kept(filepath.Join(p.options.stateDir, "nodes")), TTL: p.options.ttl, Grace: p.options.grace, Backend: p.options.backend,
+		Node: p.options.hostname, Machine: machine, Boot: bootID(), HostAddresses: addresses,
+		Prefix: p.options.etcd.Prefix,
+		Client: p.client, Open: p.openLog, Local: local, Kept: journal.Kept(filepath.Join(p.options.stateDir, "nodes")),
+		TTL: p.options.ttl, Grace: p.options.grace, Backend: p.options.backend,
 		Rules: allocator.Rules{ReuseDelay: p.options.reuseDelay}, Settled: p.settled, Now: time.Now, Log: p.logger,
 		Routes: &nodeagent.Routes{
 			Node: p.options.hostname, Addresses: addresses, Kernel: p.kernel, Tick: p.options.tick, Log: p.logger,
@@ -121,7 +124,8 @@ func (p *program) wire(ctx context.Context, local *journal.Journal) error {
 		},
 	})
 	p.server = cni.NewServer(cni.Config{
-		Builtin: builtin.Plugins(), Host: plugins.Host{IPAM: p.agent.Addresses, Log: p.logger}, Dir: p.options.cniDir, Notes: wire.Notes{Dir: p.options.notesDir}, Pods: p.pods,
+		Builtin: builtin.Plugins(), Host: plugins.Host{IPAM: p.agent.Addresses, Log: p.logger}, Dir: p.options.cniDir,
+		Notes: wire.Notes{Dir: p.options.notesDir}, Pods: p.pods,
 		Networks: p.networks.newest, Lookup: p.lookup, Path: p.options.cniPaths, Lost: p.agent.Addresses.Lost,
 		Held: p.agent.Addresses.Held, Release: p.agent.Addresses.Release, ExemptChanged: p.exempt,
 		Settle: p.agent.Await, Defaults: p.defaults, Ready: p.agent.Ready, Log: p.logger,

@@ -11,8 +11,8 @@ import (
 	"galaxy/cmd/internal/cli"
 )
 
-// TestGolden runs the commands in testdata against one log and compares what they print. `go test ./cmd/galaxyctl -rewrite`
-// renews it: read the diff. What differs from run to run is masked.
+// TestGolden runs the commands in testdata against one log and compares what they print. `go test ./cmd/galaxyctl
+// -rewrite` renews it: read the diff. What differs from run to run is masked.
 func TestGolden(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		b := newHarness(t)
@@ -49,7 +49,8 @@ var (
 )
 
 func (b *harness) mask(text string) string {
-	text = strings.NewReplacer(b.etcd.Endpoint(), "<etcd>", b.rest, "<server>", b.log.Generation().ID, "<generation>").Replace(text)
+	text = strings.NewReplacer(b.etcd.Endpoint(), "<etcd>", b.rest, "<server>", b.log.Generation().ID,
+		"<generation>").Replace(text)
 	text = cause.ReplaceAllString(text, "rest-<random>")
 	text = revision.ReplaceAllString(text, "${1}<revision>")
 	return shorter.ReplaceAllString(hash.ReplaceAllString(text, "<sha256>"), "<sha256…>")

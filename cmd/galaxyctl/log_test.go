@@ -54,12 +54,18 @@ func TestVerifyFindsTampering(t *testing.T) {
 		tamper func(b *harness)
 		says   []string
 	}{
-		"an event in the middle":      {func(b *harness) { b.edit(3, replace("node3", "node4")) }, []string{"stream ipam", "event 4", "event 3"}},
-		"the newest event":            {func(b *harness) { b.edit(9, replace("node5", "node4")) }, []string{"stream ipam", "event 9", "the head says"}},
-		"a number":                    {func(b *harness) { b.edit(2, replace(`"seq":2`, `"seq":7`)) }, []string{"event 2", "number 7"}},
-		"not an event":                {func(b *harness) { b.edit(5, replace(`{`, `<`)) }, []string{"stream ipam", "event 5"}},
-		"a type from the future":      {func(b *harness) { b.edit(5, replace("AddressAllocated", "AddressBorrowed")) }, []string{"event 5", "AddressBorrowed", "newer release"}},
-		"an envelope from the future": {func(b *harness) { b.edit(5, replace(`"v":1`, `"v":2`)) }, []string{"event 5", "version 2"}},
+		"an event in the middle": {func(b *harness) { b.edit(3, replace("node3", "node4")) },
+			[]string{"stream ipam", "event 4", "event 3"}},
+		"the newest event": {func(b *harness) { b.edit(9, replace("node5", "node4")) },
+			[]string{"stream ipam", "event 9", "the head says"}},
+		"a number": {func(b *harness) { b.edit(2, replace(`"seq":2`, `"seq":7`)) },
+			[]string{"event 2", "number 7"}},
+		"not an event": {func(b *harness) { b.edit(5, replace(`{`, `<`)) },
+			[]string{"stream ipam", "event 5"}},
+		"a type from the future": {func(b *harness) { b.edit(5, replace("AddressAllocated", "AddressBorrowed")) },
+			[]string{"event 5", "AddressBorrowed", "newer release"}},
+		"an envelope from the future": {func(b *harness) { b.edit(5, replace(`"v":1`, `"v":2`)) },
+			[]string{"event 5", "version 2"}},
 		"an event that is gone": {func(b *harness) {
 			if _, err := b.client.Delete(b.t.Context(), key(4)); err != nil {
 				b.t.Fatal(err)
@@ -122,10 +128,12 @@ func TestBackupRestoreVerify(t *testing.T) {
 	if strings.Contains(restored, b.log.Generation().ID) {
 		t.Errorf("the restored log has the generation of the old one:\n%s", restored)
 	}
-	if code, out, errs := b.runWith(t.Context(), []byte(streamed), "log", "restore", "-", "--etcd-prefix", "/stream"); code != cli.OK {
+	if code, out, errs := b.runWith(t.Context(), []byte(streamed), "log", "restore", "-", "--etcd-prefix",
+		"/stream"); code != cli.OK {
 		t.Errorf("restore from standard input: exit %d\n%s%s", code, out, errs)
 	}
-	if ours, theirs := b.must("log", "state", "--at", "9"), b.must("log", "state", "--etcd-prefix", "/stream"); held(ours) != held(theirs) {
+	if ours, theirs := b.must("log", "state", "--at", "9"),
+		b.must("log", "state", "--etcd-prefix", "/stream"); held(ours) != held(theirs) {
 		t.Errorf("after the restore:\n%s\nbefore:\n%s", theirs, ours)
 	}
 	b.must("log", "backup", "--force", file)
@@ -253,7 +261,8 @@ func TestTail(t *testing.T) {
 			}
 			got := strings.Count(out.text.String(), "galaxy-ipam-0")
 			deleted := 3 // two releases and the deletion
-			if want := map[string]int{"--from-now": deleted, "--lines": deleted + 2}[extra[0]]; extra[len(extra)-1] != "1000" && got != want {
+			if want := map[string]int{"--from-now": deleted,
+				"--lines": deleted + 2}[extra[0]]; extra[len(extra)-1] != "1000" && got != want {
 				t.Errorf("%d events, want %d:\n%s", got, want, out.text.String())
 			}
 		})
@@ -268,15 +277,18 @@ func TestEmbeddedEtcd(t *testing.T) {
 	file, dir := filepath.Join(folder, "backup"), filepath.Join(folder, "etcd")
 	b.must("log", "backup", file)
 	b.must("log", "restore", file, "--embedded-etcd", dir)
-	if ours, theirs := b.must("log", "state"), b.must("log", "state", "--embedded-etcd", dir); held(ours) != held(theirs) {
+	if ours, theirs := b.must("log", "state"),
+		b.must("log", "state", "--embedded-etcd", dir); held(ours) != held(theirs) {
 		t.Errorf("after the restore:\n%s\nbefore:\n%s", theirs, ours)
 	}
 	b.must("log", "verify", "--embedded-etcd", dir)
-	b.refuses([]string{"there is no etcd in it"}, "log", "verify", "--embedded-etcd", filepath.Join(folder, "elsewhere"))
+	b.refuses([]string{"there is no etcd in it"}, "log", "verify", "--embedded-etcd",
+		filepath.Join(folder, "elsewhere"))
 	b.refuses([]string{"not empty"}, "log", "restore", file, "--embedded-etcd", dir)
 }
 
-// What a node's user writes under the node's own keys keeps nobody from verifying and backing up the rest, and hides no other damage.
+// What a node's user writes under the node's own keys keeps nobody from verifying and backing up the rest, and hides no
+// other damage.
 func TestDamagedNodeStreams(t *testing.T) {
 	b := newHarness(t)
 	b.story()
@@ -303,19 +315,22 @@ func TestDamagedNodeStreams(t *testing.T) {
 	if code != 1 || strings.Count(errs, "the backup is without the damaged stream") != 4 {
 		t.Errorf("backup: %d %s", code, errs)
 	}
-	if code, out, errs = b.run("log", "verify", file); code != 1 || !strings.Contains(out, "ipam") || !strings.Contains(errs, "left out") {
+	if code, out, errs = b.run("log", "verify", file); code != 1 || !strings.Contains(out, "ipam") ||
+		!strings.Contains(errs, "left out") {
 		t.Errorf("verify of the backup: %d\n%s%s", code, out, errs)
 	}
 	b.put("/galaxy/v1/head/nodes", alone)
 	if code, _, errs = b.run("log", "verify"); code != 1 || !strings.Contains(errs, "stream nodes: ") {
 		t.Errorf("damage of the stream nodes is hidden: %d %s", code, errs)
 	}
-	if code, _, errs = b.run("log", "backup", "--force", file); code != 1 || !strings.Contains(errs, "nodes") || strings.Contains(errs, "is without") {
+	if code, _, errs = b.run("log", "backup", "--force", file); code != 1 || !strings.Contains(errs, "nodes") ||
+		strings.Contains(errs, "is without") {
 		t.Errorf("a backup without the stream nodes: %d %s", code, errs)
 	}
 }
 
-// A snapshot that does not say what the events lead to is found, though its parts have the right sums; so is one of events that are gone.
+// A snapshot that does not say what the events lead to is found, though its parts have the right sums; so is one of
+// events that are gone.
 func TestVerifyComparesSnapshots(t *testing.T) {
 	b := newHarness(t)
 	b.story()
@@ -348,7 +363,8 @@ func TestVerifyComparesSnapshots(t *testing.T) {
 		t.Fatal("nothing is forged")
 	}
 	save(forged)
-	b.refuses([]string{"stream ipam", fmt.Sprintf("the snapshot at event %d is not the state", head.Seq)}, "log", "verify")
+	b.refuses([]string{"stream ipam", fmt.Sprintf("the snapshot at event %d is not the state", head.Seq)}, "log",
+		"verify")
 	save(state.String())
 	if _, err := b.client.Delete(t.Context(), "/galaxy/v1/log/ipam/", clientv3.WithPrefix()); err != nil {
 		t.Fatal(err)
@@ -381,15 +397,18 @@ func TestContradictionStaysInItsStream(t *testing.T) {
 			}
 		}
 	}
-	overlay := &eventlog.OverlayConfigured{Source: "test", Networks: []ipam.OverlayNetwork{{CIDR: netip.MustParsePrefix("10.244.0.0/22"), NodePrefix: 24}}}
+	overlay := &eventlog.OverlayConfigured{Source: "test",
+		Networks: []ipam.OverlayNetwork{{CIDR: netip.MustParsePrefix("10.244.0.0/22"), NodePrefix: 24}}}
 	joined := &eventlog.NodeJoined{Node: "a", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Machine: "m"}
-	write(eventlog.StreamOfNode("a"), overlay, joined, &eventlog.AddressReleased{Address: netip.MustParseAddr("10.244.0.2")})
+	write(eventlog.StreamOfNode("a"), overlay, joined,
+		&eventlog.AddressReleased{Address: netip.MustParseAddr("10.244.0.2")})
 	write(eventlog.StreamNodes, overlay, joined)
 	file := filepath.Join(t.TempDir(), "backup")
 	b.must("log", "backup", file)
 	for _, from := range [][]string{{"log", "verify"}, {"log", "verify", file}} {
 		code, out, errs := b.run(from...)
-		if code != 1 || strings.Count(errs, "stream ") != 1 || !strings.Contains(errs, "stream node-a: ") || !strings.Contains(out, "\nnodes ") {
+		if code != 1 || strings.Count(errs, "stream ") != 1 || !strings.Contains(errs, "stream node-a: ") ||
+			!strings.Contains(out, "\nnodes ") {
 			t.Errorf("%q: %d\n%s%s", from, code, out, errs)
 		}
 	}

@@ -91,13 +91,19 @@ func TestMisuse(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
-		"nonsense", "log nonsense", "log show --nonsense", "log show -o xml", "log show more", "log backup", "log restore", "log restore --abort file",
-		"log tail --from-now --lines 3", "log state --at soon", "log show --etcd-timeout 0s", "log show --etcd-endpoints ftp://here:1",
-		"log show --etcd-endpoints here", "log show --etcd-cert cert", "log show --etcd-ca ca", "ip get", "ip get here", "ip list --server here",
-		"ip list --size 0", "ip reserve 10.0.0.1", "ip release", "ip release 10.0.0.1 nothing", "pool set blue", "pool get", "pool set blue --size -1",
-		"pool list --server-client-cert cert", "pool list --server http://192.0.2.1:9041 --token-file " + token, "pool list --server http://galaxy.example:9041 --token-file " + token,
+		"nonsense", "log nonsense", "log show --nonsense", "log show -o xml", "log show more", "log backup",
+		"log restore", "log restore --abort file",
+		"log tail --from-now --lines 3", "log state --at soon", "log show --etcd-timeout 0s",
+		"log show --etcd-endpoints ftp://here:1",
+		"log show --etcd-endpoints here", "log show --etcd-cert cert", "log show --etcd-ca ca", "ip get", "ip get here",
+		"ip list --server here",
+		"ip list --size 0", "ip reserve 10.0.0.1", "ip release", "ip release 10.0.0.1 nothing", "pool set blue",
+		"pool get", "pool set blue --size -1",
+		"pool list --server-client-cert cert", "pool list --server http://192.0.2.1:9041 --token-file " + token,
+		"pool list --server http://galaxy.example:9041 --token-file " + token,
 	} {
-		if code, out, errs := call(t, strings.Fields(line)...); code != cli.Misuse || !strings.Contains(errs, "--help") {
+		if code, out, errs := call(t, strings.Fields(line)...); code != cli.Misuse ||
+			!strings.Contains(errs, "--help") {
 			t.Errorf("galaxyctl %s: exit %d, want %d\n%s%s", line, code, cli.Misuse, out, errs)
 		}
 	}
@@ -162,7 +168,8 @@ func TestForeignServer(t *testing.T) {
 			w.Write([]byte(body)) //nolint:errcheck // the client fails then
 		}))
 		code, _, errs := call(t, "ip", "list", "--server", port.URL)
-		if code != cli.Failure || !strings.Contains(errs, "is --server its REST port") || !strings.Contains(errs, port.URL) {
+		if code != cli.Failure || !strings.Contains(errs, "is --server its REST port") ||
+			!strings.Contains(errs, port.URL) {
 			t.Errorf("%s: exit %d, %s", body, code, errs)
 		}
 		port.Close()
@@ -176,7 +183,8 @@ func TestListAll(t *testing.T) {
 		page := r.URL.Query().Get("page")
 		asked = append(asked, page)
 		json.NewEncoder(w).Encode(map[string]any{ //nolint:errcheck // the client fails then
-			"last": page == "2", "first": page == "0", "totalElements": 3, "totalPages": 3, "content": []map[string]any{{"ip": "10.0.0." + page, "state": "free"}},
+			"last": page == "2", "first": page == "0", "totalElements": 3, "totalPages": 3,
+			"content": []map[string]any{{"ip": "10.0.0." + page, "state": "free"}},
 		})
 	}))
 	defer port.Close()
@@ -189,10 +197,12 @@ func TestListAll(t *testing.T) {
 // A history of many pages is put together in order.
 func TestLongHistory(t *testing.T) {
 	port := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		response := map[string]any{"ip": "10.0.0.1", "entries": []map[string]any{{"seq": 3, "type": "third"}}, "older": 2}
+		response := map[string]any{"ip": "10.0.0.1", "entries": []map[string]any{{"seq": 3, "type": "third"}},
+			"older": 2}
 		switch r.URL.Query().Get("newest") {
 		case "2":
-			response = map[string]any{"ip": "10.0.0.1", "entries": []map[string]any{{"seq": 1, "type": "first"}, {"seq": 2, "type": "second"}}}
+			response = map[string]any{"ip": "10.0.0.1",
+				"entries": []map[string]any{{"seq": 1, "type": "first"}, {"seq": 2, "type": "second"}}}
 		case "":
 		default:
 			http.NotFound(w, r)
@@ -235,7 +245,8 @@ func TestConfigCheck(t *testing.T) {
 	const good = `[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.2~10.1.0.9"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1"}]`
 	const taken = `[{"nodeSubnets":["10.0.0.0/24"],"ips":["10.1.0.1~10.1.0.9"],"subnet":"10.1.0.0/24","gateway":"10.1.0.1","zone":"a"}]`
 	object := func(text string) string {
-		return "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: floatingip-config}\ndata:\n  floatingips: '" + text + "'\n"
+		return "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: floatingip-config}\ndata:\n  floatingips: '" + text +
+			"'\n"
 	}
 	for text, want := range map[string]struct {
 		code  int

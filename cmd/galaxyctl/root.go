@@ -50,8 +50,8 @@ func newRoot(g *command.Globals) *cobra.Command {
 		Short: "Read Galaxy's log, and ask for addresses and pools",
 		Long: `galaxyctl reads Galaxy's log in etcd and asks galaxy-ipam for addresses and pools.
 
-The commands under "log" need only etcd: they work while galaxy-ipam is down. "status" and the commands under "ip" and "pool"
-talk to galaxy-ipam. Tables are for people; -o json and -o yaml are for programs.
+The commands under "log" need only etcd: they work while galaxy-ipam is down. "status" and the commands under
+"ip" and "pool" talk to galaxy-ipam. Tables are for people; -o json and -o yaml are for programs.
 
 Exit codes: 0 all is well, 1 what was asked for failed or was found to be wrong, 2 the command line is wrong.`,
 		Example: `  galaxyctl status
@@ -64,7 +64,8 @@ Exit codes: 0 all is well, 1 what was asked for failed or was found to be wrong,
 	})
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return cli.Usage("%w", err) })
 	g.Add(root)
-	root.AddCommand(log.New(g), ip.New(g), pool.New(g), status.New(g), check.New(g), migrate.New(g), config.New(g), node.New(g),
+	root.AddCommand(log.New(g), ip.New(g), pool.New(g), status.New(g), check.New(g), migrate.New(g), config.New(g),
+		node.New(g),
 		etcdauth.New(g), certs.New(g), version.New(g))
 	refuseArguments(root)
 	return root

@@ -48,7 +48,8 @@ func fill(t testing.TB, streams map[string]int) source {
 		}
 		cursor := eventlog.Cursor{Head: head}
 		for i := range n {
-			_, r, err := cursor.Write(time.Unix(int64(i), 0), "test", "", &eventlog.PoolSized{Pool: fmt.Sprint(stream, "-", i), Size: i})
+			_, r, err := cursor.Write(time.Unix(int64(i), 0), "test", "",
+				&eventlog.PoolSized{Pool: fmt.Sprint(stream, "-", i), Size: i})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -104,7 +105,10 @@ func unpack(t testing.TB, file []byte) []byte {
 	return text
 }
 
-var encoder = sync.OnceValues(func() (*zstd.Encoder, error) { return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1)) })
+var encoder = sync.OnceValues(func() (*zstd.Encoder,
+	error) {
+	return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+})
 
 func pack(text []byte) []byte {
 	e, err := encoder()
@@ -127,7 +131,8 @@ func TestBackupAndRestore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Events() != 2504 || len(m.Streams) != 3 || m.Streams[0].Name != "ipam" || m.Revision != 42 || m.Generation != s.Generation() {
+	if m.Events() != 2504 || len(m.Streams) != 3 || m.Streams[0].Name != "ipam" || m.Revision != 42 ||
+		m.Generation != s.Generation() {
 		t.Errorf("manifest %+v", m)
 	}
 	if len(reports) == 0 || reports[len(reports)-1] != 2504 {
@@ -186,7 +191,8 @@ func TestFormat(t *testing.T) {
 	}
 	stamp := m.Time.Format(time.RFC3339Nano)
 	for i, want := range map[int]string{
-		0: `{"format":"galaxy-log-backup","version":1,"generation":"` + m.Generation + `","revision":42,"time":"` + stamp + `","streams":[{"name":"ipam","seq":2,"hash":"` + m.Streams[0].Hash.String() + `"}]}`,
+		0: `{"format":"galaxy-log-backup","version":1,"generation":"` + m.Generation + `","revision":42,"time":"` +
+			stamp + `","streams":[{"name":"ipam","seq":2,"hash":"` + m.Streams[0].Hash.String() + `"}]}`,
 		1: `{"stream":"ipam","events":2}`,
 		2: `{"v":1,"seq":1,"type":"PoolSized","time":"1970-01-01T00:00:00Z","actor":"test","prev":"","data":{"pool":"ipam-0","size":0}}`,
 	} {
@@ -258,17 +264,20 @@ func TestRefusals(t *testing.T) {
 		file []byte
 		want string
 	}{
-		"nothing":           {nil, "ends too early"},
-		"no backup":         {pack([]byte("{}\n")), "it is no backup of a log"},
-		"no zstd":           {[]byte(text), "invalid input"},
-		"newer backup":      {edit(`"version":1`, `"version":2,"more":{}`), "the backup has version 2, this program understands version 1"},
-		"unknown type":      {edit("PoolSized", "PoolPainted"), `unknown type "PoolPainted"`},
-		"newer envelope":    {edit(`{"v":1`, `{"v":9`), "event 1 has envelope version 9, this program understands version 1"},
-		"event edited":      {edit("ipam-1", "ipam-9"), "event 3 follows the hash"},
-		"last edited":       {edit("ipam-4", "ipam-9"), "the head says"},
-		"events missing":    {edit(`{"stream":"ipam","events":5}`, `{"stream":"ipam","events":4}`), "want 5"},
-		"unknown field":     {edit(`{"stream":"ipam",`, `{"x":1,"stream":"ipam",`), "unknown object member"},
-		"manifest, streams": {edit(`"streams":[`, `"streams":[{"name":"z","seq":1,"hash":"`+strings.Repeat("a", 64)+`"},`), `stream "ipam" stands after stream "z"`},
+		"nothing":   {nil, "ends too early"},
+		"no backup": {pack([]byte("{}\n")), "it is no backup of a log"},
+		"no zstd":   {[]byte(text), "invalid input"},
+		"newer backup": {edit(`"version":1`, `"version":2,"more":{}`),
+			"the backup has version 2, this program understands version 1"},
+		"unknown type": {edit("PoolSized", "PoolPainted"), `unknown type "PoolPainted"`},
+		"newer envelope": {edit(`{"v":1`, `{"v":9`),
+			"event 1 has envelope version 9, this program understands version 1"},
+		"event edited":   {edit("ipam-1", "ipam-9"), "event 3 follows the hash"},
+		"last edited":    {edit("ipam-4", "ipam-9"), "the head says"},
+		"events missing": {edit(`{"stream":"ipam","events":5}`, `{"stream":"ipam","events":4}`), "want 5"},
+		"unknown field":  {edit(`{"stream":"ipam",`, `{"x":1,"stream":"ipam",`), "unknown object member"},
+		"manifest, streams": {edit(`"streams":[`, `"streams":[{"name":"z","seq":1,"hash":"`+strings.Repeat("a", 64)+
+			`"},`), `stream "ipam" stands after stream "z"`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -297,7 +306,8 @@ func TestBackupOfDamage(t *testing.T) {
 
 func TestBackupToFullDisk(t *testing.T) {
 	full := errors.New("the disk is full")
-	if _, err := archive.Backup(t.Context(), fill(t, map[string]int{"ipam": 50}), failing{full}, nil); !errors.Is(err, full) {
+	if _, err := archive.Backup(t.Context(), fill(t, map[string]int{"ipam": 50}), failing{full}, nil); !errors.Is(err,
+		full) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -339,8 +349,8 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// A node's stream that is damaged keeps nobody from a backup of the others, and the manifest says that it is left out; a stream of
-// galaxy-ipam's own does.
+// A node's stream that is damaged keeps nobody from a backup of the others, and the manifest says that it is left out;
+// a stream of galaxy-ipam's own does.
 func TestDamagedStreams(t *testing.T) {
 	s := fill(t, map[string]int{"ipam": 5, "nodes": 3, "node-a": 4, "node-b": 2})
 	wrong := s.heads["node-a"]
@@ -356,7 +366,8 @@ func TestDamagedStreams(t *testing.T) {
 	for _, stream := range m.Streams {
 		names = append(names, stream.Name)
 	}
-	if fmt.Sprint(names) != "[ipam node-b nodes]" || len(m.LeftOut) != 2 || m.LeftOut[0].Name != `"node-\x1b[2J"` || m.LeftOut[1].Name != `"node-a"` {
+	if fmt.Sprint(names) != "[ipam node-b nodes]" || len(m.LeftOut) != 2 || m.LeftOut[0].Name != `"node-\x1b[2J"` ||
+		m.LeftOut[1].Name != `"node-a"` {
 		t.Errorf("the backup has %v and leaves out %+v", names, m.LeftOut)
 	}
 	r, err := archive.Open(&file)
@@ -375,7 +386,8 @@ func TestDamagedStreams(t *testing.T) {
 		t.Errorf("%d events, left out %+v", events, r.Manifest().LeftOut)
 	}
 	s.bad["nodes"] = fmt.Errorf("%w: its head is no JSON", eventlog.ErrCorrupt)
-	if _, err := archive.Backup(t.Context(), s, io.Discard, nil); !errors.Is(err, eventlog.ErrCorrupt) || !strings.Contains(err.Error(), `stream "nodes"`) {
+	if _, err := archive.Backup(t.Context(), s, io.Discard, nil); !errors.Is(err, eventlog.ErrCorrupt) ||
+		!strings.Contains(err.Error(), `stream "nodes"`) {
 		t.Errorf("a backup without the stream nodes: %v", err)
 	}
 }

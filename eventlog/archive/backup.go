@@ -35,10 +35,10 @@ type Source interface {
 // Progress is called now and then with how many events of how many are done. It may be nil.
 type Progress func(done, total uint64)
 
-// Backup writes a log to w, event by event. Every event is checked on the way as a reader would: a log that is corrupt, or
-// holds events that this program does not know, is an error and not a backup. What was written to w before an error is
-// useless. Only the streams of single nodes are judged each by itself, as a node's own user writes them: one that is damaged is left out,
-// and the manifest says so. To know that before the first line is written they are read twice.
+// Backup writes a log to w, event by event. Every event is checked on the way as a reader would: a log that is corrupt,
+// or holds events that this program does not know, is an error and not a backup. What was written to w before an error
+// is useless. Only the streams of single nodes are judged each by itself, as a node's own user writes them: one that is
+// damaged is left out, and the manifest says so. To know that before the first line is written they are read twice.
 func Backup(ctx context.Context, source Source, w io.Writer, progress Progress) (Manifest, error) {
 	m, err := manifestOf(ctx, source)
 	if err != nil {
@@ -58,7 +58,8 @@ func Backup(ctx context.Context, source Source, w io.Writer, progress Progress) 
 // manifestOf finds out what a backup will hold.
 func manifestOf(ctx context.Context, source Source) (Manifest, error) {
 	m := Manifest{
-		Format: Format, Version: Version, Generation: source.Generation(), Revision: source.Revision(), Time: time.Now().UTC().Round(0), Streams: []Stream{},
+		Format: Format, Version: Version, Generation: source.Generation(), Revision: source.Revision(),
+		Time: time.Now().UTC().Round(0), Streams: []Stream{},
 	}
 	damaged := source.Damaged()
 	for name, head := range source.Heads() {
@@ -154,7 +155,8 @@ func (s Stream) reached(head eventlog.Head) error {
 		return fmt.Errorf("%w: it ends with event %d, its head is at event %d", eventlog.ErrCorrupt, head.Seq, s.Seq)
 	}
 	if head.Hash != s.Hash {
-		return fmt.Errorf("%w: event %d hashes to %s, the head says %s", eventlog.ErrCorrupt, head.Seq, head.Hash, s.Hash)
+		return fmt.Errorf("%w: event %d hashes to %s, the head says %s", eventlog.ErrCorrupt, head.Seq, head.Hash,
+			s.Hash)
 	}
 	return nil
 }

@@ -85,8 +85,8 @@ type Entry struct {
 	Event  eventlog.Event
 }
 
-// Entries yields the events of all streams, one stream after the other, each event checked against the one before it. It
-// ends with an error unless the file is whole and every stream ends at its head: ErrDamaged, eventlog.ErrCorrupt, or
+// Entries yields the events of all streams, one stream after the other, each event checked against the one before it.
+// It ends with an error unless the file is whole and every stream ends at its head: ErrDamaged, eventlog.ErrCorrupt, or
 // that an event is unknown. Until it has ended, nothing that it has yielded is to be relied on. It can be used once.
 func (b *Reader) Entries() iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
@@ -113,7 +113,8 @@ func (b *Reader) stream(s Stream, yield func(Entry, error) bool) (more bool, err
 		return false, err
 	}
 	if head.Stream != s.Name || head.Events != s.Seq {
-		return false, fmt.Errorf("%w: %d events of stream %q follow, want %d", ErrDamaged, head.Events, head.Stream, s.Seq)
+		return false, fmt.Errorf("%w: %d events of stream %q follow, want %d", ErrDamaged, head.Events, head.Stream,
+			s.Seq)
 	}
 	var cursor eventlog.Cursor
 	for seq := uint64(1); seq <= s.Seq; seq++ {

@@ -16,8 +16,8 @@ type Target interface {
 // restoreBytes bounds the events that are handed to a target at once.
 const restoreBytes = 1 << 20
 
-// Restore writes the events of a backup to a target, and commits them once the whole backup was read and found right. An
-// error before that leaves the target as after a crash: begun and not committed.
+// Restore writes the events of a backup to a target, and commits them once the whole backup was read and found right.
+// An error before that leaves the target as after a crash: begun and not committed.
 func Restore(ctx context.Context, backup *Reader, target Target, progress Progress) error {
 	r := &restoring{target: target, progress: progress, total: backup.manifest.Events()}
 	for entry, err := range backup.Entries() {

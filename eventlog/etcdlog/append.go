@@ -13,7 +13,8 @@ import (
 
 // Append adds the records in one transaction. See eventlog.Log; beside the errors named there, ErrNoSpace means that
 // etcd refuses to store more and that nothing was written.
-func (l *Log) Append(ctx context.Context, stream string, after eventlog.Head, records []eventlog.Record, fence eventlog.Fence) (eventlog.Head, error) {
+func (l *Log) Append(ctx context.Context, stream string, after eventlog.Head, records []eventlog.Record,
+	fence eventlog.Fence) (eventlog.Head, error) {
 	if err := l.checkAppend(stream, after, records); err != nil {
 		return eventlog.Head{}, err
 	}
@@ -28,7 +29,8 @@ func (l *Log) Append(ctx context.Context, stream string, after eventlog.Head, re
 		}
 	}
 	if generation.ID != after.Generation {
-		return eventlog.Head{}, fmt.Errorf("append to %s after event %d of generation %s: %w: %s", stream, after.Seq, after.Generation, eventlog.ErrGeneration, generation.ID)
+		return eventlog.Head{}, fmt.Errorf("append to %s after event %d of generation %s: %w: %s", stream, after.Seq,
+			after.Generation, eventlog.ErrGeneration, generation.ID)
 	}
 	head, err := l.newAppending(stream, after, records, fence, generation.value).run(ctx)
 	if err != nil {
@@ -56,7 +58,8 @@ func (l *Log) checkAppend(stream string, after eventlog.Head, records []eventlog
 		size += len(r.Bytes)
 	}
 	if len(records) > l.options.MaxEvents || size > l.options.MaxBytes {
-		return fmt.Errorf("append to %s: %w: %d records of %d bytes, at most %d of %d", stream, eventlog.ErrTooLarge, len(records), size, l.options.MaxEvents, l.options.MaxBytes)
+		return fmt.Errorf("append to %s: %w: %d records of %d bytes, at most %d of %d", stream, eventlog.ErrTooLarge,
+			len(records), size, l.options.MaxEvents, l.options.MaxBytes)
 	}
 	return nil
 }
@@ -83,12 +86,14 @@ type appending struct {
 	doubt bool // whether there was an attempt that may have landed, or may still
 }
 
-func (l *Log) newAppending(stream string, after eventlog.Head, records []eventlog.Record, fence eventlog.Fence, generation string) *appending {
+func (l *Log) newAppending(stream string, after eventlog.Head, records []eventlog.Record, fence eventlog.Fence,
+	generation string) *appending {
 	last := records[len(records)-1]
 	a := &appending{
-		log: l, fence: fence, stream: stream, ours: eventKey(l.keys.events(stream), records[0].Seq), first: records[0].Bytes,
-		next: eventlog.Head{Seq: last.Seq, Hash: last.Hash(), Generation: after.Generation},
-		puts: make([]clientv3.Op, 0, len(records)+1),
+		log: l, fence: fence, stream: stream, ours: eventKey(l.keys.events(stream), records[0].Seq),
+		first: records[0].Bytes,
+		next:  eventlog.Head{Seq: last.Seq, Hash: last.Hash(), Generation: after.Generation},
+		puts:  make([]clientv3.Op, 0, len(records)+1),
 	}
 	head, events := l.keys.head(stream), l.keys.events(stream)
 	for _, r := range records {
@@ -103,7 +108,8 @@ func (l *Log) newAppending(stream string, after eventlog.Head, records []eventlo
 	}
 	a.conditions = append(make([]clientv3.Cmp, 0, 4), unmoved,
 		clientv3.Compare(clientv3.Value(l.keys.generation), "=", generation),
-		clientv3.Compare(clientv3.CreateRevision(a.ours), "=", 0)) // an event is never overwritten, whatever the head says
+		// an event is never overwritten, whatever the head says
+		clientv3.Compare(clientv3.CreateRevision(a.ours), "=", 0))
 	if fence != (eventlog.Fence{}) {
 		a.conditions = append(a.conditions, clientv3.Compare(clientv3.CreateRevision(fence.Key), "=", fence.Revision))
 	}
@@ -136,7 +142,8 @@ func (a *appending) run(ctx context.Context) (eventlog.Head, error) {
 			return eventlog.Head{}, fmt.Errorf("%w: %w, after: %w", eventlog.ErrOutcomeUnknown, waitErr, err)
 		}
 		if a.log.client.Ctx().Err() != nil {
-			return eventlog.Head{}, fmt.Errorf("%w: etcd's client is closed, after: %w", eventlog.ErrOutcomeUnknown, err)
+			return eventlog.Head{}, fmt.Errorf("%w: etcd's client is closed, after: %w", eventlog.ErrOutcomeUnknown,
+				err)
 		}
 	}
 }
@@ -161,8 +168,8 @@ func (a *appending) send(ctx context.Context) (*clientv3.TxnResponse, error) {
 	return a.log.client.Txn(attempt).If(a.conditions...).Then(a.puts...).Commit()
 }
 
-// inspect reads what refused judges by. A refusal does not bring it along, since that would make every append dearer. It
-// may be asked for later, because none of the reasons can pass: a head, a fence and a generation never come back.
+// inspect reads what refused judges by. A refusal does not bring it along, since that would make every append dearer.
+// It may be asked for later, because none of the reasons can pass: a head, a fence and a generation never come back.
 func (a *appending) inspect(ctx context.Context) (*clientv3.TxnResponse, error) {
 	attempt, cancel := context.WithTimeout(ctx, a.log.options.AttemptTimeout)
 	defer cancel()
@@ -173,13 +180,14 @@ func (a *appending) inspect(ctx context.Context) (*clientv3.TxnResponse, error) 
 	return a.log.client.Txn(attempt).Then(gets...).Commit()
 }
 
-// inspectAfterNoSpace is for a response that etcd gives also to a transaction that it did carry out, the last one below its
-// quota. Without space nothing can be sent that would rule out an earlier attempt that is still on its way, so the cause
-// comes back unless the stream has moved.
+// inspectAfterNoSpace is for a response that etcd gives also to a transaction that it did carry out, the last one below
+// its quota. Without space nothing can be sent that would rule out an earlier attempt that is still on its way, so the
+// cause comes back unless the stream has moved.
 func (a *appending) inspectAfterNoSpace(ctx context.Context, cause error) (*clientv3.TxnResponse, error) {
 	response, err := a.inspect(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%s; then: %s", cause, err) //nolint:errorlint // neither is a verdict: it may have landed
+		// neither is a verdict: it may have landed
+		return nil, fmt.Errorf("%s; then: %s", cause, err) //nolint:errorlint // so neither is wrapped
 	}
 	if !a.landed(response) && !a.moved(response) {
 		return nil, cause
@@ -188,8 +196,8 @@ func (a *appending) inspectAfterNoSpace(ctx context.Context, cause error) (*clie
 	return response, nil
 }
 
-// refused reports what became of the append from what inspect found after a refusal. An earlier attempt that is still on its
-// way cannot land any more, since its conditions are the same.
+// refused reports what became of the append from what inspect found after a refusal. An earlier attempt that is still
+// on its way cannot land any more, since its conditions are the same.
 func (a *appending) refused(response *clientv3.TxnResponse) (eventlog.Head, error) {
 	if a.doubt && a.landed(response) {
 		return a.next, nil
@@ -206,7 +214,8 @@ func (a *appending) refused(response *clientv3.TxnResponse) (eventlog.Head, erro
 	}
 	if a.fence != (eventlog.Fence{}) {
 		if kvs := rangeOf(response, atFence); len(kvs) == 0 || kvs[0].CreateRevision != a.fence.Revision {
-			return eventlog.Head{}, fmt.Errorf("%w: %s was created at revision %d", eventlog.ErrFenced, a.fence.Key, a.fence.Revision)
+			return eventlog.Head{}, fmt.Errorf("%w: %s was created at revision %d", eventlog.ErrFenced, a.fence.Key,
+				a.fence.Revision)
 		}
 	}
 	if !a.moved(response) && len(rangeOf(response, atOurEvent)) > 0 {

@@ -19,7 +19,8 @@ func plain(after uint64, n int) []eventlog.Record {
 	made := make([]eventlog.Record, n)
 	for i := range made {
 		seq := after + uint64(i) + 1
-		made[i] = eventlog.Record{Seq: seq, Bytes: fmt.Appendf(nil, `{"v":1,"seq":%d,"type":"AddressAllocated","padding":"%s"}`, seq, strings.Repeat("x", 350))}
+		made[i] = eventlog.Record{Seq: seq, Bytes: fmt.Appendf(nil,
+			`{"v":1,"seq":%d,"type":"AddressAllocated","padding":"%s"}`, seq, strings.Repeat("x", 350))}
 	}
 	return made
 }
@@ -43,7 +44,8 @@ func BenchmarkAppend(b *testing.B) {
 				for _, r := range records {
 					puts = append(puts, clientv3.OpPut(fmt.Sprintf("%slog/%020d", raw, r.Seq), string(r.Bytes)))
 				}
-				_, err := client.Txn(ctx).Then(append(puts, clientv3.OpPut(raw+"head", strings.Repeat("h", 130)))...).Commit()
+				_, err := client.Txn(ctx).Then(append(puts,
+					clientv3.OpPut(raw+"head", strings.Repeat("h", 130)))...).Commit()
 				return err
 			}
 			add := func(records []eventlog.Record) (err error) {
@@ -119,7 +121,8 @@ func BenchmarkReplay(b *testing.B) {
 func rawRead(b *testing.B, client *clientv3.Client, prefix string) (n int) {
 	from, revision := prefix, int64(0)
 	for {
-		response, err := client.Get(b.Context(), from, clientv3.WithRange(clientv3.GetPrefixRangeEnd(prefix)), clientv3.WithLimit(1000), clientv3.WithRev(revision))
+		response, err := client.Get(b.Context(), from, clientv3.WithRange(clientv3.GetPrefixRangeEnd(prefix)),
+			clientv3.WithLimit(1000), clientv3.WithRev(revision))
 		if err != nil {
 			b.Fatal(err)
 		}

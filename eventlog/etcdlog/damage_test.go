@@ -122,14 +122,20 @@ func TestTampering(t *testing.T) {
 		read   bool // whether reading alone notices, and not only a cursor
 	}{
 		"event edited": {func(p string) clientv3.Op {
-			return put(eventKey(p, "00000000000000000005"), `{"v":1,"seq":5,"type":"PoolDeleted","time":"2026-11-23T00:00:00Z","actor":"x","prev":"","data":{"pool":"red"}}`)
+			return put(eventKey(p, "00000000000000000005"),
+				`{"v":1,"seq":5,"type":"PoolDeleted","time":"2026-11-23T00:00:00Z","actor":"x","prev":"","data":{"pool":"red"}}`)
 		}, false},
-		"event deleted": {func(p string) clientv3.Op { return clientv3.OpDelete(eventKey(p, "00000000000000000005")) }, true},
-		"last deleted":  {func(p string) clientv3.Op { return clientv3.OpDelete(eventKey(p, "00000000000000000010")) }, true},
-		"all deleted":   {func(p string) clientv3.Op { return clientv3.OpDelete(eventKey(p, ""), clientv3.WithPrefix()) }, true},
-		"strange key":   {func(p string) clientv3.Op { return put(eventKey(p, "00000000000000000005-"), "{}") }, true},
-		"head deleted":  {func(p string) clientv3.Op { return clientv3.OpDelete(p + "/v1/head/" + stream) }, true},
-		"head edited":   {func(p string) clientv3.Op { return put(p+"/v1/head/"+stream, `{"seq": 10}`) }, true},
+		"event deleted": {func(p string) clientv3.Op { return clientv3.OpDelete(eventKey(p, "00000000000000000005")) },
+			true},
+		"last deleted": {func(p string) clientv3.Op { return clientv3.OpDelete(eventKey(p, "00000000000000000010")) },
+			true},
+		"all deleted": {func(p string) clientv3.Op {
+			return clientv3.OpDelete(eventKey(p, ""),
+				clientv3.WithPrefix())
+		}, true},
+		"strange key":  {func(p string) clientv3.Op { return put(eventKey(p, "00000000000000000005-"), "{}") }, true},
+		"head deleted": {func(p string) clientv3.Op { return clientv3.OpDelete(p + "/v1/head/" + stream) }, true},
+		"head edited":  {func(p string) clientv3.Op { return put(p+"/v1/head/"+stream, `{"seq": 10}`) }, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -185,13 +191,14 @@ func TestReplacedLog(t *testing.T) {
 	expectEnd(t, ended, eventlog.ErrGeneration)
 	again := open(t, client, quick)
 	events(t, again, 10)
-	if _, err := log.Append(ctx, stream, head, batch(10, 1), eventlog.Fence{}); !errors.Is(err, eventlog.ErrGeneration) {
+	if _, err := log.Append(ctx, stream, head, batch(10, 1), eventlog.Fence{}); !errors.Is(err,
+		eventlog.ErrGeneration) {
 		t.Errorf("append to the log in its place: %v", err)
 	}
 }
 
-// etcd itself is put back to nothing while a follower and a writer are connected: revisions go back, and watches wait for
-// ones that are far away.
+// etcd itself is put back to nothing while a follower and a writer are connected: revisions go back, and watches wait
+// for ones that are far away.
 func TestReplacedEtcd(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t)
@@ -201,7 +208,8 @@ func TestReplacedEtcd(t *testing.T) {
 	etcd.Replace(t)
 	open(t, etcd.Client(t), quick)
 	expectEnd(t, ended, eventlog.ErrGeneration)
-	if _, err := log.Append(etcdtest.Context(t), stream, head, batch(10, 1), eventlog.Fence{}); !errors.Is(err, eventlog.ErrGeneration) {
+	if _, err := log.Append(etcdtest.Context(t), stream, head, batch(10, 1), eventlog.Fence{}); !errors.Is(err,
+		eventlog.ErrGeneration) {
 		t.Errorf("append: %v", err)
 	}
 }
@@ -216,7 +224,8 @@ func TestOpen(t *testing.T) {
 		t.Errorf("opening for reading wrote %v, %v", kvs, err)
 	}
 	first, second := open(t, client, etcdlog.Options{}), open(t, client, etcdlog.Options{ReadOnly: true})
-	if first.Generation() != second.Generation() || len(first.Generation().ID) != 32 || first.Generation().Created.IsZero() {
+	if first.Generation() != second.Generation() || len(first.Generation().ID) != 32 ||
+		first.Generation().Created.IsZero() {
 		t.Errorf("generations %+v and %+v", first.Generation(), second.Generation())
 	}
 	head := events(t, first, 1)
@@ -263,7 +272,8 @@ func TestStoredForm(t *testing.T) {
 			t.Errorf("%s is %s, want %s", key, got, want)
 		}
 	}
-	if response, err := client.Get(ctx, "/galaxy/v1/log/ipam/00000000000000000001"); err != nil || len(response.Kvs) != 1 {
+	if response, err := client.Get(ctx, "/galaxy/v1/log/ipam/00000000000000000001"); err != nil ||
+		len(response.Kvs) != 1 {
 		t.Errorf("the event: %v, %v", response, err)
 	}
 }

@@ -43,7 +43,8 @@ func codeOf(err error) codes.Code {
 // isTooLarge reports that a request was refused for its size, before anything was done with it.
 func isTooLarge(err error) bool {
 	return errors.Is(err, rpctypes.ErrRequestTooLarge) || errors.Is(err, rpctypes.ErrTooManyOps) ||
-		codeOf(err) == codes.ResourceExhausted && !isNoSpace(err) && !errors.Is(err, rpctypes.ErrTooManyRequests) // the client's own limit
+		// the client's own limit
+		codeOf(err) == codes.ResourceExhausted && !isNoSpace(err) && !errors.Is(err, rpctypes.ErrTooManyRequests)
 }
 
 func isNoSpace(err error) bool { return errors.Is(err, rpctypes.ErrNoSpace) }

@@ -20,7 +20,8 @@ func batch(after uint64, n int) []eventlog.Record {
 	made := make([]eventlog.Record, n)
 	for i := range made {
 		seq := after + uint64(i) + 1
-		made[i] = eventlog.Record{Seq: seq, Bytes: fmt.Appendf(nil, `{"seq":%d,"padding":%0300d}`, seq, time.Now().UnixNano())}
+		made[i] = eventlog.Record{Seq: seq, Bytes: fmt.Appendf(nil, `{"seq":%d,"padding":%0300d}`, seq,
+			time.Now().UnixNano())}
 	}
 	return made
 }
@@ -122,8 +123,8 @@ func (f *follower) finish(t *testing.T, w *writer) {
 	}
 }
 
-// The response to every transaction of many is lost, or the transaction itself is: every append is reported as landed, and
-// has landed once.
+// The response to every transaction of many is lost, or the transaction itself is: every append is reported as landed,
+// and has landed once.
 func TestAppendWithLostResponses(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t)

@@ -13,8 +13,8 @@ import (
 	"galaxy/eventlog"
 )
 
-// Follow yields all records after a head and then those that come. See eventlog.Log. The head's generation may be empty:
-// then it is that of the log at the call. When ctx ends, the last that is yielded is its error.
+// Follow yields all records after a head and then those that come. See eventlog.Log. The head's generation may be
+// empty: then it is that of the log at the call. When ctx ends, the last that is yielded is its error.
 func (l *Log) Follow(ctx context.Context, stream string, after eventlog.Head) iter.Seq2[[]eventlog.Record, error] {
 	return func(yield func([]eventlog.Record, error) bool) {
 		f := &following{log: l, stream: stream, events: l.keys.events(stream), at: after, yield: yield}
@@ -31,8 +31,8 @@ func (l *Log) Follow(ctx context.Context, stream string, after eventlog.Head) it
 // errStopped means that the caller of Follow wants no more.
 var errStopped = errors.New("the follower has stopped")
 
-// following is one follower: it reads to the head, watches from there, and begins again whenever the watch can no longer
-// be trusted to be complete.
+// following is one follower: it reads to the head, watches from there, and begins again whenever the watch can no
+// longer be trusted to be complete.
 type following struct {
 	log    *Log
 	stream string
@@ -55,7 +55,8 @@ func (f *following) run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case f.at.Generation != "" && (errors.Is(err, ErrNoLog) || errors.Is(err, ErrRestoring)):
-			return fmt.Errorf("follow stream %s after event %d of generation %s: %w: %w", f.stream, f.at.Seq, f.at.Generation, eventlog.ErrGeneration, err)
+			return fmt.Errorf("follow stream %s after event %d of generation %s: %w: %w", f.stream, f.at.Seq,
+				f.at.Generation, eventlog.ErrGeneration, err)
 		case err != nil && (isFinal(err) || f.log.client.Ctx().Err() != nil):
 			return err
 		}
@@ -106,7 +107,8 @@ func (f *following) start(ctx context.Context) (*reading, error) {
 		return nil, f.lost(ctx, f.at.Seq)
 	}
 	if hash := eventlog.Hash(sha256.Sum256(known.Kvs[0].Value)); hash != f.at.Hash {
-		return nil, f.diagnose(ctx, corrupt("stream %s: event %d hashes to %s, it was known as %s", f.stream, f.at.Seq, hash, f.at.Hash))
+		return nil, f.diagnose(ctx, corrupt("stream %s: event %d hashes to %s, it was known as %s", f.stream, f.at.Seq,
+			hash, f.at.Hash))
 	}
 	return start, nil
 }
@@ -117,13 +119,15 @@ func (f *following) check(head eventlog.Head) error {
 	case f.at.Generation == "":
 		f.at.Generation = head.Generation
 	case f.at.Generation != head.Generation:
-		return fmt.Errorf("follow stream %s after event %d of generation %s: %w: %s", f.stream, f.at.Seq, f.at.Generation, eventlog.ErrGeneration, head.Generation)
+		return fmt.Errorf("follow stream %s after event %d of generation %s: %w: %s", f.stream, f.at.Seq,
+			f.at.Generation, eventlog.ErrGeneration, head.Generation)
 	}
 	if head.Seq < f.at.Seq {
 		return corrupt("stream %s: the head is at event %d, event %d was there before", f.stream, head.Seq, f.at.Seq)
 	}
 	if head.Seq == f.at.Seq && head.Hash != f.at.Hash {
-		return corrupt("stream %s: the head has hash %s for event %d, it was known as %s", f.stream, head.Hash, head.Seq, f.at.Hash)
+		return corrupt("stream %s: the head has hash %s for event %d, it was known as %s", f.stream, head.Hash,
+			head.Seq, f.at.Hash)
 	}
 	return nil
 }

@@ -60,7 +60,8 @@ func (l *Log) Generation() Generation { return l.generation.Load().Generation }
 
 // readGeneration reads the generation linearizably and remembers it.
 func (l *Log) readGeneration(ctx context.Context) (*storedGeneration, error) {
-	response, err := l.client.Txn(ctx).Then(clientv3.OpGet(l.keys.generation), clientv3.OpGet(l.keys.restoring, clientv3.WithKeysOnly())).Commit()
+	response, err := l.client.Txn(ctx).Then(clientv3.OpGet(l.keys.generation),
+		clientv3.OpGet(l.keys.restoring, clientv3.WithKeysOnly())).Commit()
 	if err != nil {
 		return nil, fmt.Errorf("read the generation of the log: %w", err)
 	}
@@ -105,7 +106,8 @@ func (l *Log) createLog(ctx context.Context) error {
 	}
 	_, err = l.readGeneration(ctx)
 	if errors.Is(err, ErrNoLog) && !response.Succeeded {
-		return corrupt("events or heads without a generation under %s; restore a backup into an empty prefix", l.keys.logs)
+		return corrupt("events or heads without a generation under %s; restore a backup into an empty prefix",
+			l.keys.logs)
 	}
 	return err
 }

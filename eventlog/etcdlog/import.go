@@ -16,8 +16,8 @@ import (
 // ErrNotEmpty means that a log cannot be imported where something is already.
 var ErrNotEmpty = errors.New("not empty")
 
-// Import writes a whole log into an empty prefix. While it lasts, a marker keeps everybody from using what is there; the
-// generation, without which there is no log, is written last, and takes the marker's place. After a crash it can be
+// Import writes a whole log into an empty prefix. While it lasts, a marker keeps everybody from using what is there;
+// the generation, without which there is no log, is written last, and takes the marker's place. After a crash it can be
 // begun again with the same origin, or undone with AbortImport.
 type Import struct {
 	client  *clientv3.Client
@@ -33,8 +33,8 @@ type marking struct {
 	Begun     time.Time `json:"begun"`
 }
 
-// BeginImport prepares the prefix of options for a log of this origin. It fails with ErrNotEmpty, and says what is there,
-// unless the prefix has no log (leases are no obstacle) or only the beginning of an import of the same origin.
+// BeginImport prepares the prefix of options for a log of this origin. It fails with ErrNotEmpty, and says what is
+// there, unless the prefix has no log (leases are no obstacle) or only the beginning of an import of the same origin.
 func BeginImport(ctx context.Context, client *clientv3.Client, options Options, from Origin) (*Import, error) {
 	options, err := options.complete()
 	if err != nil {
@@ -43,7 +43,8 @@ func BeginImport(ctx context.Context, client *clientv3.Client, options Options, 
 	if options.ReadOnly {
 		return nil, ErrReadOnly
 	}
-	i := &Import{client: client, keys: newKeys(options.Prefix), options: options, next: NewGeneration(time.Now(), &from)}
+	i := &Import{client: client, keys: newKeys(options.Prefix), options: options,
+		next: NewGeneration(time.Now(), &from)}
 	if err := i.mark(ctx); err != nil {
 		return nil, fmt.Errorf("import into %s: %w", options.Prefix, err)
 	}
@@ -63,10 +64,12 @@ func (i *Import) mark(ctx context.Context) error {
 	var queries []clientv3.Op
 	for _, root := range []string{i.keys.heads, i.keys.logs, i.keys.snapshots} {
 		vacant = append(vacant, clientv3.Compare(clientv3.CreateRevision(root).WithPrefix(), "=", 0))
-		queries = append(queries, clientv3.OpGet(root, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(1)))
+		queries = append(queries, clientv3.OpGet(root, clientv3.WithPrefix(), clientv3.WithKeysOnly(),
+			clientv3.WithLimit(1)))
 	}
 	queries = append(queries, clientv3.OpGet(i.keys.generation), clientv3.OpGet(i.keys.restoring))
-	response, err := i.client.Txn(ctx).If(vacant...).Then(clientv3.OpPut(i.keys.restoring, string(value))).Else(queries...).Commit()
+	response, err := i.client.Txn(ctx).If(vacant...).Then(clientv3.OpPut(i.keys.restoring,
+		string(value))).Else(queries...).Commit()
 	if err != nil {
 		return err
 	}
@@ -93,7 +96,8 @@ func (i *Import) adopt(value []byte) error {
 		return corrupt("the marker %q of an import: %w", value, err)
 	}
 	if from := i.next.RestoredFrom; m.Restoring.Generation != from.Generation || m.Restoring.Revision != from.Revision {
-		return fmt.Errorf("%w: the import of another log, of generation %s at revision %d, has begun and not ended", ErrNotEmpty, m.Restoring.Generation, m.Restoring.Revision)
+		return fmt.Errorf("%w: the import of another log, of generation %s at revision %d, has begun and not ended",
+			ErrNotEmpty, m.Restoring.Generation, m.Restoring.Revision)
 	}
 	i.marker = string(value)
 	return nil
@@ -129,7 +133,8 @@ const importAttempts = 10
 func (i *Import) write(ctx context.Context, ops []clientv3.Op) error {
 	var pause backoff
 	for attempt := 1; ; attempt++ {
-		response, err := i.client.Txn(ctx).If(clientv3.Compare(clientv3.Value(i.keys.restoring), "=", i.marker)).Then(ops...).Commit()
+		response, err := i.client.Txn(ctx).If(clientv3.Compare(clientv3.Value(i.keys.restoring), "=",
+			i.marker)).Then(ops...).Commit()
 		if err == nil && !response.Succeeded {
 			return errors.New("the import was ended by somebody else")
 		}
@@ -161,12 +166,14 @@ func (i *Import) Commit(ctx context.Context, heads map[string]eventlog.Head) err
 			return fmt.Errorf("import the heads: %w", err)
 		}
 	}
-	err = i.write(ctx, []clientv3.Op{clientv3.OpPut(i.keys.generation, string(value)), clientv3.OpDelete(i.keys.restoring)})
+	err = i.write(ctx, []clientv3.Op{clientv3.OpPut(i.keys.generation, string(value)),
+		clientv3.OpDelete(i.keys.restoring)})
 	if err == nil {
 		return nil
 	}
 	// The response may have been lost, and the attempt after it refused because the marker was gone.
-	if now, getErr := i.client.Get(ctx, i.keys.generation); getErr == nil && len(now.Kvs) > 0 && string(now.Kvs[0].Value) == string(value) {
+	if now, getErr := i.client.Get(ctx, i.keys.generation); getErr == nil && len(now.Kvs) > 0 &&
+		string(now.Kvs[0].Value) == string(value) {
 		return nil
 	}
 	return fmt.Errorf("complete the import: %w", err)

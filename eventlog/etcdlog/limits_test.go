@@ -75,7 +75,8 @@ func TestNoSpace(t *testing.T) {
 	if now, err := log.Head(ctx, stream); err != nil || now != head {
 		t.Fatalf("the head is at event %d (%v), the last append that was acknowledged at %d", now.Seq, err, head.Seq)
 	}
-	if _, err := log.Append(ctx, stream, head, batch(head.Seq, 1), eventlog.Fence{}); !errors.Is(err, etcdlog.ErrNoSpace) {
+	if _, err := log.Append(ctx, stream, head, batch(head.Seq, 1), eventlog.Fence{}); !errors.Is(err,
+		etcdlog.ErrNoSpace) {
 		t.Errorf("append without space: %v", err)
 	}
 }

@@ -110,7 +110,8 @@ func (l *Log) headIn(stream string, response *clientv3.TxnResponse) (eventlog.He
 		return eventlog.Head{}, corrupt("the head of stream %s: %w", stream, err)
 	}
 	if head.Generation != g.ID {
-		return eventlog.Head{}, corrupt("the head of stream %s is of generation %s, the log of generation %s", stream, head.Generation, g.ID)
+		return eventlog.Head{}, corrupt("the head of stream %s is of generation %s, the log of generation %s", stream,
+			head.Generation, g.ID)
 	}
 	return head, nil
 }

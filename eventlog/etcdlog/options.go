@@ -21,8 +21,8 @@ type Options struct {
 	// Prefix is the root of all keys: starts with "/" and does not end with one. Default DefaultPrefix.
 	Prefix string
 
-	// MaxEvents and MaxBytes (of the events alone) bound one Append. Raise them together with the server's --max-txn-ops
-	// (at least MaxEvents+1) and --max-request-bytes. Defaults DefaultMaxEvents and DefaultMaxBytes.
+	// MaxEvents and MaxBytes (of the events alone) bound one Append. Raise them together with the server's
+	// --max-txn-ops (at least MaxEvents+1) and --max-request-bytes. Defaults DefaultMaxEvents and DefaultMaxBytes.
 	MaxEvents int
 	MaxBytes  int
 
@@ -70,7 +70,8 @@ var prefixPattern = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`)
 
 func checkPrefix(prefix string) error {
 	if !prefixPattern.MatchString(prefix) {
-		return fmt.Errorf("prefix %q of the log: want one or more of /<letters, digits, '.', '_', '-'> and no slash at the end", prefix)
+		return fmt.Errorf("prefix %q of the log: want one or more of /<letters, digits, '.', '_', '-'> and no slash "+
+			"at the end", prefix)
 	}
 	return nil
 }

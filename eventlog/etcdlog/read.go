@@ -156,7 +156,8 @@ func (r *reading) records(kvs []*keyValue, first, last uint64) ([]eventlog.Recor
 		records = append(records, eventlog.Record{Seq: seq, Bytes: kvs[i].Value})
 	}
 	if len(records) < n {
-		return nil, corrupt("stream %s: event %d is missing, the head is at event %d", r.stream, first+uint64(len(records)), r.head.Seq)
+		return nil, corrupt("stream %s: event %d is missing, the head is at event %d", r.stream,
+			first+uint64(len(records)), r.head.Seq)
 	}
 	return records, nil
 }

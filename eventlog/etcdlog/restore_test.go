@@ -50,7 +50,8 @@ func growing(t *testing.T, log *etcdlog.Log, name string, stop <-chan struct{}) 
 	return done
 }
 
-// A backup that is taken while the log grows is restored elsewhere: the same events, another generation, and life goes on.
+// A backup that is taken while the log grows is restored elsewhere: the same events, another generation, and life goes
+// on.
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()
 	etcd := etcdtest.Start(t)
@@ -83,7 +84,8 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close() //nolint:errcheck // it never fails
-	to, err := etcdlog.BeginImport(ctx, client, target, etcdlog.Origin{Generation: m.Generation, Revision: m.Revision, Time: m.Time})
+	to, err := etcdlog.BeginImport(ctx, client, target,
+		etcdlog.Origin{Generation: m.Generation, Revision: m.Revision, Time: m.Time})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +93,8 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	restored := open(t, client, target)
-	if g := restored.Generation(); g.ID == log.Generation().ID || g.ID != to.Generation().ID || g.RestoredFrom == nil || g.RestoredFrom.Generation != m.Generation || !g.RestoredFrom.Time.Equal(m.Time) {
+	if g := restored.Generation(); g.ID == log.Generation().ID || g.ID != to.Generation().ID || g.RestoredFrom == nil ||
+		g.RestoredFrom.Generation != m.Generation || !g.RestoredFrom.Time.Equal(m.Time) {
 		t.Errorf("generation %+v", g)
 	}
 	for name, want := range m.Heads() {
@@ -139,7 +142,8 @@ func TestBrokenOffImport(t *testing.T) {
 		}
 	}
 	other := etcdlog.Origin{Generation: "b", Revision: 7}
-	if _, err := etcdlog.BeginImport(ctx, client, quick, other); !errors.Is(err, etcdlog.ErrNotEmpty) || !strings.Contains(err.Error(), "generation a at revision 7") {
+	if _, err := etcdlog.BeginImport(ctx, client, quick, other); !errors.Is(err, etcdlog.ErrNotEmpty) ||
+		!strings.Contains(err.Error(), "generation a at revision 7") {
 		t.Errorf("import of another log over it: %v", err)
 	}
 
@@ -158,7 +162,8 @@ func TestBrokenOffImport(t *testing.T) {
 	if err := readError(t, open(t, client, quick)); err != nil {
 		t.Error(err)
 	}
-	if _, err := etcdlog.BeginImport(ctx, client, quick, from); !errors.Is(err, etcdlog.ErrNotEmpty) || !strings.Contains(err.Error(), "/galaxy/v1/generation") {
+	if _, err := etcdlog.BeginImport(ctx, client, quick, from); !errors.Is(err, etcdlog.ErrNotEmpty) ||
+		!strings.Contains(err.Error(), "/galaxy/v1/generation") {
 		t.Errorf("import over a log: %v", err)
 	}
 	if err := etcdlog.AbortImport(ctx, client, quick); err != nil {

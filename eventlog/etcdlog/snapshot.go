@@ -62,9 +62,11 @@ func (l *Log) SaveSnapshot(ctx context.Context, stream string, at eventlog.Head,
 		return err
 	}
 	if g.ID != at.Generation {
-		return fmt.Errorf("save a snapshot of %s at event %d of generation %s: %w: %s", stream, at.Seq, at.Generation, eventlog.ErrGeneration, g.ID)
+		return fmt.Errorf("save a snapshot of %s at event %d of generation %s: %w: %s", stream, at.Seq, at.Generation,
+			eventlog.ErrGeneration, g.ID)
 	}
-	w := &partWriter{ctx: ctx, client: l.client, id: randomID(4), dir: l.keys.snapshotDir(stream, at.Seq), sum: sha256.New()}
+	w := &partWriter{ctx: ctx, client: l.client, id: randomID(4), dir: l.keys.snapshotDir(stream, at.Seq),
+		sum: sha256.New()}
 	if err := w.writeAll(write); err != nil {
 		w.discard()
 		return fmt.Errorf("save a snapshot of %s at event %d: %w", stream, at.Seq, err)
@@ -164,7 +166,8 @@ func (w *partWriter) discard() {
 }
 
 // storedSnapshots lists what there is of a stream's snapshots: the manifests, newest first, and the keys of all parts.
-func (l *Log) storedSnapshots(ctx context.Context, stream string) (manifests []manifest, parts []string, revision int64, err error) {
+func (l *Log) storedSnapshots(ctx context.Context,
+	stream string) (manifests []manifest, parts []string, revision int64, err error) {
 	root := l.keys.snapshots + stream + "/"
 	response, err := l.client.Get(ctx, root, clientv3.WithPrefix(), clientv3.WithKeysOnly())
 	if err != nil {
@@ -209,7 +212,8 @@ func (l *Log) pruneSnapshots(ctx context.Context, stream string, at eventlog.Hea
 			kept = append(kept, dir+m.ID+"-")
 			continue
 		}
-		if _, err := l.client.Txn(ctx).Then(clientv3.OpDelete(dir+manifestName), clientv3.OpDelete(dir+m.ID+"-", clientv3.WithPrefix())).Commit(); err != nil {
+		if _, err := l.client.Txn(ctx).Then(clientv3.OpDelete(dir+manifestName),
+			clientv3.OpDelete(dir+m.ID+"-", clientv3.WithPrefix())).Commit(); err != nil {
 			return err
 		}
 	}

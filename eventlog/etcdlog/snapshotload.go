@@ -33,7 +33,8 @@ func (l *Log) LoadSnapshot(ctx context.Context, stream string, atMost uint64) (e
 		if m.Generation != g.ID || atMost > 0 && m.Seq > atMost {
 			continue
 		}
-		parts := &partReader{ctx: ctx, client: l.client, dir: l.keys.snapshotDir(stream, m.Seq), manifest: m, revision: revision, sum: sha256.New()}
+		parts := &partReader{ctx: ctx, client: l.client, dir: l.keys.snapshotDir(stream, m.Seq), manifest: m,
+			revision: revision, sum: sha256.New()}
 		decoder, err := zstd.NewReader(parts, zstd.WithDecoderConcurrency(1))
 		if err != nil {
 			return eventlog.Head{}, nil, fmt.Errorf("open the snapshot of %s at event %d: %w", stream, m.Seq, err)
@@ -43,14 +44,15 @@ func (l *Log) LoadSnapshot(ctx context.Context, stream string, atMost uint64) (e
 	return eventlog.Head{}, nil, fmt.Errorf("stream %s: %w", stream, eventlog.ErrNoSnapshot)
 }
 
-// A snapshot is at most maxExpansion * stored + minExpanded bytes once it is decompressed: rows of a real one shrink to a twentieth.
+// A snapshot is at most maxExpansion * stored + minExpanded bytes once it is decompressed: rows of a real one shrink to
+// a twentieth.
 const (
 	maxExpansion = 256
 	minExpanded  = 1 << 20
 )
 
-// snapshotReader says in its errors which snapshot is damaged, and ends one that expands beyond measure: a node's user writes the
-// snapshots of the node's own stream.
+// snapshotReader says in its errors which snapshot is damaged, and ends one that expands beyond measure: a node's user
+// writes the snapshots of the node's own stream.
 type snapshotReader struct {
 	decoder *zstd.Decoder
 	parts   *partReader

@@ -68,7 +68,8 @@ func streamsAreApart(t *testing.T, rig Rig) {
 			if err == nil {
 				t.Errorf("the head of stream %s: %+v, of a log with one stream", other, h)
 			}
-			if _, err := rig.Log.Append(ctx, other, eventlog.Head{Generation: made[0].Hash().String()}, records(0, 2), eventlog.Fence{}); err == nil {
+			if _, err := rig.Log.Append(ctx, other, eventlog.Head{Generation: made[0].Hash().String()}, records(0, 2),
+				eventlog.Fence{}); err == nil {
 				t.Errorf("stream %s is taken by a log with one stream", other)
 			}
 			continue
@@ -110,13 +111,15 @@ func conflict(t *testing.T, rig Rig) {
 	first, made := extend(t, rig.Log, empty, 2)
 	_, more := extend(t, rig.Log, first, 1)
 	for _, after := range []eventlog.Head{empty, first} {
-		if _, err := rig.Second.Append(ctx, stream, after, records(after.Seq, 1), eventlog.Fence{}); !errors.Is(err, eventlog.ErrConflict) {
+		if _, err := rig.Second.Append(ctx, stream, after, records(after.Seq, 1), eventlog.Fence{}); !errors.Is(err,
+			eventlog.ErrConflict) {
 			t.Fatalf("append after event %d when the head is at 3: %v", after.Seq, err)
 		}
 	}
 	forged := head(t, rig.Log)
 	forged.Hash[0] ^= 1
-	if _, err := rig.Log.Append(ctx, stream, forged, records(3, 1), eventlog.Fence{}); !errors.Is(err, eventlog.ErrConflict) {
+	if _, err := rig.Log.Append(ctx, stream, forged, records(3, 1), eventlog.Fence{}); !errors.Is(err,
+		eventlog.ErrConflict) {
 		t.Fatalf("append after a head of another hash: %v", err)
 	}
 	equal(t, readAll(t, rig.Log, 0, 0), append(made, more...))
@@ -158,7 +161,8 @@ func generation(t *testing.T, rig Rig) {
 	ctx := background(t)
 	at, made := extend(t, rig.Log, head(t, rig.Log), 2)
 	rig.Regenerate(t)
-	if _, err := rig.Log.Append(ctx, stream, at, records(2, 1), eventlog.Fence{}); !errors.Is(err, eventlog.ErrGeneration) {
+	if _, err := rig.Log.Append(ctx, stream, at, records(2, 1), eventlog.Fence{}); !errors.Is(err,
+		eventlog.ErrGeneration) {
 		t.Fatalf("append to a log of another generation: %v", err)
 	}
 	now := head(t, rig.Log)
@@ -171,7 +175,8 @@ func generation(t *testing.T, rig Rig) {
 		return
 	}
 	unknown := eventlog.Head{Generation: "unknown"}
-	if _, err := rig.Log.Append(ctx, "nodes", unknown, records(0, 1), eventlog.Fence{}); !errors.Is(err, eventlog.ErrGeneration) {
+	if _, err := rig.Log.Append(ctx, "nodes", unknown, records(0, 1), eventlog.Fence{}); !errors.Is(err,
+		eventlog.ErrGeneration) {
 		t.Fatalf("append to an empty stream of another generation: %v", err)
 	}
 }
@@ -182,7 +187,8 @@ func emptyStreamNewGeneration(t *testing.T, rig Rig) {
 	old := head(t, rig.Log)
 	rig.Regenerate(t)
 	for _, log := range []eventlog.Log{rig.Log, rig.Second} {
-		if _, err := log.Append(ctx, stream, old, records(0, 1), eventlog.Fence{}); !errors.Is(err, eventlog.ErrGeneration) {
+		if _, err := log.Append(ctx, stream, old, records(0, 1), eventlog.Fence{}); !errors.Is(err,
+			eventlog.ErrGeneration) {
 			t.Fatalf("append to an empty stream of another generation: %v", err)
 		}
 	}
@@ -193,8 +199,8 @@ func emptyStreamNewGeneration(t *testing.T, rig Rig) {
 	equal(t, readAll(t, rig.Second, 0, 0), made)
 }
 
-// A writer that was away while others wrote changes nothing, whatever it brings: the very bytes that are there, an event instead of
-// another, or a batch that reaches beyond the head.
+// A writer that was away while others wrote changes nothing, whatever it brings: the very bytes that are there, an
+// event instead of another, or a batch that reaches beyond the head.
 func staleWriter(t *testing.T, rig Rig) {
 	ctx := background(t)
 	empty := head(t, rig.Log)
@@ -205,19 +211,23 @@ func staleWriter(t *testing.T, rig Rig) {
 		after   eventlog.Head
 		records []eventlog.Record
 	}{
-		"the same bytes":           {first, more},
-		"another event":            {first, records(1, 1)},
-		"beyond the head":          {first, records(1, 5)},
-		"from the beginning":       {empty, records(0, 4)},
-		"the number of a new head": {eventlog.Head{Seq: now.Seq, Hash: first.Hash, Generation: now.Generation}, records(now.Seq, 1)},
-		"a head of the future":     {eventlog.Head{Seq: now.Seq + 1, Hash: now.Hash, Generation: now.Generation}, records(now.Seq+1, 1)},
+		"the same bytes":     {first, more},
+		"another event":      {first, records(1, 1)},
+		"beyond the head":    {first, records(1, 5)},
+		"from the beginning": {empty, records(0, 4)},
+		"the number of a new head": {eventlog.Head{Seq: now.Seq, Hash: first.Hash, Generation: now.Generation},
+			records(now.Seq, 1)},
+		"a head of the future": {eventlog.Head{Seq: now.Seq + 1, Hash: now.Hash, Generation: now.Generation},
+			records(now.Seq+1, 1)},
 	} {
-		if _, err := rig.Log.Append(ctx, stream, stale.after, stale.records, eventlog.Fence{}); !errors.Is(err, eventlog.ErrConflict) {
+		if _, err := rig.Log.Append(ctx, stream, stale.after, stale.records, eventlog.Fence{}); !errors.Is(err,
+			eventlog.ErrConflict) {
 			t.Errorf("%s: append after event %d when the head is at %d: %v", name, stale.after.Seq, now.Seq, err)
 		}
 	}
 	rig.Regenerate(t)
-	if _, err := rig.Log.Append(ctx, stream, first, records(1, 1), eventlog.Fence{}); !errors.Is(err, eventlog.ErrGeneration) {
+	if _, err := rig.Log.Append(ctx, stream, first, records(1, 1), eventlog.Fence{}); !errors.Is(err,
+		eventlog.ErrGeneration) {
 		t.Errorf("append after an old head of another generation: %v", err)
 	}
 	equal(t, readAll(t, rig.Log, 0, 0), all)
@@ -229,7 +239,8 @@ func staleWriter(t *testing.T, rig Rig) {
 func tooLarge(t *testing.T, rig Rig) {
 	ctx := background(t)
 	limits, at := rig.Log.Limits(), head(t, rig.Log)
-	if _, err := rig.Log.Append(ctx, stream, at, records(0, limits.Events+1), eventlog.Fence{}); !errors.Is(err, eventlog.ErrTooLarge) {
+	if _, err := rig.Log.Append(ctx, stream, at, records(0, limits.Events+1), eventlog.Fence{}); !errors.Is(err,
+		eventlog.ErrTooLarge) {
 		t.Fatalf("append of %d records: %v", limits.Events+1, err)
 	}
 	large := []eventlog.Record{{Seq: 1, Bytes: make([]byte, limits.Bytes+1)}}

@@ -16,8 +16,8 @@ type Rig struct {
 	Log    eventlog.Log
 	Second eventlog.Log // the same log, as another process sees it; may be Log itself
 
-	// Lone is a log of one stream, StreamIPAM here, with one writer: it refuses other streams, knows no fences (Elect and Depose are
-	// nil), and keeps one snapshot.
+	// Lone is a log of one stream, StreamIPAM here, with one writer: it refuses other streams, knows no fences (Elect
+	// and Depose are nil), and keeps one snapshot.
 	Lone bool
 
 	Elect      func(t *testing.T) eventlog.Fence    // makes a leader's key

@@ -12,7 +12,8 @@ import (
 func readRanges(t *testing.T, rig Rig) {
 	_, all := extend(t, rig.Log, head(t, rig.Log), 20)
 	for _, r := range []struct{ after, through, first, last uint64 }{
-		{0, 0, 1, 20}, {0, 20, 1, 20}, {0, 1, 1, 1}, {5, 5, 1, 0}, {5, 9, 6, 9}, {19, 0, 20, 20}, {20, 0, 1, 0}, {0, 100, 1, 20}, {30, 0, 1, 0}, {9, 5, 1, 0},
+		{0, 0, 1, 20}, {0, 20, 1, 20}, {0, 1, 1, 1}, {5, 5, 1, 0}, {5, 9, 6, 9}, {19, 0, 20, 20}, {20, 0, 1, 0},
+		{0, 100, 1, 20}, {30, 0, 1, 0}, {9, 5, 1, 0},
 	} {
 		equal(t, readAll(t, rig.Log, r.after, r.through), all[r.first-1:r.last])
 	}
@@ -107,7 +108,8 @@ func followAnUnknownPast(t *testing.T, rig Rig) {
 	edited.Hash[3] ^= 1
 	beyond.Seq += 3
 	older.Seq-- // the hash is that of event 5
-	for name, after := range map[string]eventlog.Head{"edited": edited, "beyond the head": beyond, "of another event": older} {
+	for name, after := range map[string]eventlog.Head{"edited": edited, "beyond the head": beyond,
+		"of another event": older} {
 		for _, err := range rig.Log.Follow(background(t), stream, after) {
 			if !errors.Is(err, eventlog.ErrCorrupt) {
 				t.Errorf("follow after a head that is %s: %v", name, err)

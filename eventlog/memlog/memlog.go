@@ -42,7 +42,8 @@ func New() *Log { return NewWithLimits(DefaultLimits) }
 
 // NewWithLimits makes an empty log with other limits than the default.
 func NewWithLimits(limits eventlog.Limits) *Log {
-	return &Log{limits: limits, generation: rand.Text(), streams: map[string]*stream{}, fences: map[string]int64{}, changed: make(chan struct{})}
+	return &Log{limits: limits, generation: rand.Text(), streams: map[string]*stream{}, fences: map[string]int64{},
+		changed: make(chan struct{})}
 }
 
 // Limits are what one Append may carry.
@@ -82,7 +83,8 @@ func check(ctx context.Context, stream string) error {
 }
 
 // Append adds the records. See eventlog.Log.
-func (l *Log) Append(ctx context.Context, stream string, after eventlog.Head, records []eventlog.Record, fence eventlog.Fence) (eventlog.Head, error) {
+func (l *Log) Append(ctx context.Context, stream string, after eventlog.Head, records []eventlog.Record,
+	fence eventlog.Fence) (eventlog.Head, error) {
 	if err := check(ctx, stream); err != nil {
 		return eventlog.Head{}, err
 	}
@@ -115,12 +117,14 @@ func (l *Log) checkRecords(after eventlog.Head, records []eventlog.Record) error
 		size += len(r.Bytes)
 	}
 	if len(records) > l.limits.Events || size > l.limits.Bytes {
-		return fmt.Errorf("%w: %d records of %d bytes, at most %d of %d", eventlog.ErrTooLarge, len(records), size, l.limits.Events, l.limits.Bytes)
+		return fmt.Errorf("%w: %d records of %d bytes, at most %d of %d", eventlog.ErrTooLarge, len(records), size,
+			l.limits.Events, l.limits.Bytes)
 	}
 	return nil
 }
 
-func (l *Log) append(name string, after eventlog.Head, records []eventlog.Record, fence eventlog.Fence) (eventlog.Head, error) {
+func (l *Log) append(name string, after eventlog.Head, records []eventlog.Record,
+	fence eventlog.Fence) (eventlog.Head, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.of(name)
@@ -128,7 +132,8 @@ func (l *Log) append(name string, after eventlog.Head, records []eventlog.Record
 		return eventlog.Head{}, fmt.Errorf("%w: %s, not %s", eventlog.ErrGeneration, l.generation, after.Generation)
 	}
 	if revision, held := l.fences[fence.Key]; fence != (eventlog.Fence{}) && (!held || revision != fence.Revision) {
-		return eventlog.Head{}, fmt.Errorf("%w: %s was created at revision %d", eventlog.ErrFenced, fence.Key, fence.Revision)
+		return eventlog.Head{}, fmt.Errorf("%w: %s was created at revision %d", eventlog.ErrFenced, fence.Key,
+			fence.Revision)
 	}
 	if after != s.head {
 		return eventlog.Head{}, fmt.Errorf("%w: it is at event %d", eventlog.ErrConflict, s.head.Seq)
@@ -174,8 +179,8 @@ func (l *Log) Read(ctx context.Context, stream string, after, through uint64) it
 	}
 }
 
-// Follow yields all records after a head and then those that come. See eventlog.Log. The head's generation may be empty:
-// then it is that of the log at the call. When ctx ends, the last that is yielded is its error.
+// Follow yields all records after a head and then those that come. See eventlog.Log. The head's generation may be
+// empty: then it is that of the log at the call. When ctx ends, the last that is yielded is its error.
 func (l *Log) Follow(ctx context.Context, stream string, after eventlog.Head) iter.Seq2[[]eventlog.Record, error] {
 	return func(yield func([]eventlog.Record, error) bool) {
 		for {
@@ -206,7 +211,8 @@ func (l *Log) Follow(ctx context.Context, stream string, after eventlog.Head) it
 }
 
 // since is what a follower at a head has not seen yet, and what it waits for when that is nothing.
-func (l *Log) since(name string, after eventlog.Head) (records []eventlog.Record, generation string, changed <-chan struct{}, err error) {
+func (l *Log) since(name string, after eventlog.Head) (records []eventlog.Record, generation string,
+	changed <-chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.of(name)
@@ -217,7 +223,8 @@ func (l *Log) since(name string, after eventlog.Head) (records []eventlog.Record
 		return nil, "", nil, fmt.Errorf("%w: the head is at event %d", eventlog.ErrCorrupt, s.head.Seq)
 	}
 	if after.Seq > 0 && s.records[after.Seq-1].Hash() != after.Hash {
-		return nil, "", nil, fmt.Errorf("%w: event %d hashes to %s, it was known as %s", eventlog.ErrCorrupt, after.Seq, s.records[after.Seq-1].Hash(), after.Hash)
+		return nil, "", nil, fmt.Errorf("%w: event %d hashes to %s, it was known as %s", eventlog.ErrCorrupt, after.Seq,
+			s.records[after.Seq-1].Hash(), after.Hash)
 	}
 	rest := s.records[after.Seq:]
 	return slices.Clone(rest[:min(batch, len(rest))]), l.generation, l.changed, nil

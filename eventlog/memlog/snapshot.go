@@ -30,7 +30,8 @@ func (l *Log) SaveSnapshot(ctx context.Context, stream string, at eventlog.Head,
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if at.Generation != l.generation {
-		return fmt.Errorf("save a snapshot of %s at event %d: %w: %s, not %s", stream, at.Seq, eventlog.ErrGeneration, l.generation, at.Generation)
+		return fmt.Errorf("save a snapshot of %s at event %d: %w: %s, not %s", stream, at.Seq, eventlog.ErrGeneration,
+			l.generation, at.Generation)
 	}
 	s := l.of(stream)
 	kept := slices.DeleteFunc(s.snapshots, func(old snapshot) bool {

@@ -36,7 +36,7 @@ type AddressPage struct {
 // OwnerFields name an owner as clients of the REST interface do.
 type OwnerFields struct {
 	AppName   string `json:"appName,omitempty"`
-	AppType   string `json:"appType,omitempty" doc:"Kind of the workload; plurals and upper case are understood. Default statefulset, if there is an appName"`
+	AppType   string `json:"appType,omitempty" doc:"Kind of the workload, also plural or in upper case. With an appName default statefulset"`
 	PodName   string `json:"podName,omitempty"`
 	Namespace string `json:"namespace,omitempty"`
 	PoolName  string `json:"poolName,omitempty"`
@@ -55,7 +55,8 @@ type AddressResponse struct {
 	Content AddressRow `json:"content"`
 }
 
-// ReleaseItem is an address to release, and whom the client believes it to be held for. Rows of GET /v1/ip are such items.
+// ReleaseItem is an address to release, and whom the client believes it to be held for. Rows of GET /v1/ip are such
+// items.
 type ReleaseItem struct {
 	IP string `json:"ip"`
 	OwnerFields

@@ -12,19 +12,20 @@ import (
 	"galaxy/kube"
 )
 
-// Replica is what is asked of the allocator; *allocator.Replica is one. Where a cloud provider has to know of addresses it is one that
-// notifies the provider, as cloud.Notifying: a command fails when the provider refuses.
+// Replica is what is asked of the allocator; *allocator.Replica is one. Where a cloud provider has to know of addresses
+// it is one that notifies the provider, as cloud.Notifying: a command fails when the provider refuses.
 type Replica interface {
 	Do(ctx context.Context, cause string, command allocator.Command) (allocator.Result, error)
 }
 
-// Binder writes into the cluster that a pod runs on a node with these addresses. kube.ErrPodGone and kube.BoundError say that it never will.
+// Binder writes into the cluster that a pod runs on a node with these addresses. kube.ErrPodGone and kube.BoundError
+// say that it never will.
 type Binder interface {
 	Bind(ctx context.Context, pod *kube.Pod, node string, infos []ipam.IPInfo) error
 }
 
-// Saga takes pods to their nodes. Each step may be repeated, so that a bind that stopped half-way is just asked for again; what nobody
-// asks for again, the reconciler ends.
+// Saga takes pods to their nodes. Each step may be repeated, so that a bind that stopped half-way is just asked for
+// again; what nobody asks for again, the reconciler ends.
 type Saga struct {
 	Replica Replica
 	Binder  Binder // nil: galaxy-ipam only allocates, and something else binds
@@ -34,8 +35,8 @@ type Saga struct {
 // Binding reports whether a binding is on its way to the cluster.
 func (s *Saga) Binding() bool { return s.binding.Load() > 0 }
 
-// Claim counts the pod against its limit before it is bound, as binds come later and many at once. It returns those of the node networks
-// where the pod may then run: none when no address is left.
+// Claim counts the pod against its limit before it is bound, as binds come later and many at once. It returns those of
+// the node networks where the pod may then run: none when no address is left.
 func (s *Saga) Claim(ctx context.Context, pod allocator.Pod, candidates []netip.Prefix) ([]netip.Prefix, error) {
 	result, err := s.Replica.Do(ctx, pod.UID, allocator.Claim{Pod: pod, Candidates: candidates})
 	var exhausted *allocator.ExhaustedError
@@ -62,8 +63,8 @@ type Order struct {
 	Network netip.Prefix // of the node; the zero Prefix when no subnet serves it
 }
 
-// Bind allocates what the pod has not got yet, and binds it in the cluster. After kube.ErrPodGone the pod keeps no address that its policy does
-// not keep for it; after kube.BoundError the log says where it runs.
+// Bind allocates what the pod has not got yet, and binds it in the cluster. After kube.ErrPodGone the pod keeps no
+// address that its policy does not keep for it; after kube.BoundError the log says where it runs.
 func (s *Saga) Bind(ctx context.Context, o Order) error {
 	result, err := s.Replica.Do(ctx, o.Asked.UID, allocator.Bind{Pod: o.Asked, Node: o.Node, NodeNetwork: o.Network})
 	if err != nil || s.Binder == nil {

@@ -55,7 +55,8 @@ func (b *harness) Do(ctx context.Context, cause string, command allocator.Comman
 
 func newHarness(t *testing.T) *harness {
 	t.Helper()
-	b := &harness{Replica: extendertest.New(t, subnets, nil).Replica, t: t, cluster: &cluster{respond: func() error { return nil }}}
+	b := &harness{Replica: extendertest.New(t, subnets, nil).Replica, t: t,
+		cluster: &cluster{respond: func() error { return nil }}}
 	b.saga = &binding.Saga{Replica: b, Binder: b.cluster}
 	return b
 }
@@ -66,7 +67,8 @@ func order(n int, policy ipam.Policy) binding.Order {
 	return binding.Order{
 		Pod: &kube.Pod{Namespace: "ns", Name: name, UID: uid}, Node: "a", Network: first,
 		Asked: allocator.Pod{
-			Owner: ipam.Owner{Kind: ipam.KindStatefulSet, Namespace: "ns", App: "web", Pod: name}, UID: uid, Policy: policy,
+			Owner: ipam.Owner{Kind: ipam.KindStatefulSet, Namespace: "ns", App: "web", Pod: name}, UID: uid,
+			Policy:   policy,
 			Workload: allocator.Workload{Exists: true, Scales: true, Replicas: 20},
 		},
 	}
@@ -119,7 +121,11 @@ func TestBindWithoutBinder(t *testing.T) {
 // The cluster hears of no pod without an address, and of none whose address the cloud provider refuses.
 func TestBindRefused(t *testing.T) {
 	for name, play := range map[string]func(*harness, *binding.Order) error{
-		"no subnet": func(_ *harness, o *binding.Order) error { o.Network = netip.Prefix{}; return allocator.ErrUnsupported },
+		"no subnet": func(_ *harness,
+			o *binding.Order) error {
+			o.Network = netip.Prefix{}
+			return allocator.ErrUnsupported
+		},
 		"the provider": func(b *harness, _ *binding.Order) error {
 			refusal := errors.New("no room")
 			b.refuse = func(allocator.Command) error { return refusal }
@@ -134,7 +140,8 @@ func TestBindRefused(t *testing.T) {
 	}
 }
 
-// A pod that vanished during its bind must not keep its address, unless its policy keeps it for the next pod of the name.
+// A pod that vanished during its bind must not keep its address, unless its policy keeps it for the next pod of the
+// name.
 func TestPodVanishes(t *testing.T) {
 	const kept = "10.0.0.2 reserved"
 	for policy, want := range map[ipam.Policy]string{ipam.ReleaseOnDelete: "", ipam.Immutable: kept, ipam.Never: kept} {
@@ -223,8 +230,8 @@ func TestTelling(t *testing.T) {
 	}
 }
 
-// A claim says where the pod may run: in the networks that its address serves, nowhere when all are held. That a limit is reached is an
-// error, as no other node helps.
+// A claim says where the pod may run: in the networks that its address serves, nowhere when all are held. That a limit
+// is reached is an error, as no other node helps.
 func TestClaim(t *testing.T) {
 	b := newHarness(t)
 	rolling := func(n, replicas int) allocator.Pod {
@@ -237,18 +244,22 @@ func TestClaim(t *testing.T) {
 		t.Fatalf("%v, %v", networks, err)
 	}
 	for a := range b.View().Held(rolling(0, 1).Owner) {
-		if i, _ := b.View().Config().SubnetOf(a.Addr); a.State() != "claimed" || !b.View().Config().Subnets[i].Serves(networks[0]) {
+		if i, _ := b.View().Config().SubnetOf(a.Addr); a.State() != "claimed" ||
+			!b.View().Config().Subnets[i].Serves(networks[0]) {
 			t.Errorf("%s is %s, and may be used in %v", a.Addr, a.State(), networks)
 		}
 	}
 	var limit *allocator.LimitError
-	if networks, err := b.saga.Claim(t.Context(), rolling(1, 1), []netip.Prefix{first}); !errors.As(err, &limit) || len(networks) != 0 {
+	if networks, err := b.saga.Claim(t.Context(), rolling(1, 1), []netip.Prefix{first}); !errors.As(err, &limit) ||
+		len(networks) != 0 {
 		t.Errorf("beyond the limit: %v, %v", networks, err)
 	}
 	for _, text := range []string{"10.0.0.2", "10.0.0.3", "10.0.1.2"} {
-		_, _ = b.Replica.Do(t.Context(), "test", allocator.Reserve{Address: netip.MustParseAddr(text), Owner: ipam.Owner{Pool: "other"}})
+		_, _ = b.Replica.Do(t.Context(), "test",
+			allocator.Reserve{Address: netip.MustParseAddr(text), Owner: ipam.Owner{Pool: "other"}})
 	}
-	if networks, err := b.saga.Claim(t.Context(), rolling(1, 9), []netip.Prefix{first, second}); err != nil || len(networks) != 0 {
+	if networks, err := b.saga.Claim(t.Context(), rolling(1, 9), []netip.Prefix{first, second}); err != nil ||
+		len(networks) != 0 {
 		t.Errorf("no address is left: %v, %v", networks, err)
 	}
 }

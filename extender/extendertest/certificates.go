@@ -42,11 +42,13 @@ func Sign(t testing.TB, by *Signer, name string) *Signer {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(serials.Add(1)), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		DNSNames: []string{name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		DNSNames: []string{name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth,
+			x509.ExtKeyUsageClientAuth},
 	}
 	parent, signing := template, key
 	if by == nil {
-		template.IsCA, template.BasicConstraintsValid, template.DNSNames, template.KeyUsage = true, true, nil, x509.KeyUsageCertSign
+		template.IsCA, template.BasicConstraintsValid, template.DNSNames, template.KeyUsage = true, true, nil,
+			x509.KeyUsageCertSign
 	} else {
 		parent, signing = by.Cert, by.Key
 	}
@@ -109,7 +111,8 @@ func (s Secret) Put(cert *Signer, ca *Signer) {
 		_ = os.Symlink(filepath.Join("..data", name), filepath.Join(s.dir, name))
 	}
 	link := filepath.Join(s.dir, "..data_tmp")
-	if err := errors.Join(os.Symlink(filepath.Base(fresh), link), os.Rename(link, filepath.Join(s.dir, "..data"))); err != nil {
+	if err := errors.Join(os.Symlink(filepath.Base(fresh), link),
+		os.Rename(link, filepath.Join(s.dir, "..data"))); err != nil {
 		s.t.Fatal(err)
 	}
 }

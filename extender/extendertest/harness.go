@@ -30,7 +30,8 @@ const Subnets = `[
 
 // NodeIPs are the nodes of the fixture.
 var NodeIPs = map[string]string{
-	"node1": "10.180.1.3", "node2": "10.48.28.2", "node3": "10.49.27.3", "node4": "10.173.13.4", "node5": "10.49.28.3", "node6": "10.49.29.3",
+	"node1": "10.180.1.3", "node2": "10.48.28.2", "node3": "10.49.27.3", "node4": "10.173.13.4", "node5": "10.49.28.3",
+	"node6": "10.49.29.3",
 }
 
 // NodeText is a node as JSON.
@@ -41,7 +42,8 @@ func NodeText(name, ip string) string {
 // PodText is a pod of a StatefulSet "sts" unless owner says otherwise, with annotations by "policy", "pool" and "args".
 func PodText(namespace, name, owner string, annotations map[string]string) string {
 	names := map[string]string{
-		"policy": "k8s.v1.cni.galaxy.io/release-policy", "pool": "tke.cloud.tencent.com/eni-ip-pool", "args": "k8s.v1.cni.galaxy.io/args",
+		"policy": "k8s.v1.cni.galaxy.io/release-policy", "pool": "tke.cloud.tencent.com/eni-ip-pool",
+		"args": "k8s.v1.cni.galaxy.io/args",
 	}
 	written := map[string]string{}
 	for short, value := range annotations {
@@ -143,7 +145,8 @@ func (b *Harness) Bind(owner ipam.Owner, policy ipam.Policy, node string) {
 		b.T.Fatalf("node %s has no network", node)
 	}
 	b.Do(allocator.Bind{Node: node, NodeNetwork: config.NodeNetworks()[i], Pod: allocator.Pod{
-		Owner: owner, UID: "uid-" + owner.Pod, Policy: policy, Workload: allocator.Workload{Exists: true, Scales: true, Replicas: 20},
+		Owner: owner, UID: "uid-" + owner.Pod, Policy: policy,
+		Workload: allocator.Workload{Exists: true, Scales: true, Replicas: 20},
 	}})
 }
 

@@ -23,7 +23,7 @@ func Ask(t testing.TB, method, url, body string, into any) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer resp.Body.Close() //nolint:errcheck // it was only read from
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func Raw(t testing.TB, method, url, body string, header map[string]string) (*htt
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer resp.Body.Close() //nolint:errcheck // it was only read from
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)

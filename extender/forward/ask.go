@@ -23,11 +23,12 @@ const (
 	readLeaderLimit  = 3 * time.Second
 )
 
-// wholeResponse is how much of a response is read before any of it is passed back: until then another replica may be asked.
+// wholeResponse is how much of a response is read before any of it is passed back: until then another replica may be
+// asked.
 const wholeResponse = 1 << 20
 
-// newTransport makes connections to replicas. They speak HTTP/1.1: over a single HTTP/2 connection, one that hangs would hold
-// up all requests.
+// newTransport makes connections to replicas. They speak HTTP/1.1: over a single HTTP/2 connection, one that hangs
+// would hold up all requests.
 func newTransport(config *tls.Config) *http.Transport {
 	dialer := net.Dialer{Timeout: dialTimeout, KeepAlive: probeTimeout}
 	return &http.Transport{
@@ -51,8 +52,8 @@ func (f *Forwarder) Forget() {
 	f.doubted = time.Now()
 }
 
-// recent is the leader that was seen last, if that is younger than a moment and nobody doubts it; or if it is so young that reading it again
-// would be of no use, which bounds the reads of many requests that wait for a leader.
+// recent is the leader that was seen last, if that is younger than a moment and nobody doubts it; or if it is so young
+// that reading it again would be of no use, which bounds the reads of many requests that wait for a leader.
 func (f *Forwarder) recent(since time.Time) (cachedLeader, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -92,8 +93,8 @@ type NotLeadingError struct{ Address string }
 
 func (e *NotLeadingError) Error() string { return "the replica at " + e.Address + " does not lead" }
 
-// ask sends the request to the leader and passes its response back. After an error nothing was answered, and it may be called
-// again.
+// ask sends the request to the leader and passes its response back. After an error nothing was answered, and it may be
+// called again.
 func (f *Forwarder) ask(w http.ResponseWriter, r *http.Request, route Route, body []byte) error {
 	peer, err := f.leader(r.Context(), time.Time{})
 	if err != nil {
@@ -106,7 +107,7 @@ func (f *Forwarder) ask(w http.ResponseWriter, r *http.Request, route Route, bod
 	}
 	response, err := f.send(r, peer, address, body)
 	if err == nil {
-		defer response.Body.Close()
+		defer response.Body.Close() //nolint:errcheck // it was only read from
 		if response.Header.Get(headerNotLeader) != "" {
 			_, _ = io.CopyN(io.Discard, response.Body, 4<<10) // so that the connection can be used again
 			err = &NotLeadingError{address}
@@ -140,7 +141,7 @@ func (f *Forwarder) send(r *http.Request, peer Peer, address string, body []byte
 	stop()
 	if cause := context.Cause(ctx); cause != nil {
 		if err == nil {
-			response.Body.Close()
+			_ = response.Body.Close()
 		}
 		return nil, cause
 	}
@@ -204,8 +205,9 @@ func passBack(w http.ResponseWriter, response *http.Response) error {
 
 // ofConnection are the headers that say something of a connection and not of what it carries.
 var ofConnection = map[string]bool{
-	"Connection": true, "Keep-Alive": true, "Proxy-Authenticate": true, "Proxy-Authorization": true, "Proxy-Connection": true,
-	"Te": true, "Trailer": true, "Transfer-Encoding": true, "Upgrade": true, "Expect": true,
+	"Connection": true, "Keep-Alive": true, "Proxy-Authenticate": true, "Proxy-Authorization": true,
+	"Proxy-Connection": true,
+	"Te":               true, "Trailer": true, "Transfer-Encoding": true, "Upgrade": true, "Expect": true,
 }
 
 func copyHeader(to, from http.Header) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -18,8 +19,8 @@ import (
 	"galaxy/extender/httpserver"
 )
 
-// HeaderForwardedBy names the replica that has passed a request on. Whoever gets such a request decides it or refuses it,
-// and never passes it on again.
+// HeaderForwardedBy names the replica that has passed a request on. Whoever gets such a request decides it or refuses
+// it, and never passes it on again.
 const HeaderForwardedBy = "X-Galaxy-Forwarded-By"
 
 // headerNotLeader marks the refusal of a replica that does not lead, so that no other 503 is taken for one.
@@ -47,19 +48,20 @@ type Replica interface{ Leading() bool }
 type Config struct {
 	Replica  Replica
 	Identity string // of this replica, for the logs of others
-	// Leader reads who leads, linearizably. The response is remembered until it turns out to be wrong, and all requests that
-	// wait share one call.
+	// Leader reads who leads, linearizably. The response is remembered until it turns out to be wrong, and all requests
+	// that wait share one call.
 	Leader func(ctx context.Context) (Peer, error)
 	TLS    *tls.Config // how to reach other replicas; nil: without TLS
 	Log    *zap.Logger
 	// Passed is called for each attempt to have the leader answer a request, by its path; nil: nobody wants to know.
-	Passed  func(path string)
-	Pause   time.Duration // between two attempts, at first; DefaultPause if 0
-	Recheck time.Duration // how often a request that waits for its response makes sure of the leader; DefaultRecheck if 0
+	Passed func(path string)
+	Pause  time.Duration // between two attempts, at first; DefaultPause if 0
+	// how often a request that waits for its response makes sure of the leader; DefaultRecheck if 0
+	Recheck time.Duration
 }
 
-// Forwarder passes on to the leader what only the leader may answer. While nobody leads it tries again until the time of the
-// request is up: every command may be repeated.
+// Forwarder passes on to the leader what only the leader may answer. While nobody leads it tries again until the time
+// of the request is up: every command may be repeated.
 type Forwarder struct {
 	Config
 	transport *http.Transport
@@ -97,7 +99,8 @@ type Route struct {
 	Port   func(Peer) string // the leader's port that takes them
 	Limit  int64             // of a body
 	Within time.Duration     // bounds a request, beside the context that it comes with; 0: nothing does
-	// Label is the path of a request for figures, with what it names left out, so that there are few of them; nil: as it is.
+	// Label is the path of a request for figures, with what it names left out, so that there are few of them; nil: as
+	// it is.
 	Label  func(path string) string
 	Reject func(http.ResponseWriter, error) // responds to a body that could not be read
 	Fail   func(http.ResponseWriter, error) // responds when no leader has, in time
@@ -139,7 +142,8 @@ func (f *Forwarder) ToLeader(route Route, local http.Handler, needs func(*http.R
 	})
 }
 
-// IfUndecided lets local answer on the view of this replica, and goes to the leader only when it could not: see KeepBody.
+// IfUndecided lets local answer on the view of this replica, and goes to the leader only when it could not: see
+// KeepBody.
 func (f *Forwarder) IfUndecided(route Route, local http.Handler) http.Handler {
 	if f == nil {
 		return local
@@ -176,7 +180,8 @@ func (f *Forwarder) carry(w http.ResponseWriter, r *http.Request, route Route, b
 			if err == nil {
 				return
 			}
-			if r.Context().Err() == nil || last == allocator.ErrNotLeader { // that an attempt was cut short says less than the one before
+			// that an attempt was cut short says less than the one before
+			if r.Context().Err() == nil || errors.Is(last, allocator.ErrNotLeader) {
 				last = err
 			}
 		}
@@ -212,7 +217,8 @@ func passedOn(r *http.Request) bool { return r.Header.Get(HeaderForwardedBy) != 
 // refuse answers another replica that took this one for the leader.
 func (f *Forwarder) refuse(w http.ResponseWriter) {
 	w.Header().Set(headerNotLeader, f.Identity)
-	http.Error(w, fmt.Sprintf("the replica %s does not lead, and passes nothing on that was passed on to it", f.Identity), http.StatusServiceUnavailable)
+	http.Error(w, fmt.Sprintf("the replica %s does not lead, and passes nothing on that was passed on to it",
+		f.Identity), http.StatusServiceUnavailable)
 }
 
 // sleep waits, and reports false when ctx ends first.

@@ -60,14 +60,15 @@ func (r marking) Do(ctx context.Context, cause string, command allocator.Command
 	return result, err
 }
 
-// isDeposed reports whether a command failed for the end of a term. Whether its events landed may be unknown then, but a
-// command may be repeated.
+// isDeposed reports whether a command failed for the end of a term. Whether its events landed may be unknown then, but
+// a command may be repeated.
 func isDeposed(ctx context.Context, err error) bool {
 	return errors.Is(err, allocator.ErrNotLeader) || errors.Is(err, eventlog.ErrFenced) ||
 		errors.Is(err, eventlog.ErrOutcomeUnknown) && ctx.Err() == nil
 }
 
-// heldResponse keeps a response until it is known to be one. It hides the connection: its deadlines are those of the request.
+// heldResponse keeps a response until it is known to be one. It hides the connection: its deadlines are those of the
+// request.
 type heldResponse struct {
 	header http.Header
 	status int

@@ -37,7 +37,8 @@ func route() forward.Route {
 	}
 	return forward.Route{
 		Port: func(p forward.Peer) string { return p.REST }, Limit: 8, Within: 50 * time.Millisecond,
-		Label: func(path string) string { return strings.ToUpper(path) }, Reject: say(http.StatusTeapot), Fail: say(http.StatusGatewayTimeout),
+		Label: func(path string) string { return strings.ToUpper(path) }, Reject: say(http.StatusTeapot),
+		Fail: say(http.StatusGatewayTimeout),
 	}
 }
 
@@ -45,7 +46,8 @@ func route() forward.Route {
 func forwarder(t *testing.T, leader string) (f *forward.Forwarder, labels func() string) {
 	var passed []string
 	f = forward.New(forward.Config{
-		Replica: follower{}, Identity: "me", Pause: time.Millisecond, Passed: func(label string) { passed = append(passed, label) },
+		Replica: follower{}, Identity: "me", Pause: time.Millisecond,
+		Passed: func(label string) { passed = append(passed, label) },
 		Leader: func(context.Context) (forward.Peer, error) {
 			if leader == "" {
 				return forward.Peer{}, errors.New("nobody leads")
@@ -112,12 +114,14 @@ func TestRoute(t *testing.T) {
 // Without a leader a request fails as its route says, once its time is up.
 func TestRouteWithoutLeader(t *testing.T) {
 	f, _ := forwarder(t, "")
-	if w := post(f.ToLeader(route(), served, always), "{}"); w.Code != http.StatusGatewayTimeout || !strings.Contains(w.Body.String(), "nobody leads") {
+	if w := post(f.ToLeader(route(), served, always), "{}"); w.Code != http.StatusGatewayTimeout ||
+		!strings.Contains(w.Body.String(), "nobody leads") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 
-// A request that this replica may serve goes to the leader, with the body that it came with, when it turns out to need a decision.
+// A request that this replica may serve goes to the leader, with the body that it came with, when it turns out to need
+// a decision.
 func TestIfUndecided(t *testing.T) {
 	f, labels := forwarder(t, leading(t))
 	replica := f.Watched(follower{})

@@ -46,11 +46,13 @@ func ReturnBuffer(b *bytes.Buffer) {
 	}
 }
 
-// ReadBody reads a JSON body of at most limit bytes into the buffer, within BodyTimeout where w can be given a deadline.
+// ReadBody reads a JSON body of at most limit bytes into the buffer, within BodyTimeout where w can be given a
+// deadline.
 func ReadBody(w http.ResponseWriter, r *http.Request, limit int64, into *bytes.Buffer) error {
 	if kind := r.Header.Get("Content-Type"); kind != "" {
 		if media, _, err := mime.ParseMediaType(kind); err != nil || media != "application/json" {
-			return Refuse(http.StatusUnsupportedMediaType, "the content type %q is not understood; send application/json", kind)
+			return Refuse(http.StatusUnsupportedMediaType,
+				"the content type %q is not understood; send application/json", kind)
 		}
 	}
 	if r.ContentLength > limit {

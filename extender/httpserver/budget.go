@@ -10,7 +10,8 @@ import (
 // LargestBody is the largest body that any port takes: a scheduler that sends whole nodes sends up to 4 KB for each.
 const LargestBody = 64 << 20
 
-// maxInHand bounds the bodies of all requests that are in hand, in bytes: a few of the largest, or very many of the usual size.
+// maxInHand bounds the bodies of all requests that are in hand, in bytes: a few of the largest, or very many of the
+// usual size.
 const maxInHand = 4 * LargestBody
 
 // errFull is a body for which there is no room beside those in hand.

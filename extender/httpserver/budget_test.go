@@ -46,7 +46,8 @@ func TestBodyWithoutRoom(t *testing.T) {
 	if err := inHand.take(filler, free); err != nil {
 		t.Fatal(err)
 	}
-	err := ReadBody(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/v1/filter", io.NopCloser(strings.NewReader("{}"))), 100, into)
+	err := ReadBody(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/v1/filter",
+		io.NopCloser(strings.NewReader("{}"))), 100, into)
 	inHand.giveBack(filler)
 	ReturnBuffer(into)
 	var r *Refusal

@@ -17,7 +17,8 @@ func Recovered(log *zap.Logger, next http.Handler) http.Handler {
 			default:
 				log.Error("a request handler panicked", zap.String("method", r.Method), zap.String("path", r.URL.Path),
 					zap.Any("panic", reason), zap.Stack("stack"))
-				http.Error(w, "server error: the request could not be served; the log of galaxy-ipam says why", http.StatusInternalServerError)
+				http.Error(w, "server error: the request could not be served; the log of galaxy-ipam says why",
+					http.StatusInternalServerError)
 			}
 		}()
 		next.ServeHTTP(w, r)

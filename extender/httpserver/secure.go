@@ -20,8 +20,8 @@ import (
 type TLSFiles struct {
 	Cert string // of this replica, and of its issuers
 	Key  string
-	// ClientCA has who signs the certificates of clients. With it, everything but health checks needs such a certificate, also
-	// when one replica asks another: then Cert has to be good for clients, too.
+	// ClientCA has who signs the certificates of clients. With it, everything but health checks needs such a
+	// certificate, also when one replica asks another: then Cert has to be good for clients, too.
 	ClientCA string
 	// PeerCA has who signs the certificates of the other replicas; without it ClientCA, else whom the system trusts.
 	PeerCA string
@@ -94,8 +94,8 @@ func (c *Certificates) Server() *tls.Config {
 	return config
 }
 
-// Peer is the configuration for asking other replicas. Their certificates have to bear the name; with "", the first name that
-// the certificate of this replica bears, as replicas usually share one.
+// Peer is the configuration for asking other replicas. Their certificates have to bear the name; with "", the first
+// name that the certificate of this replica bears, as replicas usually share one.
 func (c *Certificates) Peer(name string) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -136,7 +136,8 @@ func firstName(cert *x509.Certificate) string {
 	}
 }
 
-// newest is what the files say, as of a second ago. Only one handshake at a time reads; the others go on with what is known.
+// newest is what the files say, as of a second ago. Only one handshake at a time reads; the others go on with what is
+// known.
 func (c *Certificates) newest() *material {
 	now := time.Now().UnixNano()
 	if now-c.checked.Load() < int64(checkEvery) || !c.checking.TryLock() {
@@ -152,13 +153,15 @@ func (c *Certificates) newest() *material {
 	if err != nil { // perhaps they are being replaced just now
 		if text := err.Error(); text != c.warned {
 			c.warned = text
-			c.log.Error("the TLS files have changed and cannot be used; those read before stay in force", zap.Error(err))
+			c.log.Error("the TLS files have changed and cannot be used; those read before stay in force",
+				zap.Error(err))
 		}
 		return m
 	}
 	c.warned = ""
 	c.current.Store(fresh)
-	c.log.Info("read the TLS files again", zap.String("certificate", c.files.Cert), zap.Time("expires", fresh.cert.Leaf.NotAfter))
+	c.log.Info("read the TLS files again", zap.String("certificate", c.files.Cert),
+		zap.Time("expires", fresh.cert.Leaf.NotAfter))
 	return fresh
 }
 
@@ -176,7 +179,8 @@ func (f TLSFiles) names() []string {
 func (f TLSFiles) unchanged(stamps []os.FileInfo) bool {
 	for i, name := range f.names() {
 		now, err := os.Stat(name)
-		if err != nil || !os.SameFile(now, stamps[i]) || !now.ModTime().Equal(stamps[i].ModTime()) || now.Size() != stamps[i].Size() {
+		if err != nil || !os.SameFile(now, stamps[i]) || !now.ModTime().Equal(stamps[i].ModTime()) ||
+			now.Size() != stamps[i].Size() {
 			return false
 		}
 	}
@@ -187,7 +191,8 @@ func (f TLSFiles) read() (*material, error) {
 	m := &material{}
 	for _, file := range []struct{ what, name string }{{whatCert, f.Cert}, {whatKey, f.Key}} {
 		if file.name == "" {
-			return nil, &TLSFileError{file.what, file.name, errNoFile, "a port with TLS needs a certificate and its private key"}
+			return nil, &TLSFileError{file.what, file.name, errNoFile,
+				"a port with TLS needs a certificate and its private key"}
 		}
 	}
 	for _, name := range f.names() { // before they are read: a change meanwhile is seen the next time
@@ -204,7 +209,8 @@ func (f TLSFiles) read() (*material, error) {
 		return nil, err
 	}
 	if m.cert, err = tls.X509KeyPair(cert, key); err != nil {
-		return nil, &TLSFileError{whatCert, f.Cert, err, fmt.Sprintf("give a certificate in PEM form, and in %q the private key that belongs to it", f.Key)}
+		return nil, &TLSFileError{whatCert, f.Cert, err,
+			fmt.Sprintf("give a certificate in PEM form, and in %q the private key that belongs to it", f.Key)}
 	}
 	m.server = &tls.Config{
 		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{m.cert},
@@ -223,7 +229,8 @@ func (f TLSFiles) read() (*material, error) {
 		}
 	}
 	if len(m.stamps) != len(f.names()) {
-		return nil, &TLSFileError{whatCert, f.Cert, errors.New("its files came and went while they were read"), "try again"}
+		return nil, &TLSFileError{whatCert, f.Cert, errors.New("its files came and went while they were read"),
+			"try again"}
 	}
 	return m, nil
 }
@@ -252,8 +259,8 @@ func readPool(what, name string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// Clients are whom a port with TLS lets in, when its configuration verifies the certificates of clients: see TLSFiles.ClientCA. Health
-// checks are for anybody, as the probes of a kubelet have no certificate.
+// Clients are whom a port with TLS lets in, when its configuration verifies the certificates of clients: see
+// TLSFiles.ClientCA. Health checks are for anybody, as the probes of a kubelet have no certificate.
 type Clients struct {
 	Names []string // a certificate must bear one of them as its common name or as a DNS name; none: whoever is signed
 	// Without lets in who shows no certificate: the handler asks for tokens.
@@ -261,7 +268,8 @@ type Clients struct {
 }
 
 // ListenTLS is Listen with TLS.
-func (s *Server) ListenTLS(address string, handler http.Handler, config *tls.Config, clients Clients) (net.Addr, error) {
+func (s *Server) ListenTLS(address string, handler http.Handler, config *tls.Config,
+	clients Clients) (net.Addr, error) {
 	if config.ClientAuth == tls.VerifyClientCertIfGiven && !clients.Without {
 		handler = needCertificate(handler, clients.Names)
 	}
@@ -282,10 +290,13 @@ func needCertificate(next http.Handler, names []string) http.Handler {
 		switch {
 		case healthPaths[r.URL.Path] && !Writes(r):
 		case r.TLS == nil || len(r.TLS.VerifiedChains) == 0:
-			WriteFailure(w, Failure(http.StatusUnauthorized, "this port needs a client certificate, signed by one whom this replica trusts"))
+			WriteFailure(w, Failure(http.StatusUnauthorized,
+				"this port needs a client certificate, signed by one whom this replica trusts"))
 			return
 		case len(names) > 0 && !bears(r.TLS.VerifiedChains[0][0], names):
-			WriteFailure(w, Failure(http.StatusForbidden, "the client certificate of %q bears none of the names that --tls-client-names lets in", r.TLS.VerifiedChains[0][0].Subject.CommonName))
+			WriteFailure(w, Failure(http.StatusForbidden,
+				"the client certificate of %q bears none of the names that --tls-client-names lets in",
+				r.TLS.VerifiedChains[0][0].Subject.CommonName))
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -294,7 +305,8 @@ func needCertificate(next http.Handler, names []string) http.Handler {
 
 // bears is true for a certificate with one of some names.
 func bears(cert *x509.Certificate, names []string) bool {
-	return slices.Contains(names, cert.Subject.CommonName) || slices.ContainsFunc(cert.DNSNames, func(n string) bool { return slices.Contains(names, n) })
+	return slices.Contains(names, cert.Subject.CommonName) ||
+		slices.ContainsFunc(cert.DNSNames, func(n string) bool { return slices.Contains(names, n) })
 }
 
 // Name is what the certificate of this replica is called, as other replicas usually share it.

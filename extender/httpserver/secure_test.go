@@ -36,7 +36,7 @@ func fetch(config *tls.Config, method, url string) (int, string, error) {
 	if err != nil {
 		return 0, "", err
 	}
-	defer resp.Body.Close()
+	defer resp.Body.Close() //nolint:errcheck // it was only read from
 	text, err := io.ReadAll(resp.Body)
 	return resp.StatusCode, string(text), err
 }
@@ -51,13 +51,18 @@ func TestTLSClients(t *testing.T) {
 	open.ClientCA = ""
 	anybody := serveTLS(t, extendertest.Load(t, open, zap.NewNop()).Server(), hello)
 	none := &tls.Config{RootCAs: ca.Pool(), ServerName: extendertest.Service}
-	good := &tls.Config{RootCAs: ca.Pool(), ServerName: extendertest.Service, Certificates: extendertest.Sign(t, ca, "client").Pair()}
+	good := &tls.Config{RootCAs: ca.Pool(), ServerName: extendertest.Service,
+		Certificates: extendertest.Sign(t, ca, "client").Pair()}
 	// Without GetClientCertificate a client would not offer a certificate that the server does not ask for.
 	strange := extendertest.Sign(t, foreign, "client").Pair()
-	bad := &tls.Config{RootCAs: ca.Pool(), ServerName: extendertest.Service, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &strange[0], nil }}
-	named := serveTLS(t, extendertest.Load(t, extendertest.NewSecret(t, ca).Files(), zap.NewNop()).Server(), hello, "scheduler")
-	scheduler := &tls.Config{RootCAs: ca.Pool(), ServerName: extendertest.Service, Certificates: extendertest.Sign(t, ca, "scheduler").Pair()}
-	tokens := extendertest.ServeTLS(t, extendertest.Load(t, extendertest.NewSecret(t, ca).Files(), zap.NewNop()).Server(), hello, httpserver.Clients{Without: true})
+	bad := &tls.Config{RootCAs: ca.Pool(), ServerName: extendertest.Service,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &strange[0], nil }}
+	named := serveTLS(t, extendertest.Load(t, extendertest.NewSecret(t, ca).Files(), zap.NewNop()).Server(), hello,
+		"scheduler")
+	scheduler := &tls.Config{RootCAs: ca.Pool(), ServerName: extendertest.Service,
+		Certificates: extendertest.Sign(t, ca, "scheduler").Pair()}
+	tokens := extendertest.ServeTLS(t, extendertest.Load(t, extendertest.NewSecret(t, ca).Files(),
+		zap.NewNop()).Server(), hello, httpserver.Clients{Without: true})
 	for _, c := range []struct {
 		what         string
 		config       *tls.Config
@@ -85,12 +90,15 @@ func TestTLSClients(t *testing.T) {
 		{"a foreign certificate", bad, at, "GET", "/v1/ip", 0},
 		{"a foreign certificate", bad, at, "GET", "/healthz", 0},
 		{"no certificate, none needed", none, anybody, "GET", "/v1/ip", 200},
-		{"TLS 1.1", &tls.Config{RootCAs: ca.Pool(), ServerName: extendertest.Service, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, anybody, "GET", "/v1/ip", 0},
-		{"TLS 1.2", &tls.Config{RootCAs: ca.Pool(), ServerName: extendertest.Service, MaxVersion: tls.VersionTLS12}, anybody, "GET", "/v1/ip", 200},
+		{"TLS 1.1", &tls.Config{RootCAs: ca.Pool(), ServerName: extendertest.Service, MinVersion: tls.VersionTLS10,
+			MaxVersion: tls.VersionTLS11}, anybody, "GET", "/v1/ip", 0},
+		{"TLS 1.2", &tls.Config{RootCAs: ca.Pool(), ServerName: extendertest.Service, MaxVersion: tls.VersionTLS12},
+			anybody, "GET", "/v1/ip", 200},
 		{"another's name", &tls.Config{RootCAs: ca.Pool(), ServerName: "else"}, anybody, "GET", "/v1/ip", 0},
 	} {
 		code, text, err := fetch(c.config, c.method, "https://"+c.at+c.path)
-		if code != c.code || (err != nil) != (c.code == 0) || code == 401 && !strings.Contains(text, "client certificate") {
+		if code != c.code || (err != nil) != (c.code == 0) || code == 401 &&
+			!strings.Contains(text, "client certificate") {
 			t.Errorf("%s, %s %s: %d %s %v, want %d", c.what, c.method, c.path, code, text, err, c.code)
 		}
 	}
@@ -99,15 +107,16 @@ func TestTLSClients(t *testing.T) {
 	}
 }
 
-// TestTLSRotation: new files are used a second later, for certificates, keys and signers; bad ones are not, and are logged
-// of once.
+// TestTLSRotation: new files are used a second later, for certificates, keys and signers; bad ones are not, and are
+// logged of once.
 func TestTLSRotation(t *testing.T) {
 	core, lines := observer.New(zap.InfoLevel)
 	old, fresh := extendertest.Sign(t, nil, "old"), extendertest.Sign(t, nil, "fresh")
 	s := extendertest.NewSecret(t, old)
 	at := serveTLS(t, extendertest.Load(t, s.Files(), zap.New(core)).Server(), hello)
 	get := func(ca *extendertest.Signer) (int, error) {
-		code, _, err := fetch(&tls.Config{RootCAs: ca.Pool(), ServerName: extendertest.Service, Certificates: extendertest.Sign(t, ca, "client").Pair()}, http.MethodGet, "https://"+at+"/v1/ip")
+		code, _, err := fetch(&tls.Config{RootCAs: ca.Pool(), ServerName: extendertest.Service,
+			Certificates: extendertest.Sign(t, ca, "client").Pair()}, http.MethodGet, "https://"+at+"/v1/ip")
 		return code, err
 	}
 	until := func(what string, good func() bool) {
@@ -154,7 +163,7 @@ func TestTLSRotation(t *testing.T) {
 		if err != nil {
 			return false
 		}
-		defer conn.Close()
+		defer conn.Close() //nolint:errcheck // nothing is left to say
 		return conn.ConnectionState().PeerCertificates[0].SerialNumber.Cmp(last.Cert.SerialNumber) == 0
 	})
 }
@@ -173,16 +182,24 @@ func TestTLSFileErrors(t *testing.T) {
 		says   []string
 		is     error
 	}{
-		"no certificate":      {func(f *httpserver.TLSFiles) { f.Cert = "" }, []string{"TLS certificate", "no file is named"}, nil},
-		"no key":              {func(f *httpserver.TLSFiles) { f.Key = "" }, []string{"TLS private key", "no file is named"}, nil},
-		"missing certificate": {func(f *httpserver.TLSFiles) { f.Cert = "/no/such" }, []string{`TLS certificate "/no/such"`, "no such file", "put it there"}, fs.ErrNotExist},
-		"missing key":         {func(f *httpserver.TLSFiles) { f.Key = "/no/such" }, []string{`TLS private key "/no/such"`, "no such file"}, fs.ErrNotExist},
-		"missing signers":     {func(f *httpserver.TLSFiles) { f.ClientCA = "/no/such" }, []string{"signers of clients", "/no/such"}, fs.ErrNotExist},
-		"missing peers":       {func(f *httpserver.TLSFiles) { f.PeerCA = "/no/such" }, []string{"signers of replicas", "/no/such"}, fs.ErrNotExist},
-		"mismatched":          {func(f *httpserver.TLSFiles) { f.Key = other.Key }, []string{s.Files().Cert, other.Key, "does not match", "belongs to it"}, nil},
+		"no certificate": {func(f *httpserver.TLSFiles) { f.Cert = "" },
+			[]string{"TLS certificate", "no file is named"}, nil},
+		"no key": {func(f *httpserver.TLSFiles) { f.Key = "" },
+			[]string{"TLS private key", "no file is named"}, nil},
+		"missing certificate": {func(f *httpserver.TLSFiles) { f.Cert = "/no/such" },
+			[]string{`TLS certificate "/no/such"`, "no such file", "put it there"}, fs.ErrNotExist},
+		"missing key": {func(f *httpserver.TLSFiles) { f.Key = "/no/such" },
+			[]string{`TLS private key "/no/such"`, "no such file"}, fs.ErrNotExist},
+		"missing signers": {func(f *httpserver.TLSFiles) { f.ClientCA = "/no/such" },
+			[]string{"signers of clients", "/no/such"}, fs.ErrNotExist},
+		"missing peers": {func(f *httpserver.TLSFiles) { f.PeerCA = "/no/such" },
+			[]string{"signers of replicas", "/no/such"}, fs.ErrNotExist},
+		"mismatched": {func(f *httpserver.TLSFiles) { f.Key = other.Key },
+			[]string{s.Files().Cert, other.Key, "does not match", "belongs to it"}, nil},
 		"garbage certificate": {func(f *httpserver.TLSFiles) { f.Cert = garbage }, []string{garbage, "PEM"}, nil},
 		"garbage key":         {func(f *httpserver.TLSFiles) { f.Key = garbage }, []string{garbage, "PEM"}, nil},
-		"garbage signers":     {func(f *httpserver.TLSFiles) { f.ClientCA = garbage }, []string{garbage, "has no certificate", "PEM"}, nil},
+		"garbage signers": {func(f *httpserver.TLSFiles) { f.ClientCA = garbage },
+			[]string{garbage, "has no certificate", "PEM"}, nil},
 	} {
 		files := s.Files()
 		c.change(&files)
@@ -198,18 +215,21 @@ func TestTLSFileErrors(t *testing.T) {
 			}
 		}
 	}
-	if _, err := httpserver.New(zap.NewNop()).ListenTLS("nonsense", hello, extendertest.Load(t, s.Files(), zap.NewNop()).Server(), httpserver.Clients{}); err == nil {
+	if _, err := httpserver.New(zap.NewNop()).ListenTLS("nonsense", hello,
+		extendertest.Load(t, s.Files(), zap.NewNop()).Server(), httpserver.Clients{}); err == nil {
 		t.Error("no port: no error")
 	}
 }
 
-// TestTLSPeers: replicas know each other by their certificates, whatever the address, and go on after these were replaced.
+// TestTLSPeers: replicas know each other by their certificates, whatever the address, and go on after these were
+// replaced.
 func TestTLSPeers(t *testing.T) {
 	ca, foreign := extendertest.Sign(t, nil, "ca"), extendertest.Sign(t, nil, "foreign")
 	s := extendertest.NewSecret(t, ca)
 	mine := extendertest.Load(t, s.Files(), zap.NewNop())
 	at := serveTLS(t, mine.Server(), hello)
-	imposter := serveTLS(t, &tls.Config{Certificates: extendertest.Sign(t, foreign, extendertest.Service).Pair()}, hello)
+	imposter := serveTLS(t, &tls.Config{Certificates: extendertest.Sign(t, foreign, extendertest.Service).Pair()},
+		hello)
 	trusted := s.Files()
 	trusted.PeerCA = filepath.Join(t.TempDir(), "peers")
 	if err := os.WriteFile(trusted.PeerCA, foreign.Text, 0o600); err != nil {

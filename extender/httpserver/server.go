@@ -48,13 +48,14 @@ func (s *Server) Listen(address string, handler http.Handler) (net.Addr, error) 
 	s.lines = append(s.lines, line)
 	s.servers = append(s.servers, &http.Server{
 		Handler: handler, ErrorLog: errorLog, MaxHeaderBytes: maxHeader,
-		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: idleTimeout,
 	})
 	return line.Addr(), nil
 }
 
-// Run serves until ctx ends; then it takes no new connections, lets the requests in hand finish, and returns nil. It returns
-// an error when a port fails, after closing the others.
+// Run serves until ctx ends; then it takes no new connections, lets the requests in hand finish, and returns nil. It
+// returns an error when a port fails, after closing the others.
 func (s *Server) Run(ctx context.Context) error {
 	failed := make(chan error, len(s.servers))
 	for i, server := range s.servers {

@@ -16,9 +16,11 @@ var (
 		"Addresses of a subnet: total and allocated, and of the others those that cool down and those that are free.",
 		[]string{"type", "subnet", "first_ip"}, nil)
 	descDraining = prometheus.NewDesc("galaxy_ip_draining", "Held addresses that are no longer configured.", nil, nil)
-	descPosition = prometheus.NewDesc("galaxy_projection_position", "Sequence number of the newest folded event.", []string{"stream"}, nil)
-	descLeading  = prometheus.NewDesc("galaxy_leading", "1 while this replica decides.", nil, nil)
-	descPool     = prometheus.NewDesc("galaxy_pool_addresses", "Size of a pool, and the addresses that it holds.", []string{"type", "pool"}, nil)
+	descPosition = prometheus.NewDesc("galaxy_projection_position", "Sequence number of the newest folded event.",
+		[]string{"stream"}, nil)
+	descLeading = prometheus.NewDesc("galaxy_leading", "1 while this replica decides.", nil, nil)
+	descPool    = prometheus.NewDesc("galaxy_pool_addresses", "Size of a pool, and the addresses that it holds.",
+		[]string{"type", "pool"}, nil)
 )
 
 // Describe implements prometheus.Collector.

@@ -1,3 +1,3 @@
-// Package metrics holds the figures that Prometheus scrapes: those that others report, and those that are read from a replica at each
-// scrape.
+// Package metrics holds the figures that Prometheus scrapes: those that others report, and those that are read from a
+// replica at each scrape.
 package metrics

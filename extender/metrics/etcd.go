@@ -15,11 +15,15 @@ func newEtcdGauges(registry *prometheus.Registry) *etcdGauges {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"endpoint"})
 	}
 	g := &etcdGauges{
-		size:  by("galaxy_etcd_database_bytes", "Size of the database of etcd."),
-		quota: by("galaxy_etcd_quota_bytes", "Size of the database of etcd from which on it takes no writes; 0 is not known."),
-		alarm: by("galaxy_etcd_fault", "1 while a member of etcd says that something is wrong with it, such as an alarm."),
-		free:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "galaxy_etcd_disk_free_bytes", Help: "Left on the disk of the embedded etcd."}),
-		disk:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "galaxy_etcd_disk_bytes", Help: "Size of the disk of the embedded etcd."}),
+		size: by("galaxy_etcd_database_bytes", "Size of the database of etcd."),
+		quota: by("galaxy_etcd_quota_bytes", "Size of the database of etcd from which on it takes no writes; 0 is "+
+			"not known."),
+		alarm: by("galaxy_etcd_fault", "1 while a member of etcd says that something is wrong with it, such as an "+
+			"alarm."),
+		free: prometheus.NewGauge(prometheus.GaugeOpts{Name: "galaxy_etcd_disk_free_bytes",
+			Help: "Left on the disk of the embedded etcd."}),
+		disk: prometheus.NewGauge(prometheus.GaugeOpts{Name: "galaxy_etcd_disk_bytes",
+			Help: "Size of the disk of the embedded etcd."}),
 	}
 	registry.MustRegister(g.size, g.quota, g.alarm)
 	g.registry = registry

@@ -40,8 +40,8 @@ type Replica interface {
 	Leading() bool
 }
 
-// scheduleBuckets are the contract's 0.1*2^n seconds, n from 0 to 6, and finer ones below them: we answer in less than a
-// millisecond, which the contract's buckets would not show.
+// scheduleBuckets are the contract's 0.1*2^n seconds, n from 0 to 6, and finer ones below them: we answer in less than
+// a millisecond, which the contract's buckets would not show.
 var scheduleBuckets = []float64{
 	0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
 	0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4,
@@ -53,13 +53,16 @@ func New(replica Replica) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		schedule: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "galaxy_schedule_latency", Help: "Seconds to answer the scheduler, successful answers only.", Buckets: scheduleBuckets,
+			Name: "galaxy_schedule_latency", Help: "Seconds to answer the scheduler, successful answers only.",
+			Buckets: scheduleBuckets,
 		}, []string{"func"}),
 		append: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "galaxy_log_append_seconds", Help: "Seconds for one transaction of the log.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
+			Name: "galaxy_log_append_seconds", Help: "Seconds for one transaction of the log.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
 		}),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "galaxy_log_batch_events", Help: "Events in one transaction of the log.", Buckets: prometheus.ExponentialBuckets(1, 2, 10),
+			Name: "galaxy_log_batch_events", Help: "Events in one transaction of the log.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 10),
 		}),
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "galaxy_log_appended_bytes_total", Help: "Bytes of events appended to the log.",
@@ -68,31 +71,38 @@ func New(replica Replica) *Metrics {
 			Name: "galaxy_log_conflicts_total", Help: "Batches decided again because another writer was faster.",
 		}),
 		folded: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "galaxy_replay_events_total", Help: "Events of the log that were read and folded, at start-up and while following.",
+			Name: "galaxy_replay_events_total", Help: "Events of the log that were read and folded, at start-up and " +
+				"while following.",
 		}),
 		replay: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "galaxy_replay_seconds", Help: "Seconds that the replay of the log at start-up took.",
 		}),
 		config: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "galaxy_reconcile_errors_total", Help: "Faults in cluster objects and failed reconciliations, by kind.",
+			Name: "galaxy_reconcile_errors_total", Help: "Faults in cluster objects and failed reconciliations, by " +
+				"kind.",
 		}, []string{"kind"}),
 		cloud: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "galaxy_cloud_provider_latency", Help: "Seconds that the cloud provider took, successful calls only.", Buckets: prometheus.ExponentialBuckets(0.1, 2, 7),
+			Name: "galaxy_cloud_provider_latency", Help: "Seconds that the cloud provider took, successful calls only.",
+			Buckets: prometheus.ExponentialBuckets(0.1, 2, 7),
 		}, []string{"func"}),
 		expired: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "galaxy_claims_expired_total", Help: "Claims of filter that were taken back, as no bind has followed.",
+			Name: "galaxy_claims_expired_total", Help: "Claims of filter that were taken back, as no bind has " +
+				"followed.",
 		}),
 	}
 	m.digests = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "galaxy_digest_differences_total", Help: "States of other replicas that were not ours at the same event. Anything but 0 needs a person.",
+		Name: "galaxy_digest_differences_total",
+		Help: "States of other replicas that were not ours at the same event. Anything but 0 needs a person.",
 	})
 	m.passed = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "galaxy_forwarded_requests_total", Help: "Attempts to have the leader answer a request that has come to this replica, by path.",
+		Name: "galaxy_forwarded_requests_total",
+		Help: "Attempts to have the leader answer a request that has come to this replica, by path.",
 	}, []string{"path"})
 	m.waits, m.expires = newWaits(), newExpires()
 	m.registry.MustRegister(m.waits, m.expires)
 	m.etcd = newEtcdGauges(m.registry)
-	m.registry.MustRegister(m.passed, m.schedule, m.append, m.batch, m.bytes, m.conflict, m.folded, m.replay, m.config, m.cloud, m.expired, m.digests,
+	m.registry.MustRegister(m.passed, m.schedule, m.append, m.batch, m.bytes, m.conflict, m.folded, m.replay, m.config,
+		m.cloud, m.expired, m.digests,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, verb := range []string{"filter", "bind"} {
 		m.schedule.WithLabelValues(verb) // shown before the first one
@@ -103,8 +113,8 @@ func New(replica Replica) *Metrics {
 	return m
 }
 
-// Watch adds the state of the addresses, which is read from the replica at each scrape. Call it once, for metrics that were
-// made before the replica.
+// Watch adds the state of the addresses, which is read from the replica at each scrape. Call it once, for metrics that
+// were made before the replica.
 func (m *Metrics) Watch(replica Replica) { m.registry.MustRegister(&addressCollector{replica}) }
 
 // Handler serves the metrics.
@@ -150,10 +160,12 @@ func (m *Metrics) DigestDiffers() { m.digests.Inc() }
 // PassedOn counts an attempt to have the leader answer a request.
 func (m *Metrics) PassedOn(path string) { m.passed.WithLabelValues(path).Inc() }
 
-// WatchMirror adds how many objects of the mirror are not compared with the log yet, which is asked at each scrape. Call it once.
+// WatchMirror adds how many objects of the mirror are not compared with the log yet, which is asked at each scrape.
+// Call it once.
 func (m *Metrics) WatchMirror(waiting func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "galaxy_mirror_waiting_objects", Help: "FloatingIP and Pool objects that wait to be compared with the log.",
+		Name: "galaxy_mirror_waiting_objects",
+		Help: "FloatingIP and Pool objects that wait to be compared with the log.",
 	}, func() float64 { return float64(waiting()) }))
 }
 

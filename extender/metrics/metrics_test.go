@@ -30,7 +30,8 @@ func TestMetrics(t *testing.T) {
 		`galaxy_ip_counter{first_ip="10.173.13.2",subnet="10.173.13.0/24",type="cooling"} 0`,
 		`galaxy_schedule_latency_bucket{func="filter",le="0.1"} 1`,
 		`galaxy_schedule_latency_bucket{func="bind",le="6.4"} 0`,
-		"galaxy_log_append_seconds_count", "galaxy_log_batch_events_sum", "galaxy_log_conflicts_total 0", "galaxy_replay_events_total",
+		"galaxy_log_append_seconds_count", "galaxy_log_batch_events_sum", "galaxy_log_conflicts_total 0",
+		"galaxy_replay_events_total",
 		`galaxy_projection_position{stream="ipam"} `, "galaxy_leading 1", "galaxy_ip_draining 0",
 	} {
 		if !bytes.Contains(text, []byte(want)) {

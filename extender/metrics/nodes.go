@@ -9,11 +9,15 @@ type nodeCollector struct {
 }
 
 var (
-	descNodes       = prometheus.NewDesc("galaxy_nodes", "Nodes of the overlay: alive, lost, those that wait for a subnet, and those whose agents are silent but that are not taken for lost.", []string{"state"}, nil)
-	descNodeSubnets = prometheus.NewDesc("galaxy_node_subnets", "Node subnets of an overlay network: all, and those that nodes have.", []string{"type", "network"}, nil)
+	descNodes = prometheus.NewDesc("galaxy_nodes",
+		"Nodes of the overlay: alive, lost, those that wait for a subnet, and those whose agents are silent but that "+
+			"are not taken for lost.", []string{"state"}, nil)
+	descNodeSubnets = prometheus.NewDesc("galaxy_node_subnets",
+		"Node subnets of an overlay network: all, and those that nodes have.", []string{"type", "network"}, nil)
 )
 
-// WatchNodes adds the state of the nodes, which is read from the replica of the stream nodes at each scrape. Call it once.
+// WatchNodes adds the state of the nodes, which is read from the replica of the stream nodes at each scrape. Call it
+// once.
 func (m *Metrics) WatchNodes(replica Replica, waiting, silent func() int) {
 	m.registry.MustRegister(&nodeCollector{replica, waiting, silent})
 }

@@ -6,7 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Waits says whether something is held back until a person or another system has done their part: for what, in one word.
+// Waits says whether something is held back until a person or another system has done their part: for what, in one
+// word.
 func (m *Metrics) Waits(what string, waiting bool) {
 	value := 0.0
 	if waiting {
@@ -17,14 +18,16 @@ func (m *Metrics) Waits(what string, waiting bool) {
 
 func newWaits() *prometheus.GaugeVec {
 	return prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "galaxy_waits", Help: "1 while addresses are held back: for a migration to be said, or for the running pods to be recorded.",
+		Name: "galaxy_waits", Help: "1 while addresses are held back: for a migration to be said, or for the running " +
+			"pods to be recorded.",
 	}, []string{"for"})
 }
 
 // WatchGate adds whether addresses are given out, which is read at each scrape. Call it once.
 func (m *Metrics) WatchGate(open func() bool) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "galaxy_gate_open", Help: "1 while this replica leads and gives addresses out, 0 while its term has yet to record the running pods, or it follows.",
+		Name: "galaxy_gate_open", Help: "1 while this replica leads and gives addresses out, 0 while its term has " +
+			"yet to record the running pods, or it follows.",
 	}, func() float64 {
 		if open() {
 			return 1
@@ -40,6 +43,7 @@ func (m *Metrics) CertificateExpires(use string, at time.Time) {
 
 func newExpires() *prometheus.GaugeVec {
 	return prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "galaxy_certificate_expires_timestamp_seconds", Help: "Until when a certificate of this replica is good, in seconds since 1970.",
+		Name: "galaxy_certificate_expires_timestamp_seconds",
+		Help: "Until when a certificate of this replica is good, in seconds since 1970.",
 	}, []string{"use"})
 }

@@ -27,7 +27,8 @@ type statusOutput[T any] struct {
 }
 
 func (rest *REST) registerAddresses(routes huma.API) {
-	op := operation(routes, http.MethodGet, "/v1/ip", "listAddresses", "Addresses, held and free; only held ones when a field is given")
+	op := operation(routes, http.MethodGet, "/v1/ip", "listAddresses",
+		"Addresses, held and free; only held ones when a field is given")
 	huma.Register(routes, op, func(_ context.Context, in *listInput) (*output[api.AddressPage], error) {
 		page, err := rest.list(in)
 		return &output[api.AddressPage]{page}, err
@@ -42,7 +43,8 @@ func (rest *REST) registerAddresses(routes huma.API) {
 		row, err := rest.one(ctx, in.IP, in.At)
 		return &output[api.AddressRow]{row}, failureOf(err)
 	})
-	op = operation(routes, http.MethodPut, "/v1/ip/{ip}", "reserveAddress", "Keep a free address for an app, a pool or a pod")
+	op = operation(routes, http.MethodPut, "/v1/ip/{ip}", "reserveAddress",
+		"Keep a free address for an app, a pool or a pod")
 	huma.Register(routes, op, func(ctx context.Context, in *struct {
 		bodyInput
 		IP string `path:"ip"`
@@ -69,8 +71,10 @@ func (rest *REST) list(in *listInput) (api.AddressPage, error) {
 	start := min(paging.page*paging.size, total)
 	end := min(start+paging.size, total)
 	page := api.AddressPage{
-		Last: end >= total, TotalElements: int64(min(total, math.MaxInt64)), TotalPages: int64(pages(total, paging.size)),
-		First: start == 0, NumberOfElements: int(end - start), Size: int(paging.size), Number: int(start / paging.size),
+		Last: end >= total, TotalElements: int64(min(total, math.MaxInt64)),
+		TotalPages: int64(pages(total, paging.size)),
+		First:      start == 0, NumberOfElements: int(end - start), Size: int(paging.size),
+		Number: int(start / paging.size),
 	}
 	for i := start; i < end; i++ {
 		page.Content = append(page.Content, rows.row(list.at(i)))
@@ -141,7 +145,8 @@ func (rest *REST) parsePoint(ctx context.Context, at string) (projections.Until,
 	}
 	seq, err := strconv.ParseUint(at, 10, 64)
 	if err != nil || seq == 0 {
-		return projections.Until{}, badRequest("at: %q is neither an RFC 3339 time such as 2026-11-23T09:00:00Z nor the sequence number of an event", at)
+		return projections.Until{}, badRequest("at: %q is neither an RFC 3339 time such as 2026-11-23T09:00:00Z nor "+
+			"the sequence number of an event", at)
 	}
 	head, err := rest.Events.Head(ctx, eventlog.StreamIPAM)
 	if err != nil {
@@ -176,7 +181,8 @@ func (rest *REST) reserve(ctx context.Context, text string, body []byte) (api.Ad
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	reason := nonEmpty(asked.Reason, "reserved by an administrator")
-	if _, err := rest.Replica.Do(ctx, newCause(), allocator.Reserve{Address: addr, Owner: owner, Reason: reason}); err != nil {
+	if _, err := rest.Replica.Do(ctx, newCause(),
+		allocator.Reserve{Address: addr, Owner: owner, Reason: reason}); err != nil {
 		return api.AddressRow{}, err
 	}
 	return rest.reader().row(addr), nil

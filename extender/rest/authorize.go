@@ -14,9 +14,9 @@ import (
 	"galaxy/ipam"
 )
 
-// Authorizer says whether the bearer of a token may do something, and who that is. A resource that begins with "/" is a path of ours
-// that is no resource of the cluster. A user comes with a Forbidden error, too.
-// An error that is neither Unauthenticated nor Forbidden means that nobody could be asked.
+// Authorizer says whether the bearer of a token may do something, and who that is. A resource that begins with "/" is a
+// path of ours that is no resource of the cluster. A user comes with a Forbidden error, too. An error that is neither
+// Unauthenticated nor Forbidden means that nobody could be asked.
 type Authorizer interface {
 	Authorize(ctx context.Context, token, verb, resource, name string) (user string, err error)
 }
@@ -69,13 +69,15 @@ func UserOf(ctx context.Context) string {
 	return user
 }
 
-// guarded is what a request that mux knows passes before mux gets it: may its sender do that, and does this replica decide it?
+// guarded is what a request that mux knows passes before mux gets it: may its sender do that, and does this replica
+// decide it?
 func (rest *REST) guarded(mux *http.ServeMux) http.Handler {
-	return authorized(rest.Authorize, rest.AuthorizeReads, mux, rest.long.bounded(mux, rest.Forward.ToLeader(toLeader(), mux, decidedIn(mux))))
+	return authorized(rest.Authorize, rest.AuthorizeReads, mux,
+		rest.long.bounded(mux, rest.Forward.ToLeader(toLeader(), mux, decidedIn(mux))))
 }
 
-// decidedIn reports whether the leader has to respond: to what changes something, and to a read that wants the newest there is, but for
-// those that anybody may make.
+// decidedIn reports whether the leader has to respond: to what changes something, and to a read that wants the newest
+// there is, but for those that anybody may make.
 func decidedIn(mux *http.ServeMux) func(r *http.Request) bool {
 	return func(r *http.Request) bool {
 		if httpserver.Writes(r) {
@@ -120,7 +122,8 @@ func permit(by Authorizer, pattern string, r *http.Request) (context.Context, *a
 	}
 	token, ok := bearer(r)
 	if !ok {
-		return nil, httpserver.Failure(http.StatusUnauthorized, "send the header Authorization: Bearer TOKEN, with a token of the cluster as %s gives it",
+		return nil, httpserver.Failure(http.StatusUnauthorized,
+			"send the header Authorization: Bearer TOKEN, with a token of the cluster as %s gives it",
 			"kubectl create token")
 	}
 	user, err := by.Authorize(r.Context(), token, a.verb, a.resource, nameIn(pattern, r.URL))
@@ -136,7 +139,8 @@ func permit(by Authorizer, pattern string, r *http.Request) (context.Context, *a
 	case errors.As(err, &forbidden):
 		return nil, httpserver.Failure(http.StatusForbidden, "%v", err)
 	default:
-		return nil, httpserver.Failure(http.StatusServiceUnavailable, "it could not be found out whether this is allowed: %v", err)
+		return nil, httpserver.Failure(http.StatusServiceUnavailable,
+			"it could not be found out whether this is allowed: %v", err)
 	}
 }
 
@@ -146,8 +150,8 @@ func bearer(r *http.Request) (string, bool) {
 	return token, strings.EqualFold(scheme, "Bearer") && token != ""
 }
 
-// nameIn is what the last segment of a path names, as mux reads it; "" when the pattern has no such segment. Addresses are
-// named in their one canonical form, so that rules for a name hold however it is spelt.
+// nameIn is what the last segment of a path names, as mux reads it; "" when the pattern has no such segment. Addresses
+// are named in their one canonical form, so that rules for a name hold however it is spelt.
 func nameIn(pattern string, at *url.URL) string {
 	if !strings.HasSuffix(pattern, "}") {
 		return ""

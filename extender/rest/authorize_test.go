@@ -15,7 +15,8 @@ import (
 
 func (b *harness) authorized(by rest.Authorizer, reads ...bool) *httptest.Server {
 	server := httptest.NewServer(rest.New(rest.Config{
-		Replica: b.Replica, Metrics: figures, Log: zap.NewNop(), Events: b.Log, Version: "test", Authorize: by, AuthorizeReads: len(reads) > 0,
+		Replica: b.Replica, Metrics: figures, Log: zap.NewNop(), Events: b.Log, Version: "test", Authorize: by,
+		AuthorizeReads: len(reads) > 0,
 	}).Handler())
 	b.T.Cleanup(server.Close)
 	return server
@@ -49,7 +50,8 @@ func TestAuthorizeQuestions(t *testing.T) {
 	} {
 		resp, text := raw(t, c.method, server.URL+c.path, c.body, extendertest.Bearer)
 		if asked := j.Last(); resp.StatusCode != c.code || asked != c.asks {
-			t.Errorf("%s %s: %d %s, asks %q; want %d and %q", c.method, c.path, resp.StatusCode, text, asked, c.code, c.asks)
+			t.Errorf("%s %s: %d %s, asks %q; want %d and %q", c.method, c.path, resp.StatusCode, text, asked, c.code,
+				c.asks)
 		}
 	}
 }
@@ -65,13 +67,15 @@ func TestAuthorizeRefusals(t *testing.T) {
 		says   string
 		asks   bool
 	}{
-		"no token":           {"", nil, 401, "Authorization: Bearer TOKEN", false},
-		"an empty token":     {"Bearer  ", nil, 401, "Authorization: Bearer TOKEN", false},
-		"another scheme":     {"Basic amFuZTp4", nil, 401, "Authorization: Bearer TOKEN", false},
-		"a bad token":        {"bearer x", extendertest.Unauthenticated("it has expired"), 401, "it has expired", true},
-		"no right":           {"Bearer x", extendertest.Forbidden("jane may not create floatingips"), 403, "jane may not create floatingips", true},
-		"nobody to ask":      {"Bearer x", errors.New("connection refused"), 503, "connection refused", true},
-		"a wrapped bad one":  {"Bearer x", errors.Join(extendertest.Unauthenticated("it has expired")), 401, "it has expired", true},
+		"no token":       {"", nil, 401, "Authorization: Bearer TOKEN", false},
+		"an empty token": {"Bearer  ", nil, 401, "Authorization: Bearer TOKEN", false},
+		"another scheme": {"Basic amFuZTp4", nil, 401, "Authorization: Bearer TOKEN", false},
+		"a bad token":    {"bearer x", extendertest.Unauthenticated("it has expired"), 401, "it has expired", true},
+		"no right": {"Bearer x", extendertest.Forbidden("jane may not create floatingips"), 403,
+			"jane may not create floatingips", true},
+		"nobody to ask": {"Bearer x", errors.New("connection refused"), 503, "connection refused", true},
+		"a wrapped bad one": {"Bearer x", errors.Join(extendertest.Unauthenticated("it has expired")), 401,
+			"it has expired", true},
 		"a wrapped no right": {"Bearer x", errors.Join(extendertest.Forbidden("no rule")), 403, "no rule", true},
 	} {
 		j := &extendertest.Judge{User: "jane", Err: c.err}
@@ -81,7 +85,8 @@ func TestAuthorizeRefusals(t *testing.T) {
 			header = map[string]string{"Authorization": c.header}
 		}
 		resp, text := raw(t, http.MethodPut, server.URL+"/v1/ip/10.173.13.2", `{"poolName":"p"}`, header)
-		if resp.StatusCode != c.code || !strings.Contains(text, c.says) || !strings.Contains(text, `"message"`) || (j.Last() != "") != c.asks {
+		if resp.StatusCode != c.code || !strings.Contains(text, c.says) || !strings.Contains(text, `"message"`) ||
+			(j.Last() != "") != c.asks {
 			t.Errorf("%s: %d %s, want %d and %q", name, resp.StatusCode, text, c.code, c.says)
 		}
 		if challenge := resp.Header.Get("WWW-Authenticate"); (challenge == "Bearer") != (c.code == http.StatusUnauthorized) {
@@ -93,7 +98,8 @@ func TestAuthorizeRefusals(t *testing.T) {
 	}
 }
 
-// TestAuthorizeReads: what is asked for each read, where reads are asked about at all. What says nothing of the cluster is for anybody.
+// TestAuthorizeReads: what is asked for each read, where reads are asked about at all. What says nothing of the cluster
+// is for anybody.
 func TestAuthorizeReads(t *testing.T) {
 	j := &extendertest.Judge{User: "jane"}
 	server := newHarness(t, fixture).authorized(j, true)
@@ -116,14 +122,15 @@ func TestAuthorizeReads(t *testing.T) {
 		if want := c.asks != ""; (resp.StatusCode == http.StatusUnauthorized) != want {
 			t.Errorf("%s %s without a token: %d %s", c.method, c.path, resp.StatusCode, text)
 		}
-		if raw(t, c.method, server.URL+c.path, "", extendertest.Bearer); c.asks != strings.TrimPrefix(j.Last(), "t0k3n ") {
+		if raw(t, c.method, server.URL+c.path, "", extendertest.Bearer); c.asks != strings.TrimPrefix(j.Last(),
+			"t0k3n ") {
 			t.Errorf("%s %s does not ask %q", c.method, c.path, c.asks)
 		}
 	}
 }
 
-// TestAuthorizeEverything: each operation of the document is refused without a token and asked about with one, so that none that
-// is added later is forgotten.
+// TestAuthorizeEverything: each operation of the document is refused without a token and asked about with one, so that
+// none that is added later is forgotten.
 func TestAuthorizeEverything(t *testing.T) {
 	b := newHarness(t, fixture)
 	j := &extendertest.Judge{Err: extendertest.Forbidden("no")}
@@ -135,10 +142,12 @@ func TestAuthorizeEverything(t *testing.T) {
 		for method := range methods {
 			operations++
 			url := server.URL + strings.NewReplacer("{ip}", "10.0.70.4", "{name}", "p").Replace(path)
-			if resp, text := raw(t, strings.ToUpper(method), url, `{}`, nil); resp.StatusCode != http.StatusUnauthorized {
+			if resp, text := raw(t, strings.ToUpper(method), url, `{}`,
+				nil); resp.StatusCode != http.StatusUnauthorized {
 				t.Errorf("%s %s without a token: %d %s", method, path, resp.StatusCode, text)
 			}
-			if resp, text := raw(t, strings.ToUpper(method), url, `{}`, extendertest.Bearer); resp.StatusCode != http.StatusForbidden || j.Last() == "" {
+			if resp, text := raw(t, strings.ToUpper(method), url, `{}`,
+				extendertest.Bearer); resp.StatusCode != http.StatusForbidden || j.Last() == "" {
 				t.Errorf("%s %s: %d %s; give it a line in acts", method, path, resp.StatusCode, text)
 			}
 		}
@@ -154,7 +163,8 @@ func TestAuthorizeCause(t *testing.T) {
 	j := &extendertest.Judge{User: "system:serviceaccount:ops:ann"}
 	server := b.authorized(j)
 	raw(t, http.MethodPut, server.URL+"/v1/ip/10.173.13.2", `{"poolName":"p"}`, extendertest.Bearer)
-	if cause := extendertest.NewestCause(t, b.Log); !strings.HasPrefix(cause, "rest-") || !strings.HasSuffix(cause, " by system:serviceaccount:ops:ann") {
+	if cause := extendertest.NewestCause(t, b.Log); !strings.HasPrefix(cause, "rest-") ||
+		!strings.HasSuffix(cause, " by system:serviceaccount:ops:ann") {
 		t.Errorf("reserved: %q", cause)
 	}
 	raw(t, http.MethodPost, server.URL+"/v1/ip", `{"ips":[{"ip":"10.173.13.2","poolName":"p"}]}`, extendertest.Bearer)
@@ -167,7 +177,8 @@ func TestAuthorizeCause(t *testing.T) {
 		t.Errorf("a long name: %q", cause)
 	}
 	ask(t, http.MethodPost, b.rest.URL+"/v1/pool", `{"name":"blue","size":2}`, nil)
-	if cause := extendertest.NewestCause(t, b.Log); !strings.HasPrefix(cause, "rest-") || strings.Contains(cause, " by ") {
+	if cause := extendertest.NewestCause(t, b.Log); !strings.HasPrefix(cause, "rest-") ||
+		strings.Contains(cause, " by ") {
 		t.Errorf("without an Authorizer: %q", cause)
 	}
 	if user := rest.UserOf(t.Context()); user != "" {

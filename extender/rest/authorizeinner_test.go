@@ -19,7 +19,8 @@ func TestAuthorizeUnknown(t *testing.T) {
 	mux, done := http.NewServeMux(), 0
 	mux.HandleFunc("/v1/new", func(http.ResponseWriter, *http.Request) { done++ })
 	handler := authorized(everybody{}, false, mux, mux)
-	for method, want := range map[string]int{http.MethodPost: http.StatusForbidden, http.MethodPatch: http.StatusForbidden, http.MethodGet: http.StatusOK} {
+	for method, want := range map[string]int{http.MethodPost: http.StatusForbidden,
+		http.MethodPatch: http.StatusForbidden, http.MethodGet: http.StatusOK} {
 		r, w := httptest.NewRequest(method, "/v1/new", strings.NewReader("{}")), httptest.NewRecorder()
 		r.Header.Set("Authorization", "Bearer x")
 		if handler.ServeHTTP(w, r); w.Code != want {

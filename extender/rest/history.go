@@ -17,7 +17,8 @@ import (
 )
 
 func (rest *REST) registerHistory(routes huma.API) {
-	op := operation(routes, http.MethodGet, "/v1/ip/{ip}/history", "getHistory", "What has happened to an address, oldest first")
+	op := operation(routes, http.MethodGet, "/v1/ip/{ip}/history", "getHistory",
+		"What has happened to an address, oldest first")
 	huma.Register(routes, op, func(ctx context.Context, in *struct {
 		IP     string `path:"ip"`
 		Limit  string `query:"limit" doc:"Events, the newest ones; default 100, at most 1000"`
@@ -43,16 +44,20 @@ func (rest *REST) history(ctx context.Context, text, limitText, newestText strin
 	view := rest.Replica.View()
 	newest := newestAbout(view, addr)
 	if newestText != "" {
-		if newest, err = strconv.ParseUint(newestText, 10, 64); err != nil || newest == 0 || newest > view.Position().Head.Seq {
-			return api.HistoryResponse{}, badRequest("newest: %q is not the sequence number of an event that is written", newestText)
+		if newest, err = strconv.ParseUint(newestText, 10, 64); err != nil || newest == 0 ||
+			newest > view.Position().Head.Seq {
+			return api.HistoryResponse{}, badRequest("newest: %q is not the sequence number of an event that is "+
+				"written", newestText)
 		}
 	}
-	past := past{log: rest.Events, turn: rest.past.take, addr: addr, limit: int(limit), forgotten: view.Position().FirstForget}
+	past := past{log: rest.Events, turn: rest.past.take, addr: addr, limit: int(limit),
+		forgotten: view.Position().FirstForget}
 	if err := past.walk(ctx, newest, view.Position().Head.Seq); err != nil {
 		return api.HistoryResponse{}, err
 	}
 	if _, configured := view.Config().SubnetOf(addr); !configured && len(past.found) == 0 {
-		return api.HistoryResponse{}, notFound("%s is in no configured subnet, and nothing has ever happened to it", addr)
+		return api.HistoryResponse{}, notFound("%s is in no configured subnet, and nothing has ever happened to it",
+			addr)
 	}
 	return api.HistoryResponse{IP: addr.String(), Entries: past.entries(), Older: past.older}, nil
 }
@@ -80,8 +85,8 @@ type past struct {
 	older uint64
 }
 
-// walk follows the chain back from an event. Where the chain ends but older events may have been forgotten, the log itself
-// is searched.
+// walk follows the chain back from an event. Where the chain ends but older events may have been forgotten, the log
+// itself is searched.
 func (p *past) walk(ctx context.Context, newest, head uint64) error {
 	seq, before := newest, head+1
 	for seq != 0 {

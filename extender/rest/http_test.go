@@ -16,7 +16,8 @@ func TestUnmatched(t *testing.T) {
 	for _, c := range []struct {
 		method, path string
 		want         int
-	}{{"GET", "/v1/nothing", 404}, {"DELETE", "/v1/ip", 405}, {"POST", "/v1/pool/x", 405}, {"GET", "/metrics", 200}, {"GET", "/healthz", 200}} {
+	}{{"GET", "/v1/nothing", 404}, {"DELETE", "/v1/ip", 405}, {"POST", "/v1/pool/x", 405}, {"GET", "/metrics", 200},
+		{"GET", "/healthz", 200}} {
 		var f api.Failure
 		into := any(&f)
 		if c.want == 200 {
@@ -28,8 +29,8 @@ func TestUnmatched(t *testing.T) {
 	}
 }
 
-// fuzzBody posts bodies to a path. Whatever comes, the response is a 200 in the form of the interface or a 4xx with a sentence, and the
-// handler lives on.
+// fuzzBody posts bodies to a path. Whatever comes, the response is a 200 in the form of the interface or a 4xx with a
+// sentence, and the handler lives on.
 func fuzzBody(f *testing.F, path string, into func() any, seed string) {
 	b := newHarness(f, fixture)
 	f.Add([]byte(seed))

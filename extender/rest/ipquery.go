@@ -2,6 +2,7 @@ package rest
 
 import (
 	"cmp"
+	"errors"
 	"iter"
 	"net/netip"
 	"slices"
@@ -26,7 +27,7 @@ type listInput struct {
 	PodName   string `query:"podName"`
 	Namespace string `query:"namespace"`
 	AppType   string `query:"appType" doc:"Kind of the workload. Default statefulset, if there is an appName"`
-	State     string `query:"state" doc:"held, or one of bound, claimed, reserved, draining and orphaned (kept for a workload that is gone): only such addresses"`
+	State     string `query:"state" doc:"Only those: held, bound, claimed, reserved, draining, orphaned (kept for a workload that is gone)"`
 	Page      string `query:"page" doc:"From 0; default 0, at most 99999"`
 	Size      string `query:"size" doc:"Rows of a page; default 10, at most 9999"`
 	Sort      string `query:"sort" doc:"ip, namespace, podname or policy, then asc or desc; default ip asc"`
@@ -55,7 +56,7 @@ func (in *listInput) paging() (paging, error) {
 // numberOr reads a number of at least least; what is none, or is below, counts as not given.
 func numberOr(text string, least, otherwise uint64) uint64 {
 	n, err := strconv.ParseUint(text, 10, 64)
-	if numError, ok := err.(*strconv.NumError); ok && numError.Err == strconv.ErrRange {
+	if errors.Is(err, strconv.ErrRange) {
 		return n // the largest number, which is out of any bounds
 	}
 	if err != nil || n < least {
@@ -65,7 +66,8 @@ func numberOr(text string, least, otherwise uint64) uint64 {
 }
 
 func (in *listInput) empty() bool {
-	return in.Keyword == "" && in.PoolName == "" && in.AppName == "" && in.PodName == "" && in.Namespace == "" && in.AppType == "" && in.State == ""
+	return in.Keyword == "" && in.PoolName == "" && in.AppName == "" && in.PodName == "" && in.Namespace == "" &&
+		in.AppType == "" && in.State == ""
 }
 
 // states are what State may be, beside "".
@@ -85,8 +87,8 @@ func (in *listInput) hasState(r reader, a *projections.Address) bool {
 	}
 }
 
-// orphaned is true for an address that is kept for a workload, or a pod of one, which is gone: only an administrator releases it, if its
-// policy is never.
+// orphaned is true for an address that is kept for a workload, or a pod of one, which is gone: only an administrator
+// releases it, if its policy is never.
 func (r reader) orphaned(a *projections.Address) bool {
 	if a.Node != "" || a.PodUID != "" || a.Owner.App == "" || !r.cluster.KnowsPods() {
 		return false
@@ -189,7 +191,8 @@ func (in *listInput) list(r reader) (listing, error) {
 }
 
 func tooManyToSort(rows uint64, order ordering) error {
-	return badRequest("%d rows are too many to sort by %s; at most %d, so ask for fewer or sort by ip", rows, order.by, maxSorted)
+	return badRequest("%d rows are too many to sort by %s; at most %d, so ask for fewer or sort by ip", rows, order.by,
+		maxSorted)
 }
 
 // sort orders by address first, so that equal rows have one order.

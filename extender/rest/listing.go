@@ -24,7 +24,8 @@ type addrs []netip.Addr
 func (l addrs) len() uint64            { return uint64(len(l)) }
 func (l addrs) at(i uint64) netip.Addr { return l[i] }
 
-// space is all addresses that are configured or held, by number, as runs: a page of it costs the same in a /8 as in a /28.
+// space is all addresses that are configured or held, by number, as runs: a page of it costs the same in a /8 as in a
+// /28.
 type space struct {
 	runs       []run // in the order of the listing
 	total      uint64

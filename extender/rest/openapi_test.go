@@ -23,14 +23,17 @@ func TestOpenAPI(t *testing.T) {
 		}
 		Components struct{ Schemas map[string]map[string]any }
 	}
-	if code := ask(t, http.MethodGet, b.rest.URL+"/openapi.json", "", &document); code != 200 || document.OpenAPI != "3.1.0" {
+	if code := ask(t, http.MethodGet, b.rest.URL+"/openapi.json", "", &document); code != 200 ||
+		document.OpenAPI != "3.1.0" {
 		t.Fatalf("openapi.json: %d %s", code, document.OpenAPI)
 	}
 	bodies := map[string]string{
-		"post /v1/ip": `{"ips":[{"ip":"10.0.80.2","podName":"x"}]}`, "put /v1/ip/{ip}": `{"poolName":"p"}`, "post /v1/pool": `{"name":"p","size":3,"preAllocateIP":true}`,
+		"post /v1/ip": `{"ips":[{"ip":"10.0.80.2","podName":"x"}]}`, "put /v1/ip/{ip}": `{"poolName":"p"}`,
+		"post /v1/pool": `{"name":"p","size":3,"preAllocateIP":true}`,
 	}
 	want := []string{"get /v1/ip", "post /v1/ip", "get /v1/ip/{ip}", "put /v1/ip/{ip}", "get /v1/ip/{ip}/history",
-		"post /v1/pool", "get /v1/pool", "get /v1/pool/{name}", "delete /v1/pool/{name}", "get /v1/log", "get /v1/state"}
+		"post /v1/pool", "get /v1/pool", "get /v1/pool/{name}", "delete /v1/pool/{name}", "get /v1/log",
+		"get /v1/state"}
 	operations := 0
 	for _, methods := range document.Paths {
 		operations += len(methods)
@@ -56,7 +59,8 @@ func TestOpenAPI(t *testing.T) {
 			t.Errorf("%s answers %d (%v), which is not in the document", name, code, body)
 			continue
 		}
-		for _, failure := range conforms(document.Components.Schemas, response.Content["application/json"].Schema, body, name) {
+		for _, failure := range conforms(document.Components.Schemas, response.Content["application/json"].Schema, body,
+			name) {
 			t.Error(failure)
 		}
 	}

@@ -21,11 +21,13 @@ func TestReserveAndPast(t *testing.T) {
 		return ask(t, http.MethodPut, b.rest.URL+"/v1/ip/"+ip, body, into)
 	}
 	var response api.AddressResponse
-	if code := put("10.0.70.7", `{"poolName":"reserved-for-node","reason":"a printer"}`, &response); code != 200 || response.Content.State != "reserved" {
+	if code := put("10.0.70.7", `{"poolName":"reserved-for-node","reason":"a printer"}`, &response); code != 200 ||
+		response.Content.State != "reserved" {
 		t.Fatalf("reserve: %d %+v", code, response)
 	}
 	var f api.Failure
-	if code := put("10.0.70.7", `{"poolName":"other"}`, &f); code != http.StatusConflict || !strings.Contains(f.Message, "reserved-for-node") {
+	if code := put("10.0.70.7", `{"poolName":"other"}`, &f); code != http.StatusConflict ||
+		!strings.Contains(f.Message, "reserved-for-node") {
 		t.Errorf("reserve what is held: %d %+v", code, f)
 	}
 	if code := put("10.9.9.9", `{"poolName":"other"}`, &f); code != http.StatusNotFound {
@@ -57,7 +59,8 @@ func TestReserveAndPast(t *testing.T) {
 		t.Fatalf("history: %d %+v", code, history)
 	}
 	first, last := history.Entries[0], history.Entries[1]
-	if first.Reason != "a printer" && first.Type != "AddressAllocated" || first.To == nil || first.PoolName != "reserved-for-node" || last.Type != "AddressReleased" || last.To != nil {
+	if first.Reason != "a printer" && first.Type != "AddressAllocated" || first.To == nil ||
+		first.PoolName != "reserved-for-node" || last.Type != "AddressReleased" || last.To != nil {
 		t.Errorf("history %+v", history)
 	}
 }
@@ -98,7 +101,8 @@ func TestHistoryPages(t *testing.T) {
 	}
 	b.Do(allocator.Reserve{Address: ip, Owner: owner})
 	page = api.HistoryResponse{}
-	if b.get("/v1/ip/10.0.70.9/history?limit=4", &page); len(page.Entries) != 4 || page.Older == 0 || page.Entries[3].To != nil {
+	if b.get("/v1/ip/10.0.70.9/history?limit=4", &page); len(page.Entries) != 4 || page.Older == 0 ||
+		page.Entries[3].To != nil {
 		t.Errorf("after it was used anew: %+v", page)
 	}
 	var f api.Failure
@@ -110,7 +114,8 @@ func TestHistoryPages(t *testing.T) {
 func TestLogAndState(t *testing.T) {
 	b := populated(t)
 	var page api.LogPage
-	if code := b.get("/v1/log?after=2&limit=2", &page); code != 200 || len(page.Events) != 2 || page.Head != b.Replica.View().Position().Head.Seq {
+	if code := b.get("/v1/log?after=2&limit=2", &page); code != 200 || len(page.Events) != 2 ||
+		page.Head != b.Replica.View().Position().Head.Seq {
 		t.Fatalf("log: %d %+v", code, page)
 	}
 	for records, err := range b.Log.Read(context.Background(), "ipam", 2, 3) {
@@ -127,7 +132,8 @@ func TestLogAndState(t *testing.T) {
 		t.Errorf("limit: %d", code)
 	}
 	var state api.StateResponse
-	if code := b.get("/v1/state?digest=true", &state); code != 200 || len(state.Subnets) != 7 || state.Digest == "" || !state.Leading || !state.Ready {
+	if code := b.get("/v1/state?digest=true", &state); code != 200 || len(state.Subnets) != 7 || state.Digest == "" ||
+		!state.Leading || !state.Ready {
 		t.Errorf("state: %d %+v", code, state)
 	}
 	if s := state.Subnets[0]; s.Total != s.Held+s.Cooling+s.Free {

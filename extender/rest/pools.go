@@ -24,7 +24,8 @@ func (rest *REST) registerPools(routes huma.API) {
 		response, view := api.PoolsResponse{Code: http.StatusOK, Pools: []api.PoolRow{}}, rest.Replica.View()
 		for p := range view.Pools() {
 			scope := view.Scope(ipam.Owner{Pool: p.Name})
-			response.Pools = append(response.Pools, api.PoolRow{PoolFields: poolFields(p), Held: scope.Held, Used: scope.Used()})
+			response.Pools = append(response.Pools, api.PoolRow{PoolFields: poolFields(p), Held: scope.Held,
+				Used: scope.Used()})
 		}
 		return &output[api.PoolsResponse]{response}, nil
 	})
@@ -38,7 +39,8 @@ func (rest *REST) registerPools(routes huma.API) {
 		held := view.Scope(ipam.Owner{Pool: p.Name}).Held
 		return &output[api.PoolResponse]{api.PoolResponse{Code: http.StatusOK, Pool: poolFields(p), Held: held}}, nil
 	})
-	op = operation(routes, http.MethodDelete, "/v1/pool/{name}", "deletePool", "Remove a pool's limit and give back what is reserved for it")
+	op = operation(routes, http.MethodDelete, "/v1/pool/{name}", "deletePool",
+		"Remove a pool's limit and give back what is reserved for it")
 	huma.Register(routes, op, func(ctx context.Context, in *poolInput) (*output[api.PlainResponse], error) {
 		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 		defer cancel()
@@ -75,7 +77,8 @@ func (rest *REST) sizePool(ctx context.Context, body []byte) (api.SizedResponse,
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	result, err := rest.Replica.Do(ctx, newCause(), allocator.SizePool{Pool: pool.Name, Size: pool.Size, PreAllocate: pool.PreAllocate})
+	result, err := rest.Replica.Do(ctx, newCause(),
+		allocator.SizePool{Pool: pool.Name, Size: pool.Size, PreAllocate: pool.PreAllocate})
 	if err != nil {
 		return api.SizedResponse{}, err
 	}

@@ -81,7 +81,8 @@ func (rest *REST) releaseAll(ctx context.Context, asked api.ReleaseBody, addrs [
 	return errs
 }
 
-func (rest *REST) releaseOne(ctx context.Context, cause string, rows reader, named api.OwnerFields, addr netip.Addr, force bool) error {
+func (rest *REST) releaseOne(ctx context.Context, cause string, rows reader, named api.OwnerFields, addr netip.Addr,
+	force bool) error {
 	held := rows.view.Address(addr)
 	if held == nil {
 		// It looks free. The log is asked all the same: what is acknowledged must be so, and another may lead by now.
@@ -98,10 +99,12 @@ func (rest *REST) releaseOne(ctx context.Context, cause string, rows reader, nam
 	if !means(named, held.Owner) {
 		return &allocator.HolderError{Address: addr, Holder: held.Owner}
 	}
-	if status, releasable := rows.status(held); !releasable && !(force && status == statusUnknown && !rows.cluster.KnowsPods()) {
+	if status, releasable := rows.status(held); !releasable &&
+		!(force && status == statusUnknown && !rows.cluster.KnowsPods()) {
 		return notReleasable(held.Owner, status, rows.cluster.KnowsPods())
 	}
-	_, err := rest.Replica.Do(ctx, cause, allocator.Release{Address: addr, Owner: held.Owner, Reason: "released by an administrator"})
+	_, err := rest.Replica.Do(ctx, cause, allocator.Release{Address: addr, Owner: held.Owner,
+		Reason: "released by an administrator"})
 	return err
 }
 
@@ -109,5 +112,6 @@ func notReleasable(owner ipam.Owner, status string, known bool) error {
 	if known {
 		return fmt.Errorf("%s is there, %s; delete the pod first", owner.Describe(), status)
 	}
-	return fmt.Errorf(`nobody knows whether %s runs; send "force": true (galaxyctl: --force) to release its address all the same`, owner.Describe())
+	return fmt.Errorf("nobody knows whether %s runs; "+
+		`send "force": true (galaxyctl: --force) to release its address all the same`, owner.Describe())
 }

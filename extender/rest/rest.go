@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -60,7 +61,8 @@ const (
 // New makes a REST.
 func New(config Config) *REST {
 	config.Replica = attributed{config.Forward.Watched(config.Replica)}
-	return &REST{Config: config, past: newShares("the past", maxPastReads, pastShare), long: newShares("lists", maxListReads, listShare)}
+	return &REST{Config: config, past: newShares("the past", maxPastReads, pastShare),
+		long: newShares("lists", maxListReads, listShare)}
 }
 
 // Handler serves /v1, /openapi.json, /metrics and the health checks.
@@ -68,7 +70,8 @@ func (rest *REST) Handler() http.Handler {
 	mux := http.NewServeMux()
 	routes := humago.New(mux, huma.Config{
 		OpenAPI: &huma.OpenAPI{OpenAPI: "3.1.0", Info: &huma.Info{
-			Title: "Galaxy IPAM", Version: rest.Version, Description: "Floating addresses of pods, and the log that says why.",
+			Title: "Galaxy IPAM", Version: rest.Version,
+			Description: "Floating addresses of pods, and the log that says why.",
 		}},
 		Formats:       huma.DefaultFormats,
 		DefaultFormat: "application/json",
@@ -84,7 +87,10 @@ func (rest *REST) Handler() http.Handler {
 	if err != nil {
 		panic(err) // the operations above are wrong, whatever the input
 	}
-	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) { httpserver.WriteJSON(w, document) })
+	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter,
+		_ *http.Request) {
+		httpserver.WriteJSON(w, document)
+	})
 	return httpserver.Recovered(rest.Log, fromHost(unmatched(mux, rest.guarded(mux))))
 }
 
@@ -113,7 +119,8 @@ func unmatched(mux *http.ServeMux, next http.Handler) http.Handler {
 		handler.ServeHTTP(probe, r)
 		e := httpserver.Failure(http.StatusNotFound, "%s has nothing here; see /openapi.json", r.URL.Path)
 		if probe.status == http.StatusMethodNotAllowed {
-			e = httpserver.Failure(probe.status, "%s does not take %s; it takes %s", r.URL.Path, r.Method, w.Header().Get("Allow"))
+			e = httpserver.Failure(probe.status, "%s does not take %s; it takes %s", r.URL.Path, r.Method,
+				w.Header().Get("Allow"))
 		}
 		httpserver.WriteFailure(w, e)
 	})
@@ -136,7 +143,8 @@ func operation(routes huma.API, method, path, id, summary string) huma.Operation
 		MaxBodyBytes: maxBody, BodyReadTimeout: httpserver.BodyTimeout, SkipValidateBody: true, // see describeBody
 		Responses: map[string]*huma.Response{"default": {
 			Description: "The request was refused or failed; message says why.",
-			Content:     map[string]*huma.MediaType{"application/json": {Schema: schemaOf[api.Failure](routes, "Failure")}},
+			Content: map[string]*huma.MediaType{"application/json": {Schema: schemaOf[api.Failure](routes,
+				"Failure")}},
 		}},
 	}
 }
@@ -148,7 +156,8 @@ func describeBody[T any](routes huma.API, path, method, name string) {
 	if method == http.MethodPut {
 		op = item.Put
 	}
-	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: schemaOf[T](routes, name)}}}
+	op.RequestBody = &huma.RequestBody{Required: true,
+		Content: map[string]*huma.MediaType{"application/json": {Schema: schemaOf[T](routes, name)}}}
 }
 
 // describeResponse documents one more status with the output of another.
@@ -167,7 +176,7 @@ func readJSON(body []byte, into any) error {
 	if err == nil {
 		return nil
 	}
-	if wrong, ok := err.(*json.UnmarshalTypeError); ok {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return badRequest("%s: the value cannot be of the type %s", nonEmpty(wrong.Field, "the body"), wrong.Value)
 	}
 	return badRequest("the body is no JSON: %v", err)

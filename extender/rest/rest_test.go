@@ -26,7 +26,8 @@ func populated(t *testing.T) *harness {
 		b.Harness.Bind(sts("web", n), ipam.Immutable, "node4")
 	}
 	b.Harness.Bind(sts("web-1", 0), ipam.Never, "node4")
-	b.Harness.Bind(ipam.Owner{Kind: "deployment", Namespace: "ns2", App: "dp", Pod: "dp-1-a", Pool: "pl1"}, ipam.Never, "node3")
+	b.Harness.Bind(ipam.Owner{Kind: "deployment", Namespace: "ns2", App: "dp", Pod: "dp-1-a", Pool: "pl1"}, ipam.Never,
+		"node3")
 	b.Harness.Bind(ipam.Owner{Namespace: "ns3", Pod: "lone"}, ipam.ReleaseOnDelete, "node5")
 	return b
 }
@@ -70,7 +71,8 @@ func TestListFilters(t *testing.T) {
 	}
 }
 
-// What is kept for a workload that is gone is found, and nothing else: not what pods use, and not what an app that is there keeps.
+// What is kept for a workload that is gone is found, and nothing else: not what pods use, and not what an app that is
+// there keeps.
 func TestListOrphaned(t *testing.T) {
 	b := newHarness(t, fixture)
 	for _, q := range []struct{ ip, body string }{
@@ -123,7 +125,8 @@ func TestListPages(t *testing.T) {
 	}
 	for _, query := range []string{"page=100000", "size=10000", "page=99999999999999999999999", "size=1000000"} {
 		var f api.Failure
-		if code := b.get("/v1/ip?"+query, &f); code != http.StatusBadRequest || f.Code != code || !strings.HasPrefix(f.Message, "bad request: ") {
+		if code := b.get("/v1/ip?"+query, &f); code != http.StatusBadRequest || f.Code != code ||
+			!strings.HasPrefix(f.Message, "bad request: ") {
 			t.Errorf("%s: %d %+v", query, code, f)
 		}
 	}
@@ -132,7 +135,8 @@ func TestListPages(t *testing.T) {
 // TestListOrder walks all addresses: numeric order, each once, both ways; free ones and those that drain among them.
 func TestListOrder(t *testing.T) {
 	b := populated(t)
-	smaller, err := ipam.ParseConfig([]byte(strings.Replace(fixture, `"10.173.13.2","10.173.13.10`, `"10.173.13.11`, 1)))
+	smaller, err := ipam.ParseConfig([]byte(strings.Replace(fixture, `"10.173.13.2","10.173.13.10`, `"10.173.13.11`,
+		1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +181,8 @@ func TestListHugeSpaces(t *testing.T) {
 	started := time.Now()
 	var page api.AddressPage
 	b.get("/v1/ip?page=1677&size=9999", &page)
-	if first := page.Content[0].IP; first != ipam.Plus(addr("10.0.0.2"), 1677*9999).String() || page.TotalElements != 1<<63-1 {
+	if first := page.Content[0].IP; first != ipam.Plus(addr("10.0.0.2"), 1677*9999).String() ||
+		page.TotalElements != 1<<63-1 {
 		t.Errorf("first %s, %d in all", first, page.TotalElements)
 	}
 	b.get("/v1/ip?sort=ip+desc&size=2&page=1", &page)
@@ -196,7 +201,8 @@ func TestListHugeSpaces(t *testing.T) {
 func TestStatus(t *testing.T) {
 	b := populated(t)
 	b.Do(allocator.Reserve{Address: addr("10.0.70.2"), Owner: ipam.Owner{Pool: "kept"}})
-	b.Do(allocator.Reserve{Address: addr("10.0.70.3"), Owner: ipam.Owner{Kind: "deployment", Namespace: "ns1", App: "kept"}})
+	b.Do(allocator.Reserve{Address: addr("10.0.70.3"),
+		Owner: ipam.Owner{Kind: "deployment", Namespace: "ns1", App: "kept"}})
 	status := func(ip string) string {
 		var row api.AddressRow
 		if code := b.get("/v1/ip/"+ip, &row); code != http.StatusOK {
@@ -218,12 +224,14 @@ func TestStatus(t *testing.T) {
 	expect("10.0.70.2", "reserved Deleted true")
 	expect("10.0.70.3", "reserved Deleted true")
 	expect("10.0.70.4", "free  false")
-	b.Do(allocator.Release{Address: addr("10.0.70.3"), Owner: ipam.Owner{Kind: "deployment", Namespace: "ns1", App: "kept"}})
+	b.Do(allocator.Release{Address: addr("10.0.70.3"),
+		Owner: ipam.Owner{Kind: "deployment", Namespace: "ns1", App: "kept"}})
 	expect("10.0.70.3", "cooling  false")
 	b.Pass(time.Minute)
 	expect("10.0.70.3", "free  false")
 	var f api.Failure
-	if code := b.get("/v1/ip/10.9.9.9", &f); code != http.StatusNotFound || !strings.HasPrefix(f.Message, "not found: ") {
+	if code := b.get("/v1/ip/10.9.9.9", &f); code != http.StatusNotFound ||
+		!strings.HasPrefix(f.Message, "not found: ") {
 		t.Errorf("an address of no subnet: %d %+v", code, f)
 	}
 	if code := b.get("/v1/ip/nonsense", &f); code != http.StatusBadRequest {
@@ -240,19 +248,23 @@ func TestRelease(t *testing.T) {
 		return code, response
 	}
 	item := func(ip, app, pod string) string {
-		return fmt.Sprintf(`{"ip":%q,"appName":%q,"podName":%q,"namespace":"ns1","policy":1,"status":"x"}`, ip, app, pod)
+		return fmt.Sprintf(`{"ip":%q,"appName":%q,"podName":%q,"namespace":"ns1","policy":1,"status":"x"}`, ip, app,
+			pod)
 	}
 	code, response := release(`{"ips":[` + item("10.173.13.2", "web", "web-0") + `]}`)
 	if code != http.StatusAccepted || !strings.Contains(response.Reasons[0], "force") {
 		t.Errorf("without a cluster: %d %+v", code, response)
 	}
 	b.Objects(strings.Replace(podText("ns1", "web-0", "StatefulSet/web", nil), "Pending", "Running", 1))
-	code, response = release(`{"ips":[` + item("10.173.13.2", "web", "web-0") + `,` + item("10.173.13.10", "web", "web-1") + `,` +
+	code, response = release(`{"ips":[` + item("10.173.13.2", "web", "web-0") + `,` +
+		item("10.173.13.10", "web", "web-1") + `,` +
 		item("10.173.13.11", "web", "other") + `,` + item("10.173.13.15", "", "") + `],"force":true}`)
-	if code != http.StatusAccepted || len(response.Unreleased) != 2 || response.Unreleased[0] != "10.173.13.2" || response.Code != 202 {
+	if code != http.StatusAccepted || len(response.Unreleased) != 2 || response.Unreleased[0] != "10.173.13.2" ||
+		response.Code != 202 {
 		t.Fatalf("%d %+v", code, response)
 	}
-	if !strings.Contains(response.Reasons[0], "Running") || !strings.Contains(response.Reasons[1], "sts_ns1_web_web-10") {
+	if !strings.Contains(response.Reasons[0], "Running") ||
+		!strings.Contains(response.Reasons[1], "sts_ns1_web_web-10") {
 		t.Errorf("reasons %q", response.Reasons)
 	}
 	if b.Replica.View().Address(addr("10.173.13.10")) != nil {
@@ -273,12 +285,14 @@ func TestRelease(t *testing.T) {
 		`{"ips":[` + strings.Repeat(`{"ip":"10.0.0.1"},`, 10_000) + `{"ip":"10.0.0.1"}]}`: "at most 10000",
 	} {
 		var f api.Failure
-		if code := ask(t, http.MethodPost, b.rest.URL+"/v1/ip", body, &f); code != http.StatusBadRequest || !strings.Contains(f.Message, want) {
+		if code := ask(t, http.MethodPost, b.rest.URL+"/v1/ip", body, &f); code != http.StatusBadRequest ||
+			!strings.Contains(f.Message, want) {
 			t.Errorf("%.40s: %d %+v, want %q", body, code, f, want)
 		}
 	}
 	var f api.Failure
-	if code := ask(t, http.MethodPost, b.rest.URL+"/v1/ip", strings.Repeat(" ", 2<<20), &f); code != http.StatusRequestEntityTooLarge {
+	if code := ask(t, http.MethodPost, b.rest.URL+"/v1/ip", strings.Repeat(" ", 2<<20),
+		&f); code != http.StatusRequestEntityTooLarge {
 		t.Errorf("2 MiB: %d %+v", code, f)
 	}
 }
@@ -293,17 +307,21 @@ func TestPools(t *testing.T) {
 	if code, text := post(`{"name":"p1","size":4}`); code != 200 || text != `{"code":200,"message":""}` {
 		t.Errorf("create: %d %s", code, text)
 	}
-	if code, text := post(`{"name":"p1","size":4,"preAllocateIP":true}`); code != 200 || text != `{"code":200,"message":"","realPoolSize":4}` {
+	if code, text := post(`{"name":"p1","size":4,"preAllocateIP":true}`); code != 200 ||
+		text != `{"code":200,"message":"","realPoolSize":4}` {
 		t.Errorf("pre-allocate: %d %s", code, text)
 	}
-	if code, text := post(`{"name":"p2","size":100,"preAllocateIP":true}`); code != 202 || !strings.Contains(text, `"realPoolSize":35`) {
+	if code, text := post(`{"name":"p2","size":100,"preAllocateIP":true}`); code != 202 ||
+		!strings.Contains(text, `"realPoolSize":35`) {
 		t.Errorf("more than there is: %d %s", code, text)
 	}
-	if code, text := post(`{"name":"p1","size":4,"preAllocateIP":true}`); code != 200 || !strings.Contains(text, `"realPoolSize":4`) {
+	if code, text := post(`{"name":"p1","size":4,"preAllocateIP":true}`); code != 200 ||
+		!strings.Contains(text, `"realPoolSize":4`) {
 		t.Errorf("a full pool, and no address is free: %d %s", code, text)
 	}
 	var raw json.RawMessage
-	if code := b.get("/v1/pool/p1", &raw); code != 200 || string(raw) != `{"code":200,"message":"","pool":{"name":"p1","size":4,"preAllocateIP":true},"held":4}` {
+	if code := b.get("/v1/pool/p1", &raw); code != 200 ||
+		string(raw) != `{"code":200,"message":"","pool":{"name":"p1","size":4,"preAllocateIP":true},"held":4}` {
 		t.Errorf("get: %d %s", code, raw)
 	}
 	var all api.PoolsResponse
@@ -311,11 +329,14 @@ func TestPools(t *testing.T) {
 		t.Errorf("list: %d %+v", code, all)
 	}
 	for body, want := range map[string]string{
-		`{"size":4}`: "name is missing", `{"name":"p","size":-1}`: "out of range", `{"name":"p","size":1000001}`: "out of range",
-		`{"name":"p","size":1e99}`: "size", `{"name":"p","size":"4"}`: "size", `{"name":"a\u0000b"}`: "not printable",
+		`{"size":4}`: "name is missing", `{"name":"p","size":-1}`: "out of range",
+		`{"name":"p","size":1000001}`: "out of range",
+		`{"name":"p","size":1e99}`:    "size", `{"name":"p","size":"4"}`: "size",
+		`{"name":"a\u0000b"}`:                         "not printable",
 		`{"name":"` + strings.Repeat("x", 300) + `"}`: "300 bytes",
 	} {
-		if code, text := post(body); code != 400 || !strings.Contains(text, want) || !strings.Contains(text, `"message":"bad request: `) {
+		if code, text := post(body); code != 400 || !strings.Contains(text, want) ||
+			!strings.Contains(text, `"message":"bad request: `) {
 			t.Errorf("%.60s: %d %s", body, code, text)
 		}
 	}
@@ -323,7 +344,8 @@ func TestPools(t *testing.T) {
 	if code := ask(t, http.MethodDelete, b.rest.URL+"/v1/pool/p1", "", &f); code != 200 || f.Code != 200 {
 		t.Errorf("delete: %d %+v", code, f)
 	}
-	if code := ask(t, http.MethodDelete, b.rest.URL+"/v1/pool/p1", "", &f); code != 404 || !strings.HasPrefix(f.Message, "not found: ") {
+	if code := ask(t, http.MethodDelete, b.rest.URL+"/v1/pool/p1", "", &f); code != 404 ||
+		!strings.HasPrefix(f.Message, "not found: ") {
 		t.Errorf("delete again: %d %+v", code, f)
 	}
 	if code := b.get("/v1/pool/p1", &f); code != 404 {
@@ -331,8 +353,8 @@ func TestPools(t *testing.T) {
 	}
 }
 
-// What is acknowledged was agreed by the log, also where nothing is to be done by what a replica knows: another has led meanwhile.
-// Its responses are about what the log says, not about its old view.
+// What is acknowledged was agreed by the log, also where nothing is to be done by what a replica knows: another has led
+// meanwhile. Its responses are about what the log says, not about its old view.
 func TestResponsesOfAnOldLeader(t *testing.T) {
 	b := populated(t)
 	other, err := allocator.NewReplica(t.Context(), allocator.Config{Log: b.Log, Actor: "other", Now: time.Now}, nil)
@@ -342,7 +364,8 @@ func TestResponsesOfAnOldLeader(t *testing.T) {
 	extendertest.Lead(t, other)
 	free := addr("10.173.13.15")
 	for _, command := range []allocator.Command{
-		allocator.Reserve{Address: free, Owner: ipam.Owner{Pool: "theirs"}}, allocator.SizePool{Pool: "theirs", Size: 3},
+		allocator.Reserve{Address: free, Owner: ipam.Owner{Pool: "theirs"}},
+		allocator.SizePool{Pool: "theirs", Size: 3},
 	} {
 		if _, err := other.Do(t.Context(), "test", command); err != nil {
 			t.Fatal(err)
@@ -352,7 +375,8 @@ func TestResponsesOfAnOldLeader(t *testing.T) {
 		t.Fatal("the replica has heard of it already")
 	}
 	var response api.ReleaseResponse
-	code := ask(t, http.MethodPost, b.rest.URL+"/v1/ip", `{"ips":[{"ip":"10.173.13.15","poolName":"theirs"}]}`, &response)
+	code := ask(t, http.MethodPost, b.rest.URL+"/v1/ip", `{"ips":[{"ip":"10.173.13.15","poolName":"theirs"}]}`,
+		&response)
 	if code == http.StatusOK && b.Replica.View().Released(free) == nil {
 		t.Errorf("acknowledged without an event: %+v", response)
 	}

@@ -27,7 +27,8 @@ type reader struct {
 
 func (rest *REST) reader() reader {
 	env := rest.Replica.Env()
-	return reader{view: rest.Replica.View(), cluster: extender.ClusterOf(rest.Cluster), now: env.Now, delay: env.Rules.ReuseDelay}
+	return reader{view: rest.Replica.View(), cluster: extender.ClusterOf(rest.Cluster), now: env.Now,
+		delay: env.Rules.ReuseDelay}
 }
 
 // row is an address, held or free.
@@ -47,8 +48,9 @@ func (r reader) row(addr netip.Addr) api.AddressRow {
 
 func (r reader) held(a *projections.Address) api.AddressRow {
 	row := api.AddressRow{
-		IP: a.Addr.String(), Namespace: a.Owner.Namespace, AppName: a.Owner.App, PodName: a.Owner.Pod, PoolName: a.Owner.Pool,
-		Policy: uint16(a.Policy), AppType: a.Owner.Kind, UpdateTime: a.Time(),
+		IP: a.Addr.String(), Namespace: a.Owner.Namespace, AppName: a.Owner.App, PodName: a.Owner.Pod,
+		PoolName: a.Owner.Pool,
+		Policy:   uint16(a.Policy), AppType: a.Owner.Kind, UpdateTime: a.Time(),
 		State: a.State(), Node: a.Node, PodUID: a.PodUID, Subnet: r.subnet(a.Addr), Seq: a.Seq,
 	}
 	row.Status, row.Releasable = r.status(a)
@@ -63,8 +65,8 @@ func (r reader) subnet(addr netip.Addr) string {
 }
 
 // status says what has become of the pod that an address is held for, and whether an administrator may release it: not
-// while the pod is there, and not while nobody knows. One that drains and that no pod uses is of no use to the pod of its name, which
-// may wait for another.
+// while the pod is there, and not while nobody knows. One that drains and that no pod uses is of no use to the pod of
+// its name, which may wait for another.
 func (r reader) status(a *projections.Address) (status string, releasable bool) {
 	owner := a.Owner
 	switch {
@@ -104,8 +106,8 @@ func ownerNamed(f api.OwnerFields) ipam.Owner {
 	return o
 }
 
-// means reports whether the fields mean this owner. A bare ReplicaSet is named by its own type, which otherwise means the
-// Deployment above it.
+// means reports whether the fields mean this owner. A bare ReplicaSet is named by its own type, which otherwise means
+// the Deployment above it.
 func means(f api.OwnerFields, owner ipam.Owner) bool {
 	named := ownerNamed(f)
 	if named == owner {

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -34,7 +35,8 @@ func newShares(what string, slots, share int) *shares {
 func (s *shares) take(ctx context.Context) (giveBack func(), err error) {
 	client := clientOf(ctx)
 	if !s.enter(client) {
-		return nil, httpserver.Failure(http.StatusTooManyRequests, "%d questions for %s are in hand for you already; try again when one is answered", s.share, s.what)
+		return nil, httpserver.Failure(http.StatusTooManyRequests,
+			"%d questions for %s are in hand for you already; try again when one is answered", s.share, s.what)
 	}
 	select {
 	case s.slots <- struct{}{}:
@@ -44,7 +46,8 @@ func (s *shares) take(ctx context.Context) (giveBack func(), err error) {
 		}, nil
 	case <-ctx.Done():
 		s.leave(client)
-		return nil, httpserver.Failure(http.StatusServiceUnavailable, "%d questions for %s are being answered already; try again", cap(s.slots), s.what)
+		return nil, httpserver.Failure(http.StatusServiceUnavailable,
+			"%d questions for %s are being answered already; try again", cap(s.slots), s.what)
 	}
 }
 
@@ -80,7 +83,8 @@ func (s *shares) bounded(mux *http.ServeMux, next http.Handler) http.Handler {
 		giveBack, err := s.take(ctx)
 		cancel()
 		if err != nil {
-			httpserver.WriteFailure(w, err.(*api.Failure))
+			failure, _ := errors.AsType[*api.Failure](err) // take has no other
+			httpserver.WriteFailure(w, failure)
 			return
 		}
 		defer giveBack()

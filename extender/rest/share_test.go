@@ -35,7 +35,8 @@ func TestShares(t *testing.T) {
 		}
 		if giveBack, err := s.take(ctx); err == nil {
 			greedy = append(greedy, giveBack)
-		} else if code := refusedWith(err); code != http.StatusTooManyRequests && code != http.StatusServiceUnavailable {
+		} else if code := refusedWith(err); code != http.StatusTooManyRequests &&
+			code != http.StatusServiceUnavailable {
 			t.Fatal(err)
 		}
 		cancel()

@@ -15,7 +15,8 @@ import (
 const leaderTimeout = 3 * time.Second
 
 func (rest *REST) registerState(routes huma.API) {
-	op := operation(routes, http.MethodGet, "/v1/state", "getState", "Where this replica stands, who leads, how full the subnets are, and what waits for a person")
+	op := operation(routes, http.MethodGet, "/v1/state", "getState",
+		"Where this replica stands, who leads, how full the subnets are, and what waits for a person")
 	huma.Register(routes, op, func(ctx context.Context, in *struct {
 		freshInput
 		Digest bool `query:"digest" doc:"Compute the digest of the whole state"`
@@ -29,9 +30,12 @@ func (rest *REST) state(ctx context.Context, digest bool) api.StateResponse {
 	view, env := rest.Replica.View(), rest.Replica.Env()
 	position := view.Position()
 	response := api.StateResponse{
-		Generation: position.Head.Generation, Seq: position.Head.Seq, Hash: position.Head.Hash.String(), Time: position.Time,
-		Leading: rest.Replica.Leading(), Ready: rest.Replica.Unready() == "", Waits: rest.Replica.Unready(), Source: view.Config().Source, Subnets: []api.SubnetUsage{},
-		Identity: rest.Identity, Version: rest.Version, FullPools: []string{}, Todo: []string{}, Replicas: []api.ReplicaAt{},
+		Generation: position.Head.Generation, Seq: position.Head.Seq, Hash: position.Head.Hash.String(),
+		Time:    position.Time,
+		Leading: rest.Replica.Leading(), Ready: rest.Replica.Unready() == "", Waits: rest.Replica.Unready(),
+		Source: view.Config().Source, Subnets: []api.SubnetUsage{},
+		Identity: rest.Identity, Version: rest.Version, FullPools: []string{}, Todo: []string{},
+		Replicas: []api.ReplicaAt{},
 	}
 	if rest.Replicas != nil {
 		response.Replicas = append(response.Replicas, rest.Replicas()...)

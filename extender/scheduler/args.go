@@ -33,8 +33,8 @@ var argsPool = sync.Pool{New: func() any { return new(args) }}
 
 func borrowArgs() *args { return argsPool.Get().(*args) }
 
-// keptNodes is the room for candidates that is kept for the next request, where one was larger: three times what clusters have, of some
-// 100 bytes each.
+// keptNodes is the room for candidates that is kept for the next request, where one was larger: three times what
+// clusters have, of some 100 bytes each.
 const keptNodes = 16_384
 
 func (a *args) giveBack() {
@@ -83,7 +83,8 @@ func (a *args) read(body []byte) error {
 	return nil
 }
 
-// maxNodes bounds the nodes of one request: many times what a cluster has, and each costs some 500 bytes while it is judged.
+// maxNodes bounds the nodes of one request: many times what a cluster has, and each costs some 500 bytes while it is
+// judged.
 const maxNodes = 100_000
 
 var errManyNodes = fmt.Errorf("the request has more than %d nodes", maxNodes)
@@ -105,7 +106,8 @@ func (a *args) readNodes(dec *jsontext.Decoder, body []byte) error {
 			if len(a.nodes) == maxNodes {
 				return errManyNodes
 			}
-			a.nodes = append(a.nodes, candidate{name: node.Name, node: node, text: trimSeparators(body[start:dec.InputOffset()])})
+			a.nodes = append(a.nodes, candidate{name: node.Name, node: node,
+				text: trimSeparators(body[start:dec.InputOffset()])})
 			return nil
 		})
 	})

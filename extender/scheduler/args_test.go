@@ -9,10 +9,13 @@ import (
 func TestArgsAreBounded(t *testing.T) {
 	pod := `{"Pod":{"metadata":{"name":"p"}},`
 	for what, c := range map[string]struct{ body, want string }{
-		"an empty name":        {pod + `"NodeNames":["a","","c"]}`, "name 2 of 3 is empty"},
-		"empty names":          {pod + `"NodeNames":[` + strings.Repeat(`"",`, maxNodes-1) + `""]}`, "name 1 of 100000 is empty"},
-		"many names":           {pod + `"NodeNames":[` + strings.Repeat(`"a",`, maxNodes) + `"a"]}`, "more than 100000 nodes"},
-		"many nodes":           {pod + `"Nodes":{"items":[` + strings.Repeat(`{"metadata":{"name":"a"}},`, maxNodes) + `{"metadata":{"name":"a"}}]}}`, "more than 100000 nodes"},
+		"an empty name": {pod + `"NodeNames":["a","","c"]}`, "name 2 of 3 is empty"},
+		"empty names": {pod + `"NodeNames":[` + strings.Repeat(`"",`, maxNodes-1) + `""]}`,
+			"name 1 of 100000 is empty"},
+		"many names": {pod + `"NodeNames":[` + strings.Repeat(`"a",`, maxNodes) + `"a"]}`,
+			"more than 100000 nodes"},
+		"many nodes": {pod + `"Nodes":{"items":[` + strings.Repeat(`{"metadata":{"name":"a"}},`, maxNodes) +
+			`{"metadata":{"name":"a"}}]}}`, "more than 100000 nodes"},
 		"a node without name":  {pod + `"Nodes":{"items":[{"metadata":{"name":""}}]}}`, "metadata.name is missing"},
 		"as many as there may": {pod + `"NodeNames":[` + strings.Repeat(`"a",`, maxNodes-1) + `"a"]}`, ""},
 	} {

@@ -91,7 +91,7 @@ func BenchmarkFilter(b *testing.B) {
 					b.Fatal(resp, err)
 				}
 				_, _ = io.Copy(io.Discard, resp.Body)
-				resp.Body.Close()
+				_ = resp.Body.Close()
 				took = append(took, time.Since(started))
 			}
 			slices.Sort(took)

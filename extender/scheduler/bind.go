@@ -76,7 +76,8 @@ func readBinding(body []byte) (b bindingArgs, err error) {
 	case err != nil:
 		return b, malformed(err)
 	case b.name == "" || b.namespace == "" || b.node == "":
-		return b, httpserver.Refuse(http.StatusBadRequest, "the request needs PodName, PodNamespace and Node; it has %q, %q and %q", b.name, b.namespace, b.node)
+		return b, httpserver.Refuse(http.StatusBadRequest,
+			"the request needs PodName, PodNamespace and Node; it has %q, %q and %q", b.name, b.namespace, b.node)
 	}
 	return b, nil
 }
@@ -88,7 +89,8 @@ func (s *Scheduler) order(ctx context.Context, b bindingArgs) (binding.Order, er
 	if err != nil {
 		return binding.Order{}, err
 	}
-	if pod.Node != "" && pod.Node != b.node { // the response to an earlier bind was lost, and the scheduler has chosen anew
+	// the response to an earlier bind was lost, and the scheduler has chosen anew
+	if pod.Node != "" && pod.Node != b.node {
 		return binding.Order{}, &kube.BoundError{Pod: pod.String(), Node: pod.Node}
 	}
 	asked, err := kube.RequestIn(pod, cluster)
@@ -106,8 +108,8 @@ func (s *Scheduler) order(ctx context.Context, b bindingArgs) (binding.Order, er
 	return binding.Order{Pod: pod, Asked: asked, Node: b.node, Network: p.network(p.of(node))}, nil
 }
 
-// podOf finds the pod that the scheduler names: as the cluster knows it, else as filter saw it. With a uid, only that very
-// pod will do: one of the same name that came before or after is another.
+// podOf finds the pod that the scheduler names: as the cluster knows it, else as filter saw it. With a uid, only that
+// very pod will do: one of the same name that came before or after is another.
 func (s *Scheduler) podOf(ctx context.Context, cluster extender.Cluster, b bindingArgs) (*kube.Pod, error) {
 	pod := cluster.Pod(b.namespace, b.name)
 	if pod == nil || b.uid != "" && pod.UID != b.uid {
@@ -125,9 +127,11 @@ func (s *Scheduler) podOf(ctx context.Context, cluster extender.Cluster, b bindi
 	case pod == nil:
 		return nil, fmt.Errorf("pod %s/%s is not known to galaxy-ipam", b.namespace, b.name)
 	case b.uid != "" && pod.UID != b.uid:
-		return nil, fmt.Errorf("pod %s/%s has the uid %s, and the one to bind has %s", b.namespace, b.name, pod.UID, b.uid)
+		return nil, fmt.Errorf("pod %s/%s has the uid %s, and the one to bind has %s", b.namespace, b.name, pod.UID,
+			b.uid)
 	case !pod.Wants:
-		return nil, fmt.Errorf("pod %s/%s does not request %s in a regular container (init containers do not count), so galaxy-ipam does not bind it", b.namespace, b.name, kube.ResourceIP)
+		return nil, fmt.Errorf("pod %s/%s does not request %s in a regular container (init containers do not count), "+
+			"so galaxy-ipam does not bind it", b.namespace, b.name, kube.ResourceIP)
 	case pod.Finished():
 		return nil, errors.New("pod " + pod.String() + " has finished")
 	}

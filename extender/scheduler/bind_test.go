@@ -41,13 +41,15 @@ func TestBinding(t *testing.T) {
 	if s.Binding() {
 		t.Error("nothing is bound yet, and it says that something is")
 	}
-	resp, text := raw(t, http.MethodPost, port.URL+"/v1/bind", `{"PodName":"sts-0","PodNamespace":"ns1","PodUID":"uid-sts-0","Node":"node4"}`, nil)
+	resp, text := raw(t, http.MethodPost, port.URL+"/v1/bind",
+		`{"PodName":"sts-0","PodNamespace":"ns1","PodUID":"uid-sts-0","Node":"node4"}`, nil)
 	if resp.StatusCode != http.StatusOK || fmt.Sprint(during) != "[true]" || s.Binding() {
 		t.Errorf("bind: %d %s; during it %v, after it %v", resp.StatusCode, text, during, s.Binding())
 	}
 }
 
-// A pod that came to another replica is looked up, and must be the very one; one that runs elsewhere by now is left alone.
+// A pod that came to another replica is looked up, and must be the very one; one that runs elsewhere by now is left
+// alone.
 func TestBindLooksUp(t *testing.T) {
 	b := newHarness(t, fixture)
 	b.Objects()
@@ -71,13 +73,15 @@ func TestBindLooksUp(t *testing.T) {
 			return pod, nil
 		}
 		s := scheduler.New(scheduler.Config{
-			Replica: b.Replica, Cluster: b.Cluster, Log: zap.NewNop(), Lookup: lookup, Binder: binder(func() { bound++ }),
+			Replica: b.Replica, Cluster: b.Cluster, Log: zap.NewNop(), Lookup: lookup,
+			Binder: binder(func() { bound++ }),
 		})
 		before, w := b.Replica.View().Position().Head.Seq, httptest.NewRecorder()
 		body := `{"PodName":"sts-0","PodNamespace":"ns1","PodUID":"u1","Node":"node4"}`
 		s.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v1/bind", strings.NewReader(body)))
 		var result extenderv1.ExtenderBindingResult
-		if err := json.Unmarshal(w.Body.Bytes(), &result); err != nil || (result.Error == "") != (want == "") || !strings.Contains(result.Error, want) {
+		if err := json.Unmarshal(w.Body.Bytes(), &result); err != nil || (result.Error == "") != (want == "") ||
+			!strings.Contains(result.Error, want) {
 			t.Errorf("%d %s %v, want %q", w.Code, w.Body, err, want)
 		}
 		if wrote := b.Replica.View().Position().Head.Seq != before; wrote != (want == "") || bound > 0 != (want == "") {

@@ -119,8 +119,8 @@ func appendFilterResult(out []byte, a *args, why verdict) []byte {
 	return append(out, `},"Error":""}`...)
 }
 
-// appendFailed writes the nodes that do not pass; or only those where evicting pods would not help, which stand in both lists
-// because older schedulers know only the first.
+// appendFailed writes the nodes that do not pass; or only those where evicting pods would not help, which stand in both
+// lists because older schedulers know only the first.
 func appendFailed(out []byte, a *args, why verdict, unresolvable bool) []byte {
 	sep := false
 	for i := range a.nodes {

@@ -20,7 +20,8 @@ import (
 func (b *harness) filter(pod string, nodes ...string) (passed []string, result extenderv1.ExtenderFilterResult) {
 	b.T.Helper()
 	names, _ := json.Marshal(nodes)
-	if code := ask(b.T, http.MethodPost, b.scheduler.URL+"/v1/filter", fmt.Sprintf(`{"Pod":%s,"Nodes":null,"NodeNames":%s}`, pod, names), &result); code != http.StatusOK {
+	if code := ask(b.T, http.MethodPost, b.scheduler.URL+"/v1/filter",
+		fmt.Sprintf(`{"Pod":%s,"Nodes":null,"NodeNames":%s}`, pod, names), &result); code != http.StatusOK {
 		b.T.Fatalf("filter by names: status %d", code)
 	}
 	if result.Nodes != nil {
@@ -34,7 +35,8 @@ func (b *harness) filter(pod string, nodes ...string) (passed []string, result e
 		whole[i] = nodeText(name, nodeIPs[name])
 	}
 	var other extenderv1.ExtenderFilterResult
-	body := fmt.Sprintf(`{"pod":%s,"nodes":{"metadata":{},"items":[%s]},"nodenames":null}`, pod, strings.Join(whole, " , "))
+	body := fmt.Sprintf(`{"pod":%s,"nodes":{"metadata":{},"items":[%s]},"nodenames":null}`, pod,
+		strings.Join(whole, " , "))
 	if code := ask(b.T, http.MethodPost, b.scheduler.URL+"/v1/filter", body, &other); code != http.StatusOK {
 		b.T.Fatalf("filter by nodes: status %d", code)
 	}
@@ -47,7 +49,8 @@ func (b *harness) filter(pod string, nodes ...string) (passed []string, result e
 			}
 		}
 	}
-	if !slices.Equal(passed, otherPassed) || result.Error != other.Error || !equalMaps(result.FailedNodes, other.FailedNodes) {
+	if !slices.Equal(passed, otherPassed) || result.Error != other.Error ||
+		!equalMaps(result.FailedNodes, other.FailedNodes) {
 		b.T.Errorf("by names %v %+v, by nodes %v %+v", passed, result, otherPassed, other)
 	}
 	return passed, result
@@ -99,7 +102,8 @@ func TestFilter(t *testing.T) {
 		t.Errorf("passes %v, want %v", passed, want)
 	}
 	want := map[string]string{
-		"node1": "FloatingIPPlugin:NoFIPLeft", "node2": "FloatingIPPlugin:NoFIPConfigNode", "ghost": "FloatingIPPlugin:UnknowNode",
+		"node1": "FloatingIPPlugin:NoFIPLeft", "node2": "FloatingIPPlugin:NoFIPConfigNode",
+		"ghost": "FloatingIPPlugin:UnknowNode",
 	}
 	if !equalMaps(result.FailedNodes, want) {
 		t.Errorf("failed %v, want %v", result.FailedNodes, want)
@@ -114,7 +118,8 @@ func TestFilter(t *testing.T) {
 	if passed, _ := b.filter(pod, four...); !slices.Equal(passed, []string{"node4"}) {
 		t.Errorf("a pod that holds an address of node4 passes %v", passed)
 	}
-	if got := b.Replica.View().Address(addr("10.173.13.2")); got == nil || got.PodUID != "uid-sts-0" || got.Node != "node4" {
+	if got := b.Replica.View().Address(addr("10.173.13.2")); got == nil || got.PodUID != "uid-sts-0" ||
+		got.Node != "node4" {
 		t.Errorf("bound %+v", got)
 	}
 }
@@ -137,7 +142,8 @@ func TestFilterErrors(t *testing.T) {
 	if failure := b.bind("ns1", "web-1-a", "uid-web-1-a", "node3"); failure != "" {
 		t.Fatal(failure)
 	}
-	_, result = b.filter(podText("ns1", "web-1-b", "ReplicaSet/web-1", map[string]string{"policy": "immutable"}), four...)
+	_, result = b.filter(podText("ns1", "web-1-b", "ReplicaSet/web-1", map[string]string{"policy": "immutable"}),
+		four...)
 	if !strings.Contains(result.Error, "wait") {
 		t.Errorf("a pod beyond the replicas: error %q", result.Error)
 	}
@@ -169,7 +175,8 @@ func TestFilterRanges(t *testing.T) {
 		`[["10.49.27.205","10.0.80.2~10.0.80.4"]]`:         "node3 node5 node6",
 		`[["10.49.27.216~10.49.27.218","10.0.80.2~10.0.80.4"],["10.49.27.216~10.49.27.218","10.0.80.2~10.0.80.4"]]`: "node3 node5 node6",
 	} {
-		pod := podText("ns1", "sts-0", "StatefulSet/sts", map[string]string{"args": `{"request_ip_range":` + ranges + `}`})
+		pod := podText("ns1", "sts-0", "StatefulSet/sts",
+			map[string]string{"args": `{"request_ip_range":` + ranges + `}`})
 		if passed, result := b.filter(pod, six...); strings.Join(passed, " ") != want {
 			t.Errorf("%s: passes %v (%s), want %s", ranges, passed, result.Error, want)
 		}
@@ -178,7 +185,8 @@ func TestFilterRanges(t *testing.T) {
 
 func TestBindErrors(t *testing.T) {
 	b := newHarness(t, fixture)
-	b.Objects(podText("ns1", "sts-0", "StatefulSet/sts", nil), `{"kind":"Pod","metadata":{"name":"plain","namespace":"ns1"},"spec":{"containers":[{}]}}`)
+	b.Objects(podText("ns1", "sts-0", "StatefulSet/sts", nil),
+		`{"kind":"Pod","metadata":{"name":"plain","namespace":"ns1"},"spec":{"containers":[{}]}}`)
 	for _, c := range []struct{ name, uid, node, want string }{
 		{"ghost", "u", "node3", "not known"},
 		{"plain", "", "node3", "does not request"},
@@ -195,7 +203,8 @@ func TestBindErrors(t *testing.T) {
 			t.Error(failure)
 		}
 	}
-	if held := b.Replica.View().Usage(0, b.Replica.Env().Now, 0).Held + b.Replica.View().Usage(5, b.Replica.Env().Now, 0).Held; held > 1 {
+	if held := b.Replica.View().Usage(0, b.Replica.Env().Now, 0).Held + b.Replica.View().Usage(5, b.Replica.Env().Now,
+		0).Held; held > 1 {
 		t.Errorf("%d addresses after the same bind twice", held)
 	}
 }
@@ -206,7 +215,8 @@ func TestSamples(t *testing.T) {
 	var sent extenderv1.ExtenderArgs
 	body := sample(t, "filter-nodeCacheCapable-false.json", &sent)
 	var result extenderv1.ExtenderFilterResult
-	if code := ask(t, http.MethodPost, b.scheduler.URL+"/v1/filter", body, &result); code != http.StatusOK || result.Error != "" {
+	if code := ask(t, http.MethodPost, b.scheduler.URL+"/v1/filter", body, &result); code != http.StatusOK ||
+		result.Error != "" {
 		t.Fatalf("status %d, %s", code, result.Error)
 	}
 	if a, b := asJSON(t, result.Nodes.Items), asJSON(t, sent.Nodes.Items); a != b {
@@ -221,7 +231,8 @@ func TestSamples(t *testing.T) {
 		t.Errorf("bind after filter: %s", failure)
 	}
 	var byName extenderv1.ExtenderFilterResult
-	if code := ask(t, http.MethodPost, b.scheduler.URL+"/v1/filter", sample(t, "filter-nodeCacheCapable-true.json", nil), &byName); code != http.StatusOK {
+	if code := ask(t, http.MethodPost, b.scheduler.URL+"/v1/filter",
+		sample(t, "filter-nodeCacheCapable-true.json", nil), &byName); code != http.StatusOK {
 		t.Fatalf("status %d", code)
 	}
 	for _, f := range byName.FailedNodes {
@@ -231,7 +242,8 @@ func TestSamples(t *testing.T) {
 	}
 	for _, name := range []string{"preempt-nodeCacheCapable-true.json", "preempt-nodeCacheCapable-false.json"} {
 		var result extenderv1.ExtenderPreemptionResult
-		if code := ask(t, http.MethodPost, b.scheduler.URL+"/v1/preempt", sample(t, name, nil), &result); code != http.StatusOK {
+		if code := ask(t, http.MethodPost, b.scheduler.URL+"/v1/preempt", sample(t, name, nil),
+			&result); code != http.StatusOK {
 			t.Errorf("%s: status %d", name, code)
 		}
 	}
@@ -239,7 +251,8 @@ func TestSamples(t *testing.T) {
 
 func bindSample(t *testing.T, b *harness) string {
 	var result extenderv1.ExtenderBindingResult
-	if code := ask(t, http.MethodPost, b.scheduler.URL+"/v1/bind", sample(t, "bind.json", nil), &result); code != http.StatusOK {
+	if code := ask(t, http.MethodPost, b.scheduler.URL+"/v1/bind", sample(t, "bind.json", nil),
+		&result); code != http.StatusOK {
 		t.Fatalf("status %d", code)
 	}
 	return result.Error
@@ -264,7 +277,8 @@ func TestBindWithoutCluster(t *testing.T) {
 	b := newHarness(t, fixture)
 	pod := podText("ns1", "sts-0", "StatefulSet/sts", nil)
 	var result extenderv1.ExtenderFilterResult
-	ask(t, http.MethodPost, b.scheduler.URL+"/v1/filter", fmt.Sprintf(`{"Pod":%s,"Nodes":{"items":[%s]}}`, pod, nodeText("node3", "10.49.27.3")), &result)
+	ask(t, http.MethodPost, b.scheduler.URL+"/v1/filter",
+		fmt.Sprintf(`{"Pod":%s,"Nodes":{"items":[%s]}}`, pod, nodeText("node3", "10.49.27.3")), &result)
 	if len(result.Nodes.Items) != 1 {
 		t.Fatalf("filter: %+v", result)
 	}

@@ -36,7 +36,8 @@ func fuzzBody(f *testing.F, path string, respond func() any, seeds ...string) {
 }
 
 func FuzzFilter(f *testing.F) {
-	pod := podText("ns1", "web-0", "StatefulSet/web", map[string]string{"args": `{"request_ip_range":[["10.49.27.205"]]}`})
+	pod := podText("ns1", "web-0", "StatefulSet/web",
+		map[string]string{"args": `{"request_ip_range":[["10.49.27.205"]]}`})
 	fuzzBody(f, "/v1/filter", func() any { return new(extenderv1.ExtenderFilterResult) },
 		fmt.Sprintf(`{"Pod":%s,"Nodes":null,"NodeNames":["node1","node3","a\u0041"]}`, pod),
 		fmt.Sprintf(`{"pod":%s,"nodes":{"items":[%s]}}`, pod, nodeText("node3", "10.49.27.3")),

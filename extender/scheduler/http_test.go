@@ -34,11 +34,14 @@ func TestRefusals(t *testing.T) {
 		{"/v1/filter", `{"Pod":null,"NodeNames":[]}`, "", 400, "no Pod"},
 		{"/v1/filter", `{"Pod":` + pod + `}`, "", 400, "neither Nodes nor NodeNames"},
 		{"/v1/filter", `{"Pod":` + pod + `,"Nodes":{},"NodeNames":[]}`, "", 400, "both"},
-		{"/v1/filter", `{"Pod":` + pod + `,"NodeNames":["a",5]}`, "", 400, "NodeNames[1]: want a string, have a number"},
+		{"/v1/filter", `{"Pod":` + pod + `,"NodeNames":["a",5]}`, "", 400,
+			"NodeNames[1]: want a string, have a number"},
 		{"/v1/filter", `{"Pod":` + pod + `,"NodeNames":["a",null]}`, "", 400, "want a name, have null"},
 		{"/v1/filter", `{"Pod":` + pod + `,"Nodes":{"items":[null]}}`, "", 400, "want a Node, have null"},
-		{"/v1/filter", `{"Pod":` + pod + `,"Nodes":{"items":[{"metadata":{"name":"a"}},{}]}}`, "", 400, "Nodes.items[1]: metadata.name is missing"},
-		{"/v1/filter", `{"Pod":{"metadata":{"name":["x"]}},"NodeNames":[]}`, "", 400, "Pod.metadata.name: want a string, have an array"},
+		{"/v1/filter", `{"Pod":` + pod + `,"Nodes":{"items":[{"metadata":{"name":"a"}},{}]}}`, "", 400,
+			"Nodes.items[1]: metadata.name is missing"},
+		{"/v1/filter", `{"Pod":{"metadata":{"name":["x"]}},"NodeNames":[]}`, "", 400,
+			"Pod.metadata.name: want a string, have an array"},
 		{"/v1/filter", `{"Pod":` + pod + `,"NodeNames":[]} {}`, "", 400, "something follows"},
 		{"/v1/filter", "{\"Pod\":" + pod + ",\"NodeNames\":[\"\xff\"]}", "", 400, "UTF-8"},
 		{"/v1/filter", strings.Repeat(`{"a":`, 1<<20), "", 400, "depth"},
@@ -50,8 +53,10 @@ func TestRefusals(t *testing.T) {
 		{"/v1/bind", `{"PodName":5}`, "", 400, "PodName: want a string, have a number"},
 		{"/v1/bind", `{"PodName":"` + strings.Repeat("a", 1<<20) + `"}`, "", 413, "larger than"},
 		{"/v1/preempt", `{}`, "", 400, "no Pod"},
-		{"/v1/preempt", `{"Pod":` + pod + `,"NodeNameToVictims":{"n":{"Pods":[{}]}}}`, "", 400, "metadata.name is missing"},
-		{"/v1/preempt", `{"Pod":` + pod + `,"NodeNameToMetaVictims":{"n":{"NumPDBViolations":1.5}}}`, "", 400, "whole number"},
+		{"/v1/preempt", `{"Pod":` + pod + `,"NodeNameToVictims":{"n":{"Pods":[{}]}}}`, "", 400,
+			"metadata.name is missing"},
+		{"/v1/preempt", `{"Pod":` + pod + `,"NodeNameToMetaVictims":{"n":{"NumPDBViolations":1.5}}}`, "", 400,
+			"whole number"},
 	} {
 		req, _ := http.NewRequest(http.MethodPost, b.scheduler.URL+c.path, strings.NewReader(c.body))
 		if c.contentType != "" {
@@ -62,12 +67,13 @@ func TestRefusals(t *testing.T) {
 			t.Fatal(err)
 		}
 		text, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
+		_ = resp.Body.Close()
 		if resp.StatusCode != c.status || !strings.Contains(string(text), c.sentence) || len(text) > 500 {
 			t.Errorf("%s %.60s: %d %.300s, want %d and %q", c.path, c.body, resp.StatusCode, text, c.status, c.sentence)
 		}
 	}
-	for path, want := range map[string]int{"/v1/filter": 405, "/v1/nothing": 404, "/healthy": 200, "/healthz": 200, "/readyz": 200} {
+	for path, want := range map[string]int{"/v1/filter": 405, "/v1/nothing": 404, "/healthy": 200, "/healthz": 200,
+		"/readyz": 200} {
 		if code := ask(t, http.MethodGet, b.scheduler.URL+path, "", nil); code != want {
 			t.Errorf("GET %s: %d, want %d", path, code, want)
 		}
@@ -85,7 +91,7 @@ func TestHugeBody(t *testing.T) {
 	if err != nil {
 		t.Skipf("the connection was cut before the response: %v", err)
 	}
-	defer resp.Body.Close()
+	defer resp.Body.Close() //nolint:errcheck // it was only read from
 	if resp.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("status %d", resp.StatusCode)
 	}
@@ -111,8 +117,8 @@ func TestSlowBody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	fmt.Fprintf(conn, "POST /v1/filter HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{")
+	defer conn.Close() //nolint:errcheck // nothing is left to say
+	_, _ = fmt.Fprintf(conn, "POST /v1/filter HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{")
 	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {

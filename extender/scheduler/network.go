@@ -19,8 +19,8 @@ const (
 // maxPlaces bounds the memory of node addresses; a cluster has fewer nodes.
 const maxPlaces = 1 << 17
 
-// nodeNetworks remembers the node network of each node address under one configuration. It is keyed by the address itself, so a
-// node that is made anew under its old name is never taken for the one before.
+// nodeNetworks remembers the node network of each node address under one configuration. It is keyed by the address
+// itself, so a node that is made anew under its old name is never taken for the one before.
 type nodeNetworks struct {
 	config *projections.Config
 

@@ -124,8 +124,8 @@ func readVictim(dec *jsontext.Decoder, whole bool) (victim, error) {
 	return v, err
 }
 
-// preempt drops the nodes where evicting pods would not give this pod an address. It takes nothing: the pod is scheduled
-// anew once the victims are gone. When the pod cannot be judged, all nodes stay.
+// preempt drops the nodes where evicting pods would not give this pod an address. It takes nothing: the pod is
+// scheduled anew once the victims are gone. When the pod cannot be judged, all nodes stay.
 func (s *Scheduler) preempt(p *preemption) []nodeVictims {
 	cluster := extender.ClusterOf(s.Cluster)
 	pod, err := kube.RequestIn(p.pod, cluster)
@@ -153,7 +153,8 @@ func (s *Scheduler) preempt(p *preemption) []nodeVictims {
 	var kept []nodeVictims
 	for i, n := range p.nodes {
 		if slices.Contains(response.Networks, networks[i]) ||
-			!pinned && networks[i].IsValid() && slices.ContainsFunc(n.victims, func(v victim) bool { return frees(view, cluster, v, networks[i]) }) {
+			!pinned && networks[i].IsValid() && slices.ContainsFunc(n.victims,
+				func(v victim) bool { return frees(view, cluster, v, networks[i]) }) {
 			kept = append(kept, n)
 		}
 	}

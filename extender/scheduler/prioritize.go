@@ -71,8 +71,8 @@ func unheld(view *projections.View, subnets []int) uint64 {
 	return sum
 }
 
-// appendScores writes a HostPriorityList. Nodes without a score are left out, as the scheduler takes them for 0; and so are
-// all when none is better than another, since a list of a thousand equals costs the scheduler more than it says.
+// appendScores writes a HostPriorityList. Nodes without a score are left out, as the scheduler takes them for 0; and so
+// are all when none is better than another, since a list of a thousand equals costs the scheduler more than it says.
 func appendScores(out []byte, a *args, score func(networkIndex) int) []byte {
 	if equals(a, score) {
 		return append(out, `[]`...)

@@ -16,7 +16,8 @@ func TestRememberedUntilKnown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, pod := range []*kube.Pod{{Namespace: "ns", Name: "known", UID: "u1"}, {Namespace: "ns", Name: "known", UID: "u0"}, {Namespace: "ns", Name: "new", UID: "u2"}} {
+	for _, pod := range []*kube.Pod{{Namespace: "ns", Name: "known", UID: "u1"},
+		{Namespace: "ns", Name: "known", UID: "u0"}, {Namespace: "ns", Name: "new", UID: "u2"}} {
 		s.remember(&args{pod: pod}, extender.NoCluster)
 	}
 	if s.seen.Len() != 2 {
@@ -26,7 +27,8 @@ func TestRememberedUntilKnown(t *testing.T) {
 	if s.seen.Len() != 1 {
 		t.Errorf("%d pods are remembered, though the cluster knows one of them", s.seen.Len())
 	}
-	s.remember(&args{pod: &kube.Pod{Namespace: "ns", Name: "known", UID: "u9"}}, set) // made again: the news has not come here yet
+	// made again: the news has not come here yet
+	s.remember(&args{pod: &kube.Pod{Namespace: "ns", Name: "known", UID: "u9"}}, set)
 	if s.seen.Len() != 2 {
 		t.Errorf("%d pods are remembered", s.seen.Len())
 	}

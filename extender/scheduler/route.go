@@ -7,11 +7,13 @@ import (
 	"galaxy/extender/httpserver"
 )
 
-// forwarded is a verb of which this replica serves what it may. Bind is always the leader's; filter only when it has to claim something.
+// forwarded is a verb of which this replica serves what it may. Bind is always the leader's; filter only when it has to
+// claim something.
 func (s *Scheduler) forwarded(path string, local http.Handler) http.Handler {
 	switch path {
 	case "/v1/bind":
-		return s.Forward.ToLeader(toLeader(maxBindBody, appendBindResult), local, func(*http.Request) bool { return true })
+		return s.Forward.ToLeader(toLeader(maxBindBody, appendBindResult), local,
+			func(*http.Request) bool { return true })
 	case "/v1/filter":
 		return s.Forward.IfUndecided(toLeader(s.MaxBody, appendFilterError), local)
 	default:

@@ -96,8 +96,8 @@ func newCache[K comparable, V any](size int) *lru.Cache[K, V] {
 	return cache
 }
 
-// remember keeps what filter was sent for bind and preempt, as far as the cluster does not know it by itself: so nothing is kept for pods
-// longer than until the next question about them.
+// remember keeps what filter was sent for bind and preempt, as far as the cluster does not know it by itself: so
+// nothing is kept for pods longer than until the next question about them.
 func (s *Scheduler) remember(a *args, cluster extender.Cluster) {
 	name := podName{a.pod.Namespace, a.pod.Name}
 	if known := cluster.Pod(name.namespace, name.name); known != nil && known.UID == a.pod.UID {
@@ -181,8 +181,8 @@ func (s *Scheduler) withArgs(w http.ResponseWriter, r *http.Request, respond fun
 	return nil
 }
 
-// locate finds the nodes that came by name, and the network of each. It returns the distinct networks, in the order of the
-// nodes: those that the pod may go to.
+// locate finds the nodes that came by name, and the network of each. It returns the distinct networks, in the order of
+// the nodes: those that the pod may go to.
 func (s *Scheduler) locate(a *args, cluster extender.Cluster, p *nodeNetworks) []networkIndex {
 	taken := make([]bool, len(p.config.NodeNetworks()))
 	var distinct []networkIndex

@@ -20,7 +20,8 @@ func TestPrioritize(t *testing.T) {
 		var first extenderv1.HostPriorityList
 		for _, path := range []string{"/v1/prioritize", "/v1/priority"} {
 			var list extenderv1.HostPriorityList
-			if code := ask(t, http.MethodPost, b.scheduler.URL+path, fmt.Sprintf(`{"Pod":%s,"NodeNames":[%s]}`, pod, nodes), &list); code != http.StatusOK {
+			if code := ask(t, http.MethodPost, b.scheduler.URL+path,
+				fmt.Sprintf(`{"Pod":%s,"NodeNames":[%s]}`, pod, nodes), &list); code != http.StatusOK {
 				t.Fatalf("%s: status %d", path, code)
 			}
 			if first != nil && !slices.Equal(first, list) {
@@ -36,7 +37,8 @@ func TestPrioritize(t *testing.T) {
 	}
 	pod := podText("ns1", "sts-0", "StatefulSet/sts", nil)
 	// node5 draws from 3+3 addresses, node4 from 6, node6 from 3, node1 from 2.
-	if got, want := scores(pod, `"node5","node4","node6","node1","node2","ghost"`), "node5=10 node4=10 node6=5 node1=3"; got != want {
+	if got, want := scores(pod, `"node5","node4","node6","node1","node2","ghost"`),
+		"node5=10 node4=10 node6=5 node1=3"; got != want {
 		t.Errorf("scores %s, want %s", got, want)
 	}
 	b.filter(pod, "node6")
@@ -91,7 +93,8 @@ func TestPreempt(t *testing.T) {
 		t.Errorf("whole pods: %+v", result)
 	}
 	plain := `{"metadata":{"name":"plain"},"spec":{}}`
-	if nodes, _ = preempt(fmt.Sprintf(`{"Pod":%s,"NodeNameToMetaVictims":{"node2":%s}}`, plain, meta("x"))); len(nodes) != 1 {
+	if nodes, _ = preempt(fmt.Sprintf(`{"Pod":%s,"NodeNameToMetaVictims":{"node2":%s}}`, plain,
+		meta("x"))); len(nodes) != 1 {
 		t.Errorf("a pod without the resource: %v", nodes)
 	}
 	if after := b.Replica.View().Position().Head.Seq; after != before {

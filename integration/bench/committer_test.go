@@ -11,8 +11,9 @@ import (
 	"galaxy/eventlog/etcdlog"
 )
 
-// BenchmarkCommitter compares allocations through the committer with the same bytes put in the batches that so many callers
-// can fill, one transaction after another, with the same condition and head. With one caller this compares latencies.
+// BenchmarkCommitter compares allocations through the committer with the same bytes put in the batches that so many
+// callers can fill, one transaction after another, with the same condition and head. With one caller this compares
+// latencies.
 func BenchmarkCommitter(b *testing.B) {
 	for _, n := range []int{1, 16, 64, 256} {
 		b.Run(fmt.Sprintf("callers=%d", n), func(b *testing.B) {
@@ -42,12 +43,13 @@ func BenchmarkCommitter(b *testing.B) {
 			for b.Loop() {
 				for range rounds {
 					next()
-					c.rounds(1, func() { rawPuts(b, client, min(n, etcdlog.DefaultMaxEvents), made, count, value) }, func() {
-						callers(b, n, count, func(_, i int) error {
-							_, err := r.Do(ctx, "bench", binds[i])
-							return err
+					c.rounds(1, func() { rawPuts(b, client, min(n, etcdlog.DefaultMaxEvents), made, count, value) },
+						func() {
+							callers(b, n, count, func(_, i int) error {
+								_, err := r.Do(ctx, "bench", binds[i])
+								return err
+							})
 						})
-					})
 				}
 			}
 			c.report(b, count, target)
@@ -80,7 +82,8 @@ func rawPuts(tb testing.TB, client *clientv3.Client, batch, from, count int, val
 
 // sample is the stored form of an allocation.
 func sample(b *testing.B, r *allocator.Replica, client *clientv3.Client) string {
-	if _, err := r.Do(context.Background(), "bench", allocator.Bind{Pod: podOf(1 << 24), Node: nodeName(1), NodeNetwork: networkOf(1)}); err != nil {
+	if _, err := r.Do(context.Background(), "bench",
+		allocator.Bind{Pod: podOf(1 << 24), Node: nodeName(1), NodeNetwork: networkOf(1)}); err != nil {
 		b.Fatal(err)
 	}
 	got, err := client.Get(b.Context(), "/galaxy/v1/log/ipam/00000000000000000002")

@@ -52,8 +52,9 @@ func networkOf(i int) netip.Prefix {
 func podOf(i int) allocator.Pod {
 	app := fmt.Sprintf("checkout-%05d", i/50)
 	return allocator.Pod{
-		Owner: ipam.Owner{Kind: ipam.KindDeployment, Namespace: fmt.Sprintf("team-%02d", i/50%40), App: app, Pod: fmt.Sprintf("%s-5f7c5dc5dd-%05x", app, i)},
-		UID:   fmt.Sprintf("cb875e67-ad1f-4af2-bf9a-%012x", i),
+		Owner: ipam.Owner{Kind: ipam.KindDeployment, Namespace: fmt.Sprintf("team-%02d", i/50%40), App: app,
+			Pod: fmt.Sprintf("%s-5f7c5dc5dd-%05x", app, i)},
+		UID: fmt.Sprintf("cb875e67-ad1f-4af2-bf9a-%012x", i),
 	}
 }
 
@@ -74,7 +75,8 @@ func openLog(tb testing.TB, client *clientv3.Client) *etcdlog.Log {
 func lead(tb testing.TB, log eventlog.Log, observer allocator.Observer) *allocator.Replica {
 	ctx, stop := context.WithCancel(context.Background())
 	r, err := allocator.NewReplica(ctx, allocator.Config{
-		Log: log, Actor: "bench", Now: time.Now, Rules: allocator.Rules{ReuseDelay: allocator.DefaultReuseDelay}, Observer: observer,
+		Log: log, Actor: "bench", Now: time.Now, Rules: allocator.Rules{ReuseDelay: allocator.DefaultReuseDelay},
+		Observer: observer,
 	}, nil)
 	if err != nil {
 		tb.Fatal(err)

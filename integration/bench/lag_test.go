@@ -15,7 +15,8 @@ func BenchmarkFollowerLag(b *testing.B) {
 	client := startEtcd(b)
 	leader := lead(b, openLog(b, client), nil)
 	ctx, stop := context.WithCancel(context.Background())
-	follower, err := allocator.NewReplica(ctx, allocator.Config{Log: openLog(b, client), Actor: "follower", Now: time.Now}, nil)
+	follower, err := allocator.NewReplica(ctx,
+		allocator.Config{Log: openLog(b, client), Actor: "follower", Now: time.Now}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -29,7 +30,8 @@ func BenchmarkFollowerLag(b *testing.B) {
 	})
 	var lags []time.Duration
 	for i := 0; b.Loop(); i++ {
-		result, err := leader.Do(ctx, "bench", allocator.Bind{Pod: podOf(i), Node: nodeName(i), NodeNetwork: networkOf(i)})
+		result, err := leader.Do(ctx, "bench", allocator.Bind{Pod: podOf(i), Node: nodeName(i),
+			NodeNetwork: networkOf(i)})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -26,7 +26,8 @@ func BenchmarkPairs(b *testing.B) {
 	replica := lead(b, openLog(b, startEtcd(b)), &batches{})
 	cluster := newThousand()
 	server := httptest.NewServer(scheduler.New(scheduler.Config{
-		Replica: replica, Cluster: func() extender.Cluster { return cluster }, Metrics: metrics.New(nil), Log: zap.NewNop(),
+		Replica: replica, Cluster: func() extender.Cluster { return cluster }, Metrics: metrics.New(nil),
+		Log: zap.NewNop(),
 	}).Handler())
 	b.Cleanup(server.Close)
 	lines := make([]*line, workers)
@@ -56,11 +57,13 @@ func BenchmarkPairs(b *testing.B) {
 
 func bindBody(i int) []byte {
 	pod := podOf(i)
-	return fmt.Appendf(nil, `{"PodName":%q,"PodNamespace":%q,"PodUID":%q,"Node":%q}`, pod.Owner.Pod, pod.Owner.Namespace, pod.UID, nodeName(i))
+	return fmt.Appendf(nil, `{"PodName":%q,"PodNamespace":%q,"PodUID":%q,"Node":%q}`, pod.Owner.Pod,
+		pod.Owner.Namespace, pod.UID, nodeName(i))
 }
 
 func post(path string, body []byte) []byte {
-	return append(fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: ipam\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", path, len(body)), body...)
+	return append(fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: ipam\r\nContent-Type: "+
+		"application/json\r\nContent-Length: %d\r\n\r\n", path, len(body)), body...)
 }
 
 // line is one connection of a client that does no more than it must, so that what is measured is the server.

@@ -17,8 +17,8 @@ import (
 	"galaxy/projections"
 )
 
-// BenchmarkLoad compares the replay of a log into a projection with the slower of its two floors, measured beside it: reading
-// the same keys page by page, and inserting the same rows into bare memdb tables with the same indexes.
+// BenchmarkLoad compares the replay of a log into a projection with the slower of its two floors, measured beside it:
+// reading the same keys page by page, and inserting the same rows into bare memdb tables with the same indexes.
 func BenchmarkLoad(b *testing.B) {
 	const count = 100_000
 	client := etcdtest.Start(b).Client(b)
@@ -31,7 +31,8 @@ func BenchmarkLoad(b *testing.B) {
 			pages.round(func() { readPages(b, client, count) })
 			inserts.round(func() { insertRows(b, rows) })
 			ours.round(func() {
-				if _, err := projections.Load(b.Context(), log, eventlog.StreamIPAM, projections.Until{}, nil); err != nil {
+				if _, err := projections.Load(b.Context(), log, eventlog.StreamIPAM, projections.Until{},
+					nil); err != nil {
 					b.Fatal(err)
 				}
 			})
@@ -98,7 +99,8 @@ func fillLog(b *testing.B, log *etcdlog.Log, count int) {
 	for i := range count - 1 {
 		pod, subnet := podOf(i), all[i%len(all)]
 		add(&eventlog.AddressAllocated{
-			Address: ipam.Plus(subnet.Ranges[0].First, uint64(i/len(all))), Subnet: subnet.Prefix, Owner: pod.Owner, PodUID: pod.UID, Node: nodeName(i),
+			Address: ipam.Plus(subnet.Ranges[0].First, uint64(i/len(all))), Subnet: subnet.Prefix, Owner: pod.Owner,
+			PodUID: pod.UID, Node: nodeName(i),
 		})
 	}
 	if len(batch) > 0 {

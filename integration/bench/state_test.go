@@ -144,11 +144,13 @@ func filterBody(tb testing.TB, i, names int) []byte {
 				"name": pod.Owner.Pod, "namespace": pod.Owner.Namespace, "uid": pod.UID,
 				"labels": map[string]string{"app": pod.Owner.App, "pod-template-hash": "5f7c5dc5dd"},
 				"ownerReferences": []any{map[string]any{
-					"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": pod.Owner.App + "-5f7c5dc5dd", "controller": true,
+					"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": pod.Owner.App + "-5f7c5dc5dd",
+					"controller": true,
 				}},
 			},
 			"spec": map[string]any{"containers": []any{map[string]any{
-				"name": "c", "image": "registry.example/c:1", "resources": map[string]any{"requests": map[string]string{kube.ResourceIP: "1"}},
+				"name": "c", "image": "registry.example/c:1",
+				"resources": map[string]any{"requests": map[string]string{kube.ResourceIP: "1"}},
 			}}},
 			"status": map[string]any{"phase": "Pending"},
 		},
@@ -183,7 +185,8 @@ func BenchmarkFilterState(b *testing.B) {
 func newFilter(b *testing.B, db *projections.DB, body []byte) func() time.Duration {
 	cluster := newThousand()
 	scheduler := scheduler.New(scheduler.Config{
-		Replica: frozen{db.View()}, Cluster: func() extender.Cluster { return cluster }, Metrics: metrics.New(nil), Log: zap.NewNop(),
+		Replica: frozen{db.View()}, Cluster: func() extender.Cluster { return cluster }, Metrics: metrics.New(nil),
+		Log: zap.NewNop(),
 	})
 	server := httptest.NewServer(scheduler.Handler())
 	b.Cleanup(server.Close)
@@ -194,7 +197,8 @@ func newFilter(b *testing.B, db *projections.DB, body []byte) func() time.Durati
 			b.Fatal(err)
 		}
 		text, err := io.ReadAll(response.Body)
-		if err != nil || response.Body.Close() != nil || !bytes.HasSuffix(bytes.TrimSpace(text), []byte(`"Error":""}`)) {
+		if err != nil || response.Body.Close() != nil ||
+			!bytes.HasSuffix(bytes.TrimSpace(text), []byte(`"Error":""}`)) {
 			b.Fatal(err, fmt.Sprintf("%.200s", text))
 		}
 		return time.Since(began)

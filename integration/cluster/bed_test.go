@@ -108,8 +108,8 @@ spec:
 {apiVersion: example.test/v1, kind: Thing, metadata: {name: one, namespace: default}, size: 3}
 `
 
-// A service account has the rights that manifests give it, and no others. A node that is cut off loses its pods, which wait
-// there for it.
+// A service account has the rights that manifests give it, and no others. A node that is cut off loses its pods, which
+// wait there for it.
 func TestAccountsAndSilentNodes(t *testing.T) {
 	b := controlplane.Start(t, controlplane.Options{NodeGrace: 4 * time.Second, Eviction: time.Second})
 	b.Apply(reader)

@@ -67,7 +67,8 @@ func (o *oneNode) bind(r *http.Request) extender.ExtenderBindingResult {
 		ObjectMeta: metav1.ObjectMeta{Namespace: args.PodNamespace, Name: args.PodName, UID: args.PodUID},
 		Target:     corev1.ObjectReference{Kind: "Node", Name: args.Node},
 	}
-	if err := o.controlplane.Client.CoreV1().Pods(args.PodNamespace).Bind(r.Context(), binding, metav1.CreateOptions{}); err != nil {
+	if err := o.controlplane.Client.CoreV1().Pods(args.PodNamespace).Bind(r.Context(), binding,
+		metav1.CreateOptions{}); err != nil {
 		return extender.ExtenderBindingResult{Error: err.Error()}
 	}
 	return extender.ExtenderBindingResult{}
@@ -78,7 +79,8 @@ func TestExtenderIsAsked(t *testing.T) {
 	o := &oneNode{t: t, calls: map[string]int{}}
 	server := httptest.NewUnstartedServer(o)
 	t.Cleanup(server.Close)
-	b := controlplane.Start(t, controlplane.Options{Extender: &controlplane.Extender{URL: "http://" + server.Listener.Addr().String() + "/v1"}})
+	b := controlplane.Start(t, controlplane.Options{Extender: &controlplane.Extender{URL: "http://" +
+		server.Listener.Addr().String() + "/v1"}})
 	o.controlplane, o.node = b, b.MakeNodes(10, controlplane.NodeOptions{})[7]
 	server.Start()
 	b.Create(controlplane.NewDeployment("default", "plain", 5))
@@ -105,7 +107,8 @@ func TestReplicasBehindBalancer(t *testing.T) {
 		t.Fatal(err)
 	}
 	standalone := func(name string) controlplane.IPAMOptions {
-		return controlplane.IPAMOptions{Name: name, Kubeconfig: controlplane.NoKubeconfig, Args: []string{"--standalone", "--objects", objects}}
+		return controlplane.IPAMOptions{Name: name, Kubeconfig: controlplane.NoKubeconfig,
+			Args: []string{"--standalone", "--objects", objects}}
 	}
 	one := b.StartIPAM(standalone("galaxy-ipam-1"))
 	two := b.StartIPAM(standalone("galaxy-ipam-2"))

@@ -40,7 +40,8 @@ type load struct {
 
 func startLoad(p *process, callers int) *load {
 	ctx, stop := context.WithCancel(context.Background())
-	l := &load{process: p, stop: stop, facts: acknowledged{bound: map[string]ipam.Owner{}, released: map[ipam.Owner]netip.Addr{}, asked: map[ipam.Owner]bool{}}}
+	l := &load{process: p, stop: stop, facts: acknowledged{bound: map[string]ipam.Owner{},
+		released: map[ipam.Owner]netip.Addr{}, asked: map[ipam.Owner]bool{}}}
 	for range callers {
 		l.wg.Go(func() {
 			for ctx.Err() == nil {
@@ -57,10 +58,12 @@ func (l *load) end() *acknowledged {
 	return &l.facts
 }
 
-// ownerOf is the pod with a number: every third of a StatefulSet, the others of a Deployment, of which half are immutable.
+// ownerOf is the pod with a number: every third of a StatefulSet, the others of a Deployment, of which half are
+// immutable.
 func ownerOf(i int) (owner ipam.Owner, policy string) {
 	if i%3 == 0 {
-		return ipam.Owner{Kind: ipam.KindStatefulSet, Namespace: "ns", App: "db", Pod: fmt.Sprintf("db-%d", i)}, "immutable"
+		return ipam.Owner{Kind: ipam.KindStatefulSet, Namespace: "ns", App: "db", Pod: fmt.Sprintf("db-%d", i)},
+			"immutable"
 	}
 	if i%2 == 0 {
 		policy = "immutable"
@@ -70,7 +73,8 @@ func ownerOf(i int) (owner ipam.Owner, policy string) {
 
 func filterBody(i int) string {
 	owner, policy := ownerOf(i)
-	reference, labels := map[string]any{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "controller": true}, map[string]string{}
+	reference, labels := map[string]any{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db",
+		"controller": true}, map[string]string{}
 	if owner.Kind == ipam.KindDeployment {
 		reference["kind"], reference["name"] = "ReplicaSet", "web-abc"
 		labels["pod-template-hash"] = "abc"
@@ -78,7 +82,8 @@ func filterBody(i int) string {
 	text, err := json.Marshal(map[string]any{"NodeNames": []string{"n0", "n1"}, "Pod": map[string]any{
 		"metadata": map[string]any{
 			"name": owner.Pod, "namespace": owner.Namespace, "uid": fmt.Sprintf("uid-%d", i), "labels": labels,
-			"ownerReferences": []any{reference}, "annotations": map[string]string{"k8s.v1.cni.galaxy.io/release-policy": policy},
+			"ownerReferences": []any{reference},
+			"annotations":     map[string]string{"k8s.v1.cni.galaxy.io/release-policy": policy},
 		},
 		"spec": map[string]any{"containers": []any{map[string]any{"resources": map[string]any{"requests": map[string]string{"tke.cloud.tencent.com/eni-ip": "1"}}}}},
 	}})
@@ -141,11 +146,12 @@ func (l *load) release(ctx context.Context, owner ipam.Owner) {
 	}
 }
 
-// truth replays the log in the etcd that the dead program has left, which refuses an address held twice, a missing number
-// and a broken hash.
+// truth replays the log in the etcd that the dead program has left, which refuses an address held twice, a missing
+// number and a broken hash.
 func truth(t *testing.T, p *process) (*projections.View, map[string]ipam.Owner) {
 	t.Helper()
-	etcd, err := embedded.Start(embedded.Config{Dir: p.path("etcd"), ClientURL: "http://127.0.0.1:0", Logger: zap.NewNop()})
+	etcd, err := embedded.Start(embedded.Config{Dir: p.path("etcd"), ClientURL: "http://127.0.0.1:0",
+		Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +209,8 @@ func (f *acknowledged) compare(t *testing.T, p *process) {
 			t.Errorf("%s: held %t, although its release was acknowledged: %t", owner, held, released)
 		}
 	}
-	t.Logf("%d binds and %d releases acknowledged, %d events in the log", len(f.bound), len(f.released), view.Position().Head.Seq)
+	t.Logf("%d binds and %d releases acknowledged, %d events in the log", len(f.bound), len(f.released),
+		view.Position().Head.Seq)
 	if len(f.bound) < 50 || len(f.released) < 5 {
 		t.Fatal("too little was done for the test to prove anything")
 	}
@@ -238,7 +245,8 @@ func TestTerminate(t *testing.T) {
 	l.end().compare(t, p)
 }
 
-// TestNoWaitForTheDead: whoever opens the folder of an embedded etcd knows that the process before it has ended, and waits for no lease.
+// TestNoWaitForTheDead: whoever opens the folder of an embedded etcd knows that the process before it has ended, and
+// waits for no lease.
 func TestNoWaitForTheDead(t *testing.T) {
 	p := newProcess(t)
 	p.lease = "5m" // far longer than start waits

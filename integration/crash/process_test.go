@@ -1,4 +1,5 @@
-// Package crash kills the real program while it works, and compares the responses that its callers got with what the log says.
+// Package crash kills the real program while it works, and compares the responses that its callers got with what the
+// log says.
 package crash
 
 import (
@@ -98,7 +99,8 @@ func freePort(t *testing.T) string {
 // start runs the program and waits until it leads.
 func (p *process) start() {
 	p.t.Helper()
-	p.cmd = exec.Command(p.binary, "--standalone", "--embedded-etcd", p.path("etcd"), "--embedded-etcd-client-url", p.etcd,
+	p.cmd = exec.Command(p.binary, "--standalone", "--embedded-etcd", p.path("etcd"), "--embedded-etcd-client-url",
+		p.etcd,
 		"--objects", p.path("cluster.yaml"), "--bind", "127.0.0.1", "--port", p.ports[0], "--api-port", p.ports[1],
 		"--leader-elect-lease-duration", cmp.Or(p.lease, "2s"), "--snapshot-every", "500")
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
@@ -106,7 +108,8 @@ func (p *process) start() {
 		p.t.Fatal(err)
 	}
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if text, err := p.get(context.Background(), "/metrics"); err == nil && strings.Contains(text, "galaxy_leading 1") && strings.Contains(text, "galaxy_ip_counter{") {
+		if text, err := p.get(context.Background(), "/metrics"); err == nil &&
+			strings.Contains(text, "galaxy_leading 1") && strings.Contains(text, "galaxy_ip_counter{") {
 			return
 		}
 	}

@@ -55,7 +55,8 @@ func Install(ctx context.Context, packages ...string) error {
 	if _, err := Run(ctx, "", "apt-get", "update", "-qq"); err != nil {
 		return err
 	}
-	_, err := Run(ctx, "", "apt-get", append([]string{"install", "-y", "-qq", "--no-install-recommends"}, missing...)...)
+	_, err := Run(ctx, "", "apt-get", append([]string{"install", "-y", "-qq", "--no-install-recommends"},
+		missing...)...)
 	return err
 }
 

@@ -18,16 +18,18 @@ import (
 	"galaxy/ipam"
 )
 
-// TestConcurrent lets many pods be filtered, bound and ended at once, while the cluster and the configuration change. No two
-// pods get one address, and the extender never fails but for want of addresses.
+// TestConcurrent lets many pods be filtered, bound and ended at once, while the cluster and the configuration change.
+// No two pods get one address, and the extender never fails but for want of addresses.
 func TestConcurrent(t *testing.T) {
 	b := extendertest.New(t, fixture, nil)
 	b.Objects()
-	verbs := httptest.NewServer(scheduler.New(scheduler.Config{Replica: b.Replica, Cluster: b.Cluster, Log: zap.NewNop()}).Handler())
+	verbs := httptest.NewServer(scheduler.New(scheduler.Config{Replica: b.Replica, Cluster: b.Cluster,
+		Log: zap.NewNop()}).Handler())
 	defer verbs.Close()
 	figures := metrics.New(b.Replica)
 	people := httptest.NewServer(rest.New(rest.Config{
-		Replica: b.Replica, Cluster: b.Cluster, Metrics: figures.Handler(), Log: zap.NewNop(), Events: b.Log, Version: "test",
+		Replica: b.Replica, Cluster: b.Cluster, Metrics: figures.Handler(), Log: zap.NewNop(), Events: b.Log,
+		Version: "test",
 	}).Handler())
 	defer people.Close()
 	subnets, err := ipam.ParseConfig([]byte(fixture))
@@ -42,7 +44,8 @@ func TestConcurrent(t *testing.T) {
 				pod := podText("ns1", name, "StatefulSet/"+fmt.Sprintf("sts%d", w), nil)
 				var result extenderv1.ExtenderFilterResult
 				body := fmt.Sprintf(`{"Pod":%s,"NodeNames":["node3","node4","node5"]}`, pod)
-				if code := ask(t, http.MethodPost, verbs.URL+"/v1/filter", body, &result); code != http.StatusOK || result.Error != "" {
+				if code := ask(t, http.MethodPost, verbs.URL+"/v1/filter", body, &result); code != http.StatusOK ||
+					result.Error != "" {
 					t.Errorf("filter: %d %s", code, result.Error)
 				}
 				if result.NodeNames == nil || len(*result.NodeNames) == 0 {
@@ -51,7 +54,8 @@ func TestConcurrent(t *testing.T) {
 				node := (*result.NodeNames)[0]
 				var bound extenderv1.ExtenderBindingResult
 				body = fmt.Sprintf(`{"PodName":%q,"PodNamespace":"ns1","PodUID":%q,"Node":%q}`, name, "uid-"+name, node)
-				if code := ask(t, http.MethodPost, verbs.URL+"/v1/bind", body, &bound); code != http.StatusOK || bound.Error != "" {
+				if code := ask(t, http.MethodPost, verbs.URL+"/v1/bind", body, &bound); code != http.StatusOK ||
+					bound.Error != "" {
 					t.Errorf("bind: %d %s", code, bound.Error)
 				}
 				owner := ipam.Owner{Kind: "statefulset", Namespace: "ns1", App: fmt.Sprintf("sts%d", w), Pod: name}

@@ -34,8 +34,10 @@ func TestForwardBind(t *testing.T) {
 		t.Errorf("%d requests were passed on, want those of the 2 followers", passed)
 	}
 	// A refusal is a response, too, and comes back as it is.
-	_, want := raw(t, http.MethodPost, c.members[0].scheduler.URL+"/v1/bind", `{"PodName":"none","PodNamespace":"ns1","Node":"node4"}`, nil)
-	resp, got := raw(t, http.MethodPost, c.members[1].scheduler.URL+"/v1/bind", `{"PodName":"none","PodNamespace":"ns1","Node":"node4"}`, nil)
+	_, want := raw(t, http.MethodPost, c.members[0].scheduler.URL+"/v1/bind",
+		`{"PodName":"none","PodNamespace":"ns1","Node":"node4"}`, nil)
+	resp, got := raw(t, http.MethodPost, c.members[1].scheduler.URL+"/v1/bind",
+		`{"PodName":"none","PodNamespace":"ns1","Node":"node4"}`, nil)
 	if got != want || !strings.Contains(got, "not known") || resp.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("a refusal: %v %s, want %s", resp.Header, got, want)
 	}
@@ -49,7 +51,8 @@ func TestForwardBind(t *testing.T) {
 func TestForwardFilter(t *testing.T) {
 	c := newHarness(t, 2, nil)
 	leader, follower := c.members[0], c.members[1]
-	if code := ask(t, http.MethodPost, leader.rest.URL+"/v1/pool", `{"name":"pl","size":2}`, nil); code != http.StatusOK {
+	if code := ask(t, http.MethodPost, leader.rest.URL+"/v1/pool", `{"name":"pl","size":2}`,
+		nil); code != http.StatusOK {
 		t.Fatal(code)
 	}
 	follower.caughtUp()
@@ -67,13 +70,16 @@ func TestForwardFilter(t *testing.T) {
 		for _, claims := range []bool{false, true} {
 			before, pod := leader.passed.Load(), podText("ns1", "sts-1", "StatefulSet/sts", nil)
 			if claims {
-				pod = podText("ns1", fmt.Sprintf("pl-sts-%d", before), "StatefulSet/pl-sts", map[string]string{"pool": "pl"})
+				pod = podText("ns1", fmt.Sprintf("pl-sts-%d", before), "StatefulSet/pl-sts",
+					map[string]string{"pool": "pl"})
 			}
 			resp, got := raw(t, http.MethodPost, follower.scheduler.URL+"/v1/filter", body(pod, whole), nil)
 			passed := leader.passed.Load() > before
 			_, want := raw(t, http.MethodPost, leader.scheduler.URL+"/v1/filter", body(pod, whole), nil)
-			if got != want || resp.StatusCode != http.StatusOK || !strings.Contains(got, "node4") || strings.Contains(got, "not lead") {
-				t.Errorf("whole nodes %t, claim %t: %d %s\nthe leader says %s", whole, claims, resp.StatusCode, got, want)
+			if got != want || resp.StatusCode != http.StatusOK || !strings.Contains(got, "node4") ||
+				strings.Contains(got, "not lead") {
+				t.Errorf("whole nodes %t, claim %t: %d %s\nthe leader says %s", whole, claims, resp.StatusCode, got,
+					want)
 			}
 			if passed != claims {
 				t.Errorf("whole nodes %t, claim %t: passed on: %t", whole, claims, passed)
@@ -84,7 +90,8 @@ func TestForwardFilter(t *testing.T) {
 	if held := leader.replica.View().Scope(ipam.Owner{Pool: "pl"}).Held; held != 2 {
 		t.Errorf("the pool holds %d addresses, want the 2 that were claimed", held)
 	}
-	_, got := raw(t, http.MethodPost, follower.scheduler.URL+"/v1/filter", body(podText("ns1", "pl-sts-7", "StatefulSet/pl-sts", map[string]string{"pool": "pl"}), false), nil)
+	_, got := raw(t, http.MethodPost, follower.scheduler.URL+"/v1/filter",
+		body(podText("ns1", "pl-sts-7", "StatefulSet/pl-sts", map[string]string{"pool": "pl"}), false), nil)
 	if !strings.Contains(got, `"Error":"`) || !strings.Contains(got, "pl") {
 		t.Errorf("beyond the limit: %s", got)
 	}
@@ -104,7 +111,8 @@ func TestForwardREST(t *testing.T) {
 		{"PUT", "/v1/ip/10.173.13.2", `{"poolName":"q"}`, 409, "10.173.13.2", false},
 		{"PUT", "/v1/ip/nonsense", `{"poolName":"q"}`, 400, "is not an IP address", false},
 		{"POST", "/v1/pool", `{"name":"p","size":100,"preAllocateIP":true}`, 202, "of 100", false},
-		{"POST", "/v1/ip", `{"ips":[{"ip":"10.173.13.2","poolName":"other"}]}`, 202, `"unreleased":["10.173.13.2"]`, false},
+		{"POST", "/v1/ip", `{"ips":[{"ip":"10.173.13.2","poolName":"other"}]}`, 202, `"unreleased":["10.173.13.2"]`,
+			false},
 		{"POST", "/v1/ip", `{"ips":[{"ip":"10.173.13.2","poolName":"p"}]}`, 200, `"code":200`, false},
 		{"DELETE", "/v1/pool/p", ``, 200, `"code":200`, false},
 		{"DELETE", "/v1/pool/p", ``, 404, "not found", false},
@@ -114,9 +122,12 @@ func TestForwardREST(t *testing.T) {
 		{"POST", "/v1/nothing", `{}`, 404, "has nothing here", true},
 	} {
 		before := leader.passed.Load()
-		resp, text := raw(t, s.method, follower.rest.URL+s.path, s.body, map[string]string{"Content-Type": "application/json"})
-		if resp.StatusCode != s.code || !strings.Contains(text, s.says) || !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
-			t.Errorf("%d %s %s: %d %v %s, want %d and %s", i, s.method, s.path, resp.StatusCode, resp.Header, text, s.code, s.says)
+		resp, text := raw(t, s.method, follower.rest.URL+s.path, s.body,
+			map[string]string{"Content-Type": "application/json"})
+		if resp.StatusCode != s.code || !strings.Contains(text, s.says) ||
+			!strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
+			t.Errorf("%d %s %s: %d %v %s, want %d and %s", i, s.method, s.path, resp.StatusCode, resp.Header, text,
+				s.code, s.says)
 		}
 		if stayed := leader.passed.Load() == before; stayed != s.stays {
 			t.Errorf("%d %s %s: stayed: %t", i, s.method, s.path, stayed)
@@ -128,9 +139,12 @@ func TestForwardREST(t *testing.T) {
 func TestFreshReads(t *testing.T) {
 	c := newHarness(t, 2, nil)
 	leader, follower := c.members[0], c.members[1]
-	for path, passes := range map[string]int64{"/v1/ip": 0, "/v1/ip?fresh=true": 1, "/v1/pool?fresh=true": 1, "/v1/ip/10.173.13.2?fresh=true": 1, "/v1/ip/10.173.13.2?fresh=no": 0, "/healthz?fresh=true": 0, "/openapi.json?fresh=true": 0} {
+	for path, passes := range map[string]int64{"/v1/ip": 0, "/v1/ip?fresh=true": 1, "/v1/pool?fresh=true": 1,
+		"/v1/ip/10.173.13.2?fresh=true": 1, "/v1/ip/10.173.13.2?fresh=no": 0, "/healthz?fresh=true": 0,
+		"/openapi.json?fresh=true": 0} {
 		before := leader.passed.Load()
-		if code := ask(t, http.MethodGet, follower.rest.URL+path, "", nil); code != http.StatusOK || leader.passed.Load()-before != passes {
+		if code := ask(t, http.MethodGet, follower.rest.URL+path, "", nil); code != http.StatusOK ||
+			leader.passed.Load()-before != passes {
 			t.Errorf("%s: %d, %d passed on, want %d", path, code, leader.passed.Load()-before, passes)
 		}
 	}
@@ -155,7 +169,8 @@ func TestReadsHoldNoBody(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close() //nolint:errcheck // the test is over
-	if _, err := fmt.Fprintf(conn, "GET /v1/ip?fresh=true HTTP/1.1\r\nHost: %s\r\nContent-Length: 1048576\r\n\r\n{", server.Host); err != nil {
+	if _, err := fmt.Fprintf(conn, "GET /v1/ip?fresh=true HTTP/1.1\r\nHost: %s\r\nContent-Length: 1048576\r\n\r\n{",
+		server.Host); err != nil {
 		t.Fatal(err)
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
@@ -171,7 +186,8 @@ func TestForwardLoop(t *testing.T) {
 	c.members[0].follow()
 	c.holder.Store(c.members[1].peer())
 	c.members[0].forwarder.Forget()
-	if code, failure := c.members[0].bind(1); code != http.StatusOK || !strings.Contains(failure, "no leader has answered in time") || !strings.Contains(failure, "does not lead") {
+	if code, failure := c.members[0].bind(1); code != http.StatusOK ||
+		!strings.Contains(failure, "no leader has answered in time") || !strings.Contains(failure, "does not lead") {
 		t.Errorf("bind: %d %q", code, failure)
 	}
 	if passed := c.members[0].passed.Load(); passed != 0 {
@@ -187,7 +203,8 @@ func TestForwardLoop(t *testing.T) {
 		{c.members[0].rest.URL + "/v1/pool/x", "DELETE", ""},
 	} {
 		resp, text := raw(t, s.method, s.url, s.body, map[string]string{forward.HeaderForwardedBy: "somebody"})
-		if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("X-Galaxy-Not-Leader") != "replica-0" || !strings.Contains(text, "does not lead") {
+		if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("X-Galaxy-Not-Leader") != "replica-0" ||
+			!strings.Contains(text, "does not lead") {
 			t.Errorf("%s: %d %v %s", s.url, resp.StatusCode, resp.Header, text)
 		}
 	}
@@ -222,7 +239,8 @@ func TestForwardFailover(t *testing.T) {
 			c.later(60*time.Millisecond, func() { c.elect(second) })
 		},
 		"an old key, of one that follows again": func(c *harness, first, second, asked *member) {
-			if code, failure := asked.bind(8); code != http.StatusOK || failure != "" { // so that the leader is remembered
+			// so that the leader is remembered
+			if code, failure := asked.bind(8); code != http.StatusOK || failure != "" {
 				c.t.Fatal(code, failure)
 			}
 			first.follow()
@@ -245,10 +263,12 @@ func TestForwardDeposed(t *testing.T) {
 		for _, loss := range []error{eventlog.ErrFenced, eventlog.ErrOutcomeUnknown} {
 			t.Run(fmt.Sprintf("%s, %v", what, loss), func(t *testing.T) {
 				c := newHarness(t, 3, nil)
-				if code := ask(t, http.MethodPost, c.members[0].rest.URL+"/v1/pool", `{"name":"pl","size":2}`, nil); code != http.StatusOK {
+				if code := ask(t, http.MethodPost, c.members[0].rest.URL+"/v1/pool", `{"name":"pl","size":2}`,
+					nil); code != http.StatusOK {
 					t.Fatal(code)
 				}
-				if code := ask(t, http.MethodPut, c.members[0].rest.URL+"/v1/ip/10.173.13.2", `{"poolName":"p"}`, nil); code != http.StatusOK {
+				if code := ask(t, http.MethodPut, c.members[0].rest.URL+"/v1/ip/10.173.13.2", `{"poolName":"p"}`,
+					nil); code != http.StatusOK {
 					t.Fatal(code)
 				}
 				c.members[1].caughtUp()
@@ -279,7 +299,8 @@ func TestForwardDeposed(t *testing.T) {
 					}
 				case "filter":
 					pod := podText("ns1", "pl-sts-0", "StatefulSet/pl-sts", map[string]string{"pool": "pl"})
-					_, got := raw(t, http.MethodPost, asked.scheduler.URL+"/v1/filter", fmt.Sprintf(`{"Pod":%s,"NodeNames":["node4"]}`, pod), nil)
+					_, got := raw(t, http.MethodPost, asked.scheduler.URL+"/v1/filter",
+						fmt.Sprintf(`{"Pod":%s,"NodeNames":["node4"]}`, pod), nil)
 					if !strings.Contains(got, `"NodeNames":["node4"]`) || !strings.Contains(got, `"Error":""`) {
 						t.Error(got)
 					}
@@ -289,7 +310,8 @@ func TestForwardDeposed(t *testing.T) {
 						t.Error(resp.StatusCode, got)
 					}
 				case "release":
-					resp, got := raw(t, http.MethodPost, asked.rest.URL+"/v1/ip", `{"ips":[{"ip":"10.173.13.2","poolName":"p"}]}`, nil)
+					resp, got := raw(t, http.MethodPost, asked.rest.URL+"/v1/ip",
+						`{"ips":[{"ip":"10.173.13.2","poolName":"p"}]}`, nil)
 					if resp.StatusCode != http.StatusOK || strings.Contains(got, "unreleased") {
 						t.Error(resp.StatusCode, got)
 					}
@@ -338,27 +360,33 @@ func TestForwardDirectory(t *testing.T) {
 // TestForwardTimeout: when the time of a request is up, its response says so in the form of its kind.
 func TestForwardTimeout(t *testing.T) {
 	c := newHarness(t, 2, func(s *scheduler.Config, _ *forward.Config) { s.Timeout = 100 * time.Millisecond })
-	if code := ask(t, http.MethodPost, c.members[0].rest.URL+"/v1/pool", `{"name":"pl","size":2}`, nil); code != http.StatusOK {
+	if code := ask(t, http.MethodPost, c.members[0].rest.URL+"/v1/pool", `{"name":"pl","size":2}`,
+		nil); code != http.StatusOK {
 		t.Fatal(code)
 	}
 	m := c.members[1]
 	m.caughtUp()
 	c.members[0].follow()
 	c.holder.Store(nil)
-	if code, failure := m.bind(1); code != http.StatusOK || !strings.Contains(failure, "no leader has answered in time") || !strings.Contains(failure, "nobody leads") {
+	if code, failure := m.bind(1); code != http.StatusOK ||
+		!strings.Contains(failure, "no leader has answered in time") || !strings.Contains(failure, "nobody leads") {
 		t.Errorf("bind: %d %q", code, failure)
 	}
 	pod := podText("ns1", "pl-sts-0", "StatefulSet/pl-sts", map[string]string{"pool": "pl"})
 	var result extenderv1.ExtenderFilterResult
-	code := ask(t, http.MethodPost, m.scheduler.URL+"/v1/filter", fmt.Sprintf(`{"Pod":%s,"NodeNames":["node4"]}`, pod), &result)
-	if code != http.StatusOK || !strings.Contains(result.Error, "no leader has answered in time") || result.NodeNames != nil {
+	code := ask(t, http.MethodPost, m.scheduler.URL+"/v1/filter", fmt.Sprintf(`{"Pod":%s,"NodeNames":["node4"]}`, pod),
+		&result)
+	if code != http.StatusOK || !strings.Contains(result.Error, "no leader has answered in time") ||
+		result.NodeNames != nil {
 		t.Errorf("filter: %d %+v", code, result)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	response := httptest.NewRecorder()
-	m.rest.Config.Handler.ServeHTTP(response, httptest.NewRequestWithContext(ctx, http.MethodDelete, "/v1/pool/pl", nil))
-	if response.Code != http.StatusServiceUnavailable || !strings.Contains(response.Body.String(), `"message":"server error: no leader has answered in time`) {
+	m.rest.Config.Handler.ServeHTTP(response,
+		httptest.NewRequestWithContext(ctx, http.MethodDelete, "/v1/pool/pl", nil))
+	if response.Code != http.StatusServiceUnavailable ||
+		!strings.Contains(response.Body.String(), `"message":"server error: no leader has answered in time`) {
 		t.Errorf("REST: %d %s", response.Code, response.Body)
 	}
 }

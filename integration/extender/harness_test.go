@@ -72,7 +72,8 @@ func newHarness(t *testing.T, size int, tune func(*scheduler.Config, *forward.Co
 	}
 	for i := range 9 {
 		name := fmt.Sprintf("sts-%d", i)
-		documents = append(documents, podText("ns1", name, "StatefulSet/sts", nil), podText("ns1", "pl-"+name, "StatefulSet/pl-sts", map[string]string{"pool": "pl"}))
+		documents = append(documents, podText("ns1", name, "StatefulSet/sts", nil),
+			podText("ns1", "pl-"+name, "StatefulSet/pl-sts", map[string]string{"pool": "pl"}))
 	}
 	set, err := objects.Parse([]byte(strings.Join(documents, "\n---\n")), time.Now())
 	if err != nil {
@@ -88,7 +89,8 @@ func newHarness(t *testing.T, size int, tune func(*scheduler.Config, *forward.Co
 		t.Fatal(err)
 	}
 	c.elect(c.members[0])
-	if _, err := c.members[0].replica.Do(t.Context(), "test", allocator.Configure{Source: "test", Subnets: subnets}); err != nil {
+	if _, err := c.members[0].replica.Do(t.Context(), "test",
+		allocator.Configure{Source: "test", Subnets: subnets}); err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range c.members {
@@ -105,7 +107,8 @@ func newMember(c *harness, tune func(*scheduler.Config, *forward.Config)) *membe
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	forwarding := forward.Config{Replica: m.replica, Identity: name, Pause: 5 * time.Millisecond, Recheck: 20 * time.Millisecond,
+	forwarding := forward.Config{Replica: m.replica, Identity: name, Pause: 5 * time.Millisecond,
+		Recheck: 20 * time.Millisecond,
 		Leader: func(context.Context) (forward.Peer, error) {
 			c.reads.Add(1)
 			if peer := c.holder.Load(); peer != nil {
@@ -130,7 +133,8 @@ func newMember(c *harness, tune func(*scheduler.Config, *forward.Config)) *membe
 	}
 	m.scheduler = httptest.NewServer(counted(scheduler.New(scheduling).Handler()))
 	m.rest = httptest.NewServer(counted(rest.New(rest.Config{
-		Replica: m.replica, Cluster: cluster, Metrics: metrics.New(nil).Handler(), Log: zap.NewNop(), Events: c.log, Version: "test", Forward: m.forwarder,
+		Replica: m.replica, Cluster: cluster, Metrics: metrics.New(nil).Handler(), Log: zap.NewNop(), Events: c.log,
+		Version: "test", Forward: m.forwarder,
 	}).Handler()))
 	m.follow()
 	c.t.Cleanup(func() {
@@ -157,7 +161,8 @@ func (m *member) run(what func(context.Context) error) {
 func (m *member) follow() { m.run(m.replica.Follow) }
 
 func (m *member) peer() *forward.Peer {
-	return &forward.Peer{Scheduler: strings.TrimPrefix(m.scheduler.URL, "http://"), REST: strings.TrimPrefix(m.rest.URL, "http://")}
+	return &forward.Peer{Scheduler: strings.TrimPrefix(m.scheduler.URL, "http://"),
+		REST: strings.TrimPrefix(m.rest.URL, "http://")}
 }
 
 // fence makes the leader's key that of the next leader: whoever leads now cannot write any more.

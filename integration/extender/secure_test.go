@@ -19,7 +19,8 @@ import (
 
 // TestForwardTLS: a follower reaches a leader that wants certificates.
 func TestForwardTLS(t *testing.T) {
-	certificates := extendertest.Load(t, extendertest.NewSecret(t, extendertest.Sign(t, nil, "ca")).Files(), zap.NewNop())
+	certificates := extendertest.Load(t, extendertest.NewSecret(t, extendertest.Sign(t, nil, "ca")).Files(),
+		zap.NewNop())
 	c := newHarness(t, 2, func(_ *scheduler.Config, f *forward.Config) { f.TLS = certificates.Peer("") })
 	at := extendertest.ServeTLS(t, certificates.Server(), c.members[0].scheduler.Config.Handler, httpserver.Clients{})
 	if _, _, err := net.SplitHostPort(at); err != nil {
@@ -32,13 +33,15 @@ func TestForwardTLS(t *testing.T) {
 	}
 }
 
-// TestAuthorizeForwarded: a follower refuses at once; what it passes on is judged again by the leader, who sees the token.
+// TestAuthorizeForwarded: a follower refuses at once; what it passes on is judged again by the leader, who sees the
+// token.
 func TestAuthorizeForwarded(t *testing.T) {
 	c := newHarness(t, 2, nil)
 	judges, servers := []*extendertest.Judge{{User: "jane"}, {User: "jane"}}, []*httptest.Server{}
 	for i, m := range c.members {
 		servers = append(servers, httptest.NewServer(rest.New(rest.Config{
-			Replica: m.replica, Metrics: metrics.New(nil).Handler(), Log: zap.NewNop(), Events: c.log, Version: "test", Forward: m.forwarder, Authorize: judges[i],
+			Replica: m.replica, Metrics: metrics.New(nil).Handler(), Log: zap.NewNop(), Events: c.log, Version: "test",
+			Forward: m.forwarder, Authorize: judges[i],
 		}).Handler()))
 		defer servers[i].Close()
 	}
@@ -64,7 +67,8 @@ func TestAuthorizeForwarded(t *testing.T) {
 	}
 	judges[0].Last()
 	judges[1].Err = extendertest.Forbidden("not here")
-	if resp, text := put(); resp.StatusCode != http.StatusForbidden || !strings.Contains(text, "not here") || judges[0].Last() != "" {
+	if resp, text := put(); resp.StatusCode != http.StatusForbidden || !strings.Contains(text, "not here") ||
+		judges[0].Last() != "" {
 		t.Errorf("the follower's no: %d %s", resp.StatusCode, text)
 	}
 }

@@ -32,7 +32,8 @@ func (c *harness) stub(handler http.HandlerFunc) *httptest.Server {
 // TestForwardBytes: the leader gets what the client has sent, and the client what the leader has answered, to the byte.
 func TestForwardBytes(t *testing.T) {
 	c := newHarness(t, 2, nil)
-	if code := ask(t, http.MethodPost, c.members[0].rest.URL+"/v1/pool", `{"name":"pl","size":2}`, nil); code != http.StatusOK {
+	if code := ask(t, http.MethodPost, c.members[0].rest.URL+"/v1/pool", `{"name":"pl","size":2}`,
+		nil); code != http.StatusOK {
 		t.Fatal(code)
 	}
 	c.members[1].caughtUp()
@@ -56,22 +57,27 @@ func TestForwardBytes(t *testing.T) {
 	pod := podText("ns1", "pl-sts-0", "StatefulSet/pl-sts", map[string]string{"pool": "pl"})
 	for _, s := range []struct{ method, url, path, body string }{
 		{"POST", m.scheduler.URL, "/v1/bind", " { \"podname\" : \"\\u0061\" }\r\n\x00"},
-		{"POST", m.scheduler.URL, "/v1/filter?x=%2f", fmt.Sprintf(`{"Pod":%s, "more":%q, "NodeNames":[ "node4" ]}`, pod, strings.Repeat("x", 20<<20))},
+		{"POST", m.scheduler.URL, "/v1/filter?x=%2f",
+			fmt.Sprintf(`{"Pod":%s, "more":%q, "NodeNames":[ "node4" ]}`, pod, strings.Repeat("x", 20<<20))},
 		{"PUT", m.rest.URL, "/v1/ip/10.173.13.2%20?a=b&a=%26", strings.Repeat("y", 1<<20)},
 		{"DELETE", m.rest.URL, "/v1/pool/a%2Fb", ""},
 	} {
 		resp, text := raw(t, s.method, s.url+s.path, s.body, map[string]string{
-			"Content-Type": "application/json", "Authorization": "Bearer t", "X-Own": "1", "Keep-Alive": "300", "Accept-Encoding": "identity",
+			"Content-Type": "application/json", "Authorization": "Bearer t", "X-Own": "1", "Keep-Alive": "300",
+			"Accept-Encoding": "identity",
 		})
-		if resp.StatusCode != http.StatusTeapot || text != long || resp.Header.Get("Content-Type") != "text/odd; charset=x" || resp.Header.Get("Retry-After") != "7" {
+		if resp.StatusCode != http.StatusTeapot || text != long ||
+			resp.Header.Get("Content-Type") != "text/odd; charset=x" || resp.Header.Get("Retry-After") != "7" {
 			t.Errorf("%s: %d %v %d bytes", s.path, resp.StatusCode, resp.Header, len(text))
 		}
 		got.Lock()
 		if got.method != s.method || got.uri != s.path || got.body != s.body {
-			t.Errorf("%s %s of %d bytes came as %s %s of %d bytes", s.method, s.path, len(s.body), got.method, got.uri, len(got.body))
+			t.Errorf("%s %s of %d bytes came as %s %s of %d bytes", s.method, s.path, len(s.body), got.method, got.uri,
+				len(got.body))
 		}
 		for name, want := range map[string]string{
-			forward.HeaderForwardedBy: "replica-1", "Authorization": "Bearer t", "X-Own": "1", "Content-Type": "application/json", "Keep-Alive": "",
+			forward.HeaderForwardedBy: "replica-1", "Authorization": "Bearer t", "X-Own": "1",
+			"Content-Type": "application/json", "Keep-Alive": "",
 		} {
 			if h := got.header.Get(name); h != want {
 				t.Errorf("%s: the header %s is %q, want %q", s.path, name, h, want)
@@ -112,7 +118,7 @@ func TestForwardCut(t *testing.T) {
 	attempts.Store(0)
 	resp, err := http.Post(c.members[1].scheduler.URL+"/v1/bind", "application/json", strings.NewReader(bindBody(1)))
 	if err == nil {
-		defer resp.Body.Close()
+		defer resp.Body.Close() //nolint:errcheck // it was only read from
 		var read []byte
 		if read, err = io.ReadAll(resp.Body); err == nil {
 			t.Errorf("%d bytes were taken for a whole response", len(read))
@@ -219,8 +225,10 @@ func (d *deadlined) SetReadDeadline(t time.Time) error {
 func TestForwardSlowBody(t *testing.T) {
 	c := newHarness(t, 1, nil)
 	response := &deadlined{ResponseRecorder: httptest.NewRecorder()}
-	c.members[0].rest.Config.Handler.ServeHTTP(response, httptest.NewRequest(http.MethodPost, "/v1/pool", strings.NewReader(`{"name":"p","size":1}`)))
-	if response.Code != http.StatusOK || len(response.set) != 2 || time.Until(response.set[0]) > 30*time.Second || !response.set[1].IsZero() {
+	c.members[0].rest.Config.Handler.ServeHTTP(response,
+		httptest.NewRequest(http.MethodPost, "/v1/pool", strings.NewReader(`{"name":"p","size":1}`)))
+	if response.Code != http.StatusOK || len(response.set) != 2 || time.Until(response.set[0]) > 30*time.Second ||
+		!response.set[1].IsZero() {
 		t.Errorf("%d %s, deadlines %v", response.Code, response.Body, response.set)
 	}
 }

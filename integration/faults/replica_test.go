@@ -1,5 +1,5 @@
-// Package faults breaks what a replica stands on, and compares the responses that callers got with what the log says: nothing
-// acknowledged is lost, nothing is held twice.
+// Package faults breaks what a replica stands on, and compares the responses that callers got with what the log says:
+// nothing acknowledged is lost, nothing is held twice.
 package faults
 
 import (
@@ -99,16 +99,17 @@ type acknowledged struct {
 
 func podOf(i int) allocator.Pod {
 	return allocator.Pod{
-		Owner: ipam.Owner{Kind: ipam.KindStatefulSet, Namespace: "ns", App: fmt.Sprintf("app%d", i%7), Pod: fmt.Sprintf("app%d-%d", i%7, i)},
-		UID:   fmt.Sprintf("uid-%d", i),
+		Owner: ipam.Owner{Kind: ipam.KindStatefulSet, Namespace: "ns", App: fmt.Sprintf("app%d", i%7),
+			Pod: fmt.Sprintf("app%d-%d", i%7, i)},
+		UID: fmt.Sprintf("uid-%d", i),
 	}
 }
 
 // upTo is a load of so many pods.
 func upTo(pods int) func(int) bool { return func(i int) bool { return i >= pods } }
 
-// load runs callers that bind pods, and end every third, each asking until it is answered. It returns when enough says so
-// of the number of pods, and all callers are done.
+// load runs callers that bind pods, and end every third, each asking until it is answered. It returns when enough says
+// so of the number of pods, and all callers are done.
 func load(t *testing.T, callers int, enough func(pods int) bool, pick func() *allocator.Replica) *acknowledged {
 	t.Helper()
 	ctx := etcdtest.Context(t)
@@ -161,10 +162,12 @@ func insist(ctx context.Context, pick func() *allocator.Replica, command allocat
 
 func passes(err error) bool {
 	return errors.Is(err, allocator.ErrNotLeader) ||
-		errors.Is(err, eventlog.ErrOutcomeUnknown) || errors.Is(err, eventlog.ErrFenced) || errors.Is(err, eventlog.ErrConflict)
+		errors.Is(err, eventlog.ErrOutcomeUnknown) || errors.Is(err, eventlog.ErrFenced) ||
+		errors.Is(err, eventlog.ErrConflict)
 }
 
-// compare replays the whole log, which refuses an address that is held twice, and holds it against the responses that callers got.
+// compare replays the whole log, which refuses an address that is held twice, and holds it against the responses that
+// callers got.
 func (f *acknowledged) compare(t *testing.T, log eventlog.Log) *projections.View {
 	t.Helper()
 	db, err := projections.Load(etcdtest.Context(t), log, eventlog.StreamIPAM, projections.Until{}, nil)
@@ -294,7 +297,8 @@ func TestDeposed(t *testing.T) {
 		done <- load(t, 16, func(pods int) bool { return pods >= 3000 && leader.Load() == b }, leader.Load)
 	}()
 	time.Sleep(50 * time.Millisecond)
-	if _, err := client.Delete(ctx, first.Key); err != nil { // as when its lease ends in etcd while it does not know yet
+	// as when its lease ends in etcd while it does not know yet
+	if _, err := client.Delete(ctx, first.Key); err != nil {
 		t.Fatal(err)
 	}
 	second, err := lease.Elect(ctx, client, lease.Candidate{Key: lease.LeaderKey("/galaxy"), ID: "b"})
@@ -357,7 +361,8 @@ func TestFollowerIsEqual(t *testing.T) {
 		case err := <-followed:
 			t.Fatal("the follower ended:", err)
 		case <-ctx.Done():
-			t.Fatalf("the follower is at event %d, the leader at %d", follower.View().Position().Head.Seq, want.Position().Head.Seq)
+			t.Fatalf("the follower is at event %d, the leader at %d", follower.View().Position().Head.Seq,
+				want.Position().Head.Seq)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	_ "embed"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -48,19 +51,25 @@ func parseGuards(text string) ([]guard, error) {
 	return all, nil
 }
 
-// mutant applies the change to a tree.
+// mutant applies the change to a tree. White space stands for any other, so that a line may be wrapped.
 func (g guard) mutant(root string) (mutant, error) {
 	path := filepath.Join(root, g.file)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return mutant{}, err
 	}
-	before, after, found := strings.Cut(string(text), g.old)
-	if !found || strings.Contains(after, g.old) {
+	words := strings.Fields(g.old)
+	for i, word := range words {
+		words[i] = regexp.QuoteMeta(word)
+	}
+	found := regexp.MustCompile(strings.Join(words, `\s+`)).FindAllIndex(text, 2)
+	if len(found) != 1 {
 		return mutant{}, fmt.Errorf("guards.txt: %s does not have exactly once: %s", g.file, g.old)
 	}
-	pos := fmt.Sprintf("%s:%d", path, strings.Count(before, "\n")+1)
-	return mutant{path, pos, g.what, []byte(before + g.new + after)}, nil
+	from, to := found[0][0], found[0][1]
+	pos := fmt.Sprintf("%s:%d", path, bytes.Count(text[:from], []byte("\n"))+1)
+	changed := slices.Concat(text[:from], []byte(strings.TrimSpace(g.new)), text[to:])
+	return mutant{path, pos, g.what, changed}, nil
 }
 
 // guards are the mutants of guards.txt, by the folder of their package.

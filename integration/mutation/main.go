@@ -1,10 +1,10 @@
-// Command mutation asks whether a package's own tests notice when its code is changed for the worse: a guard taken out, a condition turned round,
-// a call left out. It changes no file: the go command is given each mutant as an overlay.
+// Command mutation asks whether a package's own tests notice when its code is changed for the worse: a guard taken out,
+// a condition turned round, a call left out. It changes no file: the go command is given each mutant as an overlay.
 //
 //	go run ./integration/mutation -each 12 ./eventlog/... ./allocator
 //
-// A mutant that the package's tests fail on, or never end on, is caught; one that they pass on has lived, and is printed. Its exit code is
-// 0 whatever lives. With -guards it tries the safety rules of guards.txt instead of a draw.
+// A mutant that the package's tests fail on, or never end on, is caught; one that they pass on has lived, and is
+// printed. Its exit code is 0 whatever lives. With -guards it tries the safety rules of guards.txt instead of a draw.
 package main
 
 import (
@@ -107,7 +107,8 @@ func (p pkg) usesRapid() bool {
 }
 
 func list(ctx context.Context, patterns []string) ([]pkg, error) {
-	out, err := exec.CommandContext(ctx, "go", append([]string{"list", "-json=ImportPath,Dir,GoFiles,TestGoFiles,XTestGoFiles"}, patterns...)...).Output()
+	out, err := exec.CommandContext(ctx, "go",
+		append([]string{"list", "-json=ImportPath,Dir,GoFiles,TestGoFiles,XTestGoFiles"}, patterns...)...).Output()
 	if err != nil {
 		return nil, fmt.Errorf("go list: %w", err)
 	}
@@ -124,7 +125,8 @@ func list(ctx context.Context, patterns []string) ([]pkg, error) {
 	return all, nil
 }
 
-// draw is some of the mutants of a package, in the order in which they are tried: more than are wanted, as some do not build.
+// draw is some of the mutants of a package, in the order in which they are tried: more than are wanted, as some do not
+// build.
 func (o options) draw(p pkg) ([]mutant, error) {
 	mutants, err := p.mutants()
 	if err != nil {
@@ -178,7 +180,8 @@ func (o options) try(ctx context.Context, p pkg, m mutant) (outcome, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(scratch) //nolint:errcheck // it is a scratch folder
-	changed, overlay, binary := filepath.Join(scratch, "mutant.go"), filepath.Join(scratch, "overlay.json"), filepath.Join(scratch, "test")
+	changed, overlay, binary := filepath.Join(scratch, "mutant.go"), filepath.Join(scratch, "overlay.json"),
+		filepath.Join(scratch, "test")
 	path, err := filepath.Abs(m.file)
 	if err != nil {
 		return 0, err
@@ -193,7 +196,8 @@ func (o options) try(ctx context.Context, p pkg, m mutant) (outcome, error) {
 	if err := os.WriteFile(overlay, replace, 0o600); err != nil {
 		return 0, err
 	}
-	if err := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", binary, p.ImportPath).Run(); err != nil {
+	if err := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", binary,
+		p.ImportPath).Run(); err != nil {
 		return unbuildable, ctx.Err()
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)

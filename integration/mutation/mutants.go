@@ -80,7 +80,8 @@ func (m *maker) source(n ast.Node) string {
 	return string(m.text[m.files.Position(n.Pos()).Offset:m.files.Position(n.End()).Offset])
 }
 
-// guard takes a guard out. What only hands an error on is left alone: it would need a fault in each library that is called.
+// guard takes a guard out. What only hands an error on is left alone: it would need a fault in each library that is
+// called.
 func (m *maker) guard(n *ast.IfStmt) {
 	cond := m.source(n.Cond)
 	if strings.Contains(cond, "err != nil") || strings.Contains(cond, "err == nil") {
@@ -96,7 +97,8 @@ func (m *maker) cases(n *ast.CaseClause) {
 		return
 	}
 	cond := m.source(n.List[0])
-	if !strings.ContainsAny(cond, "=<>&|!") || strings.Contains(cond, "err != nil") || strings.Contains(cond, "err == nil") {
+	if !strings.ContainsAny(cond, "=<>&|!") || strings.Contains(cond, "err != nil") ||
+		strings.Contains(cond, "err == nil") {
 		return
 	}
 	m.change(n.List[0].Pos(), n.List[0].End(), "false && ("+cond+")", "never: case "+cond)
@@ -111,14 +113,16 @@ var others = map[token.Token]string{
 func (m *maker) operator(n *ast.BinaryExpr) {
 	other, known := others[n.Op]
 	source := m.source(n)
-	if !known || strings.Contains(source, `"`) || strings.Contains(source, "err != nil") || strings.Contains(source, "err == nil") {
+	if !known || strings.Contains(source, `"`) || strings.Contains(source, "err != nil") ||
+		strings.Contains(source, "err == nil") {
 		return
 	}
 	m.change(n.OpPos, n.OpPos+token.Pos(len(n.Op.String())), other, n.Op.String()+" → "+other+" in "+source)
 }
 
 // unheard are calls that tests need not hear of.
-var unheard = []string{"log.", "Log.", ".Debug(", ".Info(", ".Warn(", ".Error(", "Close(", "Stop(", "cancel(", "Helper(", "Unlock(", "Lock(", "panic("}
+var unheard = []string{"log.", "Log.", ".Debug(", ".Info(", ".Warn(", ".Error(", "Close(", "Stop(", "cancel(",
+	"Helper(", "Unlock(", "Lock(", "panic("}
 
 // call leaves a call out.
 func (m *maker) call(n *ast.ExprStmt) {

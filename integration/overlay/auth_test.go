@@ -28,7 +28,8 @@ func (l *harness) etcd(user, password string) *clientv3.Client {
 		return conn, err
 	}
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints: []string{etcdURL}, Username: user, Password: password, Logger: zap.NewNop(), DialTimeout: 5 * time.Second,
+		Endpoints: []string{etcdURL}, Username: user, Password: password, Logger: zap.NewNop(),
+		DialTimeout: 5 * time.Second,
 		DialOptions: []grpc.DialOption{grpc.WithContextDialer(dial)},
 	})
 	if err != nil {
@@ -38,13 +39,16 @@ func (l *harness) etcd(user, password string) *clientv3.Client {
 	return client
 }
 
-// Everything works with no more rights in etcd than galaxyctl etcd-auth gives; and with the credentials of one part nobody writes
-// what another part says.
+// Everything works with no more rights in etcd than galaxyctl etcd-auth gives; and with the credentials of one part
+// nobody writes what another part says.
 func TestLeastPrivilege(t *testing.T) {
 	l := newHarness(t, 0)
 	secrets := filepath.Join(l.dir, "secrets")
 	file := func(user string) string { return filepath.Join(secrets, user) }
-	credentials := func(user string) []string { return []string{"--etcd-user", user, "--etcd-password-file", file(user)} }
+	credentials := func(user string) []string {
+		return []string{"--etcd-user", user, "--etcd-password-file",
+			file(user)}
+	}
 	if err := os.MkdirAll(secrets, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +71,8 @@ func TestLeastPrivilege(t *testing.T) {
 	if _, err := open.UserGrantRole(t.Context(), "root", "root"); err != nil {
 		t.Fatal(err)
 	}
-	apply := append([]string{"etcd-auth", "apply", "--nodes", "n0,n1", "--passwords", secrets, "--enable"}, credentials("root")...)
+	apply := append([]string{"etcd-auth", "apply", "--nodes", "n0,n1", "--passwords", secrets, "--enable"},
+		credentials("root")...)
 	for range 2 { // it may be repeated
 		if out, err := l.galaxyctl(apply...); err != nil {
 			t.Fatalf("etcd-auth apply: %v\n%s", err, out)
@@ -94,13 +99,16 @@ func TestLeastPrivilege(t *testing.T) {
 		return l.etcd(user, strings.TrimSpace(string(text)))
 	}
 	for user, keys := range map[string][]string{
-		"galaxy-node-n0": {"lease/node/n1", "lease/leader", "head/node-n1", "log/node-n1/00000000000000000001", "log/nodes/00000000000000000001", "head/nodes", "log/ipam/00000000000000000001", "generation"},
-		"galaxy-leader":  {"log/node-n0/00000000000000000001", "head/node-n0", "lease/node/n0"},
-		"galaxy-auditor": {"log/ipam/00000000000000000001", "head/nodes", "log/node-n0/00000000000000000001", "lease/node/n0"},
+		"galaxy-node-n0": {"lease/node/n1", "lease/leader", "head/node-n1", "log/node-n1/00000000000000000001",
+			"log/nodes/00000000000000000001", "head/nodes", "log/ipam/00000000000000000001", "generation"},
+		"galaxy-leader": {"log/node-n0/00000000000000000001", "head/node-n0", "lease/node/n0"},
+		"galaxy-auditor": {"log/ipam/00000000000000000001", "head/nodes", "log/node-n0/00000000000000000001",
+			"lease/node/n0"},
 	} {
 		c := client(user)
 		for _, key := range keys {
-			if _, err := c.Put(t.Context(), "/galaxy/v1/"+key, "forged"); !errors.Is(err, rpctypes.ErrPermissionDenied) {
+			if _, err := c.Put(t.Context(), "/galaxy/v1/"+key, "forged"); !errors.Is(err,
+				rpctypes.ErrPermissionDenied) {
 				t.Errorf("%s writes %s: %v, want it denied", user, key, err)
 			}
 			if _, err := c.Delete(t.Context(), "/galaxy/v1/"+key); !errors.Is(err, rpctypes.ErrPermissionDenied) {
@@ -108,7 +116,8 @@ func TestLeastPrivilege(t *testing.T) {
 			}
 		}
 	}
-	if _, err := client("galaxy-node-n0").Get(t.Context(), "/galaxy/v1/log/node-n1/", clientv3.WithPrefix()); !errors.Is(err, rpctypes.ErrPermissionDenied) {
+	if _, err := client("galaxy-node-n0").Get(t.Context(), "/galaxy/v1/log/node-n1/",
+		clientv3.WithPrefix()); !errors.Is(err, rpctypes.ErrPermissionDenied) {
 		t.Errorf("a node reads what another gives to its pods: %v", err)
 	}
 	if out, err := l.galaxyctl(append([]string{"log", "verify"}, credentials("galaxy-auditor")...)...); err != nil {
@@ -122,8 +131,8 @@ func TestLeastPrivilege(t *testing.T) {
 	flooded(l, client("galaxy-node-n0"), client("galaxy-node-n1"), credentials("root"))
 }
 
-// flooded has a node fill etcd with the keys that are its own. galaxy-ipam says which node it is, and its user can be taken away at once;
-// the others go on.
+// flooded has a node fill etcd with the keys that are its own. galaxy-ipam says which node it is, and its user can be
+// taken away at once; the others go on.
 func flooded(l *harness, bad, good *clientv3.Client, root []string) {
 	l.t.Helper()
 	const key = "/galaxy/v1/snapshot/node-n0/flood"
@@ -154,7 +163,8 @@ func flooded(l *harness, bad, good *clientv3.Client, root []string) {
 	}
 }
 
-// restartedWithoutEtcd restarts an agent while the etcd is away whose password it has: it takes pods all the same, and writes them to etcd later.
+// restartedWithoutEtcd restarts an agent while the etcd is away whose password it has: it takes pods all the same, and
+// writes them to etcd later.
 func restartedWithoutEtcd(n *node) {
 	n.harness.ipam.kill()
 	n.agent.kill()
@@ -183,7 +193,8 @@ func wrongPassword(l *harness, credentials []string) {
 	n.agent.start()
 	eventually(l.t, "the agent says that its password is wrong", 20*time.Second, func() error {
 		s, err := n.status()
-		if err == nil && (!strings.Contains(s.Ready, "authentication failed") || !strings.Contains(s.Ready, "--etcd-password-file")) {
+		if err == nil && (!strings.Contains(s.Ready, "authentication failed") ||
+			!strings.Contains(s.Ready, "--etcd-password-file")) {
 			err = errors.New("it says: " + s.Ready)
 		}
 		return err

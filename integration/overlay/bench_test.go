@@ -27,7 +27,8 @@ func (n *node) caller(program, plugin, conf string, path string) func(command, c
 		cmd := exec.Command(program)
 		cmd.Args[0] = plugin
 		cmd.Env = []string{
-			"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + container, "CNI_NETNS=" + netns, "CNI_IFNAME=eth0", "CNI_PATH=" + path,
+			"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + container, "CNI_NETNS=" + netns, "CNI_IFNAME=eth0",
+			"CNI_PATH=" + path,
 			"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + container,
 		}
 		var out strings.Builder
@@ -44,16 +45,18 @@ func medianOf(all []time.Duration) time.Duration {
 	return all[len(all)/2]
 }
 
-// ADD and DEL through galaxy-sdn, the agent and the log, against the reference's ptp with host-local, which keeps files: the same
-// caller, in turn, on one node. Then 100 ADDs at once.
+// ADD and DEL through galaxy-sdn, the agent and the log, against the reference's ptp with host-local, which keeps
+// files: the same caller, in turn, on one node. Then 100 ADDs at once.
 func BenchmarkCNI(b *testing.B) {
 	// IPv4 only: the reference waits nearly two seconds for IPv6 addresses to become usable.
 	l := newLabOf(b, 1, `{"overlay":{"networks":[{"cidr":"10.244.0.0/16","nodePrefix":22}]}}`)
 	n := l.nodes[0]
 	l.converged(0, n)
 	files := reference(b)
-	ours := n.caller(filepath.Join(l.bin, "galaxy-sdn"), "galaxy-sdn", fmt.Sprintf(`{"cniVersion":"1.0.0","name":"galaxy-sdn","type":"galaxy-sdn","socket":%q}`, n.socket), l.bin)
-	theirs := n.caller(filepath.Join(files, "ptp"), "ptp", fmt.Sprintf(`{"cniVersion":"1.0.0","name":"ref","type":"ptp","ipMasq":false,
+	ours := n.caller(filepath.Join(l.bin, "galaxy-sdn"), "galaxy-sdn",
+		fmt.Sprintf(`{"cniVersion":"1.0.0","name":"galaxy-sdn","type":"galaxy-sdn","socket":%q}`, n.socket), l.bin)
+	theirs := n.caller(filepath.Join(files, "ptp"), "ptp",
+		fmt.Sprintf(`{"cniVersion":"1.0.0","name":"ref","type":"ptp","ipMasq":false,
 	  "ipam":{"type":"host-local","dataDir":%q,"ranges":[[{"subnet":"10.200.0.0/16"}]],"routes":[{"dst":"0.0.0.0/0"}]}}`, n.harness.dir), files)
 	const each = 40
 	times := map[string][]time.Duration{}

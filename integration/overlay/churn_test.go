@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// churn makes and removes pods as a runtime does: a failed ADD is undone by a DEL, which is repeated until it succeeds, and another
-// sandbox takes its place. Now and then the runtime forgets a sandbox. It returns the pod that lives at the end, if any.
+// churn makes and removes pods as a runtime does: a failed ADD is undone by a DEL, which is repeated until it succeeds,
+// and another sandbox takes its place. Now and then the runtime forgets a sandbox. It returns the pod that lives at the
+// end, if any.
 func churn(n *node, worker, rounds int, runtime *sandboxes) (alive *pod) {
 	del := func(p *pod) {
 		for {
@@ -56,13 +57,14 @@ func (s *sandboxes) forget(p *pod) {
 	s.alive = slices.DeleteFunc(s.alive, func(id string) bool { return id == p.container })
 }
 
-// While pods come and go, the agent is killed again and again. At the end each pod that lives has its addresses, in the log and in the
-// kernel, and nothing else has any: no address, no link, no file.
+// While pods come and go, the agent is killed again and again. At the end each pod that lives has its addresses, in the
+// log and in the kernel, and nothing else has any: no address, no link, no file.
 func TestKillsDuringChurn(t *testing.T) {
 	l := newHarness(t, 0)
 	socket := filepath.Join(l.dir, "cri.sock")
 	runtime := l.runtime(socket)
-	n := l.addNode("n0", 0, "--cri-socket", socket, "--gc-interval", "1s", "--gc-grace", "10s") // longer than a sandbox takes to start
+	// longer than a sandbox takes to start
+	n := l.addNode("n0", 0, "--cri-socket", socket, "--gc-interval", "1s", "--gc-grace", "10s")
 	l.converged(0, n)
 	const workers, rounds = 4, 5
 	pods := make([]*pod, workers)
@@ -113,7 +115,8 @@ func TestKillsDuringChurn(t *testing.T) {
 		p.echo()
 		n.reach(p.addresses[0])
 	}
-	// A DEL is answered before the kernel has deleted the links; what an agent was killed over, the next one deletes within some seconds.
+	// A DEL is answered before the kernel has deleted the links; what an agent was killed over, the next one deletes
+	// within some seconds.
 	eventually(t, "only the pods that live have links and states", 30*time.Second, func() error {
 		links := n.ip("-o", "link")
 		if got := strings.Count(links, ": v-h"); got != alive {

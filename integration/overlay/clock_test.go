@@ -22,8 +22,8 @@ func turnClock(t *testing.T, by time.Duration) {
 	}
 }
 
-// Agents and galaxy-ipam whose clock jumps two days forward, and back again, lose no route, no node and no address, and go on giving
-// addresses. The times in the log never run backwards.
+// Agents and galaxy-ipam whose clock jumps two days forward, and back again, lose no route, no node and no address, and
+// go on giving addresses. The times in the log never run backwards.
 func TestClockJumps(t *testing.T) {
 	if os.Getenv("GALAXY_VM") == "" {
 		t.Skip("this test turns the clock of its machine: integration/vm runs it in one of its own")

@@ -47,8 +47,8 @@ func (c cnitool) run(command string, in *namespace) ([]byte, error) {
 	return []byte(out.String()), nil
 }
 
-// conformers are the plugins that are tested, by name, with their configuration as a list of plugins. FOLDER is one of the
-// test.
+// conformers are the plugins that are tested, by name, with their configuration as a list of plugins. FOLDER is one of
+// the test.
 var conformers = map[string]string{
 	"sdn":  `{"type":"galaxy-sdn","socket":"FOLDER/galaxy.sock"}`,
 	"veth": `{"type":"galaxy-veth","ipam":{"type":"host-local","dataDir":"FOLDER/veth","ranges":[[{"subnet":"10.210.1.0/24"}]],"routes":[{"dst":"0.0.0.0/0"}]}}`,
@@ -60,8 +60,9 @@ var conformers = map[string]string{
 	  {"type":"portmap","backend":"nftables","capabilities":{"portMappings":true}}`,
 }
 
-// The CNI project's own runtime drives galaxy-sdn and the stand-alone plugins, alone and in a list with the reference's, in every version
-// of the specification: ADD, CHECK, STATUS, DEL, DEL again, GC. An ADD comes once. Results are those of the version.
+// The CNI project's own runtime drives galaxy-sdn and the stand-alone plugins, alone and in a list with the
+// reference's, in every version of the specification: ADD, CHECK, STATUS, DEL, DEL again, GC. An ADD comes once.
+// Results are those of the version.
 func TestConformance(t *testing.T) {
 	l := newHarness(t, 1)
 	n := l.nodes[0]
@@ -87,10 +88,12 @@ func TestConformance(t *testing.T) {
 				t.Parallel()
 				for _, v := range versionsOf(name) {
 					tool := cnitool{
-						node: n, program: filepath.Join(theirs, "cnitool"), path: ours + ":" + theirs, dir: t.TempDir(), network: "conform-" + name,
-						env: []string{`CAP_ARGS={"portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"tcp"}]}`},
+						node: n, program: filepath.Join(theirs, "cnitool"), path: ours + ":" + theirs, dir: t.TempDir(),
+						network: "conform-" + name,
+						env:     []string{`CAP_ARGS={"portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"tcp"}]}`},
 					}
-					text := fmt.Sprintf(`{"cniVersion":%q,"name":%q,"plugins":[%s]}`, v, tool.network, strings.ReplaceAll(conf, "FOLDER", n.state))
+					text := fmt.Sprintf(`{"cniVersion":%q,"name":%q,"plugins":[%s]}`, v, tool.network,
+						strings.ReplaceAll(conf, "FOLDER", n.state))
 					if err := os.WriteFile(filepath.Join(tool.dir, "10.conflist"), []byte(text), 0o600); err != nil {
 						t.Fatal(err)
 					}
@@ -150,7 +153,8 @@ func conform(t *testing.T, tool cnitool, v string) {
 	if _, err := tool.run("add", pod); err != nil {
 		t.Errorf("version %s: ADD after DEL: %v", v, err)
 	}
-	// cnitool names no containers that live, not even that there are none, though the specification asks for that: nobody would be spared.
+	// cnitool names no containers that live, not even that there are none, though the specification asks for that:
+	// nobody would be spared.
 	if _, err := tool.run("gc", pod); v == "1.1.0" {
 		if err == nil || !strings.Contains(err.Error(), "GC needs the list cni.dev/valid-attachments") {
 			t.Errorf("version %s: GC without a list: %v", v, err)
@@ -181,7 +185,8 @@ func resultOf(t *testing.T, out []byte, v string) {
 		t.Errorf("version %s: %v\n%s", v, err, out)
 		return
 	}
-	if old := v == "0.1.0" || v == "0.2.0"; !old && (newest.IPs[0].Interface == nil || len(newest.Interfaces) <= *newest.IPs[0].Interface) {
+	if old := v == "0.1.0" || v == "0.2.0"; !old &&
+		(newest.IPs[0].Interface == nil || len(newest.Interfaces) <= *newest.IPs[0].Interface) {
 		t.Errorf("version %s: the address is of no interface\n%s", v, out)
 	}
 	again, err := newest.GetAsVersion(v)
@@ -209,7 +214,8 @@ func TestVersions(t *testing.T) {
 	for _, name := range []string{"galaxy-sdn", "galaxy-veth", "galaxy-bridge", "galaxy-flannel"} {
 		call := func(command, conf string) (out []byte, err error) {
 			cmd := exec.Command(program, name)
-			cmd.Env = []string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=c", "CNI_NETNS=/proc/self/ns/net", "CNI_IFNAME=eth0", "CNI_PATH=/nowhere"}
+			cmd.Env = []string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=c", "CNI_NETNS=/proc/self/ns/net",
+				"CNI_IFNAME=eth0", "CNI_PATH=/nowhere"}
 			cmd.Stdin = strings.NewReader(conf)
 			return cmd.Output()
 		}
@@ -218,7 +224,8 @@ func TestVersions(t *testing.T) {
 		if err == nil {
 			err = json.Unmarshal(out, &info)
 		}
-		if want := []string{"0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"}; err != nil || !slices.Equal(info.SupportedVersions, want) {
+		if want := []string{"0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"}; err != nil ||
+			!slices.Equal(info.SupportedVersions, want) {
 			t.Errorf("%s supports %v, want %v: %v", name, info.SupportedVersions, want, err)
 		}
 		out, err = call("ADD", fmt.Sprintf(`{"cniVersion":"9.9.9","name":"x","type":%q}`, name))

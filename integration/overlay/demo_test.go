@@ -51,7 +51,8 @@ func TestDemo(t *testing.T) {
 		for _, addr := range to.addresses {
 			start := time.Now()
 			seen := pods[0].reach(addr)
-			say("   pod-0 -> %s (%s): answered after %s; it was seen as %s", to.name, addr, time.Since(start).Round(10*time.Microsecond), seen)
+			say("   pod-0 -> %s (%s): answered after %s; it was seen as %s", to.name, addr,
+				time.Since(start).Round(10*time.Microsecond), seen)
 		}
 	}
 	say("   the routes of n0 that are ours (ip route show proto 71):")
@@ -85,7 +86,8 @@ func TestDemo(t *testing.T) {
 	})
 	say("   they are back after %s", time.Since(start).Round(time.Millisecond))
 
-	say("\n5. galaxy-ipam and etcd are killed. Pods come and go all the same; the nodes write that into files of their own.")
+	say("\n5. galaxy-ipam and etcd are killed. Pods come and go all the same; the nodes write that into files of " +
+		"their own.")
 	l.ipam.kill()
 	extra := l.nodes[1].addPod("pod-3")
 	extra.echo()
@@ -107,7 +109,8 @@ func TestDemo(t *testing.T) {
 		}
 		return nil
 	})
-	for _, args := range [][]string{{"log", "show", "--stream", "nodes"}, {"log", "show", "--stream", "node-n1"}, {"log", "verify"}} {
+	for _, args := range [][]string{{"log", "show", "--stream", "nodes"}, {"log", "show", "--stream", "node-n1"},
+		{"log", "verify"}} {
 		say("   $ galaxyctl %s", strings.Join(args, " "))
 		out, err := l.galaxyctl(args...)
 		if err != nil {

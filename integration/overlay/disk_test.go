@@ -41,14 +41,16 @@ func smallDisk(t *testing.T, dir string) (fill func()) {
 	}
 }
 
-// While the disk of a node is full, pods there keep what they have and talk on; the node says that it takes no pods; an ADD fails, says
-// why, and leaves nothing, also after a restart of the agent; what a DEL gives back is written down at once. Once there is room again, all goes on as before, and nothing is lost.
+// While the disk of a node is full, pods there keep what they have and talk on; the node says that it takes no pods; an
+// ADD fails, says why, and leaves nothing, also after a restart of the agent; what a DEL gives back is written down at
+// once. Once there is room again, all goes on as before, and nothing is lost.
 func TestDiskIsFull(t *testing.T) {
 	needRoot(t)
 	l := newHarness(t, 1)
 	disk := filepath.Join(l.dir, "disk")
 	fill := smallDisk(t, disk)
-	n := l.bareNode(near, "n1", 1, "--state-dir", filepath.Join(disk, "lib"), "--cni-state-dir", filepath.Join(disk, "cni"))
+	n := l.bareNode(near, "n1", 1, "--state-dir", filepath.Join(disk, "lib"), "--cni-state-dir",
+		filepath.Join(disk, "cni"))
 	n.agent.start()
 	l.converged(1, l.nodes...)
 	far, stays, goes := l.nodes[0].addPod("far"), n.addPod("stays"), n.addPod("goes")
@@ -61,7 +63,8 @@ func TestDiskIsFull(t *testing.T) {
 	fill()
 	refused := func(name string) {
 		t.Helper()
-		if _, err := n.tryPod(name); err == nil || !strings.Contains(err.Error(), "no space left on device") || !strings.Contains(err.Error(), disk) {
+		if _, err := n.tryPod(name); err == nil || !strings.Contains(err.Error(), "no space left on device") ||
+			!strings.Contains(err.Error(), disk) {
 			t.Errorf("an ADD on a full disk: %v", err)
 		}
 		if s, err := n.status(); err != nil || s.Held != 16 {

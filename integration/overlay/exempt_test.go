@@ -29,8 +29,9 @@ func (n *node) networks(text string) {
 	}
 }
 
-// Pods of a network that is not masqueraded are seen outside with their own addresses, over IPv4 and IPv6, from their first packet to
-// their last; others beside them are hidden. A restart of the agent forgets nothing and writes nothing, and a DEL leaves nothing.
+// Pods of a network that is not masqueraded are seen outside with their own addresses, over IPv4 and IPv6, from their
+// first packet to their last; others beside them are hidden. A restart of the agent forgets nothing and writes nothing,
+// and a DEL leaves nothing.
 func TestExemptPods(t *testing.T) {
 	if _, err := exec.LookPath("nft"); err != nil && os.Getenv("CI") == "" {
 		t.Skip("NOT RUN: there is no nft here; install nftables")

@@ -56,7 +56,8 @@ func (s *sandboxes) ListPodSandbox(context.Context, *cri.ListPodSandboxRequest) 
 	return response, err
 }
 
-// say has it answer with the sandboxes of some pods from now on, or with an error, and waits until it was asked three times.
+// say has it answer with the sandboxes of some pods from now on, or with an error, and waits until it was asked three
+// times.
 func (s *sandboxes) say(t *testing.T, broken error, pods ...*pod) {
 	t.Helper()
 	s.mu.Lock()
@@ -76,7 +77,8 @@ func (s *sandboxes) say(t *testing.T, broken error, pods ...*pod) {
 	})
 }
 
-// What containers have left that the runtime has lost goes back into the log; nothing else does, whatever becomes of the runtime.
+// What containers have left that the runtime has lost goes back into the log; nothing else does, whatever becomes of
+// the runtime.
 func TestGarbageOfTheRuntime(t *testing.T) {
 	l := newHarness(t, 0)
 	socket := filepath.Join(l.dir, "cri.sock")
@@ -108,7 +110,8 @@ func TestGarbageOfTheRuntime(t *testing.T) {
 
 	runtime.say(t, nil, a, b)
 	eventually(t, "what the lost sandbox had is back", 5*time.Second, func() error {
-		return errors.Join(l.released("n0", c, "containerGone"), l.released("n0", c, "the runtime did not have its sandbox in two passes"))
+		return errors.Join(l.released("n0", c, "containerGone"),
+			l.released("n0", c, "the runtime did not have its sandbox in two passes"))
 	})
 	held(2, "one sandbox is lost")
 	if _, err := os.Stat(filepath.Join(n.state, "cni", c.container)); !errors.Is(err, os.ErrNotExist) {
@@ -121,9 +124,10 @@ func TestGarbageOfTheRuntime(t *testing.T) {
 	n.agent.start()
 	l.converged(0, n)
 	runtime.say(t, nil, a)
-	eventually(t, "what was lost while the agent was away, and its state with it, is back", 10*time.Second, func() error {
-		return l.released("n0", b, "containerGone")
-	})
+	eventually(t, "what was lost while the agent was away, and its state with it, is back", 10*time.Second,
+		func() error {
+			return l.released("n0", b, "containerGone")
+		})
 	held(1, "the agent was away")
 	if seen := n.reach(a.addresses[1]); !seen.IsValid() {
 		t.Error("the pod that lives does not answer")
@@ -141,7 +145,8 @@ func (l *harness) released(node string, p *pod, reason string) error {
 	found := 0
 	for line := range strings.Lines(out) {
 		for _, addr := range p.addresses {
-			if strings.Contains(line, "AddressReleased") && strings.Contains(line, addr.String()) && strings.Contains(line, reason) {
+			if strings.Contains(line, "AddressReleased") && strings.Contains(line, addr.String()) &&
+				strings.Contains(line, reason) {
 				found++
 			}
 		}
@@ -152,7 +157,8 @@ func (l *harness) released(node string, p *pod, reason string) error {
 	return nil
 }
 
-// A pod that is made while the runtime is asked, and whose sandbox the next response does not have yet, keeps what it has.
+// A pod that is made while the runtime is asked, and whose sandbox the next response does not have yet, keeps what it
+// has.
 func TestGarbageSparesTheYoung(t *testing.T) {
 	l := newHarness(t, 0)
 	socket := filepath.Join(l.dir, "cri.sock")

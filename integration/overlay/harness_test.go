@@ -37,7 +37,8 @@ func build(t testing.TB) string {
 		if programs.dir, programs.err = os.MkdirTemp("", "galaxy-overlay"); programs.err != nil {
 			return
 		}
-		out, err := exec.Command("go", "build", "-o", programs.dir, "galaxy/cmd/galaxy", "galaxy/cmd/galaxy-ipam", "galaxy/cmd/galaxyctl", "galaxy/cmd/galaxy-cni", "galaxy/cmd/galaxy-sdn").CombinedOutput()
+		out, err := exec.Command("go", "build", "-o", programs.dir, "galaxy/cmd/galaxy", "galaxy/cmd/galaxy-ipam",
+			"galaxy/cmd/galaxyctl", "galaxy/cmd/galaxy-cni", "galaxy/cmd/galaxy-sdn").CombinedOutput()
 		if err != nil {
 			programs.err = fmt.Errorf("build: %w\n%s", err, out)
 		}
@@ -116,10 +117,12 @@ func (l *harness) startIPAM() {
 	if err := os.WriteFile(file, []byte(l.config), 0o600); err != nil {
 		l.t.Fatal(err)
 	}
-	l.ipam = &process{t: l.t, where: l.wires, name: "galaxy-ipam", path: filepath.Join(l.bin, "galaxy-ipam"), log: filepath.Join(l.dir, "galaxy-ipam.log"), args: []string{
-		"--standalone", "--insecure-ports", "--config", file, "--embedded-etcd", filepath.Join(l.dir, "etcd"), "--embedded-etcd-client-url", etcdURL,
-		"--bind", control, "--leader-elect-lease-duration", "2s", "--log-format", "console",
-	}}
+	l.ipam = &process{t: l.t, where: l.wires, name: "galaxy-ipam", path: filepath.Join(l.bin, "galaxy-ipam"),
+		log: filepath.Join(l.dir, "galaxy-ipam.log"), args: []string{
+			"--standalone", "--insecure-ports", "--config", file, "--embedded-etcd", filepath.Join(l.dir, "etcd"),
+			"--embedded-etcd-client-url", etcdURL,
+			"--bind", control, "--leader-elect-lease-duration", "2s", "--log-format", "console",
+		}}
 	l.ipam.start()
 	l.t.Cleanup(l.ipam.finish)
 }
@@ -156,12 +159,17 @@ func (l *harness) bareNode(on segment, name string, i int, more ...string) *node
 		l.t.Fatal(err)
 	}
 	n.socket = filepath.Join(n.state, "galaxy.sock")
-	n.agent = &process{t: l.t, where: n.namespace, name: "galaxy on " + name, path: filepath.Join(l.bin, "galaxy"), log: filepath.Join(l.dir, name+".log"), args: append([]string{
-		"--standalone", "--etcd-endpoints", etcdURL, "--etcd-timeout", "2s", "--hostname-override", name, "--machine-id", "machine-" + name,
-		"--node-ip", bare(on.address(10+i, 24)) + "," + bare(on.address6(16+i, 64)), "--socket", n.socket, "--state-dir", filepath.Join(n.state, "lib"), "--cni-state-dir", filepath.Join(n.state, "cni"), "--notes-dir", filepath.Join(n.state, "notes"),
-		"--subnet-file", filepath.Join(n.state, "subnet.env"), "--json-config-path", filepath.Join(n.state, "galaxy.json"), "--lease-ttl", "4s", "--resync", "5s",
-		"--log-format", "console", "--reuse-delay", "1s",
-	}, more...)}
+	n.agent = &process{t: l.t, where: n.namespace, name: "galaxy on " + name, path: filepath.Join(l.bin, "galaxy"),
+		log: filepath.Join(l.dir, name+".log"), args: append([]string{
+			"--standalone", "--etcd-endpoints", etcdURL, "--etcd-timeout", "2s", "--hostname-override", name,
+			"--machine-id", "machine-" + name,
+			"--node-ip", bare(on.address(10+i, 24)) + "," + bare(on.address6(16+i, 64)), "--socket", n.socket,
+			"--state-dir", filepath.Join(n.state, "lib"), "--cni-state-dir", filepath.Join(n.state, "cni"),
+			"--notes-dir", filepath.Join(n.state, "notes"),
+			"--subnet-file", filepath.Join(n.state, "subnet.env"), "--json-config-path",
+			filepath.Join(n.state, "galaxy.json"), "--lease-ttl", "4s", "--resync", "5s",
+			"--log-format", "console", "--reuse-delay", "1s",
+		}, more...)}
 	if err := os.WriteFile(filepath.Join(n.state, "galaxy.json"), []byte(defaultNetworks), 0o600); err != nil {
 		l.t.Fatal(err)
 	}
@@ -188,9 +196,11 @@ func (n *node) status() (s struct {
 	Wanted    []string
 	Differs   []string
 }, err error) {
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", n.socket)
-	}}}
+	client := http.Client{Timeout: 5 * time.Second,
+		Transport: &http.Transport{DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", n.socket)
+			}}}
 	response, err := client.Get("http://agent/v1/status")
 	if err != nil {
 		return s, err
@@ -208,7 +218,8 @@ func (l *harness) converged(peers int, nodes ...*node) {
 	for _, n := range nodes {
 		eventually(l.t, n.name+" has its routes", 30*time.Second, func() error {
 			s, err := n.status()
-			if err == nil && (s.Ready != "" || s.Routes.Routes != 2*peers || len(s.Differs) > 0 || s.Settled < s.Routes.Position) {
+			if err == nil && (s.Ready != "" || s.Routes.Routes != 2*peers || len(s.Differs) > 0 ||
+				s.Settled < s.Routes.Position) {
 				err = fmt.Errorf("%+v", s)
 			}
 			return err
@@ -222,7 +233,8 @@ func (l *harness) galaxyctl(args ...string) (string, error) {
 	var out []byte
 	var err error
 	l.wires.in(func() error {
-		out, err = exec.Command(filepath.Join(l.bin, "galaxyctl"), append(args, "--etcd-endpoints", etcdURL)...).CombinedOutput()
+		out, err = exec.Command(filepath.Join(l.bin, "galaxyctl"),
+			append(args, "--etcd-endpoints", etcdURL)...).CombinedOutput()
 		return nil
 	})
 	return string(out), err
@@ -332,10 +344,12 @@ type pod struct {
 // cni runs galaxy-sdn on a node as a container runtime does.
 func (n *node) cni(command, container, name, netns string) ([]byte, error) {
 	n.t.Helper()
-	conf := fmt.Sprintf(`{"cniVersion":"1.1.0","name":"galaxy-sdn","type":"galaxy-sdn","socket":%q,"notes":%q}`, n.socket, filepath.Join(n.state, "notes"))
+	conf := fmt.Sprintf(`{"cniVersion":"1.1.0","name":"galaxy-sdn","type":"galaxy-sdn","socket":%q,"notes":%q}`,
+		n.socket, filepath.Join(n.state, "notes"))
 	cmd := exec.Command(filepath.Join(n.harness.bin, "galaxy-sdn"))
 	cmd.Env = []string{
-		"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + container, "CNI_NETNS=" + netns, "CNI_IFNAME=eth0", "CNI_PATH=" + n.harness.bin,
+		"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + container, "CNI_NETNS=" + netns, "CNI_IFNAME=eth0", "CNI_PATH=" +
+			n.harness.bin,
 		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + name + ";K8S_POD_UID=uid-" + name,
 	}
 	var out strings.Builder

@@ -36,8 +36,9 @@ func (n *node) says(reason string) {
 	})
 }
 
-// A firewall of the host's that drops what it does not accept: pods get past iptables' chain, by rules of ours that go when they are not
-// needed; of a chain that is another's the node says that it takes no pods. What somebody flushes is back at once, whatever --resync is.
+// A firewall of the host's that drops what it does not accept: pods get past iptables' chain, by rules of ours that go
+// when they are not needed; of a chain that is another's the node says that it takes no pods. What somebody flushes is
+// back at once, whatever --resync is.
 func TestHostFirewall(t *testing.T) {
 	l := newHarness(t, 0)
 	n := l.addNode("n0", 0, "--resync", "10m")
@@ -48,17 +49,21 @@ func TestHostFirewall(t *testing.T) {
 	eye, a := n.addPod("eye"), n.addPod("a")
 	a.echo()
 	eye.reach(a.addresses[0])
-	const iptables = "add table %[1]s filter\nadd chain %[1]s filter FORWARD { type filter hook forward priority 0; policy %[2]s; }\n"
-	n.nft(fmt.Sprintf(iptables, "ip", "drop") + fmt.Sprintf(iptables, "ip6", "drop") + "add rule ip filter FORWARD ip saddr 192.0.2.1 accept comment \"another's\"\n")
+	const iptables = "add table %[1]s filter\nadd chain %[1]s filter FORWARD { type filter hook forward priority 0; " +
+		"policy %[2]s; }\n"
+	n.nft(fmt.Sprintf(iptables, "ip", "drop") + fmt.Sprintf(iptables, "ip6", "drop") +
+		"add rule ip filter FORWARD ip saddr 192.0.2.1 accept comment \"another's\"\n")
 	for _, addr := range a.addresses {
 		eye.reach(addr)
 	}
-	if rules := n.nft("list chain ip filter FORWARD"); strings.Count(rules, `comment "galaxy: pods"`) != 2 || !strings.Contains(rules, "another's") {
+	if rules := n.nft("list chain ip filter FORWARD"); strings.Count(rules, `comment "galaxy: pods"`) != 2 ||
+		!strings.Contains(rules, "another's") {
 		t.Errorf("the rules are\n%s", rules)
 	}
 	n.nft(fmt.Sprintf(iptables, "ip", "accept"))
 	eventually(t, "our rules go", 30*time.Second, func() error {
-		if rules := n.nft("list chain ip filter FORWARD"); strings.Contains(rules, "galaxy") || !strings.Contains(rules, "another's") {
+		if rules := n.nft("list chain ip filter FORWARD"); strings.Contains(rules, "galaxy") ||
+			!strings.Contains(rules, "another's") {
 			return fmt.Errorf("the rules are\n%s", rules)
 		}
 		return nil
@@ -89,7 +94,8 @@ func (n *namespace) setting(path string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// Nothing of IPv6 is set for an overlay without it; with it, a host goes on hearing the routers that it has its routes from.
+// Nothing of IPv6 is set for an overlay without it; with it, a host goes on hearing the routers that it has its routes
+// from.
 func TestHostsIPv6(t *testing.T) {
 	l := newLabOf(t, 0, `{"overlay":{"networks":[{"cidr":"10.244.0.0/16","nodePrefix":24}]}}`)
 	n := l.addNode("n0", 0)
@@ -104,7 +110,8 @@ func TestHostsIPv6(t *testing.T) {
 	n.agent.start()
 	n.says("")
 	eventually(t, "the host forwards", 30*time.Second, func() error {
-		if forwards, hears := n.setting("net/ipv6/conf/all/forwarding"), n.setting("net/ipv6/conf/eth0/accept_ra"); forwards != "1" || hears != "2" {
+		if forwards, hears := n.setting("net/ipv6/conf/all/forwarding"),
+			n.setting("net/ipv6/conf/eth0/accept_ra"); forwards != "1" || hears != "2" {
 			return fmt.Errorf("forwarding is %s, accept_ra %s", forwards, hears)
 		}
 		return nil
@@ -124,7 +131,8 @@ func TestOverlayOverNodes(t *testing.T) {
 	}
 }
 
-// A link that is just large enough for IPv6 leaves nothing for a tunnel: pods get what IPv6 needs, and the node says what that means.
+// A link that is just large enough for IPv6 leaves nothing for a tunnel: pods get what IPv6 needs, and the node says
+// what that means.
 func TestTightLink(t *testing.T) {
 	l := newHarness(t, 0)
 	n := l.bareNode(near, "n0", 0)
@@ -143,8 +151,8 @@ func TestTightLink(t *testing.T) {
 	})
 }
 
-// What the host has of a pod's interface is kept as routes to nodes are: what somebody flushes or sets down is there again, and
-// where another has taken the place, the node says so and leaves it alone.
+// What the host has of a pod's interface is kept as routes to nodes are: what somebody flushes or sets down is there
+// again, and where another has taken the place, the node says so and leaves it alone.
 func TestPodsInterfacesAreRepaired(t *testing.T) {
 	l := newHarness(t, 0)
 	n := l.addNode("n0", 0, "--resync", "10m")
@@ -196,8 +204,8 @@ func TestPodsInterfacesAreRepaired(t *testing.T) {
 	l.verified()
 }
 
-// A machine that was made from the image of another one, with its name and its machine id, gives its pods nothing and writes nothing: the
-// other goes on as if it were not there.
+// A machine that was made from the image of another one, with its name and its machine id, gives its pods nothing and
+// writes nothing: the other goes on as if it were not there.
 func TestClone(t *testing.T) {
 	l := newHarness(t, 0)
 	a := l.addNode("n0", 0)
@@ -220,7 +228,8 @@ func TestClone(t *testing.T) {
 	}
 	first.echo()
 	second.reach(first.addresses[0])
-	if out, err := l.galaxyctl("node", "list"); err != nil || !strings.Contains(out, "10.99.0.10") || strings.Contains(out, "10.99.0.11") {
+	if out, err := l.galaxyctl("node", "list"); err != nil || !strings.Contains(out, "10.99.0.10") ||
+		strings.Contains(out, "10.99.0.11") {
 		t.Errorf("node list: %v\n%s", err, out)
 	}
 	// The name comes free with the machine that had it.

@@ -102,7 +102,8 @@ func (n *namespace) up(link string) error {
 func (n *namespace) wire(link string, to *namespace, bridge string, addresses ...string) {
 	n.t.Helper()
 	far := fmt.Sprintf("%.14s", "w"+n.name)
-	pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: link, MTU: 1500}, PeerName: far, PeerNamespace: netlink.NsFd(to.handle)}
+	pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: link, MTU: 1500}, PeerName: far,
+		PeerNamespace: netlink.NsFd(to.handle)}
 	n.must("wire", n.links.LinkAdd(pair))
 	for _, a := range addresses {
 		n.address(link, a)
@@ -120,7 +121,8 @@ func (n *namespace) address(link, prefix string) {
 	n.t.Helper()
 	l, err := n.links.LinkByName(link)
 	n.must(link, err)
-	n.must(prefix, n.links.AddrAdd(l, &netlink.Addr{IPNet: plugins.IPNet(netip.MustParsePrefix(prefix)), Flags: 0x2})) // IFA_F_NODAD
+	// IFA_F_NODAD
+	n.must(prefix, n.links.AddrAdd(l, &netlink.Addr{IPNet: plugins.IPNet(netip.MustParsePrefix(prefix)), Flags: 0x2}))
 }
 
 func (n *namespace) bridge(name string, addresses ...string) {

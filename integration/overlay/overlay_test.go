@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Pods of three nodes reach each other, on one node and across nodes, over IPv4 and IPv6; nobody's address is hidden inside, and
-// outside the node's is seen. What they have is in the log, and goes back to it.
+// Pods of three nodes reach each other, on one node and across nodes, over IPv4 and IPv6; nobody's address is hidden
+// inside, and outside the node's is seen. What they have is in the log, and goes back to it.
 func TestPodsReachEachOther(t *testing.T) {
 	l := newHarness(t, 3)
 	l.converged(2, l.nodes...)
@@ -52,14 +52,17 @@ func TestPodsReachEachOther(t *testing.T) {
 		}
 	}
 	t.Logf("the routes of n0:\n%s\n%s", l.nodes[0].ip("route"), l.nodes[0].ip("-6", "route"))
-	if out, err := l.galaxyctl("node", "diff", "--socket", l.nodes[0].socket); err != nil || !strings.Contains(out, "nothing differs from the log's event") {
+	if out, err := l.galaxyctl("node", "diff", "--socket", l.nodes[0].socket); err != nil ||
+		!strings.Contains(out, "nothing differs from the log's event") {
 		t.Errorf("node diff: %v\n%s", err, out)
 	}
-	if out, err := l.galaxyctl("node", "routes", "--socket", l.nodes[0].socket); err != nil || strings.Count(out, " via 10.99.0.1") != 2 {
+	if out, err := l.galaxyctl("node", "routes", "--socket", l.nodes[0].socket); err != nil ||
+		strings.Count(out, " via 10.99.0.1") != 2 {
 		t.Errorf("node routes: %v\n%s", err, out)
 	}
 	env, err := os.ReadFile(filepath.Join(l.nodes[0].state, "subnet.env"))
-	if err != nil || !strings.Contains(string(env), "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.") || !strings.Contains(string(env), "FLANNEL_MTU=1460\n") {
+	if err != nil || !strings.Contains(string(env), "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.") ||
+		!strings.Contains(string(env), "FLANNEL_MTU=1460\n") {
 		t.Errorf("subnet.env: %v\n%s", err, env)
 	}
 	for _, p := range pods {
@@ -78,8 +81,8 @@ func TestPodsReachEachOther(t *testing.T) {
 	}
 }
 
-// An agent that is killed again and again, and one that is stopped and started, loses no packet of its pods; and a node that has
-// what it should have is not written to.
+// An agent that is killed again and again, and one that is stopped and started, loses no packet of its pods; and a node
+// that has what it should have is not written to.
 func TestAgentRestartsLoseNothing(t *testing.T) {
 	l := newHarness(t, 2)
 	l.converged(1, l.nodes...)
@@ -98,7 +101,8 @@ func TestAgentRestartsLoseNothing(t *testing.T) {
 		n.agent.start()
 		l.converged(1, n)
 		if status, err := n.status(); err != nil || status.Routes.Writes != 0 {
-			t.Errorf("%s is started again, and writes %d times to a kernel that has all it should have: %v", n.name, status.Routes.Writes, err)
+			t.Errorf("%s is started again, and writes %d times to a kernel that has all it should have: %v", n.name,
+				status.Routes.Writes, err)
 		}
 	}
 	if sent, lost := s.end(); lost > 0 || sent < 100 {
@@ -121,7 +125,9 @@ func TestHandsOffRoutes(t *testing.T) {
 	}
 	dst, _, _ := strings.Cut(strings.TrimSpace(before), " ")
 	for what, spoil := range map[string][]string{
-		"deleted": {"route", "del", dst, "proto", "71"}, "changed": {"route", "replace", dst, "via", control, "proto", "71"}, "all deleted": {"route", "flush", "proto", "71"},
+		"deleted":      {"route", "del", dst, "proto", "71"},
+		"changed":      {"route", "replace", dst, "via", control, "proto", "71"},
+		"all deleted":  {"route", "flush", "proto", "71"},
 		"one too many": {"route", "add", "10.244.250.0/24", "via", control, "proto", "71"},
 	} {
 		n.ip(spoil...)
@@ -188,8 +194,8 @@ func TestNodeDiesAndReturns(t *testing.T) {
 	l.verified()
 }
 
-// While etcd and galaxy-ipam are away, killed under pods that talk, nothing of that is lost; pods come and go on what the nodes know, also
-// over a restart of the agent; when they are back, the log has it all.
+// While etcd and galaxy-ipam are away, killed under pods that talk, nothing of that is lost; pods come and go on what
+// the nodes know, also over a restart of the agent; when they are back, the log has it all.
 func TestEtcdIsAway(t *testing.T) {
 	l := newHarness(t, 2)
 	l.converged(1, l.nodes...)
@@ -240,8 +246,9 @@ func TestEtcdIsAway(t *testing.T) {
 	l.verified()
 }
 
-// A node that starts while etcd is away, with a kernel that has nothing, is as good as before: what it knew of the other nodes is in
-// force again, new pods get the MTU that others have, and what they send out of the overlay is masqueraded.
+// A node that starts while etcd is away, with a kernel that has nothing, is as good as before: what it knew of the
+// other nodes is in force again, new pods get the MTU that others have, and what they send out of the overlay is
+// masqueraded.
 func TestStartWithoutEtcd(t *testing.T) {
 	l := newHarness(t, 2)
 	l.converged(1, l.nodes...)
@@ -289,8 +296,8 @@ func TestStartWithoutEtcd(t *testing.T) {
 	l.verified()
 }
 
-// Pods are deleted while the agent is down, as in a drain: the runtime is not kept waiting, and what they had goes back when the agent
-// is there again. A container that was made anew meanwhile is not touched.
+// Pods are deleted while the agent is down, as in a drain: the runtime is not kept waiting, and what they had goes back
+// when the agent is there again. A container that was made anew meanwhile is not touched.
 func TestPodsDeletedWhileAgentIsDown(t *testing.T) {
 	l := newHarness(t, 1)
 	n := l.nodes[0]
@@ -327,7 +334,8 @@ func TestPodsDeletedWhileAgentIsDown(t *testing.T) {
 	l.verified()
 }
 
-// A node that has not heard of etcd for longer than it may gives no more addresses, and says why; pods can still be removed.
+// A node that has not heard of etcd for longer than it may gives no more addresses, and says why; pods can still be
+// removed.
 func TestGraceEnds(t *testing.T) {
 	l := newHarness(t, 0)
 	n := l.addNode("n0", 0, "--offline-grace", "6s")
@@ -342,7 +350,8 @@ func TestGraceEnds(t *testing.T) {
 		return nil
 	})
 	for _, format := range []string{"table", "json"} {
-		if out, err := l.galaxyctl("node", "diff", "--socket", n.socket, "-o", format); err == nil || !strings.Contains(out, "gives no more addresses") {
+		if out, err := l.galaxyctl("node", "diff", "--socket", n.socket, "-o", format); err == nil ||
+			!strings.Contains(out, "gives no more addresses") {
 			t.Errorf("node diff -o %s of a node that takes no pods: %v\n%s", format, err, out)
 		}
 	}
@@ -354,9 +363,11 @@ func TestOneAgentOnAHost(t *testing.T) {
 	l := newHarness(t, 1)
 	l.converged(0, l.nodes...)
 	second := &node{namespace: l.nodes[0].namespace, harness: l, state: filepath.Join(l.dir, "second")}
-	second.agent = &process{t: t, where: second.namespace, name: "second", path: l.nodes[0].agent.path, log: filepath.Join(l.dir, "second.log"), args: []string{
-		"--standalone", "--etcd-endpoints", etcdURL, "--hostname-override", "second", "--socket", filepath.Join(second.state, "s"), "--state-dir", second.state,
-	}}
+	second.agent = &process{t: t, where: second.namespace, name: "second", path: l.nodes[0].agent.path,
+		log: filepath.Join(l.dir, "second.log"), args: []string{
+			"--standalone", "--etcd-endpoints", etcdURL, "--hostname-override", "second", "--socket",
+			filepath.Join(second.state, "s"), "--state-dir", second.state,
+		}}
 	second.agent.start()
 	select {
 	case <-second.agent.ended:
@@ -364,7 +375,8 @@ func TestOneAgentOnAHost(t *testing.T) {
 		second.agent.kill()
 		t.Fatal("two agents run on one host")
 	}
-	if text, err := os.ReadFile(second.agent.log); err != nil || !strings.Contains(string(text), "another galaxy agent runs on this host") {
+	if text, err := os.ReadFile(second.agent.log); err != nil ||
+		!strings.Contains(string(text), "another galaxy agent runs on this host") {
 		t.Errorf("it said: %v\n%s", err, text)
 	}
 }
@@ -377,7 +389,8 @@ func TestOneName(t *testing.T) {
 	twin.agent.start()
 	eventually(t, "the twin says why it does not start", 10*time.Second, func() error {
 		text, err := os.ReadFile(twin.agent.log)
-		if err == nil && !strings.Contains(string(text), "the machine machine-n0 at [10.99.0.10 fd99::10] has the name of node n0") {
+		if err == nil && !strings.Contains(string(text),
+			"the machine machine-n0 at [10.99.0.10 fd99::10] has the name of node n0") {
 			err = fmt.Errorf("it says %s", text)
 		}
 		return err

@@ -16,8 +16,9 @@ import (
 	"galaxy/ipam"
 )
 
-// BenchmarkAgentRestart is an agent that is killed and started again on a node that has its routes to all other nodes, which are only
-// announced: until it is ready and has compared all. It must write nothing to the kernel. Its memory is what it has resident then.
+// BenchmarkAgentRestart is an agent that is killed and started again on a node that has its routes to all other nodes,
+// which are only announced: until it is ready and has compared all. It must write nothing to the kernel. Its memory is
+// what it has resident then.
 func BenchmarkAgentRestart(b *testing.B) {
 	for _, nodes := range []int{1_000, 10_000} {
 		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) { benchRestart(b, nodes) })
@@ -35,7 +36,8 @@ func benchRestart(b *testing.B, nodes int) {
 	settled := func() (status routes) {
 		eventually(b, "all nodes have routes", patience, func() (err error) {
 			s, err := n.status()
-			if status = routes(s.Routes.Writes); err == nil && (s.Ready != "" || s.Routes.Routes != nodes || len(s.Differs) > 0) {
+			if status = routes(s.Routes.Writes); err == nil &&
+				(s.Ready != "" || s.Routes.Routes != nodes || len(s.Differs) > 0) {
 				err = fmt.Errorf("%d routes, %d differ, %s", s.Routes.Routes, len(s.Differs), s.Ready)
 			}
 			return err
@@ -78,13 +80,15 @@ func (l *harness) announce(nodes int) {
 	var ops []clientv3.Op
 	for i := range nodes {
 		text, err := json.Marshal(ipam.Announcement{
-			Node: fmt.Sprintf("node-%05d", i), Machine: fmt.Sprintf("machine-%d", i), Addresses: []netip.Addr{netip.MustParseAddr(fmt.Sprintf("fd99::1:%x", i+1))},
-			Backend: "cross-subnet",
+			Node: fmt.Sprintf("node-%05d", i), Machine: fmt.Sprintf("machine-%d", i),
+			Addresses: []netip.Addr{netip.MustParseAddr(fmt.Sprintf("fd99::1:%x", i+1))},
+			Backend:   "cross-subnet",
 		})
 		if err != nil {
 			l.t.Fatal(err)
 		}
-		ops = append(ops, clientv3.OpPut(fmt.Sprintf("/galaxy/v1/lease/node/node-%05d", i), string(text), clientv3.WithLease(lease.ID)))
+		ops = append(ops, clientv3.OpPut(fmt.Sprintf("/galaxy/v1/lease/node/node-%05d", i), string(text),
+			clientv3.WithLease(lease.ID)))
 		if len(ops) == 100 || i == nodes-1 {
 			if _, err := client.Txn(l.t.Context()).Then(ops...).Commit(); err != nil {
 				l.t.Fatal(err)

@@ -108,9 +108,9 @@ func (w *way) measure() error {
 	return nil
 }
 
-// BenchmarkTraffic is TCP between two pods through galaxy-veth, on one node and across two, beside pods of the reference's bridge on the
-// same nodes and a veth pair with nothing around it, in turn. x-bridge and x-bare are our round-trip time as a multiple of theirs,
-// rate-x-bridge and rate-x-bare our throughput.
+// BenchmarkTraffic is TCP between two pods through galaxy-veth, on one node and across two, beside pods of the
+// reference's bridge on the same nodes and a veth pair with nothing around it, in turn. x-bridge and x-bare are our
+// round-trip time as a multiple of theirs, rate-x-bridge and rate-x-bare our throughput.
 func BenchmarkTraffic(b *testing.B) {
 	l := newLabOf(b, 2, `{"overlay":{"networks":[{"cidr":"10.244.0.0/16","nodePrefix":24}]}}`)
 	for _, n := range l.nodes {
@@ -134,10 +134,12 @@ func BenchmarkTraffic(b *testing.B) {
 	x, y := barePair(b)
 	bare := open(b, x, y, netip.MustParseAddr("10.230.0.2"))
 	b.Run("one-node", func(b *testing.B) {
-		compare(b, open(b, a.namespace, near.namespace, near.addresses[0]), open(b, bridged[0], bridged[1], netip.MustParseAddr("10.220.0.3")), bare)
+		compare(b, open(b, a.namespace, near.namespace, near.addresses[0]),
+			open(b, bridged[0], bridged[1], netip.MustParseAddr("10.220.0.3")), bare)
 	})
 	b.Run("across", func(b *testing.B) {
-		compare(b, open(b, a.namespace, far.namespace, far.addresses[0]), open(b, bridged[0], bridged[2], netip.MustParseAddr("10.220.1.2")), bare)
+		compare(b, open(b, a.namespace, far.namespace, far.addresses[0]),
+			open(b, bridged[0], bridged[2], netip.MustParseAddr("10.220.1.2")), bare)
 	})
 }
 
@@ -169,7 +171,8 @@ func middle(all []float64) float64 {
 func (l *harness) bridgePod(b *testing.B, files, name string, node int) *namespace {
 	b.Helper()
 	n, pod := l.nodes[node], newNamespace(b, name)
-	call := n.caller(filepath.Join(files, "bridge"), "bridge", fmt.Sprintf(`{"cniVersion":"1.0.0","name":"ref","type":"bridge","bridge":"ref0","isDefaultGateway":true,
+	call := n.caller(filepath.Join(files, "bridge"), "bridge",
+		fmt.Sprintf(`{"cniVersion":"1.0.0","name":"ref","type":"bridge","bridge":"ref0","isDefaultGateway":true,
 	  "ipam":{"type":"host-local","dataDir":%q,"ranges":[[{"subnet":"10.220.%d.0/24"}]]}}`, filepath.Join(n.state, "ref"), node), files)
 	n.in(func() error { return call("ADD", name, pod.path()) })
 	return pod
@@ -179,7 +182,8 @@ func (l *harness) bridgePod(b *testing.B, files, name string, node int) *namespa
 func barePair(b *testing.B) (x, y *namespace) {
 	b.Helper()
 	x, y = newNamespace(b, "x"), newNamespace(b, "y")
-	pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0", MTU: 1500}, PeerName: "eth0", PeerNamespace: netlink.NsFd(y.handle)}
+	pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0", MTU: 1500}, PeerName: "eth0",
+		PeerNamespace: netlink.NsFd(y.handle)}
 	x.must("veth", x.links.LinkAdd(pair))
 	for n, addr := range map[*namespace]string{x: "10.230.0.1/24", y: "10.230.0.2/24"} {
 		link, err := n.links.LinkByName("eth0")

@@ -121,7 +121,8 @@ func (s *stream) datagrams(ctx context.Context, conn net.Conn) {
 	}
 }
 
-// patience is after how long a datagram counts as lost. One that is only late, on a machine that is busy or emulated, is not.
+// patience is after how long a datagram counts as lost. One that is only late, on a machine that is busy or emulated,
+// is not.
 const patience = 5 * time.Second
 
 func (s *stream) tcp(ctx context.Context, from, to *pod) {
@@ -178,6 +179,7 @@ func (s *stream) end() (sent, lost int64) {
 	s.t.Helper()
 	s.cancel()
 	s.done.Wait()
-	s.t.Logf("%d datagrams, %d lost; %d lines over TCP, the longest wait %s", s.sent.Load(), s.lost.Load(), s.lines.Load(), time.Duration(s.longest.Load()).Round(time.Millisecond))
+	s.t.Logf("%d datagrams, %d lost; %d lines over TCP, the longest wait %s", s.sent.Load(), s.lost.Load(),
+		s.lines.Load(), time.Duration(s.longest.Load()).Round(time.Millisecond))
 	return s.sent.Load(), s.lost.Load()
 }

@@ -21,7 +21,8 @@ func needTunnels(t *testing.T) {
 	needRoot(t)
 	n := newNamespace(t, "probe")
 	for _, link := range []netlink.Link{
-		&netlink.Iptun{LinkAttrs: netlink.LinkAttrs{Name: "i4"}, Local: net.IPv4(10, 0, 0, 1)}, &netlink.Ip6tnl{LinkAttrs: netlink.LinkAttrs{Name: "i6"}, Local: net.ParseIP("fd00::1")},
+		&netlink.Iptun{LinkAttrs: netlink.LinkAttrs{Name: "i4"}, Local: net.IPv4(10, 0, 0, 1)},
+		&netlink.Ip6tnl{LinkAttrs: netlink.LinkAttrs{Name: "i6"}, Local: net.ParseIP("fd00::1")},
 	} {
 		if err := n.links.LinkAdd(link); errors.Is(err, unix.EOPNOTSUPP) {
 			t.Skipf("the kernel here has no %s: this test runs in a virtual machine, see integration/vm", link.Type())
@@ -31,8 +32,8 @@ func needTunnels(t *testing.T) {
 	}
 }
 
-// Nodes on one link have plain routes, and those behind a router are reached through tunnels, over IPv4 and IPv6. A tunnel that
-// somebody deletes, or changes, is repaired at once; a restart of the agent loses no packet.
+// Nodes on one link have plain routes, and those behind a router are reached through tunnels, over IPv4 and IPv6. A
+// tunnel that somebody deletes, or changes, is repaired at once; a restart of the agent loses no packet.
 func TestCrossSubnet(t *testing.T) {
 	needTunnels(t)
 	l := newHarness(t, 0)
@@ -151,7 +152,8 @@ func tunnelOf(n *node) string {
 	if !ok {
 		return fmt.Sprintf("a %T", l)
 	}
-	text := fmt.Sprintf("local %s remote %s mtu %d up %v", tunnel.Local, tunnel.Remote, tunnel.MTU, tunnel.Flags&net.FlagUp != 0)
+	text := fmt.Sprintf("local %s remote %s mtu %d up %v", tunnel.Local, tunnel.Remote, tunnel.MTU,
+		tunnel.Flags&net.FlagUp != 0)
 	all, err := n.links.AddrList(l, netlink.FAMILY_V4)
 	for _, a := range all {
 		text += " " + a.IPNet.String()

@@ -21,7 +21,8 @@ var packages = []string{"qemu-system-x86", "busybox-static", "kmod", "cpio"}
 const kernelPackage = "linux-image-cloud-amd64"
 
 // modules are loaded in the guest, with all that they need.
-var modules = []string{"ipip", "ip6_tunnel", "veth", "bridge", "dummy", "8021q", "macvlan", "ipvlan", "nft_masq", "nft_chain_nat", "nft_ct"}
+var modules = []string{"ipip", "ip6_tunnel", "veth", "bridge", "dummy", "8021q", "macvlan", "ipvlan", "nft_masq",
+	"nft_chain_nat", "nft_ct"}
 
 // Image is a kernel and what boots with it.
 type Image struct {
@@ -30,8 +31,8 @@ type Image struct {
 	Version string
 }
 
-// Prepare gives the image, and makes what is not there yet: it installs Debian's packages, unpacks a kernel into the cache outside the
-// tree, and packs its modules. It needs root, and Debian. It may run in several processes at once.
+// Prepare gives the image, and makes what is not there yet: it installs Debian's packages, unpacks a kernel into the
+// cache outside the tree, and packs its modules. It needs root, and Debian. It may run in several processes at once.
 func Prepare(ctx context.Context) (Image, error) {
 	if err := debian.Install(ctx, packages...); err != nil {
 		return Image{}, err
@@ -51,8 +52,8 @@ func Prepare(ctx context.Context) (Image, error) {
 	return makeImage(ctx, cache)
 }
 
-// folderPrefix begins the names of images' folders. It changes with what else is packed than a kernel, so that none is used that another
-// version of this program has made.
+// folderPrefix begins the names of images' folders. It changes with what else is packed than a kernel, so that none is
+// used that another version of this program has made.
 func folderPrefix() string {
 	hash := sha256.Sum256(fmt.Append(nil, firstProgram, modules))
 	return fmt.Sprintf("vm-%x-", hash[:4])
@@ -69,7 +70,8 @@ func newest(cache string) (Image, error) {
 
 func imageIn(dir string) Image {
 	return Image{
-		Kernel: filepath.Join(dir, "vmlinuz"), Initrd: filepath.Join(dir, "initrd"), Version: strings.TrimPrefix(filepath.Base(dir), folderPrefix()),
+		Kernel: filepath.Join(dir, "vmlinuz"), Initrd: filepath.Join(dir, "initrd"),
+		Version: strings.TrimPrefix(filepath.Base(dir), folderPrefix()),
 	}
 }
 
@@ -117,7 +119,8 @@ func pack(ctx context.Context, kernel, version, image string) error {
 			return err
 		}
 	}
-	if _, err := debian.Run(ctx, "", "cp", filepath.Join(kernel, "boot", "vmlinuz-"+version), filepath.Join(image, "vmlinuz")); err != nil {
+	if _, err := debian.Run(ctx, "", "cp", filepath.Join(kernel, "boot", "vmlinuz-"+version),
+		filepath.Join(image, "vmlinuz")); err != nil {
 		return err
 	}
 	if _, err := debian.Run(ctx, "", "cp", "/bin/busybox", filepath.Join(root, "bin", "busybox")); err != nil {
@@ -187,8 +190,8 @@ func archive(ctx context.Context, root, to string) error {
 	return nil
 }
 
-// firstProgram is what the kernel starts: it loads the modules, runs the test in its folder, says how that has ended, and stops the
-// machine. What it runs is in the second archive.
+// firstProgram is what the kernel starts: it loads the modules, runs the test in its folder, says how that has ended,
+// and stops the machine. What it runs is in the second archive.
 const firstProgram = `#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/root TMPDIR=/tmp GALAXY_VM=1

@@ -57,8 +57,10 @@ func (i Image) Run(ctx context.Context, g Guest) (Ended, error) {
 	}
 	start := time.Now()
 	// Emulated throughout: hardware acceleration is not to be had in many virtual machines that tests run in.
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", strconv.Itoa(max(g.Memory, 1024)), "-nographic",
-		"-no-reboot", "-nic", "none", "-kernel", i.Kernel, "-initrd", initrd, "-append", "console=ttyS0 quiet panic=-1 mitigations=off")
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
+		"-m", strconv.Itoa(max(g.Memory, 1024)), "-nographic",
+		"-no-reboot", "-nic", "none", "-kernel", i.Kernel, "-initrd", initrd, "-append",
+		"console=ttyS0 quiet panic=-1 mitigations=off")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return Ended{}, err
@@ -72,7 +74,8 @@ func (i Image) Run(ctx context.Context, g Guest) (Ended, error) {
 	ended.Took = time.Since(start)
 	found := exitCode.FindStringSubmatch(ended.Output)
 	if found == nil {
-		return ended, fmt.Errorf("%w after %s: %w", ErrGuest, ended.Took.Round(time.Second), errors.Join(ctx.Err(), waited))
+		return ended, fmt.Errorf("%w after %s: %w", ErrGuest, ended.Took.Round(time.Second),
+			errors.Join(ctx.Err(), waited))
 	}
 	ended.Code, err = strconv.Atoi(found[1])
 	return ended, err
@@ -140,7 +143,8 @@ func (i Image) with(ctx context.Context, g Guest, dir string) (string, error) {
 		return "", err
 	}
 	both := filepath.Join(dir, "initrd")
-	_, err := debian.Run(ctx, "", "sh", "-c", fmt.Sprintf("cat %s %s > %s", quoted(i.Initrd), quoted(second), quoted(both)))
+	_, err := debian.Run(ctx, "", "sh", "-c",
+		fmt.Sprintf("cat %s %s > %s", quoted(i.Initrd), quoted(second), quoted(both)))
 	return both, err
 }
 

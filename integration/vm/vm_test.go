@@ -60,7 +60,8 @@ func guest(t *testing.T, pkg string, args ...string) (Ended, error) {
 
 var ran = regexp.MustCompile(`(?m)^--- (PASS|FAIL|SKIP): (\S+)`)
 
-// passed makes sure that the tests in the guest have passed, that there were some, and that none was skipped for the kernel.
+// passed makes sure that the tests in the guest have passed, that there were some, and that none was skipped for the
+// kernel.
 func passed(t *testing.T, e Ended, err error) {
 	t.Helper()
 	if err != nil || e.Code != 0 {
@@ -100,7 +101,8 @@ func TestGuestLinks(t *testing.T) {
 		&netlink.Iptun{LinkAttrs: netlink.LinkAttrs{Name: "i0"}, Local: net.IPv4(10, 0, 0, 1)},
 		&netlink.Ip6tnl{LinkAttrs: netlink.LinkAttrs{Name: "i6"}, Local: net.ParseIP("fd00::1")},
 		&netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "v0", ParentIndex: parent}, VlanId: 7},
-		&netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Name: "m0", ParentIndex: parent}, Mode: netlink.MACVLAN_MODE_BRIDGE},
+		&netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Name: "m0", ParentIndex: parent},
+			Mode: netlink.MACVLAN_MODE_BRIDGE},
 		&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "a0"}, PeerName: "a1"},
 		&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "b0"}},
 	} {
@@ -139,8 +141,8 @@ func TestKernelInGuest(t *testing.T) {
 	}
 }
 
-// Agents of nodes behind a router reach each other's pods through tunnels; and a clock that jumps is no matter to agents, which is tried
-// on a machine that nobody else lives on.
+// Agents of nodes behind a router reach each other's pods through tunnels; and a clock that jumps is no matter to
+// agents, which is tried on a machine that nobody else lives on.
 func TestOverlayInGuest(t *testing.T) {
 	i := image(t)
 	dir := t.TempDir()
@@ -158,7 +160,8 @@ func TestOverlayInGuest(t *testing.T) {
 		files["/guest/bin/"+program] = filepath.Join(dir, program)
 	}
 	e, err := i.Run(t.Context(), Guest{
-		Binary: test, Args: []string{"-test.v", "-test.run", "^(TestCrossSubnet|TestClockJumps)$"}, Env: []string{"GALAXY_OVERLAY_PROGRAMS=/guest/bin"}, Files: files,
+		Binary: test, Args: []string{"-test.v", "-test.run", "^(TestCrossSubnet|TestClockJumps)$"},
+		Env: []string{"GALAXY_OVERLAY_PROGRAMS=/guest/bin"}, Files: files,
 		Timeout: 8 * time.Minute, Memory: 3072,
 	})
 	t.Logf("booted after %s, ended after %s", e.Boot.Round(time.Millisecond), e.Took.Round(time.Millisecond))

@@ -7,8 +7,8 @@ import (
 	"galaxy/kube"
 )
 
-// NameOf is the name of the FloatingIP object of an address. A name of an object has no colons, so an IPv6 address is written out,
-// with dashes.
+// NameOf is the name of the FloatingIP object of an address. A name of an object has no colons, so an IPv6 address is
+// written out, with dashes.
 func NameOf(addr netip.Addr) string {
 	if addr.Is4() {
 		return addr.String()
@@ -25,7 +25,8 @@ func AddressOf(name string) (addr netip.Addr, ok bool) {
 	return addr, err == nil && addr.Zone() == ""
 }
 
-// Attribute is the text in spec.attribute of a FloatingIP, as the contract has it (section 6). Older objects have no uid.
+// Attribute is the text in spec.attribute of a FloatingIP, as the contract has it (section 6). Older objects have no
+// uid.
 type Attribute struct {
 	NodeName string `json:"NodeName"`
 	UID      string `json:"Uid"`
@@ -37,5 +38,6 @@ func (f *FloatingIP) IsReservation() bool {
 	return labelled
 }
 
-// ShowsEvent reports whether galaxy-ipam has written the object: it names an event of a log. The reference's objects have none.
+// ShowsEvent reports whether galaxy-ipam has written the object: it names an event of a log. The reference's objects
+// have none.
 func (f *FloatingIP) ShowsEvent() bool { return f.Spec.Seq > 0 }

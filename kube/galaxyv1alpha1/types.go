@@ -14,22 +14,22 @@ var (
 	Pools       = GroupVersion.WithResource("pools")
 )
 
-// FloatingIP shows one held address; its name is the address. It is written by galaxy-ipam: what is edited is put back, and what
-// is deleted is made again. The one exception is an administrator's reservation, an object with the label "reserved".
+// FloatingIP shows one held address; its name is the address. It is written by galaxy-ipam: what is edited is put back,
+// and what is deleted is made again. The one exception is an administrator's reservation, an object with the label
+// "reserved".
 //
-// +kubebuilder:object:root=true
-// +kubebuilder:resource:scope=Cluster,singular=floatingip,shortName=fip
+// +kubebuilder:object:root=true +kubebuilder:resource:scope=Cluster,singular=floatingip,shortName=fip
 // +kubebuilder:metadata:annotations="api-approved.kubernetes.io=unapproved, part of the Galaxy project"
 // +kubebuilder:printcolumn:name="Key",type=string,JSONPath=`.spec.key`,description="whom the address is held for"
-// +kubebuilder:printcolumn:name="Policy",type=integer,JSONPath=`.spec.policy`,description="0: given back with the pod, 1: with the workload, 2: never by itself"
-// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.spec.state`
+// +kubebuilder:printcolumn:name="Policy",type=integer,JSONPath=`.spec.policy`,description="0: given back with the pod,
+// 1: with the workload, 2: never by itself" +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.spec.state`
 // +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.spec.node`
 // +kubebuilder:printcolumn:name="Updated",type=date,JSONPath=`.spec.updateTime`
-// +kubebuilder:printcolumn:name="Event",type=integer,JSONPath=`.spec.seq`,priority=1,description="the newest event about the address in the log"
-// +kubebuilder:printcolumn:name="Attribute",type=string,JSONPath=`.spec.attribute`,priority=1,description="node and uid of the pod that uses the address"
-// +kubebuilder:selectablefield:JSONPath=`.spec.node`
-// +kubebuilder:selectablefield:JSONPath=`.spec.state`
-// +kubebuilder:selectablefield:JSONPath=`.spec.key`
+// +kubebuilder:printcolumn:name="Event",type=integer,JSONPath=`.spec.seq`,priority=1,description="the newest event
+// about the address in the log"
+// +kubebuilder:printcolumn:name="Attribute",type=string,JSONPath=`.spec.attribute`,priority=1,description="node and uid
+// of the pod that uses the address" +kubebuilder:selectablefield:JSONPath=`.spec.node`
+// +kubebuilder:selectablefield:JSONPath=`.spec.state` +kubebuilder:selectablefield:JSONPath=`.spec.key`
 type FloatingIP struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -77,8 +77,8 @@ type FloatingIPList struct {
 	Items []FloatingIP `json:"items"`
 }
 
-// Pool bounds how many addresses the pods that name it hold together. Its name counts, in whatever namespace it is; of several
-// of one name that in kube-system wins, and then the oldest.
+// Pool bounds how many addresses the pods that name it hold together. Its name counts, in whatever namespace it is; of
+// several of one name that in kube-system wins, and then the oldest.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -104,7 +104,8 @@ type Pool struct {
 	Status PoolStatus `json:"status,omitempty"`
 }
 
-// PoolStatus is what the log says of the pool. Where the size above differs from the size here, somebody has edited the object.
+// PoolStatus is what the log says of the pool. Where the size above differs from the size here, somebody has edited the
+// object.
 type PoolStatus struct {
 	// Size that is in force.
 	// +optional

@@ -18,8 +18,8 @@ import (
 // bindRetry is the pause before a binding whose fate is unknown is tried again (contract section 4.6).
 const bindRetry = 500 * time.Millisecond
 
-// Bind writes to the API server that a pod runs on a node, with its addresses in the args annotation. It holds for the very pod
-// of that uid only. A binding whose response was lost is found out about, not repeated blindly.
+// Bind writes to the API server that a pod runs on a node, with its addresses in the args annotation. It holds for the
+// very pod of that uid only. A binding whose response was lost is found out about, not repeated blindly.
 func (c *Cluster) Bind(ctx context.Context, pod *kube.Pod, node string, infos []ipam.IPInfo) error {
 	args, err := pod.ParseArgs()
 	if err != nil {
@@ -32,7 +32,8 @@ func (c *Cluster) Bind(ctx context.Context, pod *kube.Pod, node string, infos []
 	}
 	binding := &corev1.Binding{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: pod.Namespace, Name: pod.Name, UID: types.UID(pod.UID), Annotations: map[string]string{kube.AnnotationArgs: text},
+			Namespace: pod.Namespace, Name: pod.Name, UID: types.UID(pod.UID),
+			Annotations: map[string]string{kube.AnnotationArgs: text},
 		},
 		Target: corev1.ObjectReference{Kind: "Node", Name: node},
 	}
@@ -52,7 +53,8 @@ func (c *Cluster) Bind(ctx context.Context, pod *kube.Pod, node string, infos []
 // isFinal reports whether trying again cannot help.
 func isFinal(err error) bool {
 	var bound *kube.BoundError
-	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || errors.As(err, &bound)
+	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsInvalid(err) ||
+		apierrors.IsBadRequest(err) || errors.As(err, &bound)
 }
 
 func (c *Cluster) bindOnce(ctx context.Context, pod *kube.Pod, binding *corev1.Binding) error {

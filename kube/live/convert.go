@@ -28,7 +28,8 @@ func slim[O metav1.Object, T any](convert func(O) T) func(any) (any, error) {
 		}
 		return &entry[T]{
 			ObjectMeta: metav1.ObjectMeta{
-				Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(), ResourceVersion: o.GetResourceVersion(),
+				Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(),
+				ResourceVersion: o.GetResourceVersion(),
 			},
 			value: convert(o),
 		}, nil
@@ -39,8 +40,10 @@ func slim[O metav1.Object, T any](convert func(O) T) func(any) (any, error) {
 func PodOf(p *corev1.Pod) *kube.Pod {
 	pod := &kube.Pod{
 		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID),
-		ReleasePolicy: kube.BoundPolicy(p.Annotations[kube.AnnotationReleasePolicy]), Pool: kube.Bound(p.Annotations[kube.AnnotationPool]),
-		TemplateHash: p.Labels[kube.LabelTemplateHash], Node: p.Spec.NodeName, Phase: string(p.Status.Phase), HostNetwork: p.Spec.HostNetwork, Deleting: p.DeletionTimestamp != nil,
+		ReleasePolicy: kube.BoundPolicy(p.Annotations[kube.AnnotationReleasePolicy]),
+		Pool:          kube.Bound(p.Annotations[kube.AnnotationPool]),
+		TemplateHash:  p.Labels[kube.LabelTemplateHash], Node: p.Spec.NodeName, Phase: string(p.Status.Phase),
+		HostNetwork: p.Spec.HostNetwork, Deleting: p.DeletionTimestamp != nil,
 	}
 	pod.SetArgs(p.Annotations[kube.AnnotationArgs])
 	pod.AddIP(p.Status.PodIP)
@@ -51,7 +54,8 @@ func PodOf(p *corev1.Pod) *kube.Pod {
 		controller := ref.Controller != nil && *ref.Controller
 		if i == 0 || controller {
 			pod.Owner = kube.OwnerRef{
-				APIVersion: kube.Bound(ref.APIVersion), Kind: kube.Bound(ref.Kind), Name: kube.Bound(ref.Name), Controller: controller,
+				APIVersion: kube.Bound(ref.APIVersion), Kind: kube.Bound(ref.Kind), Name: kube.Bound(ref.Name),
+				Controller: controller,
 			}
 		}
 		if controller {
@@ -101,9 +105,9 @@ func rollsOut(d *appsv1.Deployment) bool {
 	return d.Status.ObservedGeneration < d.Generation || d.Status.Replicas > d.Status.UpdatedReplicas
 }
 
-// surge is how many pods more than its replicas a Deployment must have while it rolls out: its maxSurge where it may take no old
-// pod away before a new one runs, and else 0. As in the Deployment controller, a share in percent is rounded up for the surge and
-// down for the unavailable, and where both are 0 one pod may be unavailable.
+// surge is how many pods more than its replicas a Deployment must have while it rolls out: its maxSurge where it may
+// take no old pod away before a new one runs, and else 0. As in the Deployment controller, a share in percent is
+// rounded up for the surge and down for the unavailable, and where both are 0 one pod may be unavailable.
 func surge(d *appsv1.Deployment, replicas int) int {
 	rolling := d.Spec.Strategy.RollingUpdate
 	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType || rolling == nil {

@@ -21,21 +21,26 @@ func TestPodOf(t *testing.T) {
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "ns", Name: "web-7-x", UID: "u", Labels: map[string]string{"pod-template-hash": "7"},
-			Annotations:       map[string]string{kube.AnnotationReleasePolicy: "immutable", kube.AnnotationPool: "p", kube.AnnotationArgs: "{}"},
-			OwnerReferences:   []metav1.OwnerReference{{Kind: "A", Name: "a"}, {APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-7", Controller: &yes}},
+			Annotations: map[string]string{kube.AnnotationReleasePolicy: "immutable", kube.AnnotationPool: "p",
+				kube.AnnotationArgs: "{}"},
+			OwnerReferences: []metav1.OwnerReference{{Kind: "A", Name: "a"},
+				{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-7", Controller: &yes}},
 			DeletionTimestamp: &metav1.Time{},
 		},
 		Spec: corev1.PodSpec{
 			NodeName:       "n",
 			InitContainers: []corev1.Container{{}},
-			Containers:     []corev1.Container{{}, {Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{kube.ResourceIP: resource.MustParse("0")}}}},
+			Containers: []corev1.Container{{},
+				{Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{kube.ResourceIP: resource.MustParse("0")}}}},
 		},
-		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.1", PodIPs: []corev1.PodIP{{IP: "10.0.0.1"}, {IP: "fd00::1"}}},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.1",
+			PodIPs: []corev1.PodIP{{IP: "10.0.0.1"}, {IP: "fd00::1"}}},
 	}
 	want := &kube.Pod{
 		Namespace: "ns", Name: "web-7-x", UID: "u", ReleasePolicy: "immutable", Pool: "p", Args: "{}",
 		Owner:        kube.OwnerRef{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-7", Controller: true},
-		TemplateHash: "7", Node: "n", Phase: "Running", IPs: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")}, Deleting: true, Wants: true,
+		TemplateHash: "7", Node: "n", Phase: "Running",
+		IPs: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")}, Deleting: true, Wants: true,
 	}
 	if got := PodOf(p); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
@@ -54,8 +59,10 @@ func TestDeploymentOf(t *testing.T) {
 	deployment := func(edit func(*appsv1.Deployment)) *appsv1.Deployment {
 		d := &appsv1.Deployment{
 			ObjectMeta: metav1.ObjectMeta{Generation: 2},
-			Spec:       appsv1.DeploymentSpec{Replicas: &three, Strategy: appsv1.DeploymentStrategy{RollingUpdate: &appsv1.RollingUpdateDeployment{MaxSurge: &percent, MaxUnavailable: &percent}}},
-			Status:     appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 3, UpdatedReplicas: 1},
+			Spec: appsv1.DeploymentSpec{Replicas: &three,
+				Strategy: appsv1.DeploymentStrategy{RollingUpdate: &appsv1.RollingUpdateDeployment{MaxSurge: &percent,
+					MaxUnavailable: &percent}}},
+			Status: appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 3, UpdatedReplicas: 1},
 		}
 		edit(d)
 		return d
@@ -81,7 +88,8 @@ func TestDeploymentOf(t *testing.T) {
 		}, 0},
 	} {
 		d := deployment(c.edit)
-		want := allocator.Workload{Exists: true, Scales: true, Replicas: int(*d.Spec.Replicas), Spare: c.spare, Surge: c.spare}
+		want := allocator.Workload{Exists: true, Scales: true, Replicas: int(*d.Spec.Replicas), Spare: c.spare,
+			Surge: c.spare}
 		if got := deploymentOf(d); got != want {
 			t.Errorf("%s: %+v, want %+v", name, got, want)
 		}
@@ -100,7 +108,8 @@ func TestNodeOf(t *testing.T) {
 		Status: corev1.NodeStatus{
 			Addresses: []corev1.NodeAddress{
 				{Type: corev1.NodeHostName, Address: "n"}, {Type: corev1.NodeInternalIP, Address: "bad"},
-				{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}, {Type: corev1.NodeInternalIP, Address: "10.0.0.2"}, {Type: corev1.NodeInternalIP, Address: "fd00::1"},
+				{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}, {Type: corev1.NodeInternalIP, Address: "10.0.0.2"},
+				{Type: corev1.NodeInternalIP, Address: "fd00::1"},
 			},
 			Capacity: corev1.ResourceList{kube.ResourceIP: resource.MustParse("500")},
 		},

@@ -25,16 +25,17 @@ import (
 )
 
 // kinds watches the workloads of all kinds other than those of Kubernetes itself that keep addresses: what there is, by
-// their metadata, and how many replicas each has, by its scale subresource. A kind is found by discovery, whatever its group
-// and version.
+// their metadata, and how many replicas each has, by its scale subresource. A kind is found by discovery, whatever its
+// group and version.
 type kinds struct {
 	cluster *Cluster
 	queue   workqueue.TypedRateLimitingInterface[scaled]
 
-	mu        sync.Mutex
-	known     map[string]bool
-	starts    chan string
-	responses map[ipam.Owner]map[schema.GroupVersionResource]allocator.Workload // two groups may have a kind of one name
+	mu     sync.Mutex
+	known  map[string]bool
+	starts chan string
+	// two groups may have a kind of one name
+	responses map[ipam.Owner]map[schema.GroupVersionResource]allocator.Workload
 }
 
 // scaled is a workload whose scale is to be read.
@@ -97,14 +98,15 @@ func (k *kinds) run(ctx context.Context) {
 	running.Wait()
 }
 
-// follow finds a kind and watches it. A kind that the API server does not serve has no workloads; it may come, so it is looked
-// for again and again.
+// follow finds a kind and watches it. A kind that the API server does not serve has no workloads; it may come, so it is
+// looked for again and again.
 func (k *kinds) follow(ctx context.Context, kind string) {
 	watched := map[schema.GroupVersionResource]bool{}
 	for {
 		found, err := k.discover(kind)
 		if err != nil {
-			k.cluster.Log.Warn("cannot find out how a kind of workload is served; addresses kept for it stay", zap.String("kind", kind), zap.Error(err))
+			k.cluster.Log.Warn("cannot find out how a kind of workload is served; addresses kept for it stay",
+				zap.String("kind", kind), zap.Error(err))
 		}
 		for _, s := range found {
 			if !watched[s.resource] {
@@ -123,8 +125,8 @@ func (k *kinds) follow(ctx context.Context, kind string) {
 	}
 }
 
-// discover finds the resources of a kind: one a group, in the version that the API server prefers. An incomplete discovery is
-// an error, unless it has found the kind.
+// discover finds the resources of a kind: one a group, in the version that the API server prefers. An incomplete
+// discovery is an error, unless it has found the kind.
 func (k *kinds) discover(kind string) ([]served, error) {
 	_, lists, err := k.cluster.Clients.Discovery.ServerGroupsAndResources()
 	var partly *discovery.ErrGroupDiscoveryFailed
@@ -141,9 +143,14 @@ func (k *kinds) discover(kind string) ([]served, error) {
 			if !r.Namespaced || strings.Contains(r.Name, "/") || kube.KindOf(list.GroupVersion, r.Kind) != kind {
 				continue
 			}
-			s := served{version.WithResource(r.Name), slices.ContainsFunc(list.APIResources, func(sub metav1.APIResource) bool { return sub.Name == r.Name+"/scale" })}
+			s := served{version.WithResource(r.Name),
+				slices.ContainsFunc(list.APIResources, func(sub metav1.APIResource) bool {
+					return sub.Name == r.Name+
+						"/scale"
+				})}
 			// Versions of one group come with the preferred one first.
-			if !slices.ContainsFunc(found, func(f served) bool { return f.resource.GroupResource() == s.resource.GroupResource() }) {
+			if !slices.ContainsFunc(found,
+				func(f served) bool { return f.resource.GroupResource() == s.resource.GroupResource() }) {
 				found = append(found, s)
 			}
 		}
@@ -156,7 +163,8 @@ func (k *kinds) discover(kind string) ([]served, error) {
 
 // watch follows one resource until ctx ends.
 func (k *kinds) watch(ctx context.Context, kind string, s served) {
-	informer := metadatainformer.NewFilteredMetadataInformer(k.cluster.Clients.Metadata, s.resource, metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
+	informer := metadatainformer.NewFilteredMetadataInformer(k.cluster.Clients.Metadata, s.resource,
+		metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
 	toScale := func(m *metav1.PartialObjectMetadata) scaled { return scaled{s, kind, m.Namespace, m.Name} }
 	synced, err := follow(k.cluster, informer, slim(toScale), func(_, now *entry[scaled]) {
 		if s.scales {
@@ -172,7 +180,8 @@ func (k *kinds) watch(ctx context.Context, kind string, s served) {
 	go informer.RunWithContext(ctx)
 	if cache.WaitForCacheSync(ctx.Done(), synced) {
 		k.cluster.change(func(e *objects.Edit) { e.Watches(kind, true) })
-		k.cluster.Log.Info("watching a kind of workload", zap.String("kind", kind), zap.Stringer("resource", s.resource), zap.Bool("scales", s.scales))
+		k.cluster.Log.Info("watching a kind of workload", zap.String("kind", kind),
+			zap.Stringer("resource", s.resource), zap.Bool("scales", s.scales))
 	}
 	<-ctx.Done()
 }
@@ -185,7 +194,8 @@ func (k *kinds) readScales(ctx context.Context) {
 			return
 		}
 		if err := k.readScale(ctx, w); err != nil && ctx.Err() == nil {
-			k.cluster.Log.Warn("cannot read the scale of a workload; addresses kept for it stay", zap.String("kind", w.kind),
+			k.cluster.Log.Warn("cannot read the scale of a workload; addresses kept for it stay",
+				zap.String("kind", w.kind),
 				zap.String("workload", w.namespace+"/"+w.name), zap.Error(err))
 			k.learn(w, allocator.Workload{Unknown: true})
 			k.queue.AddRateLimited(w)
@@ -199,7 +209,8 @@ func (k *kinds) readScales(ctx context.Context) {
 func (k *kinds) readScale(ctx context.Context, w scaled) error {
 	ctx, cancel := context.WithTimeout(ctx, scaleTimeout)
 	defer cancel()
-	scale, err := k.cluster.Clients.Dynamic.Resource(w.resource).Namespace(w.namespace).Get(ctx, w.name, metav1.GetOptions{}, "scale")
+	scale, err := k.cluster.Clients.Dynamic.Resource(w.resource).Namespace(w.namespace).Get(ctx, w.name,
+		metav1.GetOptions{}, "scale")
 	if apierrors.IsNotFound(err) {
 		k.learn(w, allocator.Workload{})
 		return nil
@@ -215,7 +226,8 @@ func (k *kinds) readScale(ctx context.Context, w scaled) error {
 	return nil
 }
 
-// learn takes what is known of a workload. Where two groups have one of the same kind and name, the one that keeps more counts.
+// learn takes what is known of a workload. Where two groups have one of the same kind and name, the one that keeps more
+// counts.
 func (k *kinds) learn(w scaled, is allocator.Workload) {
 	owner := ipam.Owner{Kind: w.kind, Namespace: w.namespace, App: w.name}
 	k.mu.Lock()
@@ -235,7 +247,8 @@ func (k *kinds) learn(w scaled, is allocator.Workload) {
 	}
 	var sum allocator.Workload
 	for _, one := range k.responses[owner] {
-		sum.Exists, sum.Scales, sum.Unknown = sum.Exists || one.Exists, sum.Scales || one.Scales, sum.Unknown || one.Unknown
+		sum.Exists, sum.Scales, sum.Unknown = sum.Exists || one.Exists, sum.Scales || one.Scales, sum.Unknown ||
+			one.Unknown
 		sum.Replicas = max(sum.Replicas, one.Replicas)
 	}
 	k.cluster.change(func(e *objects.Edit) { e.PutWorkload(owner, sum) })

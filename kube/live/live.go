@@ -83,7 +83,8 @@ type Cluster struct {
 // New makes a Cluster.
 func New(config Config) *Cluster {
 	c := &Cluster{
-		Config: config, store: objects.NewStore(objects.Live()), wake: make(chan struct{}, 1), synced: make(chan struct{}),
+		Config: config, store: objects.NewStore(objects.Live()), wake: make(chan struct{}, 1),
+		synced: make(chan struct{}),
 	}
 	c.kinds = newKinds(c)
 	c.caster, c.events = newEvents(config)

@@ -11,7 +11,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Whoever waits for the objects of an API server that is away, or that refuses, gets an error why they have not been read.
+// Whoever waits for the objects of an API server that is away, or that refuses, gets an error why they have not been
+// read.
 func TestWhyNothingWasRead(t *testing.T) {
 	line, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -40,7 +41,8 @@ func TestWhyNothingWasRead(t *testing.T) {
 		waiting, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		err := c.WaitForSync(waiting)
 		stop()
-		if err != nil && strings.Contains(err.Error(), "connection refused") && strings.Contains(err.Error(), "have not been read yet") {
+		if err != nil && strings.Contains(err.Error(), "connection refused") &&
+			strings.Contains(err.Error(), "have not been read yet") {
 			return
 		}
 		if time.Now().After(deadline) {

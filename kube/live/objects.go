@@ -34,8 +34,8 @@ func (c *Cluster) Pod(ctx context.Context, namespace, name string) (*kube.Pod, e
 	return PodOf(pod), nil
 }
 
-// Gone asks the API server itself whether the pod of a uid has ended, and returns the proof for it in words; "" while it
-// has not. An error proves nothing.
+// Gone asks the API server itself whether the pod of a uid has ended, and returns the proof for it in words; "" while
+// it has not. An error proves nothing.
 func (c *Cluster) Gone(ctx context.Context, namespace, name, uid string) (proof string, err error) {
 	pod, err := c.Pod(ctx, namespace, name)
 	switch {
@@ -54,25 +54,29 @@ func (c *Cluster) Gone(ctx context.Context, namespace, name, uid string) (proof 
 
 // annotate sets an annotation of the very pod of a uid.
 func (c *Cluster) annotate(ctx context.Context, namespace, name, uid, key, value string) error {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": uid, "annotations": map[string]string{key: value}}})
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": uid,
+		"annotations": map[string]string{key: value}}})
 	if err != nil {
 		return err
 	}
-	if _, err := c.Clients.Kube.CoreV1().Pods(namespace).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
+	if _, err := c.Clients.Kube.CoreV1().Pods(namespace).Patch(ctx, name, types.MergePatchType, patch,
+		metav1.PatchOptions{}, "status"); err != nil {
 		return fmt.Errorf("annotate pod %s/%s: %w", namespace, name, err)
 	}
 	return nil
 }
 
-// PublishCapacity says on a Node object how many pods with addresses it may run, so that the scheduler passes over nodes
-// that have none left before it asks anybody.
+// PublishCapacity says on a Node object how many pods with addresses it may run, so that the scheduler passes over
+// nodes that have none left before it asks anybody.
 func (c *Cluster) PublishCapacity(ctx context.Context, node, quantity string) error {
 	resources := map[string]string{kube.ResourceIP: quantity}
-	patch, err := json.Marshal(map[string]any{"status": map[string]any{"capacity": resources, "allocatable": resources}})
+	patch, err := json.Marshal(map[string]any{"status": map[string]any{"capacity": resources,
+		"allocatable": resources}})
 	if err != nil {
 		return err
 	}
-	_, err = c.Clients.Kube.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
+	_, err = c.Clients.Kube.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, patch, metav1.PatchOptions{},
+		"status")
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("publish the capacity of node %s: %w", node, err)
 	}
@@ -88,18 +92,21 @@ func newEvents(config Config) (record.EventBroadcaster, record.EventRecorder) {
 // ReportConfig shows on the ConfigMap with the subnets what became of it: reason in one word, and a sentence.
 func (c *Cluster) ReportConfig(warning bool, reason, message string) {
 	uid, _ := c.configUID.Load().(types.UID) // kubectl describe finds events by it
-	c.Report(corev1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: c.ConfigNamespace, Name: c.ConfigName, UID: uid}, warning, reason, message)
+	c.Report(corev1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: c.ConfigNamespace,
+		Name: c.ConfigName, UID: uid}, warning, reason, message)
 }
 
-// ReportNode shows an event on a node. As those of a kubelet, it names the node where others name a uid: kubectl describe node looks for
-// both.
+// ReportNode shows an event on a node. As those of a kubelet, it names the node where others name a uid: kubectl
+// describe node looks for both.
 func (c *Cluster) ReportNode(name string, warning bool, reason, message string) {
-	c.Report(corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: name, UID: types.UID(name)}, warning, reason, message)
+	c.Report(corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: name, UID: types.UID(name)}, warning, reason,
+		message)
 }
 
 // ReportPod shows an event on a pod.
 func (c *Cluster) ReportPod(pod *kube.Pod, warning bool, reason, message string) {
-	c.Report(corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: types.UID(pod.UID)}, warning, reason, message)
+	c.Report(corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name,
+		UID: types.UID(pod.UID)}, warning, reason, message)
 }
 
 // Report shows an event on any object: reason in one word, and a sentence.

@@ -53,7 +53,8 @@ func (c *Cluster) watch(ctx context.Context, factory informers.SharedInformerFac
 
 // follow hands on what an informer sees. An object that was gone when the informer came back from a lost connection is
 // dropped as any other.
-func follow[T any](c *Cluster, informer cache.SharedIndexInformer, transform cache.TransformFunc, put func(old, now *entry[T]), drop func(*entry[T])) (cache.InformerSynced, error) {
+func follow[T any](c *Cluster, informer cache.SharedIndexInformer, transform cache.TransformFunc,
+	put func(old, now *entry[T]), drop func(*entry[T])) (cache.InformerSynced, error) {
 	if err := informer.SetTransform(transform); err != nil {
 		return nil, err
 	}
@@ -123,7 +124,8 @@ func (c *Cluster) dropNode(gone *entry[*kube.Node]) {
 	c.change(func(e *objects.Edit) { e.DropNode(gone.Name) })
 }
 
-func (c *Cluster) followWorkloads(informer cache.SharedIndexInformer, transform cache.TransformFunc, kind string) (cache.InformerSynced, error) {
+func (c *Cluster) followWorkloads(informer cache.SharedIndexInformer, transform cache.TransformFunc,
+	kind string) (cache.InformerSynced, error) {
 	owner := func(w *entry[allocator.Workload]) ipam.Owner {
 		return ipam.Owner{Kind: kind, Namespace: w.Namespace, App: w.Name}
 	}
@@ -138,7 +140,8 @@ func (c *Cluster) followWorkloads(informer cache.SharedIndexInformer, transform 
 
 // followConfig watches the one ConfigMap with the subnets, so that no right to read others is needed.
 func (c *Cluster) followConfig(ctx context.Context) (cache.InformerSynced, error) {
-	factory := informers.NewSharedInformerFactoryWithOptions(c.Clients.Kube, 0, informers.WithNamespace(c.ConfigNamespace),
+	factory := informers.NewSharedInformerFactoryWithOptions(c.Clients.Kube, 0,
+		informers.WithNamespace(c.ConfigNamespace),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 			o.FieldSelector = fields.OneTermEqualSelector("metadata.name", c.ConfigName).String()
 		}))

@@ -18,8 +18,8 @@ type document struct {
 	json   []byte
 }
 
-// eachDocument yields the documents of a stream: YAML documents between lines of "---", each of which may also be JSON, or
-// several JSON values one after the other. Empty documents are passed over, but counted.
+// eachDocument yields the documents of a stream: YAML documents between lines of "---", each of which may also be JSON,
+// or several JSON values one after the other. Empty documents are passed over, but counted.
 func eachDocument(text []byte, yield func(document) error) error {
 	number := 0
 	for len(text) > 0 {
@@ -56,7 +56,8 @@ func cutDocument(text []byte) (part, rest []byte) {
 			end = at + newline + 1
 		}
 		line := text[at:end]
-		if tail, ok := bytes.CutPrefix(line, []byte("---")); ok && (len(tail) == 0 || bytes.ContainsRune([]byte(" \t\r\n"), rune(tail[0]))) {
+		if tail, ok := bytes.CutPrefix(line, []byte("---")); ok &&
+			(len(tail) == 0 || bytes.ContainsRune([]byte(" \t\r\n"), rune(tail[0]))) {
 			return text[:at], text[at+3:]
 		}
 		at = end

@@ -23,8 +23,8 @@ type Edit struct {
 	touched                           []touch
 }
 
-// Live is the first Set of a source that is notified of every change. It speaks of pods once KnowsPods was called; a workload of a
-// kind that Watches has not been notified of is unknown.
+// Live is the first Set of a source that is notified of every change. It speaks of pods once KnowsPods was called; a
+// workload of a kind that Watches has not been notified of is unknown.
 func Live() *Set {
 	s := newSet()
 	s.kinds, s.journal.lineage = map[string]bool{}, new(byte)
@@ -33,7 +33,8 @@ func Live() *Set {
 
 // Edit begins the next Set.
 func (s *Set) Edit() *Edit {
-	return &Edit{next: *s, pods: s.pods.Txn(), podByUID: s.podByUID.Txn(), shown: s.shown.Txn(), workloads: s.workloads.Txn()}
+	return &Edit{next: *s, pods: s.pods.Txn(), podByUID: s.podByUID.Txn(), shown: s.shown.Txn(),
+		workloads: s.workloads.Txn()}
 }
 
 // PutPod adds a pod, or replaces the one of its name.
@@ -140,7 +141,8 @@ func (e *Edit) counted(added bool) {
 func (e *Edit) Done(asOf time.Time) *Set {
 	next := e.next
 	next.asOf = asOf
-	next.pods, next.podByUID, next.shown, next.workloads = e.pods.Commit(), e.podByUID.Commit(), e.shown.Commit(), e.workloads.Commit()
+	next.pods, next.podByUID, next.shown, next.workloads = e.pods.Commit(), e.podByUID.Commit(), e.shown.Commit(),
+		e.workloads.Commit()
 	next.journal = next.journal.after(e.touched)
 	return &next
 }

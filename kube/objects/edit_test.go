@@ -172,7 +172,8 @@ func TestSeen(t *testing.T) {
 	step("b c", func(e *objects.Edit) { e.PutPod(pod("one", "c", nil)) }) // another of its name
 	step("c", func(e *objects.Edit) { e.PutPod(pod("two", "b", func(p *kube.Pod) { p.Phase = kube.PhaseSucceeded })) })
 	step("c", func(e *objects.Edit) { e.PutPod(pod("one", "c", func(p *kube.Pod) { p.Deleting = true })) })
-	step("", func(e *objects.Edit) { e.DropNode("n"); e.PutNode(&kube.Node{Name: "other"}) }) // nobody will say that it has stopped
+	// nobody will say that it has stopped
+	step("", func(e *objects.Edit) { e.DropNode("n"); e.PutNode(&kube.Node{Name: "other"}) })
 	step("c", func(e *objects.Edit) { e.PutPod(pod("one", "c", nil)) })
 	step("", func(e *objects.Edit) { e.DropPod("ns", "one", "c") })
 }

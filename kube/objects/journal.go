@@ -9,8 +9,8 @@ import (
 	"galaxy/kube"
 )
 
-// journal is the newest changes that have led to a Set. The Sets of one lineage share its memory: each sees as much of it as
-// there was when it was made. So only the newest Set of a lineage may be edited.
+// journal is the newest changes that have led to a Set. The Sets of one lineage share its memory: each sees as much of
+// it as there was when it was made. So only the newest Set of a lineage may be edited.
 type journal struct {
 	lineage   *byte // of the Sets that were made by Edit from one another; nil for one that was read from a file
 	version   uint64
@@ -61,8 +61,8 @@ func (s *Set) since(old *Set) (touched []touch, ok bool) {
 	return to.recent[first:], true
 }
 
-// PodsSince yields the pods of an older Set that are not in this one as they were, by namespace and name where the Sets are
-// compared as a whole.
+// PodsSince yields the pods of an older Set that are not in this one as they were, by namespace and name where the Sets
+// are compared as a whole.
 func (s *Set) PodsSince(old *Set) iter.Seq[*kube.Pod] {
 	touched, ok := s.since(old)
 	if !ok {

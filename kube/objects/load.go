@@ -210,7 +210,8 @@ func (s *Set) addConfigMap(h head, object []byte) error {
 	return nil
 }
 
-// ConfigOf is the data of a ConfigMap, and beside it those of its annotations that are ours: keys of data have no slash.
+// ConfigOf is the data of a ConfigMap, and beside it those of its annotations that are ours: keys of data have no
+// slash.
 func ConfigOf(data, annotations map[string]string) map[string]string {
 	config := maps.Clone(data)
 	if config == nil {
@@ -261,7 +262,8 @@ func (s *Set) addWorkload(h head, object []byte) error {
 		}
 		return err
 	}
-	w := allocator.Workload{Exists: true, Scales: builtin || body.Spec.Replicas != nil, Start: int(body.Spec.Ordinals.Start)}
+	w := allocator.Workload{Exists: true, Scales: builtin || body.Spec.Replicas != nil,
+		Start: int(body.Spec.Ordinals.Start)}
 	if w.Start < 0 || body.Spec.Ordinals.Start > math.MaxInt32 {
 		return fmt.Errorf("spec.ordinals.start: %d is out of range", body.Spec.Ordinals.Start)
 	}

@@ -23,11 +23,13 @@ func TestLoad(t *testing.T) {
 		t.Errorf("node %+v", n)
 	}
 	pod := set.Pod("ns1", "web-0")
-	if pod == nil || !pod.Wants || pod.Node != "node1" || pod.ReleasePolicy != "immutable" || set.PodByUID("p0") != pod || !set.KnowsPods() {
+	if pod == nil || !pod.Wants || pod.Node != "node1" || pod.ReleasePolicy != "immutable" ||
+		set.PodByUID("p0") != pod || !set.KnowsPods() {
 		t.Errorf("pod %+v", pod)
 	}
 	for app, want := range map[ipam.Owner]allocator.Workload{
-		{Kind: "statefulset", Namespace: "ns1", App: "web", Pod: "web-5"}:   {Exists: true, Scales: true, Replicas: 3, Start: 5},
+		{Kind: "statefulset", Namespace: "ns1", App: "web", Pod: "web-5"}: {Exists: true, Scales: true, Replicas: 3,
+			Start: 5},
 		{Kind: "deployment", Namespace: "ns1", App: "dp", Pool: "whatever"}: {Exists: true, Scales: true, Replicas: 1},
 		{Kind: "replicaset", Namespace: "ns1", App: "dp-1"}:                 {Exists: true, Scales: true},
 		{Kind: "tapp", Namespace: "ns1", App: "t"}:                          {Exists: true, Scales: true, Replicas: 2},
@@ -38,10 +40,12 @@ func TestLoad(t *testing.T) {
 			t.Errorf("workload of %v: %+v, want %+v", app, got, want)
 		}
 	}
-	if pools := slices.Collect(set.Pools()); len(pools) != 1 || pools[0] != (objects.Pool{Name: "p1", Size: 4, PreAllocate: true}) {
+	if pools := slices.Collect(set.Pools()); len(pools) != 1 ||
+		pools[0] != (objects.Pool{Name: "p1", Size: 4, PreAllocate: true}) {
 		t.Errorf("pools %+v", pools)
 	}
-	if data, ok := set.ConfigMap("kube-system", "floatingip-config"); !ok || !strings.Contains(data["floatingips"], "10.1.0.9") {
+	if data, ok := set.ConfigMap("kube-system", "floatingip-config"); !ok ||
+		!strings.Contains(data["floatingips"], "10.1.0.9") {
 		t.Errorf("config map %v", data)
 	}
 	if set.Len() != 9 {
@@ -52,22 +56,32 @@ func TestLoad(t *testing.T) {
 func TestParseErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"a: b": "document 1: kind is missing",
-		"kind: Pod\n---\nkind: Pod\nmetadata: {name: x}":                        "document 1, Pod: metadata.name is missing",
-		"kind: Node\nmetadata: {name: a}\n---\nkind: Pod\nmetadata: [1]":        "document 2: metadata: the value cannot be of the type array",
-		"kind: Pod\nmetadata: {name: x}\nspec: {containers: {}}":                "document 1, Pod x: spec.containers: want an array, have an object",
-		"kind: Pod\nmetadata: {name: 5}":                                        "document 1: metadata.name: the value cannot be of the type number",
-		"kind: List\nitems:\n- kind: Pod\n  metadata: {namespace: ns}":          "document 1, items[0], Pod ns/: metadata.name is missing",
-		"kind: Pool\nmetadata: {name: p}\nsize: many":                           "document 1, Pool p: size: the value cannot be of the type string",
-		"kind: Pool\nmetadata: {name: p}":                                       "document 1, Pool p: size: want a number",
-		"kind: Pool\nmetadata: {name: p}\nsize: -1":                             "size: want a number",
-		"kind: Deployment\nmetadata: {name: d}\nspec: {replicas: -1}":           "document 1, Deployment d: spec.replicas: -1 is out of range",
-		"kind: Deployment\nmetadata: {name: d}\nspec: {replicas: x}":            "spec.replicas: the value cannot be of the type string",
+		"kind: Pod\n---\nkind: Pod\nmetadata: {name: x}": "document 1, Pod: metadata.name is " +
+			"missing",
+		"kind: Node\nmetadata: {name: a}\n---\nkind: Pod\nmetadata: [1]": "document 2: metadata: the value " +
+			"cannot be of the type array",
+		"kind: Pod\nmetadata: {name: x}\nspec: {containers: {}}": "document 1, Pod x: " +
+			"spec.containers: want an array, have an object",
+		"kind: Pod\nmetadata: {name: 5}": "document 1: metadata.name: the " +
+			"value cannot be of the type number",
+		"kind: List\nitems:\n- kind: Pod\n  metadata: {namespace: ns}": "document 1, items[0], Pod ns/: " +
+			"metadata.name is missing",
+		"kind: Pool\nmetadata: {name: p}\nsize: many": "document 1, Pool p: size: the " +
+			"value cannot be of the type string",
+		"kind: Pool\nmetadata: {name: p}": "document 1, Pool p: size: want a " +
+			"number",
+		"kind: Pool\nmetadata: {name: p}\nsize: -1": "size: want a number",
+		"kind: Deployment\nmetadata: {name: d}\nspec: {replicas: -1}": "document 1, Deployment d: " +
+			"spec.replicas: -1 is out of range",
+		"kind: Deployment\nmetadata: {name: d}\nspec: {replicas: x}": "spec.replicas: the value cannot be " +
+			"of the type string",
 		"kind: Node\nmetadata: {name: a}\n---\nkind: Node\nmetadata: {name: a}": "the same node stands earlier",
 		"kind: Configmap\nmetadata: {name: c}":                                  `kind "Configmap": want ConfigMap`,
 		"kind: Pod\nkind: Pod":                                                  "document 1",
 		"\tkind: Pod":                                                           "document 1",
 		`{"kind":"Node","metadata":{"name":"a"}}{"kind":`:                       "document 2",
-		"kind: ConfigMap\nmetadata: {name: c}\ndata: {a: [1]}":                  "ConfigMap c: data: the value cannot be of the type array",
+		"kind: ConfigMap\nmetadata: {name: c}\ndata: {a: [1]}": "ConfigMap c: data: the value " +
+			"cannot be of the type array",
 	} {
 		if _, err := objects.Parse([]byte(text), time.Now()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v, want %q", text, err, want)

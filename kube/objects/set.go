@@ -21,8 +21,8 @@ type Pool struct {
 	PreAllocate bool
 }
 
-// Set is what the cluster looked like at one moment. It never changes, and may be used by many goroutines. What there are
-// many of stands in trees that share all but the changed parts with the Set before (see Edit).
+// Set is what the cluster looked like at one moment. It never changes, and may be used by many goroutines. What there
+// are many of stands in trees that share all but the changed parts with the Set before (see Edit).
 type Set struct {
 	asOf      time.Time
 	knowsPods bool
@@ -110,8 +110,8 @@ func (s *Set) Nodes() iter.Seq[*kube.Node] {
 	}
 }
 
-// Workload is what is known of the workload of an owner, at app level or below. It does not exist if the source has none,
-// and is unknown if the source does not watch its kind.
+// Workload is what is known of the workload of an owner, at app level or below. It does not exist if the source has
+// none, and is unknown if the source does not watch its kind.
 func (s *Set) Workload(owner ipam.Owner) allocator.Workload {
 	if owner.App == "" {
 		return allocator.Workload{}

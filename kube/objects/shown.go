@@ -22,7 +22,8 @@ func showing(tree *iradix.Txn[[]*kube.Pod], old, next *kube.Pod) {
 		for _, s := range old.Shows() {
 			key := shownKey(s.Addr)
 			pods, _ := tree.Get(key)
-			if left := slices.DeleteFunc(slices.Clone(pods), func(p *kube.Pod) bool { return p == old }); len(left) > 0 {
+			if left := slices.DeleteFunc(slices.Clone(pods),
+				func(p *kube.Pod) bool { return p == old }); len(left) > 0 {
 				tree.Insert(key, left)
 			} else {
 				tree.Delete(key)
@@ -38,7 +39,7 @@ func showing(tree *iradix.Txn[[]*kube.Pod], old, next *kube.Pod) {
 	}
 }
 
-// Seen are the pods that have not ended and show an address.
+// Occupants are the pods that have not ended and show an address.
 func (s *Set) Occupants(addr netip.Addr) []allocator.Occupant {
 	pods, _ := s.shown.Get(shownKey(addr))
 	var seen []allocator.Occupant
@@ -55,8 +56,8 @@ func (s *Set) Occupants(addr netip.Addr) []allocator.Occupant {
 	return seen
 }
 
-// Ended reports whether a pod that is among the objects never runs again: it has finished; or it is being deleted, and its
-// node is gone for good, so that nobody will ever say that it has stopped. That a node does not answer is no proof.
+// Ended reports whether a pod that is among the objects never runs again: it has finished; or it is being deleted, and
+// its node is gone for good, so that nobody will ever say that it has stopped. That a node does not answer is no proof.
 func (s *Set) Ended(pod *kube.Pod) bool {
 	return pod.Finished() || pod.Deleting && s.NodeIsGone(pod.Node)
 }

@@ -44,7 +44,8 @@ type Config struct {
 // ErrBusy is a request that is not asked about, as too many others are: anybody can send tokens that nobody knows.
 var ErrBusy = errors.New("too many tokens are being asked about; try again")
 
-// Reviewer asks the API server, and remembers its responses for a short while. Failures to get a response are not remembered.
+// Reviewer asks the API server, and remembers its responses for a short while. Failures to get a response are not
+// remembered.
 type Reviewer struct {
 	Config
 	known  *lru.Cache[key, verdict]
@@ -127,15 +128,17 @@ func isPath(resource string) bool { return strings.HasPrefix(resource, "/") }
 // Forbidden distinguishes this error from others.
 func (*ForbiddenError) Forbidden() {}
 
-// Authorize says who the bearer of a token is, if that user may do something with a resource of Group, or with a path that begins with
-// "/": an UnauthenticatedError, a ForbiddenError with the user, or an error that means that the API server could not be asked.
+// Authorize says who the bearer of a token is, if that user may do something with a resource of Group, or with a path
+// that begins with "/": an UnauthenticatedError, a ForbiddenError with the user, or an error that means that the API
+// server could not be asked.
 func (r *Reviewer) Authorize(ctx context.Context, token, verb, resource, name string) (string, error) {
 	k := keyOf(token, verb, resource, name)
 	if v, ok := r.known.Get(k); ok && r.Now().Before(v.until) {
 		return v.user, v.err
 	}
 	if len(token) > maxToken {
-		return "", &UnauthenticatedError{fmt.Sprintf("it has %d bytes, and at most %d are asked about", len(token), maxToken)}
+		return "", &UnauthenticatedError{fmt.Sprintf("it has %d bytes, and at most %d are asked about", len(token),
+			maxToken)}
 	}
 	select {
 	case r.asking <- struct{}{}:
@@ -205,7 +208,8 @@ func (r *Reviewer) may(ctx context.Context, user authenticationv1.UserInfo, verb
 	if isPath(resource) {
 		question.Spec.NonResourceAttributes = &authorizationv1.NonResourceAttributes{Path: resource, Verb: verb}
 	} else {
-		question.Spec.ResourceAttributes = &authorizationv1.ResourceAttributes{Group: Group, Resource: resource, Verb: verb, Name: name}
+		question.Spec.ResourceAttributes = &authorizationv1.ResourceAttributes{Group: Group, Resource: resource,
+			Verb: verb, Name: name}
 	}
 	response, err := r.Client.AuthorizationV1().SubjectAccessReviews().Create(ctx, question, metav1.CreateOptions{})
 	switch {
@@ -224,7 +228,8 @@ func (r *Reviewer) may(ctx context.Context, user authenticationv1.UserInfo, verb
 // notAsked explains why there is no response.
 func notAsked(resource string, err error) error {
 	if apierrors.IsForbidden(err) {
-		return fmt.Errorf("galaxy-ipam itself may not create %s; bind the ClusterRole system:auth-delegator to its service account: %w", resource, err)
+		return fmt.Errorf("galaxy-ipam itself may not create %s; bind the ClusterRole system:auth-delegator to its "+
+			"service account: %w", resource, err)
 	}
 	return fmt.Errorf("ask the API server by %s: %w", resource, err)
 }

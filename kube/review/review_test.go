@@ -34,7 +34,8 @@ type server struct {
 	deaf             error // of the second one only
 }
 
-var jane = authenticationv1.UserInfo{Username: "jane", UID: "u-1", Groups: []string{"ops", "system:authenticated"}, Extra: map[string]authenticationv1.ExtraValue{"scopes": {"a", "b"}}}
+var jane = authenticationv1.UserInfo{Username: "jane", UID: "u-1", Groups: []string{"ops", "system:authenticated"},
+	Extra: map[string]authenticationv1.ExtraValue{"scopes": {"a", "b"}}}
 
 func newServer() *server {
 	s := &server{Clientset: fake.NewClientset()}
@@ -79,8 +80,10 @@ func TestAllowed(t *testing.T) {
 		t.Fatalf("%q, %v", user, err)
 	}
 	want := authorizationv1.SubjectAccessReviewSpec{
-		User: "jane", UID: "u-1", Groups: jane.Groups, Extra: map[string]authorizationv1.ExtraValue{"scopes": {"a", "b"}},
-		ResourceAttributes: &authorizationv1.ResourceAttributes{Group: "galaxy.k8s.io", Resource: "floatingips", Verb: "create", Name: "10.0.0.1"},
+		User: "jane", UID: "u-1", Groups: jane.Groups,
+		Extra: map[string]authorizationv1.ExtraValue{"scopes": {"a", "b"}},
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Group: "galaxy.k8s.io", Resource: "floatingips",
+			Verb: "create", Name: "10.0.0.1"},
 	}
 	if !reflect.DeepEqual(s.asked, want) {
 		t.Errorf("asked for %+v, want %+v", s.asked, want)
@@ -94,12 +97,14 @@ func TestPath(t *testing.T) {
 	if _, err := r.Authorize(t.Context(), "good", "get", "/metrics", ""); err != nil {
 		t.Fatal(err)
 	}
-	if s.asked.ResourceAttributes != nil || !reflect.DeepEqual(s.asked.NonResourceAttributes, &authorizationv1.NonResourceAttributes{Path: "/metrics", Verb: "get"}) {
+	if s.asked.ResourceAttributes != nil || !reflect.DeepEqual(s.asked.NonResourceAttributes,
+		&authorizationv1.NonResourceAttributes{Path: "/metrics", Verb: "get"}) {
 		t.Errorf("asked for %+v", s.asked)
 	}
 	s.allow = func(authorizationv1.ResourceAttributes) (no authorizationv1.SubjectAccessReviewStatus) { return no }
 	_, err := review.New(review.Config{Client: s}).Authorize(t.Context(), "good", "get", "/metrics", "")
-	if err == nil || !strings.Contains(err.Error(), `may not get /metrics; missing`) || !strings.Contains(err.Error(), `{nonResourceURLs: ["/metrics"], verbs: ["get"]}`) {
+	if err == nil || !strings.Contains(err.Error(), `may not get /metrics; missing`) ||
+		!strings.Contains(err.Error(), `{nonResourceURLs: ["/metrics"], verbs: ["get"]}`) {
 		t.Errorf("%v", err)
 	}
 }
@@ -119,7 +124,8 @@ func TestUnauthenticated(t *testing.T) {
 
 func TestForbidden(t *testing.T) {
 	for name, status := range map[string]authorizationv1.SubjectAccessReviewStatus{
-		"no opinion": {Reason: "no rule"}, "denied": {Allowed: true, Denied: true, Reason: "no rule"}, "failed": {EvaluationError: "no rule"},
+		"no opinion": {Reason: "no rule"}, "denied": {Allowed: true, Denied: true, Reason: "no rule"},
+		"failed": {EvaluationError: "no rule"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newServer()
@@ -130,7 +136,8 @@ func TestForbidden(t *testing.T) {
 				t.Fatalf("%q, %v", user, err)
 			}
 			for _, part := range []string{
-				`user "jane" may not delete pools.galaxy.k8s.io "blue"`, "no rule", `apiGroups: ["galaxy.k8s.io"], resources: ["pools"], verbs: ["delete"]`,
+				`user "jane" may not delete pools.galaxy.k8s.io "blue"`, "no rule",
+				`apiGroups: ["galaxy.k8s.io"], resources: ["pools"], verbs: ["delete"]`,
 			} {
 				if !strings.Contains(err.Error(), part) {
 					t.Errorf("%v: no %s", err, part)
@@ -168,7 +175,8 @@ func TestCache(t *testing.T) {
 	_ = ask("good", "create", "floatingips", "a")
 	expect("after it", 2)
 	for i, q := range [][4]string{
-		{"good", "delete", "floatingips", "a"}, {"good", "create", "pools", "a"}, {"good", "create", "floatingips", "b"},
+		{"good", "delete", "floatingips", "a"}, {"good", "create", "pools", "a"},
+		{"good", "create", "floatingips", "b"},
 		{"goo", "dcreate", "floatingips", "a"}, {"bad", "create", "floatingips", "a"},
 	} {
 		_ = ask(q[0], q[1], q[2], q[3])
@@ -205,9 +213,11 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// TestNobodyToAsk: without a response the error is neither a no of the one kind nor of the other, and says how to repair it.
+// TestNobodyToAsk: without a response the error is neither a no of the one kind nor of the other, and says how to
+// repair it.
 func TestNobodyToAsk(t *testing.T) {
-	refused := apierrors.NewForbidden(schema.GroupResource{Group: "authentication.k8s.io", Resource: "tokenreviews"}, "", errors.New("rbac"))
+	refused := apierrors.NewForbidden(schema.GroupResource{Group: "authentication.k8s.io", Resource: "tokenreviews"},
+		"", errors.New("rbac"))
 	for name, c := range map[string]struct {
 		down, deaf error
 		says       string
@@ -220,10 +230,12 @@ func TestNobodyToAsk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newServer()
 			s.down, s.deaf = c.down, c.deaf
-			user, err := review.New(review.Config{Client: s}).Authorize(t.Context(), "good", "create", "floatingips", "")
+			user, err := review.New(review.Config{Client: s}).Authorize(t.Context(), "good", "create", "floatingips",
+				"")
 			var unauthenticated *review.UnauthenticatedError
 			var forbidden *review.ForbiddenError
-			if err == nil || user != "" || errors.As(err, &unauthenticated) || errors.As(err, &forbidden) || !strings.Contains(err.Error(), c.says) {
+			if err == nil || user != "" || errors.As(err, &unauthenticated) || errors.As(err, &forbidden) ||
+				!strings.Contains(err.Error(), c.says) {
 				t.Errorf("%q, %v", user, err)
 			}
 		})
@@ -241,12 +253,14 @@ func TestTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := review.New(review.Config{Client: client, Timeout: 20 * time.Millisecond})
-	if _, err := r.Authorize(context.Background(), "good", "create", "floatingips", ""); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := r.Authorize(context.Background(), "good", "create", "floatingips", ""); !errors.Is(err,
+		context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
 }
 
-// Tokens that nobody knows cost the API server a bounded number of questions at a time. One that is too long to be a token costs none.
+// Tokens that nobody knows cost the API server a bounded number of questions at a time. One that is too long to be a
+// token costs none.
 func TestManyTokens(t *testing.T) {
 	asked, silent := make(chan struct{}, 100), make(chan struct{})
 	api := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
@@ -261,7 +275,8 @@ func TestManyTokens(t *testing.T) {
 	}
 	r := review.New(review.Config{Client: client, AtOnce: 3, Timeout: 20 * time.Second})
 	var unauthenticated *review.UnauthenticatedError
-	if _, err := r.Authorize(t.Context(), strings.Repeat("x", 1<<20), "create", "floatingips", ""); !errors.As(err, &unauthenticated) || len(asked) != 0 {
+	if _, err := r.Authorize(t.Context(), strings.Repeat("x", 1<<20), "create", "floatingips", ""); !errors.As(err,
+		&unauthenticated) || len(asked) != 0 {
 		t.Errorf("a token of 1 MiB: %v, asked %d times", err, len(asked))
 	}
 	ctx, cancel := context.WithCancel(t.Context())

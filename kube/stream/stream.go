@@ -13,7 +13,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Options are the decoder options of this package: a repeated member counts as encoding/json takes it, the last one wins.
+// Options are the decoder options of this package: a repeated member counts as encoding/json takes it, the last one
+// wins.
 var Options = jsontext.AllowDuplicateNames(true)
 
 // New reads the JSON of a buffer. The bytes are not copied: they must not change until the last read.
@@ -21,8 +22,8 @@ func New(text []byte) *jsontext.Decoder {
 	return jsontext.NewDecoder(bytes.NewBuffer(text), Options)
 }
 
-// Object calls member for each member of the object that comes next; member must read exactly the value. The name is valid
-// only until then. null is an object without members.
+// Object calls member for each member of the object that comes next; member must read exactly the value. The name is
+// valid only until then. null is an object without members.
 func Object(dec *jsontext.Decoder, member func(name []byte) error) error {
 	if null, err := enter(dec, '{', "an object"); null || err != nil {
 		return err
@@ -40,7 +41,8 @@ func Object(dec *jsontext.Decoder, member func(name []byte) error) error {
 	return err
 }
 
-// Array calls element for each element of the array that comes next; element must read exactly one value. null is empty.
+// Array calls element for each element of the array that comes next; element must read exactly one value. null is
+// empty.
 func Array(dec *jsontext.Decoder, element func() error) error {
 	if null, err := enter(dec, '[', "an array"); null || err != nil {
 		return err

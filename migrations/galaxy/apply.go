@@ -22,9 +22,10 @@ const cause = "migrate " + Source
 // atOnce is how many imports share the log's transactions.
 const atOnce = 64
 
-// Apply carries a plan out: first the addresses, then the outcome, and last the pools, which may reserve more. It may be cut
-// anywhere and repeated: what was taken over is known by then. An address that somebody else has got since the plan was made is
-// left, and named in the plan that it returns. Progress, if not nil, is called now and then with how many of how many are done.
+// Apply carries a plan out: first the addresses, then the outcome, and last the pools, which may reserve more. It may
+// be cut anywhere and repeated: what was taken over is known by then. An address that somebody else has got since the
+// plan was made is left, and named in the plan that it returns. Progress, if not nil, is called now and then with how
+// many of how many are done.
 func Apply(ctx context.Context, replica Replica, plan Plan, progress func(done, of int)) (Plan, error) {
 	if progress == nil {
 		progress = func(int, int) {}
@@ -99,8 +100,10 @@ func importAll(ctx context.Context, replica Replica, items []Item) (taken int, e
 	return taken, nil
 }
 
-// Discard records that what the former system left means nothing any more. Who mirrors the log may then delete its objects.
+// Discard records that what the former system left means nothing any more. Who mirrors the log may then delete its
+// objects.
 func Discard(ctx context.Context, replica Replica, objects int) error {
-	_, err := replica.Do(ctx, cause, allocator.ResolveFormer{Source: Source, Outcome: eventlog.FormerDiscarded, Objects: objects, Left: objects})
+	_, err := replica.Do(ctx, cause, allocator.ResolveFormer{Source: Source, Outcome: eventlog.FormerDiscarded,
+		Objects: objects, Left: objects})
 	return err
 }

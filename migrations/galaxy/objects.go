@@ -70,8 +70,8 @@ func list(ctx context.Context, of dynamic.NamespaceableResourceInterface) ([]uns
 	}
 }
 
-// Parse reads objects from a file, as kubectl get -o yaml or -o json writes them. Others than FloatingIPs, Pools and ConfigMaps
-// are an error, so that a wrong file is noticed.
+// Parse reads objects from a file, as kubectl get -o yaml or -o json writes them. Others than FloatingIPs, Pools and
+// ConfigMaps are an error, so that a wrong file is noticed.
 func Parse(text []byte) (Objects, error) {
 	var o Objects
 	in := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
@@ -115,7 +115,8 @@ func (o *Objects) add(u unstructured.Unstructured) error {
 	case "ConfigMap":
 		return convert(u, &o.ConfigMaps)
 	default:
-		return fmt.Errorf("%s %q: want FloatingIP, Pool and ConfigMap objects, as kubectl get floatingips,pools -A -o yaml writes them", kind, u.GetName())
+		return fmt.Errorf("%s %q: want FloatingIP, Pool and ConfigMap objects, as kubectl get floatingips,pools -A "+
+			"-o yaml writes them", kind, u.GetName())
 	}
 }
 
@@ -128,7 +129,8 @@ func convert[T any](u unstructured.Unstructured, into *[]*T) error {
 	return nil
 }
 
-// ConfigText is the text of floatingip-config in a file's ConfigMap; ok is false if the file has none of that name and key.
+// ConfigText is the text of floatingip-config in a file's ConfigMap; ok is false if the file has none of that name and
+// key.
 func (o Objects) ConfigText(namespace, name, key string) (text string, ok bool) {
 	for _, m := range o.ConfigMaps {
 		if m.Namespace == namespace && m.Name == name {
@@ -138,9 +140,9 @@ func (o Objects) ConfigText(namespace, name, key string) (text string, ok bool) 
 	return text, ok
 }
 
-// Former counts the objects that hold addresses of which a log may know nothing. On a log without any event those are all, also
-// of an earlier life of this program; later those that no log has written. Reservations by label are read from their objects
-// whatever the log knows, and so are none of them.
+// Former counts the objects that hold addresses of which a log may know nothing. On a log without any event those are
+// all, also of an earlier life of this program; later those that no log has written. Reservations by label are read
+// from their objects whatever the log knows, and so are none of them.
 func (o Objects) Former(empty bool) int {
 	n := 0
 	for _, f := range o.FloatingIPs {

@@ -64,8 +64,8 @@ type Cluster interface {
 // PoolNamespaces are those in which Pool objects count.
 type PoolNamespaces []string
 
-// Decide plans what becomes of each object, under the subnets in force and what the log holds already. It is pure, and a second
-// plan after the first was carried out takes nothing.
+// Decide plans what becomes of each object, under the subnets in force and what the log holds already. It is pure, and
+// a second plan after the first was carried out takes nothing.
 func Decide(objects Objects, view *projections.View, cluster Cluster, pools PoolNamespaces) Plan {
 	var p Plan
 	for _, f := range objects.FloatingIPs {
@@ -123,7 +123,8 @@ func decideFloatingIP(f *api.FloatingIP, view *projections.View, cluster Cluster
 	return item
 }
 
-// givenBack reports whether the log has let an address go after it was said what the objects mean: an object that still shows it is late.
+// givenBack reports whether the log has let an address go after it was said what the objects mean: an object that still
+// shows it is late.
 func givenBack(view *projections.View, addr netip.Addr) bool {
 	resolved, released := view.Origin().Resolved, view.Released(addr)
 	return resolved != 0 && released != nil && released.At >= resolved
@@ -147,8 +148,8 @@ func stateOf(c allocator.Import) string {
 	}
 }
 
-// readFloatingIP is what an object says, in our words. Where it stands for a pod that is on no node, the pod has not been bound: the
-// address is kept for its name, or where pods' names do not come back, for its app or pool.
+// readFloatingIP is what an object says, in our words. Where it stands for a pod that is on no node, the pod has not
+// been bound: the address is kept for its name, or where pods' names do not come back, for its app or pool.
 func readFloatingIP(f *api.FloatingIP, cluster Cluster) (allocator.Import, error) {
 	c := allocator.Import{Labelled: f.IsReservation(), Policy: ipam.Policy(f.Spec.Policy)}
 	var ok bool
@@ -176,7 +177,8 @@ func readFloatingIP(f *api.FloatingIP, cluster Cluster) (allocator.Import, error
 	case c.Labelled || !c.Owner.IsPod():
 	case attribute.NodeName != "":
 		c.Node, c.PodUID = attribute.NodeName, attribute.UID
-		if pod := cluster.Pod(c.Owner.Namespace, c.Owner.Pod); pod != nil && c.PodUID == "" { // older objects have no uid
+		// older objects have no uid
+		if pod := cluster.Pod(c.Owner.Namespace, c.Owner.Pod); pod != nil && c.PodUID == "" {
 			c.PodUID = pod.UID
 		}
 	case c.Owner.IsSet():
@@ -223,7 +225,8 @@ func heldAfter(items []Item, view *projections.View) map[string]projections.Scop
 func decidePool(pool *api.Pool, view *projections.View, held projections.Scope, namespaces PoolNamespaces) Item {
 	item := Item{Kind: "Pool", Name: pool.Name, Verdict: Take}
 	if pool.Namespace != "" && !slices.Contains(namespaces, pool.Namespace) {
-		item.Verdict, item.Why = Leave, fmt.Sprintf("it is in namespace %s, and only pools in %v count", pool.Namespace, []string(namespaces))
+		item.Verdict, item.Why = Leave, fmt.Sprintf("it is in namespace %s, and only pools in %v count", pool.Namespace,
+			[]string(namespaces))
 		return item
 	}
 	if now := view.Pool(pool.Name); now != nil && now.Size == int(pool.Size) && now.PreAllocate == pool.PreAllocateIP {
@@ -231,7 +234,8 @@ func decidePool(pool *api.Pool, view *projections.View, held projections.Scope, 
 		return item
 	}
 	if over := min(held.Held-int(pool.Size), held.Reserved); over > 0 {
-		item.Why = fmt.Sprintf("its size of %d is below the %d addresses that it holds: %d that no pod uses are given back; raise the size first if it should keep them", pool.Size, held.Held, over)
+		item.Why = fmt.Sprintf("its size of %d is below the %d addresses that it holds: %d that no pod uses are "+
+			"given back; raise the size first if it should keep them", pool.Size, held.Held, over)
 	}
 	item.command = allocator.SizePool{Pool: pool.Name, Size: int(pool.Size), PreAllocate: pool.PreAllocateIP}
 	return item

@@ -79,8 +79,8 @@ func parse(t *testing.T, file string) galaxy.Objects {
 	return objects
 }
 
-// TestPlan plays testdata/plan.txt: running names pods that run; seen has a pod show an address; plan FILE; apply carries the last
-// plan out, and shows what is held then.
+// TestPlan plays testdata/plan.txt: running names pods that run; seen has a pod show an address; plan FILE; apply
+// carries the last plan out, and shows what is held then.
 func TestPlan(t *testing.T) {
 	c := cluster{pods: map[string]*kube.Pod{}, seen: map[netip.Addr][]allocator.Occupant{}}
 	replica := newReplica(t)
@@ -107,9 +107,11 @@ func TestPlan(t *testing.T) {
 			if err != nil {
 				return "error: " + err.Error() + "\n"
 			}
-			text := fmt.Sprintf("taken %d, known %d, left %d\n", done.Count(galaxy.Take), done.Count(galaxy.Known), done.Count(galaxy.Leave))
+			text := fmt.Sprintf("taken %d, known %d, left %d\n", done.Count(galaxy.Take), done.Count(galaxy.Known),
+				done.Count(galaxy.Leave))
 			for a := range replica.View().Addresses(netip.Addr{}) {
-				text += fmt.Sprintf("%s %s %s %s uid=%s on %s\n", a.Addr, a.State(), a.Owner, a.Policy, a.PodUID, a.Node)
+				text += fmt.Sprintf("%s %s %s %s uid=%s on %s\n", a.Addr, a.State(), a.Owner, a.Policy, a.PodUID,
+					a.Node)
 			}
 			return text
 		default:
@@ -122,7 +124,8 @@ func TestPlan(t *testing.T) {
 func show(p galaxy.Plan) string {
 	var b strings.Builder
 	for _, item := range p.Items {
-		fmt.Fprintf(&b, "%s %s %s %s %s: %s %s\n", item.Kind, item.Name, item.Key, item.Policy, item.State, item.Verdict, item.Why)
+		fmt.Fprintf(&b, "%s %s %s %s %s: %s %s\n", item.Kind, item.Name, item.Key, item.Policy, item.State,
+			item.Verdict, item.Why)
 	}
 	fmt.Fprintf(&b, "take %d, known %d, leave %d\n", p.Count(galaxy.Take), p.Count(galaxy.Known), p.Count(galaxy.Leave))
 	return b.String()
@@ -146,7 +149,8 @@ func TestApplyIsResumed(t *testing.T) {
 	objects := parse(t, "left.yaml")
 	c := cluster{}
 	whole := newReplica(t)
-	if _, err := galaxy.Apply(t.Context(), whole, galaxy.Decide(objects, whole.View(), c, galaxy.PoolNamespaces{"kube-system"}), nil); err != nil {
+	if _, err := galaxy.Apply(t.Context(), whole,
+		galaxy.Decide(objects, whole.View(), c, galaxy.PoolNamespaces{"kube-system"}), nil); err != nil {
 		t.Fatal(err)
 	}
 	replica := newReplica(t)
@@ -156,7 +160,8 @@ func TestApplyIsResumed(t *testing.T) {
 	for attempts := 0; ; attempts++ {
 		broken := &cut{Replica: replica}
 		broken.left.Store(7)
-		_, err := galaxy.Apply(t.Context(), broken, galaxy.Decide(objects, replica.View(), c, galaxy.PoolNamespaces{"kube-system"}), nil)
+		_, err := galaxy.Apply(t.Context(), broken,
+			galaxy.Decide(objects, replica.View(), c, galaxy.PoolNamespaces{"kube-system"}), nil)
 		if err == nil {
 			break
 		}

@@ -8,8 +8,8 @@ import (
 	"galaxy/projections"
 )
 
-// Preview is the state of a log that has nothing but these subnets: what a plan is made on where none are in force yet, and so
-// nothing can be held.
+// Preview is the state of a log that has nothing but these subnets: what a plan is made on where none are in force yet,
+// and so nothing can be held.
 func Preview(source string, subnets []ipam.Subnet) (*projections.View, error) {
 	db := projections.New("")
 	txn := db.Write()

@@ -46,8 +46,8 @@ type Resolver struct {
 	Waits func(reason string)
 }
 
-// Detect finds out whether a former system has left objects, and records it. It must have returned before anything is given out,
-// and tries until it knows.
+// Detect finds out whether a former system has left objects, and records it. It must have returned before anything is
+// given out, and tries until it knows.
 func (r *Resolver) Detect(ctx context.Context) error {
 	for failed := ""; ; {
 		err := r.detect(ctx)
@@ -56,7 +56,8 @@ func (r *Resolver) Detect(ctx context.Context) error {
 		}
 		if text := err.Error(); !errors.Is(err, allocator.ErrNotLeader) && text != failed {
 			failed = text
-			r.Log.Warn("cannot tell whether a former system has left objects; nothing is given out until that is known", zap.Error(err))
+			r.Log.Warn("cannot tell whether a former system has left objects; nothing is given out until that is known",
+				zap.Error(err))
 			r.Waits("it is not known whether a former system has left objects: " + text)
 		}
 		pause := resolverPause
@@ -92,14 +93,16 @@ func (r *Resolver) detect(ctx context.Context) error {
 	return err
 }
 
-// Run resolves what Detect has found: by itself if it may, else it reports what is waited for until somebody has said it.
+// Run resolves what Detect has found: by itself if it may, else it reports what is waited for until somebody has said
+// it.
 func (r *Resolver) Run(ctx context.Context) error {
 	reported, failed := false, ""
 	for ctx.Err() == nil {
 		origin := r.Replica.View().Origin()
 		if !origin.Awaits() {
 			if reported {
-				r.Log.Info("what a former system has left is resolved", zap.String("outcome", string(origin.Outcome)), zap.Int("left", origin.Left))
+				r.Log.Info("what a former system has left is resolved", zap.String("outcome", string(origin.Outcome)),
+					zap.Int("left", origin.Left))
 				r.Waits("")
 			}
 			return nil
@@ -107,7 +110,8 @@ func (r *Resolver) Run(ctx context.Context) error {
 		if !reported {
 			reported = true
 			err := &allocator.FormerError{Source: origin.Source, Objects: origin.Objects}
-			r.Log.Warn("waiting for a migration", zap.Int("objects", origin.Objects), zap.String("choice", string(r.Choice)), zap.Error(err))
+			r.Log.Warn("waiting for a migration", zap.Int("objects", origin.Objects),
+				zap.String("choice", string(r.Choice)), zap.Error(err))
 			r.Waits(err.Error())
 		}
 		if err := r.resolve(ctx); err != nil && ctx.Err() == nil && err.Error() != failed {
@@ -123,7 +127,8 @@ func (r *Resolver) Run(ctx context.Context) error {
 	return nil
 }
 
-// errNotYet holds an import back until the subnets are in force and the running pods are adopted: what they run with is theirs.
+// errNotYet holds an import back until the subnets are in force and the running pods are adopted: what they run with is
+// theirs.
 var errNotYet = errors.New("the subnets are not in force yet, or the running pods not recorded")
 
 func (r *Resolver) resolve(ctx context.Context) error {
@@ -131,9 +136,10 @@ func (r *Resolver) resolve(ctx context.Context) error {
 	defer cancel()
 	view := r.Replica.View()
 	if r.Choice == Wait {
-		// A leader reads the log only when another was faster. To ask again for what is so makes it look whether somebody has
-		// said it meanwhile; then this is refused.
-		_, err := r.Replica.Do(ctx, cause, allocator.FindFormer{Source: view.Origin().Source, Objects: view.Origin().Objects})
+		// A leader reads the log only when another was faster. To ask again for what is so makes it look whether
+		// somebody has said it meanwhile; then this is refused.
+		_, err := r.Replica.Do(ctx, cause, allocator.FindFormer{Source: view.Origin().Source,
+			Objects: view.Origin().Objects})
 		if errors.Is(err, allocator.ErrUnsupported) || errors.Is(err, allocator.ErrNotLeader) {
 			return nil
 		}
@@ -152,12 +158,14 @@ func (r *Resolver) resolve(ctx context.Context) error {
 	plan, err := Apply(ctx, r.Replica, Decide(objects, view, r.Cluster(), r.Pools), nil)
 	for _, item := range plan.Items {
 		if item.Verdict == Leave {
-			r.Log.Warn("an object of the former system is not taken over, and left as it is", zap.String("kind", item.Kind), zap.String("name", item.Name),
+			r.Log.Warn("an object of the former system is not taken over, and left as it is",
+				zap.String("kind", item.Kind), zap.String("name", item.Name),
 				zap.String("key", item.Key), zap.String("why", item.Why))
 		}
 	}
 	if err == nil {
-		r.Log.Info("took over from the former system", zap.Int("taken", plan.Count(Take)), zap.Int("known", plan.Count(Known)), zap.Int("left", plan.Count(Leave)))
+		r.Log.Info("took over from the former system", zap.Int("taken", plan.Count(Take)),
+			zap.Int("known", plan.Count(Known)), zap.Int("left", plan.Count(Leave)))
 	}
 	return err
 }

@@ -16,8 +16,8 @@ import (
 	"galaxy/plugins"
 )
 
-// attach makes the networks one after the other, and none if one fails. What is about to be made is saved before, so that it can
-// be undone whatever happens. The result, in a version of the specification, is that of the first.
+// attach makes the networks one after the other, and none if one fails. What is about to be made is saved before, so
+// that it can be undone whatever happens. The result, in a version of the specification, is that of the first.
 func (s *Server) attach(
 	ctx context.Context, args skel.CmdArgs, version string, pod Pod, wanted []netconf.Wanted,
 ) (made []Attachment, result []byte, err error) {
@@ -31,7 +31,8 @@ func (s *Server) attach(
 	}
 	attachments := make([]Attachment, len(wanted))
 	for i, w := range wanted {
-		attachments[i] = Attachment{Of: call, Network: *w.Network, IfName: w.IfName, Args: joinArgs(selectionArgs(w), pod.Args), Exempt: w.Exempt}
+		attachments[i] = Attachment{Of: call, Network: *w.Network, IfName: w.IfName,
+			Args: joinArgs(selectionArgs(w), pod.Args), Exempt: w.Exempt}
 	}
 	if err := s.state.save(args.ContainerID, slices.Concat(others, attachments)); err != nil {
 		return nil, nil, err
@@ -51,7 +52,8 @@ func (s *Server) attach(
 }
 
 // makeAll makes networks, and returns those that must be undone if it or its caller fails.
-func (s *Server) makeAll(ctx context.Context, args skel.CmdArgs, attachments []Attachment) (made []Attachment, err error) {
+func (s *Server) makeAll(ctx context.Context, args skel.CmdArgs,
+	attachments []Attachment) (made []Attachment, err error) {
 	for i := range attachments {
 		a := &attachments[i]
 		err := s.guard.do(args.ContainerID, func() (err error) {
@@ -82,11 +84,13 @@ func (s *Server) keepMade(ctx context.Context, containerID string, all []Attachm
 // undoFailed undoes what a failed ADD has made.
 func (s *Server) undoFailed(ctx context.Context, args skel.CmdArgs, others, made []Attachment) {
 	if err := s.delAll(context.WithoutCancel(ctx), args, others, made); err != nil {
-		s.Log.Warn("a failed ADD has left something, which DEL will undo", zap.String("container", args.ContainerID), zap.Error(err))
+		s.Log.Warn("a failed ADD has left something, which DEL will undo", zap.String("container", args.ContainerID),
+			zap.Error(err))
 	}
 }
 
-// undoEarlier undoes what the same call has left that was cut off half-way. It returns what other calls have made for the container.
+// undoEarlier undoes what the same call has left that was cut off half-way. It returns what other calls have made for
+// the container.
 func (s *Server) undoEarlier(ctx context.Context, args skel.CmdArgs, call Call) (others []Attachment, err error) {
 	all, known, err := s.known(args.ContainerID)
 	if err != nil || !known {
@@ -97,7 +101,8 @@ func (s *Server) undoEarlier(ctx context.Context, args skel.CmdArgs, call Call) 
 		if a.Result == nil {
 			continue
 		}
-		return nil, plugins.Errorf(plugins.ErrExists, "container %s has its interface %s already; DEL comes before another ADD", args.ContainerID, call.IfName)
+		return nil, plugins.Errorf(plugins.ErrExists,
+			"container %s has its interface %s already; DEL comes before another ADD", args.ContainerID, call.IfName)
 	}
 	return others, s.delAll(ctx, args, others, earlier)
 }
@@ -118,7 +123,8 @@ func selectionArgs(w netconf.Wanted) string {
 func encode(result *types100.Result, version string) ([]byte, error) {
 	converted, err := result.GetAsVersion(version)
 	if err != nil {
-		return nil, types.NewError(types.ErrIncompatibleCNIVersion, fmt.Sprintf("the result has no form in version %s", version), err.Error())
+		return nil, types.NewError(types.ErrIncompatibleCNIVersion,
+			fmt.Sprintf("the result has no form in version %s", version), err.Error())
 	}
 	text, err := json.Marshal(converted)
 	if err != nil {

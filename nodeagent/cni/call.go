@@ -6,9 +6,9 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 )
 
-// Call is an ADD of the runtime. It makes all networks of a pod, and a DEL of the same network and interface undoes them. An attachment
-// of the CNI specification is (network, container, interface): another interface of the container, or another network of the runtime's,
-// is another call, and none of its business.
+// Call is an ADD of the runtime. It makes all networks of a pod, and a DEL of the same network and interface undoes
+// them. An attachment of the CNI specification is (network, container, interface): another interface of the container,
+// or another network of the runtime's, is another call, and none of its business.
 type Call struct {
 	Network string // the name of the runtime's network; "" in files of releases that did not keep it
 	IfName  string
@@ -25,7 +25,8 @@ func callOf(args skel.CmdArgs) Call {
 
 // covers reports whether what a call has made is undone by this one.
 func (c Call) covers(made Call) bool {
-	return (c.IfName == "" || c.IfName == made.IfName) && (c.Network == "" || made.Network == "" || c.Network == made.Network)
+	return (c.IfName == "" || c.IfName == made.IfName) &&
+		(c.Network == "" || made.Network == "" || c.Network == made.Network)
 }
 
 // split parts the attachments that a call covers from the others.

@@ -46,7 +46,8 @@ func TestAttachmentsOfOneContainer(t *testing.T) {
 	gc := func(network, valid string) {
 		t.Helper()
 		conf := fmt.Appendf(nil, `{"cniVersion":"1.1.0","name":%q,"cni.dev/valid-attachments":[%s]}`, network, valid)
-		if _, err := s.Handle(t.Context(), wire.Request{Env: map[string]string{"CNI_COMMAND": "GC"}, Config: conf}); err != nil {
+		if _, err := s.Handle(t.Context(), wire.Request{Env: map[string]string{"CNI_COMMAND": "GC"},
+			Config: conf}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -77,14 +78,15 @@ func TestStateWithoutNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	conf := []byte(`{"cniVersion":"1.1.0","name":"galaxy-sdn","cni.dev/valid-attachments":[]}`)
-	if _, err := s.Handle(t.Context(), wire.Request{Env: map[string]string{"CNI_COMMAND": "GC"}, Config: conf}); err != nil || s.taken() != "" {
+	if _, err := s.Handle(t.Context(), wire.Request{Env: map[string]string{"CNI_COMMAND": "GC"},
+		Config: conf}); err != nil || s.taken() != "" {
 		t.Errorf("GC undoes what it knows no network of: %v", err)
 	}
 	s.must(t, "DEL c net1, DEL a eth0", "DEL", "old", "eth0", "galaxy-sdn")
 }
 
-// DEL ends whatever has become of the state: a file that is empty, cut or no list is set aside, one that is gone is gone, and what
-// the interface has is undone without it.
+// DEL ends whatever has become of the state: a file that is empty, cut or no list is set aside, one that is gone is
+// gone, and what the interface has is undone without it.
 func TestDelWithoutState(t *testing.T) {
 	s := newHarness(t)
 	for id, spoil := range map[string]func(path string) error{
@@ -103,7 +105,8 @@ func TestDelWithoutState(t *testing.T) {
 			t.Errorf("%s: undone was %v", id, s.lost)
 		}
 		aside, _ := os.ReadFile(filepath.Join(s.Dir, durable.Damaged+id))
-		if _, err := os.Stat(filepath.Join(s.Dir, id)); !errors.Is(err, os.ErrNotExist) || id == "cut" && len(aside) != 20 {
+		if _, err := os.Stat(filepath.Join(s.Dir, id)); !errors.Is(err, os.ErrNotExist) || id == "cut" &&
+			len(aside) != 20 {
 			t.Errorf("%s: the file is there still (%v), or was not kept: %q", id, err, aside)
 		}
 	}
@@ -114,7 +117,8 @@ func TestDelWithoutState(t *testing.T) {
 	}
 }
 
-// A configuration that cannot be read does not keep a pod: neither one that the ADD was refused for, nor one that was spoilt since.
+// A configuration that cannot be read does not keep a pod: neither one that the ADD was refused for, nor one that was
+// spoilt since.
 func TestDelOfUnreadableConfiguration(t *testing.T) {
 	s := newHarness(t)
 	unreadable := types.NewError(types.ErrDecodingFailure, "mtu is no number", "")
@@ -142,7 +146,8 @@ func TestDelOfUnreadableConfiguration(t *testing.T) {
 // A DEL that cannot be done yet is kept in a note, and done later: the runtime does not wait for a disk or for etcd.
 func TestDelIsPostponed(t *testing.T) {
 	s := newNotedStage(t)
-	for _, err := range []error{types.NewError(types.ErrTryAgainLater, "the addresses are not known yet", ""), fmt.Errorf("write: %w", syscall.ENOSPC)} {
+	for _, err := range []error{types.NewError(types.ErrTryAgainLater, "the addresses are not known yet", ""),
+		fmt.Errorf("write: %w", syscall.ENOSPC)} {
 		s.must(t, "ADD a eth0", "ADD", "c1", "eth0", "blue")
 		s.broken["DEL a"] = err
 		s.must(t, "DEL a eth0", "DEL", "c1", "eth0", "blue")

@@ -19,8 +19,8 @@ import (
 // PluginTimeout bounds one call of a plugin (contract section 1.3).
 const PluginTimeout = 220 * time.Second
 
-// Versions of the configurations that plugins are called with, where neither the configuration nor its list names one: ours
-// know the newest, and every plugin that is still in use knows the other.
+// Versions of the configurations that plugins are called with, where neither the configuration nor its list names one:
+// ours know the newest, and every plugin that is still in use knows the other.
 const (
 	versionOfOurs   = "1.1.0"
 	versionOfOthers = "0.4.0"
@@ -37,8 +37,8 @@ type runner struct {
 	defaults func(plugin string) map[string]any
 }
 
-// add runs the plugins of a network in order, each with the result of the one before. When one fails, the caller undoes all of
-// them: also the one that failed may have left something.
+// add runs the plugins of a network in order, each with the result of the one before. When one fails, the caller undoes
+// all of them: also the one that failed may have left something.
 func (r *runner) add(ctx context.Context, w Attachment, args skel.CmdArgs) (*types100.Result, error) {
 	var result *types100.Result
 	for _, p := range w.Network.Plugins {
@@ -51,7 +51,8 @@ func (r *runner) add(ctx context.Context, w Attachment, args skel.CmdArgs) (*typ
 	return result, nil
 }
 
-func (r *runner) addOne(ctx context.Context, w Attachment, p netconf.Plugin, args skel.CmdArgs, prev *types100.Result) (*types100.Result, error) {
+func (r *runner) addOne(ctx context.Context, w Attachment, p netconf.Plugin, args skel.CmdArgs,
+	prev *types100.Result) (*types100.Result, error) {
 	args, err := r.prepare(w, p, args, prev)
 	if err != nil {
 		return nil, err
@@ -108,10 +109,12 @@ func (r *runner) repair(ctx context.Context, w Attachment, args skel.CmdArgs) er
 }
 
 // quietly runs a command that has no result.
-func (r *runner) quietly(ctx context.Context, command string, w Attachment, p netconf.Plugin, args skel.CmdArgs, prev *types100.Result) error {
+func (r *runner) quietly(ctx context.Context, command string, w Attachment, p netconf.Plugin, args skel.CmdArgs,
+	prev *types100.Result) error {
 	prepared, err := r.prepare(w, p, args, prev)
 	if err != nil && command == "DEL" {
-		prepared, err = r.prepare(w, p, args, nil) // a result without a form in the plugin's version must not keep a container
+		// a result without a form in the plugin's version must not keep a container
+		prepared, err = r.prepare(w, p, args, nil)
 	}
 	if err != nil {
 		return err
@@ -127,7 +130,8 @@ func (r *runner) quietly(ctx context.Context, command string, w Attachment, p ne
 	if command == "DEL" && r.later != nil {
 		host.Later = r.later(args.ContainerID)
 	}
-	run := map[string]func(context.Context, plugins.Host, *skel.CmdArgs) error{"DEL": ours.Del, "CHECK": ours.Check, "GC": ours.GC, "STATUS": ours.Status, "REPAIR": ours.Repair}[command]
+	run := map[string]func(context.Context, plugins.Host, *skel.CmdArgs) error{"DEL": ours.Del, "CHECK": ours.Check,
+		"GC": ours.GC, "STATUS": ours.Status, "REPAIR": ours.Repair}[command]
 	if run == nil {
 		return nil // it has nothing to say to that
 	}
@@ -135,7 +139,8 @@ func (r *runner) quietly(ctx context.Context, command string, w Attachment, p ne
 }
 
 // prepare makes the arguments of one call: its own copy of the configuration, with the result before it in its version.
-func (r *runner) prepare(w Attachment, p netconf.Plugin, args skel.CmdArgs, prev *types100.Result) (skel.CmdArgs, error) {
+func (r *runner) prepare(w Attachment, p netconf.Plugin, args skel.CmdArgs,
+	prev *types100.Result) (skel.CmdArgs, error) {
 	_, builtin := r.builtin[p.Type]
 	version, err := versionOf(w.Network, p, builtin)
 	if err != nil {

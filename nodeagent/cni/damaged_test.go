@@ -15,13 +15,15 @@ import (
 	"galaxy/plugins"
 )
 
-// third makes a stage whose first network is of a plugin of somebody else's, which prints a text for every ADD and writes down its calls.
+// third makes a stage whose first network is of a plugin of somebody else's, which prints a text for every ADD and
+// writes down its calls.
 func third(t *testing.T, out string) (s *harness, calls func() string) {
 	t.Helper()
 	s = newHarness(t)
 	bin := t.TempDir()
 	log := filepath.Join(bin, "calls")
-	script := "#!/bin/sh\ncat >/dev/null\necho $CNI_COMMAND $CNI_IFNAME >>" + log + "\n[ \"$CNI_COMMAND\" = ADD ] && cat <<'E'\n" + out + "\nE\nexit 0\n"
+	script := "#!/bin/sh\ncat >/dev/null\necho $CNI_COMMAND $CNI_IFNAME >>" + log +
+		"\n[ \"$CNI_COMMAND\" = ADD ] && cat <<'E'\n" + out + "\nE\nexit 0\n"
 	if err := os.WriteFile(filepath.Join(bin, "third"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +40,8 @@ func third(t *testing.T, out string) (s *harness, calls func() string) {
 	}
 }
 
-// A result of another's plugin that cannot be used fails the ADD with the plugin's name, and all that was made is undone.
+// A result of another's plugin that cannot be used fails the ADD with the plugin's name, and all that was made is
+// undone.
 func TestUnsoundResultFailsADD(t *testing.T) {
 	for name, out := range map[string]string{
 		"null address":     `{"cniVersion":"1.0.0","ips":[null]}`,
@@ -67,8 +70,8 @@ func TestUnsoundResultFailsADD(t *testing.T) {
 	}
 }
 
-// A result that has no form in the runtime's version fails the ADD, and all is undone; one that has none in the version of a plugin does not
-// keep the container.
+// A result that has no form in the runtime's version fails the ADD, and all is undone; one that has none in the version
+// of a plugin does not keep the container.
 func TestResultWithoutForm(t *testing.T) {
 	s, calls := third(t, `{"cniVersion":"1.0.0"}`)
 	s.config.DefaultNetworks = []string{"t"}
@@ -99,13 +102,16 @@ func TestSavedCanBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	all, known, err := s.load("c1")
-	if err != nil || !known || len(all) != 1 || len(all[0].Network.Plugins) != 1 || len(all[0].Network.Plugins[0].Conf) != 5 {
+	if err != nil || !known || len(all) != 1 || len(all[0].Network.Plugins) != 1 ||
+		len(all[0].Network.Plugins[0].Conf) != 5 {
 		t.Errorf("%+v, %v", all, err)
 	}
-	if err := s.save("c2", []Attachment{{Network: netconf.Network{Name: "n", Plugins: []netconf.Plugin{{Type: "a"}}}, IfName: "eth0"}}); err == nil {
+	if err := s.save("c2", []Attachment{{Network: netconf.Network{Name: "n", Plugins: []netconf.Plugin{{Type: "a"}}},
+		IfName: "eth0"}}); err == nil {
 		t.Error("a state is saved that cannot be read")
 	}
-	if err := s.save("c2", []Attachment{{Network: *network, IfName: "eth0", Args: strings.Repeat("x", maxState)}}); err == nil {
+	if err := s.save("c2", []Attachment{{Network: *network, IfName: "eth0",
+		Args: strings.Repeat("x", maxState)}}); err == nil {
 		t.Error("a state is saved that is too large to be read")
 	}
 }
@@ -117,19 +123,21 @@ var damagedStates = map[string]struct {
 	put    func(path string) error
 	undone string
 }{
-	"empty":            {put: written("")},
-	"garbage":          {put: written("\x00\xff")},
-	"null in it":       {put: written("[null]")},
-	"nothing in it":    {put: written("[{}]")},
-	"no plugin":        {put: written(`[{"NetworkType":"a","IfName":"eth0","Network":{"Name":"one","Plugins":[null]}}]`)},
-	"null address":     {written(fmt.Sprintf(withResult, `{"cniVersion":"1.1.0","ips":[null]}`)), "DEL a eth0"},
-	"null interface":   {written(fmt.Sprintf(withResult, `{"cniVersion":"1.1.0","interfaces":[null]}`)), "DEL a eth0"},
-	"null route":       {written(fmt.Sprintf(withResult, `{"cniVersion":"1.1.0","routes":[null]}`)), "DEL a eth0"},
-	"route to nowhere": {written(fmt.Sprintf(withResult, `{"cniVersion":"1.1.0","routes":[{"dst":"<nil>"}]}`)), "DEL a eth0"},
-	"index":            {written(fmt.Sprintf(withResult, `{"cniVersion":"1.1.0","ips":[{"address":"10.0.0.1/32","interface":3}]}`)), "DEL a eth0"},
-	"another version":  {written(fmt.Sprintf(withResult, `{"cniVersion":"0.4.0"}`)), "DEL a eth0"},
-	"no result":        {written(fmt.Sprintf(withResult, `7`)), "DEL a eth0"},
-	"folder":           {put: func(p string) error { return os.Mkdir(p, 0o700) }},
+	"empty":          {put: written("")},
+	"garbage":        {put: written("\x00\xff")},
+	"null in it":     {put: written("[null]")},
+	"nothing in it":  {put: written("[{}]")},
+	"no plugin":      {put: written(`[{"NetworkType":"a","IfName":"eth0","Network":{"Name":"one","Plugins":[null]}}]`)},
+	"null address":   {written(fmt.Sprintf(withResult, `{"cniVersion":"1.1.0","ips":[null]}`)), "DEL a eth0"},
+	"null interface": {written(fmt.Sprintf(withResult, `{"cniVersion":"1.1.0","interfaces":[null]}`)), "DEL a eth0"},
+	"null route":     {written(fmt.Sprintf(withResult, `{"cniVersion":"1.1.0","routes":[null]}`)), "DEL a eth0"},
+	"route to nowhere": {written(fmt.Sprintf(withResult, `{"cniVersion":"1.1.0","routes":[{"dst":"<nil>"}]}`)),
+		"DEL a eth0"},
+	"index": {written(fmt.Sprintf(withResult,
+		`{"cniVersion":"1.1.0","ips":[{"address":"10.0.0.1/32","interface":3}]}`)), "DEL a eth0"},
+	"another version": {written(fmt.Sprintf(withResult, `{"cniVersion":"0.4.0"}`)), "DEL a eth0"},
+	"no result":       {written(fmt.Sprintf(withResult, `7`)), "DEL a eth0"},
+	"folder":          {put: func(p string) error { return os.Mkdir(p, 0o700) }},
 	"full folder": {put: func(p string) error {
 		return errors.Join(os.Mkdir(p, 0o700), os.WriteFile(filepath.Join(p, "x"), nil, 0o600))
 	}},
@@ -137,15 +145,18 @@ var damagedStates = map[string]struct {
 	"dangling link": {put: func(p string) error { return os.Symlink("/nonexistent/x", p) }},
 	"loop":          {put: func(p string) error { return os.Symlink(p, p) }},
 	"pipe":          {put: func(p string) error { return syscall.Mkfifo(p, 0o600) }},
-	"100 GiB":       {put: func(p string) error { return errors.Join(os.WriteFile(p, nil, 0o600), os.Truncate(p, 100<<30)) }},
+	"100 GiB": {put: func(p string) error {
+		return errors.Join(os.WriteFile(p, nil, 0o600),
+			os.Truncate(p, 100<<30))
+	}},
 }
 
 func written(text string) func(path string) error {
 	return func(path string) error { return os.WriteFile(path, []byte(text), 0o600) }
 }
 
-// Whatever is in place of a container's state: the agent starts and goes on, others are not kept from anything, and a DEL of the container
-// ends and undoes what it can, again and again.
+// Whatever is in place of a container's state: the agent starts and goes on, others are not kept from anything, and a
+// DEL of the container ends and undoes what it can, again and again.
 func TestDamagedState(t *testing.T) {
 	for name, c := range damagedStates {
 		t.Run(name, func(t *testing.T) {
@@ -159,7 +170,8 @@ func TestDamagedState(t *testing.T) {
 					t.Fatal(err)
 				}
 				again := NewServer(s.Config)
-				if err := again.Repair(t.Context()); err != nil || len(again.Exempt()) > 0 || len(again.namespaces("c1")) > 0 {
+				if err := again.Repair(t.Context()); err != nil || len(again.Exempt()) > 0 ||
+					len(again.namespaces("c1")) > 0 {
 					t.Errorf("after a start: %v", err)
 				}
 				_ = again.sweep(t.Context(), "galaxy-sdn", nil, time.Now(), "")
@@ -177,7 +189,8 @@ func TestDamagedState(t *testing.T) {
 				if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 					t.Errorf("it is there still: %v", err)
 				}
-				if aside, err := filepath.Glob(filepath.Join(s.Dir, durable.Damaged+"c1*")); err != nil || len(aside) == 0 {
+				if aside, err := filepath.Glob(filepath.Join(s.Dir, durable.Damaged+"c1*")); err != nil ||
+					len(aside) == 0 {
 					t.Errorf("it is not set aside: %v", err)
 				}
 				if err := c.put(path); err != nil {
@@ -194,10 +207,12 @@ func TestDamagedState(t *testing.T) {
 	}
 }
 
-// A state whose result cannot be used is known by what else it says until its DEL has succeeded, also if that takes several.
+// A state whose result cannot be used is known by what else it says until its DEL has succeeded, also if that takes
+// several.
 func TestNetworksOfDamagedResults(t *testing.T) {
 	s := newHarness(t)
-	if err := errors.Join(os.MkdirAll(s.Dir, 0o700), damagedStates["null address"].put(filepath.Join(s.Dir, "c1"))); err != nil {
+	if err := errors.Join(os.MkdirAll(s.Dir, 0o700),
+		damagedStates["null address"].put(filepath.Join(s.Dir, "c1"))); err != nil {
 		t.Fatal(err)
 	}
 	s.broken["DEL a"] = plugins.Errorf(plugins.ErrKernel, "it is busy")

@@ -12,8 +12,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// endingPrefix begins the names of the files of containers whose DEL was answered while the kernel was still deleting their links: an
-// agent that is killed by then leaves it to the next one.
+// endingPrefix begins the names of the files of containers whose DEL was answered while the kernel was still deleting
+// their links: an agent that is killed by then leaves it to the next one.
 const endingPrefix = ".ending-"
 
 func (s states) ending(containerID string) string {

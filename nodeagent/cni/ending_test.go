@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// A DEL is answered while the kernel still deletes the container's links. An agent that is killed by then leaves them to the next one, which
-// deletes them at its start, or before an ADD of the same container; of a container that is done nothing is remembered.
+// A DEL is answered while the kernel still deletes the container's links. An agent that is killed by then leaves them
+// to the next one, which deletes them at its start, or before an ADD of the same container; of a container that is done
+// nothing is remembered.
 func TestKilledWhileLinksAreDeleted(t *testing.T) {
 	for name, next := range map[string]func(t *testing.T, s *harness){
 		"the next agent": func(t *testing.T, s *harness) { s.finishAll(t.Context(), map[string]string{}) },

@@ -11,8 +11,8 @@ import (
 	"galaxy/plugins"
 )
 
-// exempt are the addresses of containers that are not masqueraded. The containers' states have them too, so that an agent knows
-// them again.
+// exempt are the addresses of containers that are not masqueraded. The containers' states have them too, so that an
+// agent knows them again.
 type exempt struct {
 	mu sync.Mutex
 	of map[string][]netip.Addr
@@ -78,6 +78,7 @@ func (s *Server) readExempt() {
 		}
 	}
 	if err != nil {
-		s.Log.Warn("not all states of containers can be read; those addresses are masqueraded whatever their pods say", zap.Error(err))
+		s.Log.Warn("not all states of containers can be read; those addresses are masqueraded whatever their pods say",
+			zap.Error(err))
 	}
 }

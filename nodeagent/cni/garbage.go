@@ -16,13 +16,13 @@ import (
 	"galaxy/plugins"
 )
 
-// Garbage undoes what was made for containers that are gone without a DEL, as after a reboot or with a container runtime that has
-// lost what it knew. The runtime is asked which there are, since none of them calls GC by itself.
+// Garbage undoes what was made for containers that are gone without a DEL, as after a reboot or with a container
+// runtime that has lost what it knew. The runtime is asked which there are, since none of them calls GC by itself.
 //
-// Three things must agree before anything is undone. The container had its networks before the runtime was asked, and is not among
-// its response: not found, or ended. That was so in the pass before, too, and if it is not found, for as long as a runtime may be at
-// work to make a sandbox, which it lists only when it is done. And no process lives in its network namespace, which spares pods that
-// a runtime with an empty memory denies. Clocks of others are not compared.
+// Three things must agree before anything is undone. The container had its networks before the runtime was asked, and
+// is not among its response: not found, or ended. That was so in the pass before, too, and if it is not found, for as
+// long as a runtime may be at work to make a sandbox, which it lists only when it is done. And no process lives in its
+// network namespace, which spares pods that a runtime with an empty memory denies. Clocks of others are not compared.
 type Garbage struct {
 	*Server
 	// Sandboxes are all that the runtime has, by container id: true for those that may still use their networks.
@@ -38,7 +38,8 @@ type Garbage struct {
 	silent string               // why the runtime has not answered, as it was said last
 }
 
-// DefaultGrace is how long a kubelet waits for a runtime to make a sandbox: twice its --runtime-request-timeout of two minutes.
+// DefaultGrace is how long a kubelet waits for a runtime to make a sandbox: twice its --runtime-request-timeout of two
+// minutes.
 const DefaultGrace = 4 * time.Minute
 
 // Run collects now, and again and again until ctx ends.
@@ -57,8 +58,8 @@ func (g *Garbage) Run(ctx context.Context) error {
 	}
 }
 
-// Collect compares once what is held with what the runtime has. Without a whole response nothing is undone, and the count of two passes
-// goes on.
+// Collect compares once what is held with what the runtime has. Without a whole response nothing is undone, and the
+// count of two passes goes on.
 func (g *Garbage) Collect(ctx context.Context) error {
 	held, err := g.held() // before the question, so that what is made meanwhile is not missed in the response
 	if err != nil {
@@ -74,7 +75,8 @@ func (g *Garbage) Collect(ctx context.Context) error {
 	for _, id := range gone {
 		_, listed := alive[id]
 		why := proof(listed) + ", and no process is in its network namespace"
-		g.Log.Info("a container is gone: undoing its networks", zap.String("container", id), zap.Int("sandboxes", len(alive)),
+		g.Log.Info("a container is gone: undoing its networks", zap.String("container", id),
+			zap.Int("sandboxes", len(alive)),
 			zap.String("proof", why), zap.Duration("for", g.Now().Sub(g.missed[id])))
 		if err := g.guard.do(id, func() error { return g.reclaim(plugins.WithProof(ctx, why), id) }); err != nil {
 			failed = append(failed, fmt.Errorf("container %s: %w", id, err))
@@ -125,8 +127,8 @@ func (g *Garbage) held() ([]string, error) {
 	return slices.DeleteFunc(slices.Compact(all), g.locks.busy), nil
 }
 
-// empty are those of some containers in whose namespaces no process is. A runtime that knows of no sandbox at all while such
-// processes live is not believed in anything.
+// empty are those of some containers in whose namespaces no process is. A runtime that knows of no sandbox at all while
+// such processes live is not believed in anything.
 func (g *Garbage) empty(ids []string, nothing bool) ([]string, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -153,12 +155,14 @@ func (g *Garbage) empty(ids []string, nothing bool) ([]string, error) {
 		return slices.ContainsFunc(paths[id], func(p string) bool { return inhabited[p] })
 	}
 	if nothing && slices.ContainsFunc(known, lives) {
-		g.logOnce("", "the runtime has no sandbox at all, but processes are in the network namespaces of pods: it is not believed, and all is kept")
+		g.logOnce("", "the runtime has no sandbox at all, but processes are in the network namespaces of pods: it is "+
+			"not believed, and all is kept")
 		return nil, failed
 	}
 	return slices.DeleteFunc(known, func(id string) bool {
 		if lives(id) {
-			g.logOnce(id, "the runtime does not have a container, but processes are in its network namespace: its networks are kept")
+			g.logOnce(id, "the runtime does not have a container, but processes are in its network namespace: its "+
+				"networks are kept")
 		}
 		return lives(id)
 	}), failed

@@ -36,7 +36,8 @@ func newGarbageHarness(t *testing.T) *garbageHarness {
 	c.Garbage = Garbage{Server: c.harness.Server, Sandboxes: func(context.Context) (map[string]bool, error) {
 		c.asked()
 		return c.sandboxes, c.failing
-	}, Inhabited: func([]string) (map[string]bool, error) { return c.inhabited, nil }, Now: func() time.Time { return c.now }}
+	}, Inhabited: func([]string) (map[string]bool, error) { return c.inhabited, nil },
+		Now: func() time.Time { return c.now }}
 	return c
 }
 
@@ -126,8 +127,8 @@ func TestGarbageSparesTheYoung(t *testing.T) {
 	}
 }
 
-// A runtime lists a sandbox only when it is done with it, which may be long after the ADD: it is not missed before its time. One that
-// is listed, and has ended, is not waited for.
+// A runtime lists a sandbox only when it is done with it, which may be long after the ADD: it is not missed before its
+// time. One that is listed, and has ended, is not waited for.
 func TestGarbageWaitsForSandboxes(t *testing.T) {
 	c := newGarbageHarness(t)
 	c.add(t, "slow", "ended")
@@ -177,7 +178,8 @@ func TestGarbageSparesAnAddAtWork(t *testing.T) {
 	}
 }
 
-// Pods whose processes live are kept though the runtime denies them, and a runtime that knows of nothing is not believed at all.
+// Pods whose processes live are kept though the runtime denies them, and a runtime that knows of nothing is not
+// believed at all.
 func TestGarbageSparesWhatLives(t *testing.T) {
 	c := newGarbageHarness(t)
 	c.add(t, "a", "b")

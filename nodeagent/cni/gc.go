@@ -23,12 +23,14 @@ func (s *Server) gc(ctx context.Context, args skel.CmdArgs) error {
 	return s.sweep(ctx, callOf(args).Network, valid, time.Now(), args.Path)
 }
 
-// sweep undoes what was made for a network of the runtime and is not among its valid attachments, a list that was asked for at a
-// moment: what was made after it is spared, and so is all of which it is not known for which network it was made. Path is where
-// plugins are looked for, beside the server's own.
-func (s *Server) sweep(ctx context.Context, network string, valid []types.GCAttachment, asked time.Time, path string) error {
+// sweep undoes what was made for a network of the runtime and is not among its valid attachments, a list that was asked
+// for at a moment: what was made after it is spared, and so is all of which it is not known for which network it was
+// made. Path is where plugins are looked for, beside the server's own.
+func (s *Server) sweep(ctx context.Context, network string, valid []types.GCAttachment, asked time.Time,
+	path string) error {
 	if network == "" {
-		return types.NewError(types.ErrInvalidNetworkConfig, "GC needs the name of the network", "without it nobody would be spared")
+		return types.NewError(types.ErrInvalidNetworkConfig, "GC needs the name of the network",
+			"without it nobody would be spared")
 	}
 	ctx = plugins.WithProof(ctx, "the runtime's list of network "+network+" does not have it")
 	containers, err := s.state.containers(asked)
@@ -56,7 +58,8 @@ func (s *Server) sweepOne(ctx context.Context, id, network string, valid []types
 	}
 	var gone, kept []Attachment
 	for _, a := range all {
-		if a.Of.Network == network && !slices.Contains(valid, types.GCAttachment{ContainerID: id, IfName: a.Of.IfName}) {
+		if a.Of.Network == network && !slices.Contains(valid,
+			types.GCAttachment{ContainerID: id, IfName: a.Of.IfName}) {
 			gone = append(gone, a)
 		} else {
 			kept = append(kept, a)
@@ -65,7 +68,8 @@ func (s *Server) sweepOne(ctx context.Context, id, network string, valid []types
 	if len(gone) == 0 {
 		return nil
 	}
-	s.Log.Info("undoing the networks of an attachment that is gone", zap.String("container", id), zap.String("network", network), zap.Int("interfaces", len(gone)))
+	s.Log.Info("undoing the networks of an attachment that is gone", zap.String("container", id),
+		zap.String("network", network), zap.Int("interfaces", len(gone)))
 	return s.delAll(ctx, skel.CmdArgs{ContainerID: id, Path: path}, kept, gone)
 }
 
@@ -85,7 +89,8 @@ func (s *Server) status(ctx context.Context, args skel.CmdArgs) error {
 				continue // a plugin of an older version does not know STATUS
 			}
 			if err := s.run.quietly(ctx, "STATUS", Attachment{Network: *n}, p, args, nil); err != nil {
-				return types.NewError(types.ErrPluginNotAvailable, fmt.Sprintf("network %s, plugin %s: %v", name, p.Type, err), "")
+				return types.NewError(types.ErrPluginNotAvailable,
+					fmt.Sprintf("network %s, plugin %s: %v", name, p.Type, err), "")
 			}
 		}
 	}

@@ -25,7 +25,8 @@ func (g *guard) do(containerID string, work func() error) (err error) {
 		}
 		err = plugins.Errorf(types.ErrInternal, "panic: %v; the log of the galaxy agent has the stack", reason)
 		if _, logged := g.logged.LoadOrStore(fmt.Sprint(containerID, " ", reason), true); !logged {
-			g.log.Error("the agent panicked over a container, and goes on with the others", zap.String("container", containerID),
+			g.log.Error("the agent panicked over a container, and goes on with the others",
+				zap.String("container", containerID),
 				zap.Any("panic", reason), zap.Stack("stack"))
 		}
 	}()

@@ -18,7 +18,8 @@ func TestGuard(t *testing.T) {
 	core, logged := observer.New(zap.ErrorLevel)
 	g := guard{log: zap.New(core)}
 	for range 3 {
-		if err := g.do("c1", func() error { panic("spoilt") }); err == nil || !strings.Contains(err.Error(), "panic: spoilt") {
+		if err := g.do("c1", func() error { panic("spoilt") }); err == nil ||
+			!strings.Contains(err.Error(), "panic: spoilt") {
 			t.Errorf("a panic is %v", err)
 		}
 	}
@@ -30,7 +31,8 @@ func TestGuard(t *testing.T) {
 		t.Error(err)
 	}
 	entries := logged.All()
-	if len(entries) != 1 || entries[0].ContextMap()["container"] != "c1" || !strings.Contains(entries[0].ContextMap()["stack"].(string), "guard_test.go") {
+	if len(entries) != 1 || entries[0].ContextMap()["container"] != "c1" ||
+		!strings.Contains(entries[0].ContextMap()["stack"].(string), "guard_test.go") {
 		t.Errorf("logged is %+v", entries)
 	}
 }
@@ -39,7 +41,8 @@ func TestGuard(t *testing.T) {
 func (s *harness) panics(container string) {
 	p := s.plugin("a", 1)
 	add, del, repair := p.Add, p.Del, p.Repair
-	over := func(f func(context.Context, plugins.Host, *skel.CmdArgs) error) func(context.Context, plugins.Host, *skel.CmdArgs) error {
+	over := func(f func(context.Context, plugins.Host, *skel.CmdArgs) error) func(context.Context, plugins.Host,
+		*skel.CmdArgs) error {
 		return func(ctx context.Context, host plugins.Host, args *skel.CmdArgs) error {
 			if args.ContainerID == container {
 				panic("spoilt " + container)
@@ -51,20 +54,22 @@ func (s *harness) panics(container string) {
 	s.Builtin["a"] = p
 }
 
-// One container over which the agent panics keeps it from none of the others: neither when interfaces are repaired, nor when garbage is
-// collected, nor when notes are done.
+// One container over which the agent panics keeps it from none of the others: neither when interfaces are repaired, nor
+// when garbage is collected, nor when notes are done.
 func TestPanicOverOneContainer(t *testing.T) {
 	c := newGarbageHarness(t)
 	core, logged := observer.New(zap.ErrorLevel)
 	c.harness.guard.log = zap.New(core)
 	c.add(t, "a1", "bad", "z1")
 	c.panics("bad")
-	if err := c.harness.Repair(t.Context()); err == nil || !strings.Contains(err.Error(), "container bad") || c.taken() != "REPAIR a eth0, REPAIR a eth0" {
+	if err := c.harness.Repair(t.Context()); err == nil || !strings.Contains(err.Error(), "container bad") ||
+		c.taken() != "REPAIR a eth0, REPAIR a eth0" {
 		t.Errorf("repair: %v", err)
 	}
 	c.sandboxes = map[string]bool{"a1": false, "bad": false, "z1": false}
 	_ = c.Collect(t.Context())
-	if err := c.Collect(t.Context()); err == nil || !strings.Contains(err.Error(), "container bad") || c.taken() != undone+", "+undone {
+	if err := c.Collect(t.Context()); err == nil || !strings.Contains(err.Error(), "container bad") ||
+		c.taken() != undone+", "+undone {
 		t.Errorf("garbage collection: %v", err)
 	}
 	if len(c.released) != 2 {

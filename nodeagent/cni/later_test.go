@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// Work that was put off is done in order for one container, at the same time for others, and before the container's next ADD.
+// Work that was put off is done in order for one container, at the same time for others, and before the container's
+// next ADD.
 func TestLaters(t *testing.T) {
 	var mu sync.Mutex
 	var failed []string

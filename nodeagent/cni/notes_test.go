@@ -14,7 +14,8 @@ import (
 // leave writes what galaxy-sdn writes when it finds no agent.
 func (s *harness) leave(t *testing.T, container string) {
 	t.Helper()
-	err := s.Notes.Leave(wire.Request{Env: map[string]string{"CNI_COMMAND": "DEL", "CNI_CONTAINERID": container, "CNI_IFNAME": "eth0"}, Config: []byte(`{}`)})
+	err := s.Notes.Leave(wire.Request{Env: map[string]string{"CNI_COMMAND": "DEL", "CNI_CONTAINERID": container,
+		"CNI_IFNAME": "eth0"}, Config: []byte(`{}`)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +62,8 @@ func TestNotesAreDone(t *testing.T) {
 	}
 }
 
-// An ADD of a container of which there is a note comes after it; and the note is spent, so that it does not undo the ADD.
+// An ADD of a container of which there is a note comes after it; and the note is spent, so that it does not undo the
+// ADD.
 func TestAddComesAfterItsNote(t *testing.T) {
 	s := newNotedStage(t)
 	s.add(t, "c1")
@@ -113,12 +115,16 @@ func TestBadNotes(t *testing.T) {
 // Neither an ADD nor a DEL of a container waits for somebody who removes a damaged note, of whatever interface.
 func TestDamagedNotesKeepNoContainer(t *testing.T) {
 	damage := map[string]func(path string) error{
-		"folder": func(p string) error { return errors.Join(os.Mkdir(p, 0o700), os.Mkdir(filepath.Join(p, "x"), 0o700)) },
-		"pipe":   func(p string) error { return syscall.Mkfifo(p, 0o600) },
-		"loop":   func(p string) error { return os.Symlink(p, p) },
+		"folder": func(p string) error {
+			return errors.Join(os.Mkdir(p, 0o700),
+				os.Mkdir(filepath.Join(p, "x"), 0o700))
+		},
+		"pipe": func(p string) error { return syscall.Mkfifo(p, 0o600) },
+		"loop": func(p string) error { return os.Symlink(p, p) },
 	}
 	for name, text := range map[string]string{
-		"empty": "", "garbage": "xx", "null": "null", "no environment": `{"config":"e30="}`, "nothing in it": `{"env":{},"config":"e30="}`,
+		"empty": "", "garbage": "xx", "null": "null", "no environment": `{"config":"e30="}`,
+		"nothing in it":           `{"env":{},"config":"e30="}`,
 		"of another":              `{"env":{"CNI_COMMAND":"DEL","CNI_CONTAINERID":"keep","CNI_IFNAME":"eth0"},"config":"e30="}`,
 		"of an interface besides": `{"env":{"CNI_COMMAND":"DEL","CNI_CONTAINERID":"c1","CNI_IFNAME":"eth7"},"config":"e30="}`,
 		"a CHECK":                 `{"env":{"CNI_COMMAND":"CHECK","CNI_CONTAINERID":"c1","CNI_IFNAME":"eth0","CNI_NETNS":"x"},"config":"e30="}`,

@@ -9,8 +9,9 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 )
 
-// Repair makes again what the host has lost of the interfaces of all containers, as a route that somebody has flushed. An error is what
-// cannot be made again, as its place is another's. A container that is worked at is left for the next time.
+// Repair makes again what the host has lost of the interfaces of all containers, as a route that somebody has flushed.
+// An error is what cannot be made again, as its place is another's. A container that is worked at is left for the next
+// time.
 func (s *Server) Repair(ctx context.Context) error {
 	all, err := s.state.containers(time.Time{})
 	failed := []error{err}

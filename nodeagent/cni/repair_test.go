@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Interfaces are kept while their containers live: not before ADD has made them, and not once a DEL has begun, also after a
-// restart. All are tried, and what fails is reported with its container.
+// Interfaces are kept while their containers live: not before ADD has made them, and not once a DEL has begun, also
+// after a restart. All are tried, and what fails is reported with its container.
 func TestRepair(t *testing.T) {
 	t.Parallel()
 	s := newHarness(t)
@@ -23,7 +23,8 @@ func TestRepair(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "container c2: network chain, plugin b: another has its place") {
 		t.Errorf("repair: %v", err)
 	}
-	if got, want := s.taken(), "REPAIR a eth0, REPAIR a eth0, REPAIR a net1, REPAIR b net1, REPAIR c eth2"; got != want {
+	if got, want := s.taken(),
+		"REPAIR a eth0, REPAIR a eth0, REPAIR a net1, REPAIR b net1, REPAIR c eth2"; got != want {
 		t.Errorf("called were %s, want %s", got, want)
 	}
 	s.broken = map[string]error{"DEL a": errors.New("not now")}

@@ -30,14 +30,15 @@ type Pod struct {
 
 // Pods is where pods are known.
 type Pods interface {
-	// Get finds a pod. With a uid it is that pod and no other of its name. An error says what is wrong and how to repair it.
+	// Get finds a pod. With a uid it is that pod and no other of its name. An error says what is wrong and how to
+	// repair it.
 	Get(ctx context.Context, namespace, name, uid string) (Pod, error)
 	// Show writes to the cluster which networks a pod has; it is called after an ADD with several of them.
 	Show(ctx context.Context, namespace, name, uid string, networks []NetworkStatus) error
 }
 
-// NetworkStatus is an entry of the annotation k8s.v1.cni.cncf.io/network-status (Network Plumbing Working Group, de-facto
-// standard, section 5).
+// NetworkStatus is an entry of the annotation k8s.v1.cni.cncf.io/network-status (Network Plumbing Working Group,
+// de-facto standard, section 5).
 type NetworkStatus struct {
 	Name      string    `json:"name"`
 	Interface string    `json:"interface,omitempty"`
@@ -47,7 +48,8 @@ type NetworkStatus struct {
 	DNS       types.DNS `json:"dns"`
 }
 
-// Config is what a Server needs. All fields but Notes, Lookup, Lost, Held, Release, ExemptChanged, Settle, Defaults and Ready are required.
+// Config is what a Server needs. All fields but Notes, Lookup, Lost, Held, Release, ExemptChanged, Settle, Defaults and
+// Ready are required.
 type Config struct {
 	Builtin map[string]plugins.Plugin
 	Host    plugins.Host
@@ -61,15 +63,16 @@ type Config struct {
 	Lookup func(name string) (*netconf.Network, error)
 	// Path are folders with plugins' binaries, looked at after those of CNI_PATH.
 	Path []string
-	// Lost undoes what an interface of a container has of which no state is left, or with no interface what all of its interfaces
-	// have: by the log, and by what stands at the links of the host.
+	// Lost undoes what an interface of a container has of which no state is left, or with no interface what all of its
+	// interfaces have: by the log, and by what stands at the links of the host.
 	Lost func(ctx context.Context, containerID, ifName string) error
 	// Held are the containers that have addresses, and Release gives back those of one that is gone; for Garbage.
 	Held    func() []string
 	Release func(ctx context.Context, containerID string) error
 	// ExemptChanged is called when Exempt has another response, before an ADD or DEL is answered.
 	ExemptChanged func(ctx context.Context) error
-	// Settle is called before an ADD or DEL is answered, so that what it has written down is everywhere where it should be.
+	// Settle is called before an ADD or DEL is answered, so that what it has written down is everywhere where it should
+	// be.
 	Settle func(ctx context.Context)
 	// Defaults are keys for the configuration of one of our plugins that does not have them.
 	Defaults func(plugin string) map[string]any
@@ -118,7 +121,8 @@ func NewServer(c Config) *Server {
 		run: &runner{builtin: c.Builtin, host: c.Host, timeout: PluginTimeout, defaults: c.Defaults},
 	}
 	s.later.failed = func(containerID string, err error) {
-		c.Log.Warn("something of a container is left; the kernel removes it with the container's namespace", zap.String("container", containerID), zap.Error(err))
+		c.Log.Warn("something of a container is left; the kernel removes it with the container's namespace",
+			zap.String("container", containerID), zap.Error(err))
 	}
 	s.run.later = func(containerID string) func(work func() error) {
 		put := s.later.of(containerID)
@@ -160,7 +164,8 @@ func (s *Server) Handle(ctx context.Context, request wire.Request) ([]byte, erro
 	case "STATUS":
 		return nil, s.status(ctx, *args)
 	default:
-		return nil, types.NewError(types.ErrInvalidEnvironmentVariables, fmt.Sprintf("CNI_COMMAND %q is not for the agent", request.Command()), "")
+		return nil, types.NewError(types.ErrInvalidEnvironmentVariables,
+			fmt.Sprintf("CNI_COMMAND %q is not for the agent", request.Command()), "")
 	}
 }
 
@@ -169,17 +174,20 @@ func (s *Server) path(ofRuntime string) string {
 	if len(s.Path) == 0 {
 		return ofRuntime
 	}
-	return strings.Join(append(slices.DeleteFunc(strings.Split(ofRuntime, ":"), func(p string) bool { return p == "" }), s.Path...), ":")
+	return strings.Join(append(slices.DeleteFunc(strings.Split(ofRuntime, ":"), func(p string) bool { return p == "" }),
+		s.Path...), ":")
 }
 
 // add makes all networks of a pod. The result is that of the first, which is the pod's own.
 func (s *Server) add(ctx context.Context, args skel.CmdArgs, of wire.PodArgs) ([]byte, error) {
 	wanted, err := create.DecodeVersion(args.StdinData)
 	if err != nil {
-		return nil, types.NewError(types.ErrDecodingFailure, "the configuration of the network is not JSON", err.Error())
+		return nil, types.NewError(types.ErrDecodingFailure, "the configuration of the network is not JSON",
+			err.Error())
 	}
 	if !slices.Contains(version.All.SupportedVersions(), wanted) {
-		return nil, types.NewError(types.ErrIncompatibleCNIVersion, fmt.Sprintf("cniVersion %q is not known", wanted), "known are "+strings.Join(version.All.SupportedVersions(), ", "))
+		return nil, types.NewError(types.ErrIncompatibleCNIVersion, fmt.Sprintf("cniVersion %q is not known", wanted),
+			"known are "+strings.Join(version.All.SupportedVersions(), ", "))
 	}
 	if err := s.Ready(); err != nil {
 		return nil, types.NewError(types.ErrTryAgainLater, err.Error(), "")
@@ -206,14 +214,15 @@ func (s *Server) add(ctx context.Context, args skel.CmdArgs, of wire.PodArgs) ([
 	}
 	if len(attachments) > 1 {
 		if err := s.Pods.Show(ctx, of.Namespace, of.Name, pod.UID, statuses(attachments)); err != nil {
-			s.Log.Warn("the networks of a pod are not shown on it", zap.String("pod", of.Namespace+"/"+of.Name), zap.Error(err))
+			s.Log.Warn("the networks of a pod are not shown on it", zap.String("pod", of.Namespace+"/"+of.Name),
+				zap.Error(err))
 		}
 	}
 	return result, nil
 }
 
-// known loads the state of a container. A damaged file is set aside: what can be read of it is kept, and the rest of what it was about is
-// found by other means.
+// known loads the state of a container. A damaged file is set aside: what can be read of it is kept, and the rest of
+// what it was about is found by other means.
 func (s *Server) known(containerID string) (all []Attachment, known bool, err error) {
 	all, known, err = s.state.load(containerID)
 	var damaged *DamagedError
@@ -224,15 +233,18 @@ func (s *Server) known(containerID string) (all []Attachment, known bool, err er
 	if failed != nil {
 		return nil, false, errors.Join(err, failed)
 	}
-	s.Log.Error("the state of a container is damaged and is set aside; what it does not say is undone by the log and the notes at the links",
-		zap.String("container", containerID), zap.String("file", aside), zap.Int("networks", len(all)), zap.Error(damaged.Why))
+	s.Log.Error("the state of a container is damaged and is set aside; what it does not say is undone by the log and "+
+		"the notes at the links",
+		zap.String("container", containerID), zap.String("file", aside), zap.Int("networks", len(all)),
+		zap.Error(damaged.Why))
 	if len(all) == 0 {
 		return nil, false, nil
 	}
 	return all, true, s.state.save(containerID, all)
 }
 
-// del undoes all that was made for a container. A container that nobody knows, and one whose namespace is gone, are no errors.
+// del undoes all that was made for a container. A container that nobody knows, and one whose namespace is gone, are no
+// errors.
 func (s *Server) del(ctx context.Context, args skel.CmdArgs) error {
 	unlock, err := s.locks.lock(ctx, args.ContainerID)
 	if err != nil {
@@ -268,7 +280,8 @@ func holds(all []Attachment, ifName string) bool {
 	return slices.ContainsFunc(all, func(a Attachment) bool { return ifName == "" || a.IfName == ifName })
 }
 
-// delAll undoes networks, the last first. Those that fail stay in the state, with those of other calls, for the next DEL.
+// delAll undoes networks, the last first. Those that fail stay in the state, with those of other calls, for the next
+// DEL.
 func (s *Server) delAll(ctx context.Context, args skel.CmdArgs, others, all []Attachment) error {
 	var failed []error
 	var left []Attachment
@@ -285,7 +298,8 @@ func (s *Server) delAll(ctx context.Context, args skel.CmdArgs, others, all []At
 	}
 	if s.exempt.set(args.ContainerID, exemptOf(left)) {
 		if err := s.ExemptChanged(ctx); err != nil { // it is compared again before long
-			s.Log.Warn("an address that is free again is still not masqueraded", zap.String("container", args.ContainerID), zap.Error(err))
+			s.Log.Warn("an address that is free again is still not masqueraded",
+				zap.String("container", args.ContainerID), zap.Error(err))
 		}
 	}
 	return nil
@@ -300,14 +314,15 @@ func (s *Server) keep(containerID string, left []Attachment) error {
 	return s.state.save(containerID, left)
 }
 
-// delOne undoes a network. A configuration that a plugin cannot read must not keep a pod: what the ADD was refused for never ran, and
-// what has run before the configuration was spoilt is undone by the log and the notes at the links.
+// delOne undoes a network. A configuration that a plugin cannot read must not keep a pod: what the ADD was refused for
+// never ran, and what has run before the configuration was spoilt is undone by the log and the notes at the links.
 func (s *Server) delOne(ctx context.Context, a Attachment, args skel.CmdArgs) error {
 	err := s.guard.do(args.ContainerID, func() error { return s.run.del(ctx, a, args) })
 	if err == nil || !plugins.Unreadable(err) || a.Result != nil && !s.ours(a) {
 		return err
 	}
-	s.Log.Warn("a network cannot be undone by its configuration: it is undone by the log and the notes at the links", zap.String("container", args.ContainerID),
+	s.Log.Warn("a network cannot be undone by its configuration: it is undone by the log and the notes at the links",
+		zap.String("container", args.ContainerID),
 		zap.String("interface", a.IfName), zap.Error(err))
 	return s.Lost(ctx, args.ContainerID, a.IfName)
 }
@@ -320,8 +335,8 @@ func (s *Server) ours(a Attachment) bool {
 	})
 }
 
-// postponed answers a DEL that cannot be done now, as the node's addresses are not known yet or the disk is full: a note keeps it for
-// later, and the runtime need not wait.
+// postponed answers a DEL that cannot be done now, as the node's addresses are not known yet or the disk is full: a
+// note keeps it for later, and the runtime need not wait.
 func (s *Server) postponed(request wire.Request, err error) error {
 	var known *types.Error
 	later := errors.As(err, &known) && known.Code == types.ErrTryAgainLater || errors.Is(err, syscall.ENOSPC)
@@ -331,7 +346,8 @@ func (s *Server) postponed(request wire.Request, err error) error {
 	if failed := s.Notes.Leave(request); failed != nil {
 		return errors.Join(err, failed)
 	}
-	s.Log.Warn("a DEL cannot be done yet; a note keeps it for later", zap.String("container", request.Env["CNI_CONTAINERID"]), zap.Error(err))
+	s.Log.Warn("a DEL cannot be done yet; a note keeps it for later",
+		zap.String("container", request.Env["CNI_CONTAINERID"]), zap.Error(err))
 	return nil
 }
 
@@ -347,7 +363,8 @@ func (s *Server) check(ctx context.Context, args skel.CmdArgs) error {
 	}
 	covered, _ := callOf(args).split(all)
 	if len(covered) == 0 {
-		return types.NewError(types.ErrUnknownContainer, fmt.Sprintf("no network was made for %s of container %s", args.IfName, args.ContainerID), "")
+		return types.NewError(types.ErrUnknownContainer,
+			fmt.Sprintf("no network was made for %s of container %s", args.IfName, args.ContainerID), "")
 	}
 	for _, a := range covered {
 		if err := s.guard.do(args.ContainerID, func() error { return s.run.check(ctx, a, args) }); err != nil {

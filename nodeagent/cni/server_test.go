@@ -71,8 +71,10 @@ func (s *harness) plugin(name string, last byte) plugins.Plugin {
 			if conf.PrevResult != nil {
 				result.IPs = conf.PrevResult.IPs
 			}
-			result.Interfaces = []*types100.Interface{{Name: args.IfName, Mac: "02:00:00:00:00:01", Sandbox: args.Netns}}
-			result.IPs = append(result.IPs, &types100.IPConfig{Interface: types100.Int(0), Address: net.IPNet{IP: net.IPv4(10, 0, 0, last).To4(), Mask: net.CIDRMask(32, 32)}})
+			result.Interfaces = []*types100.Interface{{Name: args.IfName, Mac: "02:00:00:00:00:01",
+				Sandbox: args.Netns}}
+			result.IPs = append(result.IPs, &types100.IPConfig{Interface: types100.Int(0),
+				Address: net.IPNet{IP: net.IPv4(10, 0, 0, last).To4(), Mask: net.CIDRMask(32, 32)}})
 			return result, nil
 		},
 		Del: quiet("DEL"), Check: quiet("CHECK"), Status: quiet("STATUS"), Repair: quiet("REPAIR"),
@@ -100,13 +102,15 @@ func newHarness(t *testing.T) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &harness{config: config, broken: map[string]error{}, pods: map[string]Pod{"ns/web": {UID: "u1"}, "ns/many": {Pod: netconf.Pod{Networks: "one,chain@net1,three"}}}}
+	s := &harness{config: config, broken: map[string]error{},
+		pods: map[string]Pod{"ns/web": {UID: "u1"}, "ns/many": {Pod: netconf.Pod{Networks: "one,chain@net1,three"}}}}
 	builtin := map[string]plugins.Plugin{}
 	for i, name := range []string{"a", "b", "c"} {
 		builtin[name] = s.plugin(name, byte(i+1))
 	}
 	s.Server = NewServer(Config{
-		Builtin: builtin, Host: plugins.Host{Log: zap.NewNop()}, Dir: filepath.Join(t.TempDir(), "state"), Pods: s, Log: zap.NewNop(),
+		Builtin: builtin, Host: plugins.Host{Log: zap.NewNop()}, Dir: filepath.Join(t.TempDir(), "state"), Pods: s,
+		Log:      zap.NewNop(),
 		Networks: func() *netconf.Config { return s.config }, Ready: func() error { return s.ready },
 		Lost: func(_ context.Context, containerID, ifName string) error {
 			s.mu.Lock()
@@ -125,20 +129,26 @@ func (s *harness) ask(command, container, pod, version string) (string, error) {
 
 // askFor is ask for an interface of a network of the runtime's.
 func (s *harness) askFor(command, container, ifName, network, pod, version string) (string, error) {
-	env := []string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + container, "CNI_NETNS=/var/run/netns/x", "CNI_IFNAME=" + ifName, "CNI_PATH=/nowhere",
+	env := []string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + container, "CNI_NETNS=/var/run/netns/x",
+		"CNI_IFNAME=" + ifName, "CNI_PATH=/nowhere",
 		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=ns;K8S_POD_NAME=" + pod}
-	text, err := s.Handle(context.Background(), wire.Request{Env: wire.Environ(env), Config: fmt.Appendf(nil, `{"cniVersion":%q,"name":%q,"type":"galaxy-sdn"}`, version, network)})
+	text, err := s.Handle(context.Background(),
+		wire.Request{Env: wire.Environ(env), Config: fmt.Appendf(nil, `{"cniVersion":%q,"name":%q,"type":"galaxy-sdn"}`,
+			version, network)})
 	return string(text), err
 }
 
 func TestAddAndDel(t *testing.T) {
 	s := newHarness(t)
 	for version, want := range map[string]string{
-		"0.1.0": `"ip4":{"ip":"10.0.0.1/32"}`, "0.2.0": `"ip4":{"ip":"10.0.0.1/32"}`, "0.3.1": `"version":"4","interface":0,"address":"10.0.0.1/32"`,
-		"0.4.0": `"version":"4"`, "1.0.0": `"ips":[{"address":"10.0.0.1/32","interface":0}]`, "1.1.0": `"ips":[{"address":"10.0.0.1/32","interface":0}]`,
+		"0.1.0": `"ip4":{"ip":"10.0.0.1/32"}`, "0.2.0": `"ip4":{"ip":"10.0.0.1/32"}`,
+		"0.3.1": `"version":"4","interface":0,"address":"10.0.0.1/32"`,
+		"0.4.0": `"version":"4"`, "1.0.0": `"ips":[{"address":"10.0.0.1/32","interface":0}]`,
+		"1.1.0": `"ips":[{"address":"10.0.0.1/32","interface":0}]`,
 	} {
 		response, err := s.ask("ADD", "c1", "web", version)
-		if err != nil || !strings.Contains(response, want) || !strings.Contains(response, `"cniVersion":"`+version+`"`) {
+		if err != nil || !strings.Contains(response, want) ||
+			!strings.Contains(response, `"cniVersion":"`+version+`"`) {
 			t.Errorf("version %s: %s, %v", version, response, err)
 		}
 		if _, err := s.ask("CHECK", "c1", "web", version); err != nil {
@@ -154,16 +164,18 @@ func TestAddAndDel(t *testing.T) {
 		}
 	}
 	var known *types.Error
-	if _, err := s.ask("ADD", "c1", "web", "9.9.9"); !errors.As(err, &known) || known.Code != types.ErrIncompatibleCNIVersion {
+	if _, err := s.ask("ADD", "c1", "web", "9.9.9"); !errors.As(err, &known) ||
+		known.Code != types.ErrIncompatibleCNIVersion {
 		t.Errorf("version 9.9.9: %v", err)
 	}
-	if _, err := s.ask("CHECK", "c1", "web", "1.0.0"); !errors.As(err, &known) || known.Code != types.ErrUnknownContainer {
+	if _, err := s.ask("CHECK", "c1", "web", "1.0.0"); !errors.As(err, &known) ||
+		known.Code != types.ErrUnknownContainer {
 		t.Errorf("CHECK of what is not there: %v", err)
 	}
 }
 
-// The first network is the pod's own, and the others are shown on it. What fails half-way leaves nothing; what cannot be undone
-// is tried again by the next DEL.
+// The first network is the pod's own, and the others are shown on it. What fails half-way leaves nothing; what cannot
+// be undone is tried again by the next DEL.
 func TestSeveralNetworks(t *testing.T) {
 	s := newHarness(t)
 	response, err := s.ask("ADD", "c1", "many", "1.0.0")
@@ -180,7 +192,8 @@ func TestSeveralNetworks(t *testing.T) {
 	}
 	s.broken["DEL b"] = errors.New("stuck")
 	s.taken()
-	if _, err := s.ask("DEL", "c1", "many", "1.0.0"); err == nil || !strings.Contains(err.Error(), "network chain, plugin b: stuck") {
+	if _, err := s.ask("DEL", "c1", "many", "1.0.0"); err == nil ||
+		!strings.Contains(err.Error(), "network chain, plugin b: stuck") {
 		t.Errorf("DEL: %v", err)
 	}
 	if calls := s.taken(); calls != "DEL c eth2, DEL b net1, DEL a net1, DEL a eth0" {
@@ -192,10 +205,12 @@ func TestSeveralNetworks(t *testing.T) {
 	}
 	s.broken["ADD c"] = plugins.Errorf(plugins.ErrKernel, "no room")
 	var known *types.Error
-	if _, err := s.ask("ADD", "c2", "many", "1.0.0"); !errors.As(err, &known) || known.Code != plugins.ErrKernel || known.Msg != "network three, plugin c: no room" {
+	if _, err := s.ask("ADD", "c2", "many", "1.0.0"); !errors.As(err, &known) || known.Code != plugins.ErrKernel ||
+		known.Msg != "network three, plugin c: no room" {
 		t.Errorf("ADD: %v", err)
 	}
-	if calls := s.taken(); calls != "ADD a eth0, ADD a net1, ADD b net1, ADD c eth2, DEL c eth2, DEL b net1, DEL a net1, DEL a eth0" {
+	if calls := s.taken(); calls != "ADD a eth0, ADD a net1, ADD b net1, ADD c eth2, DEL c eth2, DEL b net1, DEL a "+
+		"net1, DEL a eth0" {
 		t.Error(calls)
 	}
 	if left, _ := os.ReadDir(s.Dir); len(left) != 0 {
@@ -206,7 +221,8 @@ func TestSeveralNetworks(t *testing.T) {
 // An ADD that was cut off, by the end of the agent for example, is undone by the next one.
 func TestAddAfterCut(t *testing.T) {
 	s := newHarness(t)
-	if err := s.state.save("c1", []Attachment{{Of: Call{Network: "galaxy-sdn", IfName: "eth0"}, Network: *s.config.Network("three"), IfName: "eth0"}}); err != nil {
+	if err := s.state.save("c1", []Attachment{{Of: Call{Network: "galaxy-sdn", IfName: "eth0"},
+		Network: *s.config.Network("three"), IfName: "eth0"}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.ask("ADD", "c1", "web", "1.0.0"); err != nil || s.taken() != "DEL c eth0, ADD a eth0" {
@@ -223,14 +239,16 @@ func TestCollectAndStatus(t *testing.T) {
 	}
 	s.taken()
 	gc := func(conf string) error {
-		_, err := s.Handle(t.Context(), wire.Request{Env: map[string]string{"CNI_COMMAND": "GC", "CNI_PATH": "/x"}, Config: []byte(conf)})
+		_, err := s.Handle(t.Context(), wire.Request{Env: map[string]string{"CNI_COMMAND": "GC", "CNI_PATH": "/x"},
+			Config: []byte(conf)})
 		return err
 	}
 	if err := gc(`{"cniVersion":"1.1.0","name":"galaxy-sdn","cni.dev/valid-attachments":[{"containerID":"c2","ifname":"eth0"}]}`); err != nil || s.taken() != "DEL a eth0, DEL a eth0" {
 		t.Error(err)
 	}
 	for what, conf := range map[string]string{
-		"without a list": `{"cniVersion":"1.1.0","name":"galaxy-sdn"}`, "no list": `{"cniVersion":"1.1.0","name":"galaxy-sdn","cni.dev/valid-attachments":{}}`,
+		"without a list": `{"cniVersion":"1.1.0","name":"galaxy-sdn"}`,
+		"no list":        `{"cniVersion":"1.1.0","name":"galaxy-sdn","cni.dev/valid-attachments":{}}`,
 		"without a name": `{"cniVersion":"1.1.0","cni.dev/valid-attachments":[]}`,
 	} {
 		if err := gc(conf); err == nil || s.taken() != "" {
@@ -240,7 +258,8 @@ func TestCollectAndStatus(t *testing.T) {
 	if err := s.sweep(t.Context(), "galaxy-sdn", nil, time.Now().Add(-time.Minute), ""); err != nil || s.taken() != "" {
 		t.Errorf("what is younger than the list is undone: %v", err)
 	}
-	if err := gc(`{"cniVersion":"1.1.0","name":"galaxy-sdn","cni.dev/valid-attachments":null}`); err != nil || s.taken() != "DEL a eth0" {
+	if err := gc(`{"cniVersion":"1.1.0","name":"galaxy-sdn","cni.dev/valid-attachments":null}`); err != nil ||
+		s.taken() != "DEL a eth0" {
 		t.Errorf("a library that knows of none: %v", err)
 	}
 	if _, err := s.ask("STATUS", "c", "web", "1.1.0"); err != nil {
@@ -248,7 +267,8 @@ func TestCollectAndStatus(t *testing.T) {
 	}
 	s.ready = errors.New("no subnet yet")
 	var known *types.Error
-	if _, err := s.ask("STATUS", "c", "web", "1.1.0"); !errors.As(err, &known) || known.Code != types.ErrPluginNotAvailable {
+	if _, err := s.ask("STATUS", "c", "web", "1.1.0"); !errors.As(err, &known) ||
+		known.Code != types.ErrPluginNotAvailable {
 		t.Errorf("STATUS: %v", err)
 	}
 	if _, err := s.ask("ADD", "c9", "web", "1.1.0"); !errors.As(err, &known) || known.Code != types.ErrTryAgainLater {
@@ -280,8 +300,8 @@ func TestConcurrentContainers(t *testing.T) {
 	}
 }
 
-// A request waits for another one of its container until its own time ends, and no longer: the runtime may have given it up, and a
-// chain of plugins may have asked in a circle.
+// A request waits for another one of its container until its own time ends, and no longer: the runtime may have given
+// it up, and a chain of plugins may have asked in a circle.
 func TestLockEndsWithItsRequest(t *testing.T) {
 	var locks keyLocks
 	unlock, err := locks.lock(t.Context(), "c")
@@ -290,7 +310,8 @@ func TestLockEndsWithItsRequest(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := locks.lock(ended, "c"); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "container c") {
+	if _, err := locks.lock(ended, "c"); !errors.Is(err, context.Canceled) ||
+		!strings.Contains(err.Error(), "container c") {
 		t.Errorf("%v", err)
 	}
 	if !locks.busy("c") {
@@ -324,12 +345,14 @@ func TestForeignState(t *testing.T) {
 
 func FuzzState(f *testing.F) {
 	f.Add([]byte(`[{"NetworkType":"a","Args":null,"Conf":{"name":"one","type":"a"},"IfName":"eth0"}]`))
-	text, err := encodeState([]Attachment{{Network: *netconf.DefaultConfig().Networks[0], IfName: "eth0", Args: "MAC=x", Result: &types100.Result{CNIVersion: "1.1.0"}}})
+	text, err := encodeState([]Attachment{{Network: *netconf.DefaultConfig().Networks[0], IfName: "eth0", Args: "MAC=x",
+		Result: &types100.Result{CNIVersion: "1.1.0"}}})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(text)
-	for _, result := range []string{`{"ips":[null]}`, `{"cniVersion":"0.4.0","interfaces":[{}]}`, `{"routes":[{"dst":"<nil>"}]}`, `null`} {
+	for _, result := range []string{`{"ips":[null]}`, `{"cniVersion":"0.4.0","interfaces":[{}]}`,
+		`{"routes":[{"dst":"<nil>"}]}`, `null`} {
 		f.Add(fmt.Appendf(nil, withResult, result))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -356,8 +379,8 @@ func FuzzState(f *testing.F) {
 	})
 }
 
-// What a pod or its network says about masquerading is in force before ADD answers and gone before DEL does, and the next life of the
-// agent knows it again.
+// What a pod or its network says about masquerading is in force before ADD answers and gone before DEL does, and the
+// next life of the agent knows it again.
 func TestExempt(t *testing.T) {
 	s := newHarness(t)
 	s.pods["ns/open"] = Pod{Pod: netconf.Pod{Networks: "one,three", Masquerade: "false"}}
@@ -371,7 +394,8 @@ func TestExempt(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if again := NewServer(s.Config).Exempt(); len(changes) != 1 || changes[0] != "[10.0.0.1 10.0.0.3]" || fmt.Sprint(again) != changes[0] {
+	if again := NewServer(s.Config).Exempt(); len(changes) != 1 || changes[0] != "[10.0.0.1 10.0.0.3]" ||
+		fmt.Sprint(again) != changes[0] {
 		t.Errorf("changes %v, and known again %v", changes, again)
 	}
 	for range 2 {
@@ -384,7 +408,8 @@ func TestExempt(t *testing.T) {
 	}
 	s.taken()
 	s.broken["exempt"] = errors.New("no nft")
-	if _, err := s.ask("ADD", "c2", "open", "1.0.0"); !errors.Is(err, s.broken["exempt"]) || s.taken() != "ADD a eth0, ADD c eth1, DEL c eth1, DEL a eth0" {
+	if _, err := s.ask("ADD", "c2", "open", "1.0.0"); !errors.Is(err, s.broken["exempt"]) ||
+		s.taken() != "ADD a eth0, ADD c eth1, DEL c eth1, DEL a eth0" {
 		t.Errorf("an ADD whose promise cannot be kept: %v", err)
 	}
 }

@@ -33,12 +33,12 @@ type Attachment struct {
 	Result *types100.Result
 }
 
-// states keeps a file for each container, so that it can be undone by an agent that was started after it: a JSON array, mode
-// 0600, in a directory of mode 0700 (contract section 1.3).
+// states keeps a file for each container, so that it can be undone by an agent that was started after it: a JSON array,
+// mode 0600, in a directory of mode 0700 (contract section 1.3).
 type states struct{ dir string }
 
-// saved is the form of an attachment in a file. The first four fields are those of the contract, so that containers of the
-// reference's agent can be undone, too.
+// saved is the form of an attachment in a file. The first four fields are those of the contract, so that containers of
+// the reference's agent can be undone, too.
 type saved struct {
 	NetworkType string
 	Args        json.RawMessage `json:",omitempty"` // of the reference: an object, or null; of ours: a string
@@ -62,8 +62,8 @@ func (s states) path(containerID string) string { return filepath.Join(s.dir, co
 // maxState bounds a file. What a network has in it takes some kilobytes.
 const maxState = 16 << 20
 
-// save writes the file of a container in one step, and to the disk; with nothing to keep it removes it. What load could not read is
-// refused.
+// save writes the file of a container in one step, and to the disk; with nothing to keep it removes it. What load could
+// not read is refused.
 func (s states) save(containerID string, all []Attachment) error {
 	if len(all) == 0 {
 		return s.remove(containerID)
@@ -99,15 +99,16 @@ func readable(text []byte) error {
 func (s states) tidy() error {
 	left, err := filepath.Glob(filepath.Join(s.dir, ".*"))
 	for _, file := range left {
-		if name := filepath.Base(file); !strings.HasPrefix(name, durable.Damaged) && !strings.HasPrefix(name, endingPrefix) {
+		if name := filepath.Base(file); !strings.HasPrefix(name, durable.Damaged) &&
+			!strings.HasPrefix(name, endingPrefix) {
 			err = errors.Join(err, os.Remove(file))
 		}
 	}
 	return err
 }
 
-// DamagedError is a file that is no list of networks, as one that was cut by a crash of the machine, or one with a result that cannot be
-// used.
+// DamagedError is a file that is no list of networks, as one that was cut by a crash of the machine, or one with a
+// result that cannot be used.
 type DamagedError struct {
 	File string
 	Why  error
@@ -119,8 +120,8 @@ func (e *DamagedError) Error() string {
 
 func (e *DamagedError) Unwrap() error { return e.Why }
 
-// load reads the file of a container; known is false if there is none. With a DamagedError come the networks that can be read all the
-// same; those whose results cannot be used have none.
+// load reads the file of a container; known is false if there is none. With a DamagedError come the networks that can
+// be read all the same; those whose results cannot be used have none.
 func (s states) load(containerID string) (all []Attachment, known bool, err error) {
 	text, err := durable.ReadFile(s.path(containerID), maxState)
 	switch {
@@ -157,7 +158,8 @@ func (s states) containers(before time.Time) ([]string, error) {
 		if !e.Type().IsRegular() || e.Name()[0] == '.' {
 			continue
 		}
-		if info, err := e.Info(); err == nil && (before.IsZero() || info.ModTime().Before(before)) { // one that has just gone is no matter
+		// one that has just gone is no matter
+		if info, err := e.Info(); err == nil && (before.IsZero() || info.ModTime().Before(before)) {
 			names = append(names, e.Name())
 		}
 	}
@@ -186,14 +188,16 @@ func encodeState(all []Attachment) ([]byte, error) {
 			}
 		}
 		out[i] = saved{
-			NetworkType: a.Network.Plugins[0].Type, Args: args, IfName: a.IfName, Network: network, Exempt: a.Exempt, Ending: a.Ending,
+			NetworkType: a.Network.Plugins[0].Type, Args: args, IfName: a.IfName, Network: network, Exempt: a.Exempt,
+			Ending: a.Ending,
 			Result: result, Of: &a.Of,
 		}
 	}
 	return json.Marshal(out)
 }
 
-// decodeState reads what encodeState has written. Where only results are damaged it gives the networks without them, and an error.
+// decodeState reads what encodeState has written. Where only results are damaged it gives the networks without them,
+// and an error.
 func decodeState(text []byte) ([]Attachment, error) {
 	var in []saved
 	if err := json.Unmarshal(text, &in); err != nil {
@@ -254,7 +258,8 @@ func (s saved) network() (*netconf.Network, error) {
 	return n, nil
 }
 
-// removeAny removes a file; one that is not there is no matter, and a folder in its place, which is none of ours, is set aside.
+// removeAny removes a file; one that is not there is no matter, and a folder in its place, which is none of ours, is
+// set aside.
 func removeAny(path string) error {
 	err := os.Remove(path)
 	if errors.Is(err, fs.ErrExist) { // it is not empty

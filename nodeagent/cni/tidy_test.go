@@ -10,7 +10,8 @@ import (
 // What an agent was writing when it was killed is removed, and nothing else is.
 func TestTidy(t *testing.T) {
 	s := states{t.TempDir()}
-	if err := s.save("whole", []Attachment{{Network: *netconf.DefaultConfig().Networks[0], IfName: "eth0"}}); err != nil {
+	if err := s.save("whole", []Attachment{{Network: *netconf.DefaultConfig().Networks[0],
+		IfName: "eth0"}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(s.dir, ".half"), []byte(`{"`), 0o600); err != nil {

@@ -19,8 +19,8 @@ import (
 // errDamaged is a file that a crash of the machine, or a disk, has spoilt.
 var errDamaged = errors.New("it is damaged")
 
-// checkFile reads all of a file, before it is put to use: a page that is no page, or is not there at all, would end the process at some
-// moment later, as bbolt maps the file into memory.
+// checkFile reads all of a file, before it is put to use: a page that is no page, or is not there at all, would end the
+// process at some moment later, as bbolt maps the file into memory.
 func checkFile(path string) error {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
@@ -81,7 +81,8 @@ func checkChain(tx *bolt.Tx) error {
 	var last eventlog.Record
 	err := events.ForEach(func(k, v []byte) error {
 		r := eventlog.Record{Seq: binary.BigEndian.Uint64(k), Bytes: v}
-		if last.Bytes != nil && (r.Seq != last.Seq+1 || !bytes.Contains(v, []byte(`"prev":"`+last.Hash().String()+`"`))) {
+		if last.Bytes != nil && (r.Seq != last.Seq+1 ||
+			!bytes.Contains(v, []byte(`"prev":"`+last.Hash().String()+`"`))) {
 			return fmt.Errorf("event %d does not follow event %d", r.Seq, last.Seq)
 		}
 		last = r

@@ -40,8 +40,8 @@ func filled(t *testing.T, events int) string {
 	return path
 }
 
-// A damaged file ends nobody's process: it is moved away, whatever has happened to it, and the node begins with an empty one, as a new
-// node does. One that is whole is kept.
+// A damaged file ends nobody's process: it is moved away, whatever has happened to it, and the node begins with an
+// empty one, as a new node does. One that is whole is kept.
 func TestDamagedFile(t *testing.T) {
 	reopened := func(path string) uint64 {
 		t.Helper()
@@ -88,7 +88,8 @@ func TestDamagedFile(t *testing.T) {
 		}
 		head := reopened(path)
 		aside, _ := filepath.Glob(path + ".damaged-*")
-		if whole := head == 300 && len(aside) == 0; !whole && (head != 0 || len(aside) != 1) { // a page may be a free one
+		// a page may be a free one
+		if whole := head == 300 && len(aside) == 0; !whole && (head != 0 || len(aside) != 1) {
 			t.Errorf("%s: it has %d events, moved away is %v", what, head, aside)
 		}
 	}

@@ -19,7 +19,8 @@ import (
 	"galaxy/eventlog"
 )
 
-// file is one stream of the log in a file. It has one writer, this process, so it needs no election: fences mean nothing to it.
+// file is one stream of the log in a file. It has one writer, this process, so it needs no election: fences mean
+// nothing to it.
 type file struct {
 	db      *bolt.DB
 	stream  string
@@ -58,7 +59,8 @@ func openFile(path, stream string) (*file, error) {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("file of the node's addresses %s: another agent has it open; stop it first", path)
 	case err != nil:
-		return nil, fmt.Errorf("file of the node's addresses %s: %w; if it is damaged, move it away: the agent then takes the node's addresses from etcd", path, err)
+		return nil, fmt.Errorf("file of the node's addresses %s: %w; if it is damaged, move it away: the agent then "+
+			"takes the node's addresses from etcd", path, err)
 	}
 	f := &file{db: db, stream: stream, reserve: reserve(path + ".reserve"), changed: make(chan struct{})}
 	if err := db.Update(f.prepare); err != nil {
@@ -75,7 +77,8 @@ func (f *file) prepare(tx *bolt.Tx) error {
 	}
 	meta := tx.Bucket(bucketMeta)
 	if of := meta.Get(keyStream); of != nil && string(of) != f.stream {
-		return fmt.Errorf("it is of stream %s, and this node's is %s; move it away if the node was renamed", of, f.stream)
+		return fmt.Errorf("it is of stream %s, and this node's is %s; move it away if the node was renamed", of,
+			f.stream)
 	}
 	return meta.Put(keyStream, []byte(f.stream))
 }
@@ -117,7 +120,8 @@ func (f *file) Head(ctx context.Context, stream string) (head eventlog.Head, err
 }
 
 // Append implements eventlog.Log. It returns after the disk has it.
-func (f *file) Append(ctx context.Context, stream string, after eventlog.Head, records []eventlog.Record, _ eventlog.Fence) (eventlog.Head, error) {
+func (f *file) Append(ctx context.Context, stream string, after eventlog.Head, records []eventlog.Record,
+	_ eventlog.Fence) (eventlog.Head, error) {
 	if err := f.check(ctx, stream); err != nil {
 		return eventlog.Head{}, err
 	}
@@ -158,7 +162,8 @@ func checkRecords(after eventlog.Head, records []eventlog.Record) error {
 	case len(records) == 0:
 		return errors.New("no records")
 	case len(records) > limits.Events || size > limits.Bytes:
-		return fmt.Errorf("%w: %d records of %d bytes, at most %d of %d", eventlog.ErrTooLarge, len(records), size, limits.Events, limits.Bytes)
+		return fmt.Errorf("%w: %d records of %d bytes, at most %d of %d", eventlog.ErrTooLarge, len(records), size,
+			limits.Events, limits.Bytes)
 	}
 	return nil
 }
@@ -210,7 +215,8 @@ func (f *file) after(seq, through uint64) (records []eventlog.Record, err error)
 				break
 			}
 			if want := seq + uint64(len(records)) + 1; at != want {
-				return fmt.Errorf("%w: event %d is missing in the file of %s; older events are in etcd", eventlog.ErrCorrupt, want, f.stream)
+				return fmt.Errorf("%w: event %d is missing in the file of %s; older events are in etcd",
+					eventlog.ErrCorrupt, want, f.stream)
 			}
 			records = append(records, eventlog.Record{Seq: at, Bytes: append([]byte(nil), v...)})
 		}
@@ -284,14 +290,16 @@ func (f *file) Follow(ctx context.Context, stream string, after eventlog.Head) i
 	}
 }
 
-// knows makes sure that a follower stands at an event of this file. Events that were trimmed cannot be compared any more.
+// knows makes sure that a follower stands at an event of this file. Events that were trimmed cannot be compared any
+// more.
 func (f *file) knows(after, head eventlog.Head) error {
 	if after.Generation != "" && head.Generation != after.Generation {
 		return fmt.Errorf("%w: it was %q, and is %q", eventlog.ErrGeneration, after.Generation, head.Generation)
 	}
 	hash, known, err := f.hashAt(after.Seq)
 	if err == nil && (after.Seq > head.Seq || known && hash != after.Hash) {
-		err = fmt.Errorf("%w: event %d of the file of %s is not the one that was known", eventlog.ErrCorrupt, after.Seq, f.stream)
+		err = fmt.Errorf("%w: event %d of the file of %s is not the one that was known", eventlog.ErrCorrupt, after.Seq,
+			f.stream)
 	}
 	return err
 }
@@ -311,7 +319,8 @@ func (f *file) SaveSnapshot(ctx context.Context, stream string, at eventlog.Head
 	return f.db.Update(func(tx *bolt.Tx) error {
 		head, err := readHead(tx)
 		if err == nil && head.Generation != at.Generation {
-			err = fmt.Errorf("save the snapshot at event %d: %w: it was %q, and is %q", at.Seq, eventlog.ErrGeneration, at.Generation, head.Generation)
+			err = fmt.Errorf("save the snapshot at event %d: %w: it was %q, and is %q", at.Seq, eventlog.ErrGeneration,
+				at.Generation, head.Generation)
 		}
 		if err != nil {
 			return err
@@ -328,7 +337,8 @@ func (f *file) SaveSnapshot(ctx context.Context, stream string, at eventlog.Head
 }
 
 // LoadSnapshot implements eventlog.Log.
-func (f *file) LoadSnapshot(ctx context.Context, stream string, atMost uint64) (head eventlog.Head, content io.ReadCloser, err error) {
+func (f *file) LoadSnapshot(ctx context.Context, stream string,
+	atMost uint64) (head eventlog.Head, content io.ReadCloser, err error) {
 	if err := f.check(ctx, stream); err != nil {
 		return head, nil, err
 	}

@@ -1,6 +1,6 @@
-// Package journal is a node's stream in a file of the node, and what copies it to etcd. The agent writes every event into the file
-// first, with fsync, so that pods get their addresses while etcd cannot be reached; being the only writer of its stream, it can
-// copy the events later, in order, and nothing conflicts.
+// Package journal is a node's stream in a file of the node, and what copies it to etcd. The agent writes every event
+// into the file first, with fsync, so that pods get their addresses while etcd cannot be reached; being the only writer
+// of its stream, it can copy the events later, in order, and nothing conflicts.
 package journal
 
 import (
@@ -22,8 +22,8 @@ import (
 var (
 	// ErrUnreachable means that etcd does not answer: try again.
 	ErrUnreachable = errors.New("etcd does not answer")
-	// ErrDiverged means that the file and etcd have different pasts: two machines have used one node name, or the file is that of
-	// another node. Neither can be repaired without losing what one of them knows.
+	// ErrDiverged means that the file and etcd have different pasts: two machines have used one node name, or the file
+	// is that of another node. Neither can be repaired without losing what one of them knows.
 	ErrDiverged = errors.New("the node's file and etcd have different pasts")
 )
 
@@ -34,7 +34,8 @@ const (
 	headPoll   = 3 * time.Second  // at etcd's head, while there is nothing to copy
 	noteEvery  = 10 * time.Second // when etcd was reached, into the file
 	attempt    = 5 * time.Second
-	// keepEvents are kept in the file although etcd has them, so that an etcd that was restored from a backup can get them again.
+	// keepEvents are kept in the file although etcd has them, so that an etcd that was restored from a backup can get
+	// them again.
 	keepEvents = 100_000
 )
 
@@ -50,15 +51,17 @@ type Journal struct {
 	newCopy chan struct{} // closed, and made anew, whenever copied changes
 }
 
-// Open opens the file of a node, and makes it if it is not there. One that is damaged is moved away, and a new one is made: what etcd
-// has is taken into it by Begin, and nothing is given out before.
+// Open opens the file of a node, and makes it if it is not there. One that is damaged is moved away, and a new one is
+// made: what etcd has is taken into it by Begin, and nothing is given out before.
 func Open(path, node string, log *zap.Logger) (*Journal, error) {
 	if err := checkFile(path); errors.Is(err, errDamaged) {
 		aside, failed := setAside(path, time.Now())
 		if failed != nil {
-			return nil, fmt.Errorf("file of the node's addresses %s: %w; move it away: the agent then takes the node's addresses from etcd", path, errors.Join(err, failed))
+			return nil, fmt.Errorf("file of the node's addresses %s: %w; move it away: the agent then takes the "+
+				"node's addresses from etcd", path, errors.Join(err, failed))
 		}
-		log.Error("the file of the node's addresses is damaged: it is moved away, and the node's addresses are taken from etcd; what etcd had not heard of is lost",
+		log.Error("the file of the node's addresses is damaged: it is moved away, and the node's addresses are taken "+
+			"from etcd; what etcd had not heard of is lost",
 			zap.String("file", path), zap.String("moved to", aside), zap.Error(err))
 	}
 	f, err := openFile(path, eventlog.StreamOfNode(node))
@@ -75,7 +78,8 @@ func Open(path, node string, log *zap.Logger) (*Journal, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("file of the node's addresses %s: %w", path, err), f.db.Close())
 	}
-	if now := time.Now(); j.reached.After(now) { // the clock was ahead then, and would let the node give addresses for as long
+	// the clock was ahead then, and would let the node give addresses for as long
+	if now := time.Now(); j.reached.After(now) {
 		j.reached = now
 		j.note(now)
 	}
@@ -154,8 +158,8 @@ func (j *Journal) note(now time.Time) {
 	}
 }
 
-// Begin makes file and etcd agree, before the first new event. What only etcd has is taken into the file, which may be new; what only
-// the file has is left to Forward.
+// Begin makes file and etcd agree, before the first new event. What only etcd has is taken into the file, which may be
+// new; what only the file has is left to Forward.
 func (j *Journal) Begin(ctx context.Context, remote eventlog.Log) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute) // a long past takes a while to read
 	defer cancel()
@@ -178,8 +182,8 @@ func (j *Journal) Begin(ctx context.Context, remote eventlog.Log) error {
 	return nil
 }
 
-// recognise makes sure that what etcd has is the beginning of what the file has. An etcd that was restored from a backup has another
-// generation, and may have forgotten the newest events; it gets them again.
+// recognise makes sure that what etcd has is the beginning of what the file has. An etcd that was restored from a
+// backup has another generation, and may have forgotten the newest events; it gets them again.
 func (j *Journal) recognise(ours, theirs eventlog.Head) error {
 	hash, known, err := j.file.hashAt(theirs.Seq)
 	if err != nil {
@@ -192,8 +196,10 @@ func (j *Journal) recognise(ours, theirs eventlog.Head) error {
 		return nil
 	}
 	if ours.Seq > 0 {
-		j.log.Warn("etcd's log has a new generation: it was restored from a backup; what the backup does not have of this node is written to it again",
-			zap.Uint64("its event", theirs.Seq), zap.Uint64("our event", ours.Seq), zap.String("generation", theirs.Generation))
+		j.log.Warn("etcd's log has a new generation: it was restored from a backup; what the backup does not have of "+
+			"this node is written to it again",
+			zap.Uint64("its event", theirs.Seq), zap.Uint64("our event", ours.Seq),
+			zap.String("generation", theirs.Generation))
 	}
 	return j.file.adopt(theirs.Generation, nil)
 }
@@ -228,11 +234,14 @@ func (j *Journal) fetch(ctx context.Context, remote eventlog.Log, ours, theirs e
 }
 
 func diverged(ours, theirs eventlog.Head) error {
-	return fmt.Errorf("%w: the file is at event %d with the hash %.16s, etcd at event %d with %.16s; either two machines use one node name (rename one), or the file is of another node: "+
-		"stop the agent, move the file away and start it again, and what etcd has is in force", ErrDiverged, ours.Seq, ours.Hash, theirs.Seq, theirs.Hash)
+	return fmt.Errorf("%w: the file is at event %d with the hash %.16s, etcd at event %d with %.16s; either two "+
+		"machines use one node name (rename one), or the file is of another node: "+
+		"stop the agent, move the file away and start it again, and what etcd has is in force", ErrDiverged, ours.Seq,
+		ours.Hash, theirs.Seq, theirs.Hash)
 }
 
-// Forward copies what is appended to the file, in order, until ctx ends. It fails with ErrDiverged, and with nothing else.
+// Forward copies what is appended to the file, in order, until ctx ends. It fails with ErrDiverged, and with nothing
+// else.
 func (j *Journal) Forward(ctx context.Context, remote eventlog.Log, fence func() eventlog.Fence) error {
 	wait := firstPause
 	for ctx.Err() == nil {

@@ -52,7 +52,8 @@ func (p *pen) write(t fatal, n int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := p.log.Append(context.Background(), stream, after, []eventlog.Record{r}, eventlog.Fence{}); err != nil {
+		if _, err := p.log.Append(context.Background(), stream, after, []eventlog.Record{r},
+			eventlog.Fence{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -103,8 +104,8 @@ func forwarded(t fatal, j *Journal, remote eventlog.Log) {
 	}
 }
 
-// Whatever fails on the way, before or after the send, and however often the agent is restarted, etcd ends with the same events in
-// the same order, none missing and none twice.
+// Whatever fails on the way, before or after the send, and however often the agent is restarted, etcd ends with the
+// same events in the same order, none missing and none twice.
 func TestForwardLaw(t *testing.T) {
 	dir, n := t.TempDir(), 0
 	rapid.Check(t, func(t *rapid.T) {

@@ -11,8 +11,8 @@ import (
 	"galaxy/eventlog"
 )
 
-// Kept is a file with a state of a stream that another writes, as it was when etcd answered last: a line with the SHA-256 of the rest
-// in hexadecimal, and the rest as a snapshot in the node's own file.
+// Kept is a file with a state of a stream that another writes, as it was when etcd answered last: a line with the
+// SHA-256 of the rest in hexadecimal, and the rest as a snapshot in the node's own file.
 type Kept string
 
 // Save replaces the file. After a crash there is the old one or the new one.

@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reserveSize is the size of a file beside the node's that holds room on the disk: some thousand addresses that are given back.
+// reserveSize is the size of a file beside the node's that holds room on the disk: some thousand addresses that are
+// given back.
 const reserveSize = 256 << 10
 
 // least is how much room there must be beside the reserve for the node to give addresses, in bytes.
@@ -53,8 +54,8 @@ func (f *file) update(write func(*bolt.Tx) error) error {
 	return err
 }
 
-// Room says why the disk has no room for more addresses; nil if it has. What is held for those that are given back is restored when there
-// is room for it.
+// Room says why the disk has no room for more addresses; nil if it has. What is held for those that are given back is
+// restored when there is room for it.
 func (j *Journal) Room() error {
 	var at unix.Statfs_t
 	path := j.file.db.Path()
@@ -69,7 +70,8 @@ func (j *Journal) Room() error {
 		free -= reserveSize
 	}
 	if free < least || !j.file.reserve.whole() {
-		return fmt.Errorf("%s: %w: %d KiB are left; what pods give back is still written down", path, unix.ENOSPC, free>>10)
+		return fmt.Errorf("%s: %w: %d KiB are left; what pods give back is still written down", path, unix.ENOSPC,
+			free>>10)
 	}
 	return nil
 }

@@ -10,8 +10,8 @@ import (
 	"galaxy/plugins"
 )
 
-// Config is the agent's own configuration file (contract section 1.4): which networks there are, and which a pod gets that
-// asks for none.
+// Config is the agent's own configuration file (contract section 1.4): which networks there are, and which a pod gets
+// that asks for none.
 type Config struct {
 	Networks        []*Network
 	DefaultNetworks []string
@@ -24,8 +24,8 @@ type Network struct {
 	Name       string
 	CNIVersion string // of a list; "" for a single configuration, which has its own
 	Plugins    []Plugin
-	// Exempt is a network with the key "masquerade": false, which is ours and no plugin's: what its pods send to outside addresses
-	// keeps the pod's own.
+	// Exempt is a network with the key "masquerade": false, which is ours and no plugin's: what its pods send to
+	// outside addresses keeps the pod's own.
 	Exempt bool
 	// Namespaces are those whose pods may have the network, by the key "namespaces"; nil for all.
 	Namespaces []string
@@ -88,8 +88,8 @@ func (c *Config) Network(name string) *Network {
 }
 
 // ParseNetwork reads one network: a CNI network configuration, or a configuration list with "plugins". A single
-// configuration without a name has its type for one, as in the contract. The keys "kubeconfig", "masquerade" and "namespaces" are left out of
-// what plugins see.
+// configuration without a name has its type for one, as in the contract. The keys "kubeconfig", "masquerade" and
+// "namespaces" are left out of what plugins see.
 func ParseNetwork(text []byte) (*Network, error) {
 	conf := map[string]json.RawMessage{}
 	if err := json.Unmarshal(text, &conf); err != nil {
@@ -167,7 +167,8 @@ func takeNamespaces(conf map[string]json.RawMessage) (all []string, err error) {
 	return all, nil
 }
 
-// ParsePlugin reads the configuration of one plugin as it is in a Plugin: what ParseNetwork leaves out is left out already.
+// ParsePlugin reads the configuration of one plugin as it is in a Plugin: what ParseNetwork leaves out is left out
+// already.
 func ParsePlugin(text []byte) (Plugin, error) {
 	var conf map[string]json.RawMessage
 	if err := json.Unmarshal(text, &conf); err != nil {

@@ -9,9 +9,9 @@ import (
 	"slices"
 )
 
-// Lookup finds a network by name among the .conf, .json and .conflist files of a directory and of the folders in it, in the
-// order of their names. Files that cannot be read or understood are given to skipped and passed over; nil without an error
-// means that no file has it.
+// Lookup finds a network by name among the .conf, .json and .conflist files of a directory and of the folders in it, in
+// the order of their names. Files that cannot be read or understood are given to skipped and passed over; nil without
+// an error means that no file has it.
 func Lookup(dir, name string, skipped func(file string, err error)) (*Network, error) {
 	files, err := candidates(dir)
 	if err != nil {

@@ -124,7 +124,9 @@ func TestParseConfig(t *testing.T) {
 		t.Errorf("the chain is %+v", n)
 	}
 	_, err = ParseConfig([]byte(`{"NetworkConf":[{"name":"a"},{"name":7,"type":"x"},{"type":"x"},{"type":"x"},{"name":"l","plugins":[]},{"type":"/bin/sh"},{"name":"x2","plugins":[{"type":"t"},{"type":"galaxy-sdn"}]}]}`))
-	for _, want := range []string{`NetworkConf 1: there is no "type"`, `NetworkConf 2: "name" must be a string`, `NetworkConf 4: there are two`, "NetworkConf 5", "not given by its path", "NetworkConf 7", "which would ask itself"} {
+	for _, want := range []string{`NetworkConf 1: there is no "type"`, `NetworkConf 2: "name" must be a string`,
+		`NetworkConf 4: there are two`, "NetworkConf 5", "not given by its path", "NetworkConf 7",
+		"which would ask itself"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
@@ -137,7 +139,9 @@ func TestResolve(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for name, text := range map[string]string{"10-c.conf": `{"name":"c","type":"t"}`, "00-galaxy.conf": `{"name":"galaxy-sdn","type":"galaxy-sdn"}`, "bad.conf": "{", "README.md": "{}", "sub/d.conflist": `{"name":"d","plugins":[{"type":"t"}]}`} {
+	for name, text := range map[string]string{"10-c.conf": `{"name":"c","type":"t"}`,
+		"00-galaxy.conf": `{"name":"galaxy-sdn","type":"galaxy-sdn"}`, "bad.conf": "{", "README.md": "{}",
+		"sub/d.conflist": `{"name":"d","plugins":[{"type":"t"}]}`} {
 		file := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			t.Fatal(err)
@@ -158,7 +162,8 @@ func TestResolve(t *testing.T) {
 		{Pod{FloatIP: true}, "f:eth0"},
 		{Pod{Networks: "b@net7,c,d@eth1", FloatIP: true}, "b:eth0 c:eth2 d:eth1"},
 		{Pod{Networks: "b,c@eth0"}, `two networks of the pod want the interface "eth0"`},
-		{Pod{Networks: "galaxy-sdn"}, `network "galaxy-sdn": its plugin galaxy-sdn is how the runtime asks this agent, which would ask itself`},
+		{Pod{Networks: "galaxy-sdn"},
+			`network "galaxy-sdn": its plugin galaxy-sdn is how the runtime asks this agent, which would ask itself`},
 		{Pod{Networks: "nowhere"}, `there is no network "nowhere"; the configuration file has [a b f]`},
 	} {
 		wanted, err := config.Resolve(c.pod, "eth0", lookup)
@@ -166,7 +171,8 @@ func TestResolve(t *testing.T) {
 		for _, w := range wanted {
 			got = append(got, w.Network.Name+":"+w.IfName)
 		}
-		if text := strings.Join(got, " "); err == nil && text != c.want || err != nil && !strings.HasPrefix(err.Error(), c.want) {
+		if text := strings.Join(got, " "); err == nil && text != c.want || err != nil &&
+			!strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%+v: %q, %v, want %q", c.pod, text, err, c.want)
 		}
 	}
@@ -182,7 +188,8 @@ func TestExempt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for said, want := range map[string]string{"": "false true true false", "true": "false false false false", "false": "true true true true"} {
+	for said, want := range map[string]string{"": "false true true false", "true": "false false false false",
+		"false": "true true true true"} {
 		wanted, err := config.Resolve(Pod{Networks: "a,b,l,m", Masquerade: said}, "eth0", nil)
 		var got []string
 		for _, w := range wanted {
@@ -192,13 +199,16 @@ func TestExempt(t *testing.T) {
 			t.Errorf("%q: %v, %v, want %s", said, got, err, want)
 		}
 	}
-	if conf, err := config.Networks[1].Plugins[0].With("b", "1.0.0", nil); err != nil || strings.Contains(string(conf), "masquerade") {
+	if conf, err := config.Networks[1].Plugins[0].With("b", "1.0.0", nil); err != nil ||
+		strings.Contains(string(conf), "masquerade") {
 		t.Errorf("the plugin is told %s: %v", conf, err)
 	}
-	if _, err := config.Resolve(Pod{Networks: "a", Masquerade: "no"}, "eth0", nil); err == nil || !strings.Contains(err.Error(), "want true or false") {
+	if _, err := config.Resolve(Pod{Networks: "a", Masquerade: "no"}, "eth0", nil); err == nil ||
+		!strings.Contains(err.Error(), "want true or false") {
 		t.Errorf("an annotation that says nothing: %v", err)
 	}
-	if _, err := ParseConfig([]byte(`{"NetworkConf":[{"type":"t","masquerade":"no"}]}`)); err == nil || !strings.Contains(err.Error(), `"masquerade" must be true or false, and is "no"`) {
+	if _, err := ParseConfig([]byte(`{"NetworkConf":[{"type":"t","masquerade":"no"}]}`)); err == nil ||
+		!strings.Contains(err.Error(), `"masquerade" must be true or false, and is "no"`) {
 		t.Errorf("a network that says nothing: %v", err)
 	}
 }

@@ -26,8 +26,9 @@ type Wanted struct {
 	Exempt bool
 }
 
-// Resolve gives the networks of a pod in order. The first has the interface that the runtime asks for, whatever the annotation
-// says; the others the names that they ask for, or eth<i>. Names that neither the configuration nor lookup knows are an error.
+// Resolve gives the networks of a pod in order. The first has the interface that the runtime asks for, whatever the
+// annotation says; the others the names that they ask for, or eth<i>. Names that neither the configuration nor lookup
+// knows are an error.
 func (c *Config) Resolve(pod Pod, ifName string, lookup func(name string) (*Network, error)) ([]Wanted, error) {
 	selections, err := c.selections(pod)
 	if err != nil {
@@ -45,7 +46,8 @@ func (c *Config) Resolve(pod Pod, ifName string, lookup func(name string) (*Netw
 			return nil, err
 		}
 		if network.Namespaces != nil && !slices.Contains(network.Namespaces, pod.Namespace) {
-			return nil, fmt.Errorf("network %q is not for pods of namespace %q: its \"namespaces\" are %v", s.Name, pod.Namespace, network.Namespaces)
+			return nil, fmt.Errorf("network %q is not for pods of namespace %q: its \"namespaces\" are %v", s.Name,
+				pod.Namespace, network.Namespaces)
 		}
 		wanted[i] = Wanted{Network: network, IfName: s.IfName, MAC: s.MAC.String(), Exempt: network.Exempt}
 		if exempt != nil {
@@ -119,7 +121,8 @@ func (c *Config) find(name string, lookup func(string) (*Network, error)) (*Netw
 		return nil, err
 	}
 	if n == nil {
-		return nil, fmt.Errorf("there is no network %q; the configuration file has %v, and no file in the network configuration directory is called so", name, c.names())
+		return nil, fmt.Errorf("there is no network %q; the configuration file has %v, and no file in the network "+
+			"configuration directory is called so", name, c.names())
 	}
 	if err := n.asksUs(); err != nil {
 		return nil, err
@@ -130,11 +133,12 @@ func (c *Config) find(name string, lookup func(string) (*Network, error)) (*Netw
 // asking is the type of the plugin by which the runtime asks the agent.
 const asking = "galaxy-sdn"
 
-// asksUs is the error of a network that has the agent ask itself, about a container that it is busy with: the runtime's own configuration
-// is such a file in the same directory.
+// asksUs is the error of a network that has the agent ask itself, about a container that it is busy with: the runtime's
+// own configuration is such a file in the same directory.
 func (n *Network) asksUs() error {
 	if slices.ContainsFunc(n.Plugins, func(p Plugin) bool { return p.Type == asking }) {
-		return fmt.Errorf("network %q: its plugin %s is how the runtime asks this agent, which would ask itself; name one of the networks behind it", n.Name, asking)
+		return fmt.Errorf("network %q: its plugin %s is how the runtime asks this agent, which would ask itself; "+
+			"name one of the networks behind it", n.Name, asking)
 	}
 	return nil
 }
@@ -147,7 +151,8 @@ func (c *Config) names() []string {
 	return names
 }
 
-// With is the configuration that a plugin is called with: a copy that names its network, and with what belongs to this call.
+// With is the configuration that a plugin is called with: a copy that names its network, and with what belongs to this
+// call.
 func (p Plugin) With(network, cniVersion string, extra map[string]any) ([]byte, error) {
 	conf := make(map[string]json.RawMessage, len(p.Conf)+len(extra)+2)
 	for key, value := range p.Conf {

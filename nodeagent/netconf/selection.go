@@ -27,8 +27,8 @@ const maxIfName = 15
 
 var label = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 
-// ParseSelections reads both forms of the annotation (contract section 2.1, and the de-facto standard of the Network Plumbing
-// Working Group, section 4.1): a list such as "ns/net@eth1, other", or a JSON array of objects.
+// ParseSelections reads both forms of the annotation (contract section 2.1, and the de-facto standard of the Network
+// Plumbing Working Group, section 4.1): a list such as "ns/net@eth1, other", or a JSON array of objects.
 func ParseSelections(annotation string) ([]Selection, error) {
 	parse := parseList
 	if strings.ContainsAny(annotation, `[{"`) {
@@ -39,7 +39,8 @@ func ParseSelections(annotation string) ([]Selection, error) {
 		return nil, fmt.Errorf("annotation k8s.v1.cni.cncf.io/networks: %w", err)
 	}
 	if len(all) > MaxNetworks {
-		return nil, fmt.Errorf("annotation k8s.v1.cni.cncf.io/networks: %d networks; a pod may have %d", len(all), MaxNetworks)
+		return nil, fmt.Errorf("annotation k8s.v1.cni.cncf.io/networks: %d networks; a pod may have %d", len(all),
+			MaxNetworks)
 	}
 	taken := map[string]bool{}
 	for i, s := range all {
@@ -47,7 +48,8 @@ func ParseSelections(annotation string) ([]Selection, error) {
 			return nil, fmt.Errorf("annotation k8s.v1.cni.cncf.io/networks: network %d: %w", i+1, err)
 		}
 		if s.IfName != "" && taken[s.IfName] {
-			return nil, fmt.Errorf("annotation k8s.v1.cni.cncf.io/networks: two networks want the interface %q", s.IfName)
+			return nil, fmt.Errorf("annotation k8s.v1.cni.cncf.io/networks: two networks want the interface %q",
+				s.IfName)
 		}
 		taken[s.IfName] = true
 	}
@@ -125,7 +127,8 @@ func parseIP(text string) (netip.Prefix, error) {
 	return netip.PrefixFrom(addr, addr.BitLen()), nil
 }
 
-// ifName is a part of what the kernel takes for the name of a link: nothing that a plugin's environment, a path or a terminal stumbles over.
+// ifName is a part of what the kernel takes for the name of a link: nothing that a plugin's environment, a path or a
+// terminal stumbles over.
 var ifName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 func (s Selection) check() error {
@@ -135,7 +138,8 @@ func (s Selection) check() error {
 	case s.Namespace != "" && !label.MatchString(s.Namespace):
 		return fmt.Errorf("namespace %q: want lower-case letters, digits and -", s.Namespace)
 	case s.IfName != "" && (len(s.IfName) > maxIfName || !ifName.MatchString(s.IfName)):
-		return fmt.Errorf("interface %q: want a name of at most %d letters, digits, '.', '-' and '_'", s.IfName, maxIfName)
+		return fmt.Errorf("interface %q: want a name of at most %d letters, digits, '.', '-' and '_'", s.IfName,
+			maxIfName)
 	}
 	return nil
 }

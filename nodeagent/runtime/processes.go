@@ -16,9 +16,9 @@ type namespaceID struct{ device, inode uint64 }
 // nowhere are what the kernel says of a path that leads to nothing.
 var nowhere = []error{syscall.ENOENT, syscall.ENOTDIR, syscall.ELOOP, syscall.ENAMETOOLONG, syscall.EINVAL}
 
-// Inhabited are those of some network namespaces, given by their paths, in which processes live. A path that leads nowhere has
-// none, and one that leads to the namespace of this process is no pod's: it went by a process whose number another has now. It sees the
-// processes of its own PID namespace, so the agent runs in the host's.
+// Inhabited are those of some network namespaces, given by their paths, in which processes live. A path that leads
+// nowhere has none, and one that leads to the namespace of this process is no pod's: it went by a process whose number
+// another has now. It sees the processes of its own PID namespace, so the agent runs in the host's.
 func Inhabited(paths []string) (map[string]bool, error) {
 	wanted := map[namespaceID][]string{}
 	own, err := namespaceAt("/proc/self/ns/net")

@@ -1,5 +1,5 @@
-// Package runtime says what runs on a node: it asks the container runtime, over the CRI, which sandboxes there are, and the kernel in
-// which network namespaces processes live. It only reads.
+// Package runtime says what runs on a node: it asks the container runtime, over the CRI, which sandboxes there are, and
+// the kernel in which network namespaces processes live. It only reads.
 package runtime
 
 import (
@@ -30,19 +30,21 @@ type Runtime struct {
 	cri  cri.RuntimeServiceClient
 }
 
-// Open makes a client of a socket, given as a path or as unix://path. It connects with the first question, and again after the
-// runtime was away.
+// Open makes a client of a socket, given as a path or as unix://path. It connects with the first question, and again
+// after the runtime was away.
 func Open(socket string) (*Runtime, error) {
 	path, found := strings.CutPrefix(socket, "unix:")
 	if found {
 		path = strings.TrimPrefix(path, "//")
 	}
 	if !filepath.IsAbs(path) {
-		return nil, fmt.Errorf("socket %q of the container runtime: want a path such as /run/containerd/containerd.sock, or unix:// and a path", socket)
+		return nil, fmt.Errorf("socket %q of the container runtime: want a path such as "+
+			"/run/containerd/containerd.sock, or unix:// and a path", socket)
 	}
 	retry := backoff.DefaultConfig
 	retry.MaxDelay = reachAgain
-	conn, err := grpc.NewClient("unix://"+path, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry}),
+	conn, err := grpc.NewClient("unix://"+path, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)))
 	if err != nil {
 		return nil, fmt.Errorf("socket %q of the container runtime: %w", socket, err)
@@ -53,8 +55,9 @@ func Open(socket string) (*Runtime, error) {
 // Close ends the connection.
 func (r *Runtime) Close() error { return r.conn.Close() }
 
-// Sandboxes are all that the runtime has, by id: true for those that may still use their networks. A sandbox has ended when it is
-// not ready and none of its containers waits or runs (contract section 11). A response without an error is whole.
+// Sandboxes are all that the runtime has, by id: true for those that may still use their networks. A sandbox has ended
+// when it is not ready and none of its containers waits or runs (contract section 11). A response without an error is
+// whole.
 func (r *Runtime) Sandboxes(ctx context.Context) (map[string]bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()

@@ -65,17 +65,21 @@ func open(t *testing.T, socket string) *Runtime {
 func TestSandboxes(t *testing.T) {
 	const ready, ended = cri.PodSandboxState_SANDBOX_READY, cri.PodSandboxState_SANDBOX_NOTREADY
 	f := &fake{
-		sandboxes: []*cri.PodSandbox{{Id: "a", State: ready}, {Id: "b", State: ended}, {Id: "c", State: ended}, {Id: "d", State: ended}, {Id: "e", State: ended}},
+		sandboxes: []*cri.PodSandbox{{Id: "a", State: ready}, {Id: "b", State: ended}, {Id: "c", State: ended},
+			{Id: "d", State: ended}, {Id: "e", State: ended}},
 		containers: []*cri.Container{
-			{PodSandboxId: "b", State: cri.ContainerState_CONTAINER_EXITED}, {PodSandboxId: "c", State: cri.ContainerState_CONTAINER_RUNNING},
-			{PodSandboxId: "d", State: cri.ContainerState_CONTAINER_CREATED}, {PodSandboxId: "e", State: cri.ContainerState_CONTAINER_UNKNOWN},
+			{PodSandboxId: "b", State: cri.ContainerState_CONTAINER_EXITED},
+			{PodSandboxId: "c", State: cri.ContainerState_CONTAINER_RUNNING},
+			{PodSandboxId: "d", State: cri.ContainerState_CONTAINER_CREATED},
+			{PodSandboxId: "e", State: cri.ContainerState_CONTAINER_UNKNOWN},
 		},
 	}
 	path := filepath.Join(t.TempDir(), "cri.sock")
 	f.listen(t, path)
 	for _, socket := range []string{path, "unix://" + path, "unix:" + path} {
 		alive, err := open(t, socket).Sandboxes(t.Context())
-		if want := map[string]bool{"a": true, "b": false, "c": true, "d": true, "e": true}; err != nil || !maps.Equal(alive, want) {
+		if want := map[string]bool{"a": true, "b": false, "c": true, "d": true, "e": true}; err != nil ||
+			!maps.Equal(alive, want) {
 			t.Errorf("%s: %v, %v, want %v", socket, alive, err, want)
 		}
 	}

@@ -38,7 +38,8 @@ func add(ctx context.Context, host plugins.Host, args *skel.CmdArgs) (result *ty
 	}
 	// As in galaxy-veth, the name of the pair is the claim, and comes before the address.
 	p, err := n.Create(pair.Spec{
-		ContainerID: args.ContainerID, IfName: args.IfName, MTU: conf.MTU, Master: bridge.Attrs().Index, Plugin: Name, Network: conf.Name,
+		ContainerID: args.ContainerID, IfName: args.IfName, MTU: conf.MTU, Master: bridge.Attrs().Index, Plugin: Name,
+		Network: conf.Name,
 	})
 	if err != nil {
 		return nil, err
@@ -57,17 +58,20 @@ func add(ctx context.Context, host plugins.Host, args *skel.CmdArgs) (result *ty
 	}
 	result = describe(n, p, bridge, leased, conf)
 	if err := connect(n, p, bridge, result, conf); err != nil {
-		return nil, plugins.In(fmt.Sprintf("connect %s of container %s to %s", args.IfName, args.ContainerID, conf.Bridge), plugins.ErrKernel, err)
+		return nil, plugins.In(fmt.Sprintf("connect %s of container %s to %s", args.IfName, args.ContainerID,
+			conf.Bridge), plugins.ErrKernel, err)
 	}
 	return result, nil
 }
 
 // describe is the result: the bridge, both ends, and what IPAM said, with the gateways that it left to this plugin.
-func describe(n *pair.Namespaces, p pair.Pair, bridge netlink.Link, leased *types100.Result, conf config) *types100.Result {
+func describe(n *pair.Namespaces, p pair.Pair, bridge netlink.Link, leased *types100.Result,
+	conf config) *types100.Result {
 	at := bridge.Attrs()
 	result := &types100.Result{
 		CNIVersion: types100.ImplementedSpecVersion, DNS: conf.DNS, Routes: leased.Routes,
-		Interfaces: append([]*types100.Interface{{Name: at.Name, Mac: at.HardwareAddr.String(), Mtu: at.MTU}}, n.Interfaces(p)...),
+		Interfaces: append([]*types100.Interface{{Name: at.Name, Mac: at.HardwareAddr.String(), Mtu: at.MTU}},
+			n.Interfaces(p)...),
 	}
 	if !leased.DNS.IsEmpty() {
 		result.DNS = leased.DNS
@@ -77,7 +81,8 @@ func describe(n *pair.Namespaces, p pair.Pair, bridge netlink.Link, leased *type
 		if gateway == nil && conf.IsGateway {
 			gateway = plugins.Prefix(ip.Address).Masked().Addr().Next().AsSlice() // the first address of the network
 		}
-		result.IPs = append(result.IPs, &types100.IPConfig{Interface: types100.Int(2), Address: ip.Address, Gateway: gateway})
+		result.IPs = append(result.IPs, &types100.IPConfig{Interface: types100.Int(2), Address: ip.Address,
+			Gateway: gateway})
 	}
 	if conf.IsDefaultGateway {
 		addDefaults(result)
@@ -129,7 +134,8 @@ func check(ctx context.Context, host plugins.Host, args *skel.CmdArgs) error {
 	}
 	defer n.Close()
 	if err := compare(n, args, conf, result); err != nil {
-		return plugins.In(fmt.Sprintf("CHECK %s of container %s", args.IfName, args.ContainerID), plugins.ErrChanged, err)
+		return plugins.In(fmt.Sprintf("CHECK %s of container %s", args.IfName, args.ContainerID), plugins.ErrChanged,
+			err)
 	}
 	return plugins.CheckIPAM(ctx, host, conf.IPAM.Type, args)
 }

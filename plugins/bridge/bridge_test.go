@@ -37,7 +37,8 @@ func newHarness(t *testing.T) harness {
 		}
 		t.Skip("this test makes network namespaces and needs root; run it with sudo")
 	}
-	b := harness{T: t, ipam: &lab.IPAM{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.0.2/24"), netip.MustParsePrefix("fd00:1::2/64")}}}
+	b := harness{T: t, ipam: &lab.IPAM{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.0.2/24"),
+		netip.MustParsePrefix("fd00:1::2/64")}}}
 	b.host = b.namespace()
 	return b
 }
@@ -131,7 +132,8 @@ func TestPodsOnABridge(t *testing.T) {
 	b.reach(one, netip.MustParseAddrPort("10.1.0.1:80"))
 	b.reach(one, atOne...)
 
-	if len(first.Interfaces) != 3 || first.Interfaces[0].Name != "br7" || first.Interfaces[2].Sandbox != one.Path || first.Interfaces[2].Mtu != 1420 {
+	if len(first.Interfaces) != 3 || first.Interfaces[0].Name != "br7" || first.Interfaces[2].Sandbox != one.Path ||
+		first.Interfaces[2].Mtu != 1420 {
 		t.Errorf("got interfaces %+v", first.Interfaces)
 	}
 	if got := fmt.Sprint(first.IPs[0].Gateway, first.IPs[1].Gateway, len(first.Routes)); got != "10.1.0.1 fd00:1::1 2" {
@@ -148,7 +150,8 @@ func TestPodsOnABridge(t *testing.T) {
 		t.Fatal(err)
 	}
 	var known *types.Error
-	if err := b.check(args("one", one, "eth0", common), first); !errors.As(err, &known) || known.Code != plugins.ErrChanged || !strings.Contains(err.Error(), "is not in the bridge br7") {
+	if err := b.check(args("one", one, "eth0", common), first); !errors.As(err, &known) ||
+		known.Code != plugins.ErrChanged || !strings.Contains(err.Error(), "is not in the bridge br7") {
 		t.Errorf("got error %v", err)
 	}
 	for range 2 {
@@ -179,14 +182,16 @@ func TestFailures(t *testing.T) {
 			t.Errorf("links %v and %d addresses are left", links, b.ipam.Held())
 		}
 	}
-	fails(types.ErrUnsupportedField, "galaxy-bridge does not know promiscMode, vlan: remove it", `,"vlan":7,"promiscMode":true`)
+	fails(types.ErrUnsupportedField, "galaxy-bridge does not know promiscMode, vlan: remove it",
+		`,"vlan":7,"promiscMode":true`)
 	fails(types.ErrInvalidEnvironmentVariables, "interface name is too long", `,"bridge":"a-name-that-is-too-long"`)
 	fails(plugins.ErrKernel, "make the bridge lo: there is a device of this name", `,"bridge":"lo"`)
 	_, err := b.add(args("zero", n, "eth1", common+`,"vlan":0,"promiscMode":false`)) // what is off needs no knowledge
 	b.must(err)
 	b.must(b.del(args("zero", n, "eth1", common)))
 	b.ipam.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.1.0.2/16")}
-	fails(plugins.ErrKernel, "the bridge has the address 10.1.0.1/24, want 10.1.0.1/16: delete it, or set forceAddress", common)
+	fails(plugins.ErrKernel, "the bridge has the address 10.1.0.1/24, want 10.1.0.1/16: delete it, or set forceAddress",
+		common)
 	_, err = b.add(args("one", n, "eth0", common+`,"forceAddress":true`))
 	b.must(err)
 	b.must(b.del(args("one", n, "eth0", common)))

@@ -46,7 +46,8 @@ type config struct {
 
 // known are all fields that have a meaning here, or none for any plugin of this type.
 var known = []string{
-	"cniVersion", "name", "type", "capabilities", "ipam", "dns", "args", "runtimeConfig", "prevResult", "disableCheck", "disableGC",
+	"cniVersion", "name", "type", "capabilities", "ipam", "dns", "args", "runtimeConfig", "prevResult", "disableCheck",
+	"disableGC",
 	"bridge", "isGateway", "isDefaultGateway", "forceAddress", "ipMasq", "mtu", "hairpinMode",
 }
 
@@ -69,17 +70,20 @@ func (c config) validate(args *skel.CmdArgs) error {
 	}
 	var unknown []string
 	for name, value := range fields {
-		if !slices.Contains(known, name) && !strings.HasPrefix(name, "cni.dev/") && !slices.Contains([]string{"false", "0", `""`, "null", "[]", "{}"}, string(value)) {
+		if !slices.Contains(known, name) && !strings.HasPrefix(name, "cni.dev/") &&
+			!slices.Contains([]string{"false", "0", `""`, "null", "[]", "{}"}, string(value)) {
 			unknown = append(unknown, name)
 		}
 	}
 	if len(unknown) > 0 {
 		slices.Sort(unknown)
-		return plugins.Errorf(types.ErrUnsupportedField, "network %q: galaxy-bridge does not know %s: remove it, or use the reference plugin by type bridge",
+		return plugins.Errorf(types.ErrUnsupportedField,
+			"network %q: galaxy-bridge does not know %s: remove it, or use the reference plugin by type bridge",
 			c.Name, strings.Join(unknown, ", "))
 	}
 	if c.MTU < 0 || c.MTU > 65535 {
-		return plugins.Errorf(types.ErrInvalidNetworkConfig, "network %q: mtu is %d, want one from 68 to 65535, or 0", c.Name, c.MTU)
+		return plugins.Errorf(types.ErrInvalidNetworkConfig, "network %q: mtu is %d, want one from 68 to 65535, or 0",
+			c.Name, c.MTU)
 	}
 	if args.ContainerID == "" {
 		return plugins.Errorf(types.ErrInvalidEnvironmentVariables, "CNI_CONTAINERID is empty")

@@ -17,7 +17,8 @@ import (
 	"galaxy/plugins/pair"
 )
 
-// ensureBridge finds or makes the bridge. Two ADDs may come at the same time; the one that is late uses what the other made.
+// ensureBridge finds or makes the bridge. Two ADDs may come at the same time; the one that is late uses what the other
+// made.
 func ensureBridge(h *netlink.Handle, conf config) (netlink.Link, error) {
 	link, err := h.LinkByName(conf.Bridge)
 	if err == nil {
@@ -48,7 +49,8 @@ func usable(h *netlink.Handle, link netlink.Link) (netlink.Link, error) {
 
 func connect(n *pair.Namespaces, p pair.Pair, bridge netlink.Link, result *types100.Result, conf config) error {
 	if conf.HairpinMode {
-		if err := n.Host.LinkSetHairpin(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: p.HostIndex}}, true); err != nil {
+		if err := n.Host.LinkSetHairpin(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: p.HostIndex}},
+			true); err != nil {
 			return fmt.Errorf("let %s send back what it came with: %w", p.HostName, err)
 		}
 	}
@@ -63,7 +65,8 @@ func connect(n *pair.Namespaces, p pair.Pair, bridge netlink.Link, result *types
 		}
 	}
 	// Neighbours that knew the address at another pod learn when the link comes up that it has moved.
-	for _, name := range []string{"net/ipv4/conf/" + p.Name + "/arp_notify", "net/ipv6/conf/" + p.Name + "/ndisc_notify"} {
+	for _, name := range []string{"net/ipv4/conf/" + p.Name + "/arp_notify", "net/ipv6/conf/" + p.Name +
+		"/ndisc_notify"} {
 		_ = n.WriteSysctl(name, "1") // where it can not be said, they find out by themselves within seconds
 	}
 	if err := n.Up(p); err != nil {
@@ -80,7 +83,8 @@ func ensureGateway(n *pair.Namespaces, bridge netlink.Link, ip *types100.IPConfi
 	if gateway.Addr().Is6() {
 		forwarding, family = "net/ipv6/conf/all/forwarding", netlink.FAMILY_V6
 	}
-	have, err := dump.Whole(context.Background(), func() ([]netlink.Addr, error) { return n.Host.AddrList(bridge, family) })
+	have, err := dump.Whole(context.Background(),
+		func() ([]netlink.Addr, error) { return n.Host.AddrList(bridge, family) })
 	if err != nil {
 		return fmt.Errorf("list the addresses of the bridge: %w", err)
 	}
@@ -110,7 +114,8 @@ func ensureGateway(n *pair.Namespaces, bridge netlink.Link, ip *types100.IPConfi
 func addRoutes(h *netlink.Handle, index int, result *types100.Result) error {
 	for _, want := range result.Routes {
 		dst := want.Dst
-		route := netlink.Route{LinkIndex: index, Dst: &dst, Gw: want.GW, MTU: want.MTU, AdvMSS: want.AdvMSS, Priority: want.Priority}
+		route := netlink.Route{LinkIndex: index, Dst: &dst, Gw: want.GW, MTU: want.MTU, AdvMSS: want.AdvMSS,
+			Priority: want.Priority}
 		if route.Gw == nil {
 			route.Gw = gatewayFor(result, plugins.Prefix(dst).Addr().Is6())
 		}
@@ -162,7 +167,8 @@ func compare(n *pair.Namespaces, args *skel.CmdArgs, conf config, result *types1
 		}
 		gateway := plugins.Prefix(net.IPNet{IP: ip.Gateway}).Addr()
 		if conf.IsGateway && gateway.IsValid() {
-			if err := pair.CheckAddress(n.Host, bridge, netip.PrefixFrom(gateway, plugins.Prefix(ip.Address).Bits())); err != nil {
+			if err := pair.CheckAddress(n.Host, bridge,
+				netip.PrefixFrom(gateway, plugins.Prefix(ip.Address).Bits())); err != nil {
 				return err
 			}
 		}

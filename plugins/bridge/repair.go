@@ -35,7 +35,8 @@ func repair(_ context.Context, host plugins.Host, args *skel.CmdArgs) error {
 	}
 	bridge, err := h.LinkByName(conf.Bridge)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
-		return fmt.Errorf("the bridge %s of container %s is gone; the next pod of the network makes it again", conf.Bridge, args.ContainerID)
+		return fmt.Errorf("the bridge %s of container %s is gone; the next pod of the network makes it again",
+			conf.Bridge, args.ContainerID)
 	}
 	if err != nil {
 		return fmt.Errorf("find the bridge %s: %w", conf.Bridge, err)
@@ -47,7 +48,8 @@ func repair(_ context.Context, host plugins.Host, args *skel.CmdArgs) error {
 		changed = true
 	}
 	if changed && host.Log != nil {
-		host.Log.Info("made again what the host had lost of a container's interface", zap.String("container", args.ContainerID), zap.String("interface", args.IfName),
+		host.Log.Info("made again what the host had lost of a container's interface",
+			zap.String("container", args.ContainerID), zap.String("interface", args.IfName),
 			zap.String("link", link.Attrs().Name), zap.String("bridge", conf.Bridge))
 	}
 	return nil

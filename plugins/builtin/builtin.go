@@ -1,5 +1,5 @@
-// Package builtin is the table of the plugins that are part of galaxy: the agent runs them in its process, and galaxy-cni as
-// binaries of their names.
+// Package builtin is the table of the plugins that are part of galaxy: the agent runs them in its process, and
+// galaxy-cni as binaries of their names.
 package builtin
 
 import (

@@ -32,7 +32,8 @@ func newNodeHarness(t *testing.T) *nodeHarness {
 	t.Helper()
 	dir := t.TempDir()
 	n := &nodeHarness{env: filepath.Join(dir, "subnet.env"), folder: filepath.Join(dir, "notes")}
-	if err := errors.Join(os.WriteFile(n.env, []byte("FLANNEL_SUBNET=172.16.59.1/24\n"), 0o600), os.Mkdir(n.folder, 0o700)); err != nil {
+	if err := errors.Join(os.WriteFile(n.env, []byte("FLANNEL_SUBNET=172.16.59.1/24\n"), 0o600),
+		os.Mkdir(n.folder, 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	note := func(command string) func(context.Context, plugins.Host, *skel.CmdArgs) error {
@@ -41,7 +42,8 @@ func newNodeHarness(t *testing.T) *nodeHarness {
 				IPAM struct{ Subnet string }
 			}
 			_ = json.Unmarshal(args.StdinData, &conf)
-			n.calls = append(n.calls, fmt.Sprint(command, " ", args.ContainerID, " ", args.IfName, " ", conf.IPAM.Subnet))
+			n.calls = append(n.calls, fmt.Sprint(command, " ", args.ContainerID, " ", args.IfName, " ",
+				conf.IPAM.Subnet))
 			return n.fail
 		}
 	}
@@ -70,13 +72,18 @@ func (n *nodeHarness) taken() string {
 // spoilt are notes that do not say what the delegate of eth0 got.
 func spoilt() map[string]func(path string) error {
 	all := map[string]func(path string) error{
-		"folder": func(p string) error { return errors.Join(os.Mkdir(p, 0o700), os.Mkdir(filepath.Join(p, "x"), 0o700)) },
-		"pipe":   func(p string) error { return syscall.Mkfifo(p, 0o600) },
-		"loop":   func(p string) error { return os.Symlink(p, p) },
+		"folder": func(p string) error {
+			return errors.Join(os.Mkdir(p, 0o700),
+				os.Mkdir(filepath.Join(p, "x"), 0o700))
+		},
+		"pipe": func(p string) error { return syscall.Mkfifo(p, 0o600) },
+		"loop": func(p string) error { return os.Symlink(p, p) },
 	}
 	for _, text := range []string{
-		"", "null", "[]", "{}", "1", `"x"`, "garbage", `{"interfaces":null}`, `{"interfaces":{}}`, `{"interfaces":{"eth0":null}}`,
-		`{"interfaces":{"eth0":[]}}`, `{"interfaces":{"eth0":"x"}}`, `{"interfaces":{"eth0":{}}}`, `{"interfaces":{"eth0":{"type":7}}}`, `{"name":"n"}`,
+		"", "null", "[]", "{}", "1", `"x"`, "garbage", `{"interfaces":null}`, `{"interfaces":{}}`,
+		`{"interfaces":{"eth0":null}}`,
+		`{"interfaces":{"eth0":[]}}`, `{"interfaces":{"eth0":"x"}}`, `{"interfaces":{"eth0":{}}}`,
+		`{"interfaces":{"eth0":{"type":7}}}`, `{"name":"n"}`,
 		`{"interfaces":{"eth0":{"type":"../bin/sh","name":"n"}}}`,
 	} {
 		all[text] = func(path string) error { return os.WriteFile(path, []byte(text), 0o600) }
@@ -93,9 +100,11 @@ func TestDamagedNotes(t *testing.T) {
 			if err := spoil(path); err != nil {
 				t.Fatal(err)
 			}
-			for what, do := range map[string]func(context.Context, plugins.Host, *skel.CmdArgs) error{"CHECK": n.Check, "REPAIR": n.Repair} {
+			for what, do := range map[string]func(context.Context, plugins.Host, *skel.CmdArgs) error{"CHECK": n.Check,
+				"REPAIR": n.Repair} {
 				var known *types.Error
-				if err := do(t.Context(), plugins.Host{}, args); !errors.As(err, &known) || known.Code != plugins.ErrChanged {
+				if err := do(t.Context(), plugins.Host{}, args); !errors.As(err, &known) ||
+					known.Code != plugins.ErrChanged {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
@@ -170,12 +179,14 @@ func TestDamagedNoteWithoutSubnet(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.fail = errors.New("no IP ranges specified")
-	if err := n.Del(t.Context(), plugins.Host{}, n.args("eth0", "galaxy-veth")); err != nil || n.taken() != "DEL c1 eth0 " {
+	if err := n.Del(t.Context(), plugins.Host{}, n.args("eth0", "galaxy-veth")); err != nil ||
+		n.taken() != "DEL c1 eth0 " {
 		t.Errorf("DEL: %v", err)
 	}
 }
 
-// A delegate of somebody else's whose result cannot be used has done its work: it is undone, or the note stays for the DEL.
+// A delegate of somebody else's whose result cannot be used has done its work: it is undone, or the note stays for the
+// DEL.
 func TestUnsoundResultOfDelegate(t *testing.T) {
 	for _, c := range []struct{ end, kept string }{{"exit 0", ""}, {"[ $CNI_COMMAND = ADD ]", "c1"}} {
 		n := newNodeHarness(t)
@@ -204,7 +215,8 @@ func TestUnsoundResultOfDelegate(t *testing.T) {
 // Whatever is in a file, what is taken for a note names a plugin.
 func FuzzNotes(f *testing.F) {
 	for _, text := range []string{
-		`null`, `{"interfaces":{"eth0":null}}`, `{"interfaces":{"eth0":{"type":"galaxy-veth"}}}`, `{"type":"bridge","name":"overlay"}`,
+		`null`, `{"interfaces":{"eth0":null}}`, `{"interfaces":{"eth0":{"type":"galaxy-veth"}}}`,
+		`{"type":"bridge","name":"overlay"}`,
 	} {
 		f.Add([]byte(text))
 	}

@@ -1,8 +1,8 @@
-// Package flannel is galaxy-flannel: it turns what the file subnet.env says of this node into the configuration of another
-// plugin, the delegate, and has that do the work. A delegate that is one of ours runs in this process.
+// Package flannel is galaxy-flannel: it turns what the file subnet.env says of this node into the configuration of
+// another plugin, the delegate, and has that do the work. A delegate that is one of ours runs in this process.
 //
-// The configuration of the delegate is kept in a file per container, so that a DEL gives it the same, whatever the node's subnet is
-// by then.
+// The configuration of the delegate is kept in a file per container, so that a DEL gives it the same, whatever the
+// node's subnet is by then.
 package flannel
 
 import (
@@ -86,8 +86,8 @@ func (f flannel) add(ctx context.Context, host plugins.Host, args *skel.CmdArgs)
 		return nil, plugins.Errorf(types.ErrInternal, "encode the delegate of network %q: %w", conf.Name, err)
 	}
 	state := open(conf.DataDir, args.ContainerID)
-	// Before the work: one that dies in the midst of it must leave a note of what to clean up. An interface that is kept
-	// already is being used; the delegate refuses it, and its note must outlive that.
+	// Before the work: one that dies in the midst of it must leave a note of what to clean up. An interface that is
+	// kept already is being used; the delegate refuses it, and its note must outlive that.
 	before, err := state.load(args.IfName)
 	if err != nil && !errors.Is(err, errDamaged) {
 		return nil, err
@@ -104,8 +104,8 @@ func (f flannel) add(ctx context.Context, host plugins.Host, args *skel.CmdArgs)
 	return result, err
 }
 
-// undo takes back what is left of an ADD that has failed, and the note of it. A delegate that fails leaves nothing; one whose result cannot
-// be used has done its work.
+// undo takes back what is left of an ADD that has failed, and the note of it. A delegate that fails leaves nothing; one
+// whose result cannot be used has done its work.
 func (f flannel) undo(ctx context.Context, host plugins.Host, args *skel.CmdArgs, state state, reason error) error {
 	var known *types.Error
 	if errors.As(reason, &known) && known.Code == plugins.ErrResult {
@@ -153,9 +153,10 @@ func (f flannel) del(ctx context.Context, host plugins.Host, args *skel.CmdArgs)
 	return state.drop(args.IfName)
 }
 
-// delDamaged deletes what a damaged note was about: the delegate gets what it would get for an ADD now. Then the note is set aside,
-// also where nothing can be given any more.
-func (f flannel) delDamaged(ctx context.Context, host plugins.Host, conf config, args *skel.CmdArgs, state state, damage error) error {
+// delDamaged deletes what a damaged note was about: the delegate gets what it would get for an ADD now. Then the note
+// is set aside, also where nothing can be given any more.
+func (f flannel) delDamaged(ctx context.Context, host plugins.Host, conf config, args *skel.CmdArgs, state state,
+	damage error) error {
 	node, unknown := readSubnet(conf.SubnetFile)
 	filled, err := node.fill(conf)
 	if err == nil {
@@ -168,8 +169,10 @@ func (f flannel) delDamaged(ctx context.Context, host plugins.Host, conf config,
 		return err // the note stays, for the next DEL
 	}
 	if host.Log != nil {
-		host.Log.Error("the note of a delegate is damaged and is set aside; it was asked to delete what it would make now",
-			zap.String("container", args.ContainerID), zap.String("interface", args.IfName), zap.Error(damage), zap.NamedError("delegate", err))
+		host.Log.Error("the note of a delegate is damaged and is set aside; it was asked to delete what it would "+
+			"make now",
+			zap.String("container", args.ContainerID), zap.String("interface", args.IfName), zap.Error(damage),
+			zap.NamedError("delegate", err))
 	}
 	return state.drop(args.IfName)
 }
@@ -199,7 +202,8 @@ func (f flannel) again(ctx context.Context, host plugins.Host, command string, a
 		return err
 	}
 	if delegate == nil {
-		return plugins.Errorf(plugins.ErrChanged, "the note of %s of container %s in %s is lost", args.IfName, args.ContainerID, conf.DataDir)
+		return plugins.Errorf(plugins.ErrChanged, "the note of %s of container %s in %s is lost", args.IfName,
+			args.ContainerID, conf.DataDir)
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(delegate, &fields); err != nil {
@@ -298,7 +302,8 @@ func typeOf(conf []byte) (string, error) {
 		return "", plugins.Errorf(types.ErrDecodingFailure, "read the delegate's configuration: %w", err)
 	}
 	if c.Type == "" || strings.ContainsAny(c.Type, "/\\\x00") {
-		return "", plugins.Errorf(types.ErrInvalidNetworkConfig, "the delegate's type is %q, want the name of a plugin", c.Type)
+		return "", plugins.Errorf(types.ErrInvalidNetworkConfig, "the delegate's type is %q, want the name of a plugin",
+			c.Type)
 	}
 	return c.Type, nil
 }

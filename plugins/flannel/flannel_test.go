@@ -107,18 +107,21 @@ func (b *harness) kept() string {
 
 func TestFill(t *testing.T) {
 	for name, c := range map[string]struct{ subnet, fields, want string }{
-		"veth": {node4, `,"delegate":{"type":"galaxy-veth"}`, `{"cniVersion":"0.4.0","name":"overlay","type":"galaxy-veth","ipMasq":true,"mtu":1480,
+		"veth": {node4, `,"delegate":{"type":"galaxy-veth"}`,
+			`{"cniVersion":"0.4.0","name":"overlay","type":"galaxy-veth","ipMasq":true,"mtu":1480,
 			"ipam":{"type":"host-local","subnet":"172.16.59.0/24","routes":[{"dst":"172.16.0.0/13"}]}}`},
 		"bridge keeps what is said": {strings.Replace(node4, "IPMASQ=false", "IPMASQ=true", 1),
 			`,"ipam":{"dataDir":"/x","routes":[{"dst":"0.0.0.0/0"}]},"delegate":{"type":"galaxy-bridge","mtu":9000,"ipam":{"type":"galaxy"}}`,
 			`{"cniVersion":"0.4.0","name":"overlay","type":"galaxy-bridge","ipMasq":false,"mtu":9000,"isGateway":true,
 			"ipam":{"type":"galaxy","dataDir":"/x","subnet":"172.16.59.0/24","routes":[{"dst":"0.0.0.0/0"},{"dst":"172.16.0.0/13"}]}}`},
 		"both families": {"FLANNEL_NETWORK=172.16.0.0/13,10.0.0.0/8\nFLANNEL_SUBNET=\"172.16.59.1/24\"\nFLANNEL_IPV6_NETWORK=fd00::/48\nFLANNEL_IPV6_SUBNET=fd00:0:0:7::1/64\nFLANNEL_IPMASQ=true\n",
-			`,"delegate":{"type":"galaxy-veth"}`, `{"cniVersion":"0.4.0","name":"overlay","type":"galaxy-veth","ipMasq":false,
+			`,"delegate":{"type":"galaxy-veth"}`,
+			`{"cniVersion":"0.4.0","name":"overlay","type":"galaxy-veth","ipMasq":false,
 			"ipam":{"type":"host-local","ranges":[[{"subnet":"172.16.59.0/24"}],[{"subnet":"fd00:0:0:7::/64"}]],
 			"routes":[{"dst":"172.16.0.0/13"},{"dst":"10.0.0.0/8"},{"dst":"fd00::/48"}]}}`},
 		"only IPv6": {"FLANNEL_IPV6_NETWORK=fd00::/48\nFLANNEL_IPV6_SUBNET=fd00:0:0:7::1/64\n",
-			`,"delegate":{"type":"galaxy-veth"}`, `{"cniVersion":"0.4.0","name":"overlay","type":"galaxy-veth","ipMasq":true,
+			`,"delegate":{"type":"galaxy-veth"}`,
+			`{"cniVersion":"0.4.0","name":"overlay","type":"galaxy-veth","ipMasq":true,
 			"ipam":{"type":"host-local","subnet":"fd00:0:0:7::/64","routes":[{"dst":"fd00::/48"}]}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -140,11 +143,15 @@ func TestAddFails(t *testing.T) {
 		code           uint
 		want           string
 	}{
-		"no subnet":        {"FLANNEL_NETWORK=10.0.0.0/8\n", veth, types.ErrInvalidNetworkConfig, "want FLANNEL_SUBNET or FLANNEL_IPV6_SUBNET"},
-		"bad subnet":       {"FLANNEL_SUBNET=10.0.0.1\n", veth, types.ErrInvalidNetworkConfig, "FLANNEL_SUBNET=10.0.0.1: netip.ParsePrefix"},
-		"bad mtu":          {"FLANNEL_MTU=7\n", veth, types.ErrInvalidNetworkConfig, "want an MTU from 68"},
-		"delegate's name":  {node4, `,"delegate":{"name":"x"}`, types.ErrInvalidNetworkConfig, "the delegate may not have a name"},
-		"delegate's type":  {node4, `,"delegate":{"type":1}`, types.ErrInvalidNetworkConfig, "the delegate's type is 1"},
+		"no subnet": {"FLANNEL_NETWORK=10.0.0.0/8\n", veth, types.ErrInvalidNetworkConfig,
+			"want FLANNEL_SUBNET or FLANNEL_IPV6_SUBNET"},
+		"bad subnet": {"FLANNEL_SUBNET=10.0.0.1\n", veth, types.ErrInvalidNetworkConfig,
+			"FLANNEL_SUBNET=10.0.0.1: netip.ParsePrefix"},
+		"bad mtu": {"FLANNEL_MTU=7\n", veth, types.ErrInvalidNetworkConfig, "want an MTU from 68"},
+		"delegate's name": {node4, `,"delegate":{"name":"x"}`, types.ErrInvalidNetworkConfig,
+			"the delegate may not have a name"},
+		"delegate's type": {node4, `,"delegate":{"type":1}`, types.ErrInvalidNetworkConfig,
+			"the delegate's type is 1"},
 		"no such delegate": {node4, ``, types.ErrInvalidNetworkConfig, `there is no plugin "bridge"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -162,13 +169,16 @@ func TestAddFails(t *testing.T) {
 	b := newHarness(t, node4)
 	b.must(os.Remove(b.env))
 	var known *types.Error
-	if err := b.do("ADD", b.args("c1", "eth0", veth)); !errors.As(err, &known) || known.Code != types.ErrTryAgainLater || !strings.Contains(err.Error(), "is not there yet") {
+	if err := b.do("ADD", b.args("c1", "eth0", veth)); !errors.As(err, &known) ||
+		known.Code != types.ErrTryAgainLater || !strings.Contains(err.Error(), "is not there yet") {
 		t.Errorf("got error %v", err)
 	}
-	if err := b.do("STATUS", b.args("", "", veth)); !errors.As(err, &known) || known.Code != types.ErrPluginNotAvailable {
+	if err := b.do("STATUS", b.args("", "", veth)); !errors.As(err, &known) ||
+		known.Code != types.ErrPluginNotAvailable {
 		t.Errorf("got error %v", err)
 	}
-	if err := b.do("ADD", b.args("../c1", "eth0", veth)); !errors.As(err, &known) || known.Code != types.ErrInvalidEnvironmentVariables {
+	if err := b.do("ADD", b.args("../c1", "eth0", veth)); !errors.As(err, &known) ||
+		known.Code != types.ErrInvalidEnvironmentVariables {
 		t.Errorf("got error %v", err)
 	}
 }
@@ -206,7 +216,8 @@ func TestNotes(t *testing.T) {
 	if len(b.delegate.calls) != calls {
 		t.Error("a second DEL asked the delegate")
 	}
-	if err := b.do("GC", b.args("", "", "")); err == nil || !strings.Contains(err.Error(), "cni.dev/valid-attachments") {
+	if err := b.do("GC", b.args("", "", "")); err == nil ||
+		!strings.Contains(err.Error(), "cni.dev/valid-attachments") {
 		t.Errorf("a GC without a list, which spares nobody: %v", err)
 	}
 	b.must(b.do("GC", b.args("", "", `,"cni.dev/valid-attachments":[{"containerID":"c2","ifname":"eth0"}]`)))

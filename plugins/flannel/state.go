@@ -39,8 +39,8 @@ func open(dir, container string) state { return state{dir: dir, container: conta
 
 func (s state) path() string { return filepath.Join(s.dir, s.container) }
 
-// load is what the delegate of an interface got, or nil. It is errDamaged where something was noted and cannot be read: the note
-// itself, or a file of this container that was set aside.
+// load is what the delegate of an interface got, or nil. It is errDamaged where something was noted and cannot be read:
+// the note itself, or a file of this container that was set aside.
 func (s state) load(ifName string) (json.RawMessage, error) {
 	n, err := s.read()
 	if err != nil {
@@ -165,8 +165,8 @@ type keptNote struct {
 	delegate   json.RawMessage
 }
 
-// list finds the notes of a network. Those of the reference do not say for which interface they are, and are left alone, as is what is
-// damaged.
+// list finds the notes of a network. Those of the reference do not say for which interface they are, and are left
+// alone, as is what is damaged.
 func list(dir, network string) ([]keptNote, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -191,7 +191,8 @@ func list(dir, network string) ([]keptNote, error) {
 			var conf struct {
 				Name string `json:"name"`
 			}
-			if _, err := typeOf(delegate); err == nil && json.Unmarshal(delegate, &conf) == nil && conf.Name == network {
+			if _, err := typeOf(delegate); err == nil && json.Unmarshal(delegate, &conf) == nil &&
+				conf.Name == network {
 				kept = append(kept, keptNote{types.GCAttachment{ContainerID: entry.Name(), IfName: ifName}, delegate})
 			}
 		}

@@ -27,7 +27,8 @@ func readSubnet(path string) (subnet, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return subnet{}, plugins.Errorf(types.ErrTryAgainLater,
-			"%s is not there yet: it is written when this node has its subnet; look at the log of flannel or of the galaxy agent", path)
+			"%s is not there yet: it is written when this node has its subnet; look at the log of flannel or of the "+
+				"galaxy agent", path)
 	}
 	if err != nil {
 		return subnet{}, plugins.Errorf(types.ErrIOFailure, "read the subnet of this node: %w", err)
@@ -53,7 +54,8 @@ func parseSubnet(text string) (subnet, error) {
 	if len(s.own) == 0 {
 		return subnet{}, errors.New("want FLANNEL_SUBNET or FLANNEL_IPV6_SUBNET")
 	}
-	if len(s.networks) == 0 { // the node's subnet is of a network that is taken out of the configuration; its pods are there still
+	// the node's subnet is of a network that is taken out of the configuration; its pods are there still
+	if len(s.networks) == 0 {
 		s.networks = s.own
 	}
 	return s, nil
@@ -98,7 +100,8 @@ func (s subnet) fill(conf config) (map[string]any, error) {
 	}
 	for _, name := range []string{"name", "cniVersion"} {
 		if _, ok := delegate[name]; ok {
-			return nil, plugins.Errorf(types.ErrInvalidNetworkConfig, "network %q: the delegate may not have a %s: it gets that of the network", conf.Name, name)
+			return nil, plugins.Errorf(types.ErrInvalidNetworkConfig,
+				"network %q: the delegate may not have a %s: it gets that of the network", conf.Name, name)
 		}
 	}
 	preset := func(name string, value any) {
@@ -113,7 +116,8 @@ func (s subnet) fill(conf config) (map[string]any, error) {
 	preset("type", "bridge")
 	kind, ok := delegate["type"].(string)
 	if !ok || kind == "" {
-		return nil, plugins.Errorf(types.ErrInvalidNetworkConfig, "network %q: the delegate's type is %v, want the name of a plugin", conf.Name, delegate["type"])
+		return nil, plugins.Errorf(types.ErrInvalidNetworkConfig,
+			"network %q: the delegate's type is %v, want the name of a plugin", conf.Name, delegate["type"])
 	}
 	preset("ipMasq", !s.masq)
 	if s.mtu != 0 {
@@ -136,7 +140,8 @@ func (s subnet) fillIPAM(conf config, own any) (map[string]any, error) {
 	if own != nil {
 		fields, ok := own.(map[string]any)
 		if !ok {
-			return nil, plugins.Errorf(types.ErrInvalidNetworkConfig, "network %q: the delegate's ipam is no object", conf.Name)
+			return nil, plugins.Errorf(types.ErrInvalidNetworkConfig, "network %q: the delegate's ipam is no object",
+				conf.Name)
 		}
 		for name, value := range fields {
 			ipam[name] = value

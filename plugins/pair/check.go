@@ -39,7 +39,8 @@ func (n *Namespaces) CheckLink(h *netlink.Handle, name string, result *types100.
 // up is IFF_UP.
 const up = 1
 
-// AddressesOf are the addresses of one interface of a container in a result; those that name no interface are taken too.
+// AddressesOf are the addresses of one interface of a container in a result; those that name no interface are taken
+// too.
 func AddressesOf(result *types100.Result, ifName, sandbox string) []*types100.IPConfig {
 	var found []*types100.IPConfig
 	for _, ip := range result.IPs {

@@ -1,6 +1,6 @@
-// Package pair makes veth pairs between the namespace of the host and that of a container. The container's end is created
-// where it shall be and with the name that it shall have: no end ever passes through the host's namespace under a name for
-// the time being, so that containers can not come in each other's way.
+// Package pair makes veth pairs between the namespace of the host and that of a container. The container's end is
+// created where it shall be and with the name that it shall have: no end ever passes through the host's namespace under
+// a name for the time being, so that containers can not come in each other's way.
 package pair
 
 import (
@@ -21,8 +21,8 @@ import (
 // ErrNoNamespace is for a path that leads to no network namespace: a container that is gone.
 var ErrNoNamespace = errors.New("there is no network namespace")
 
-// Namespaces are the two that a pair joins. The host's is that of the thread that called Open; the sockets stay in their
-// namespace whatever thread uses them.
+// Namespaces are the two that a pair joins. The host's is that of the thread that called Open; the sockets stay in
+// their namespace whatever thread uses them.
 type Namespaces struct {
 	Host, Container *netlink.Handle
 
@@ -53,7 +53,8 @@ func (n *Namespaces) open() error {
 	}
 	defer here.Close() //nolint:errcheck // it was only read from
 	if here.Equal(n.fd) {
-		return plugins.Errorf(types.ErrInvalidNetNS, "CNI_NETNS %s is the namespace of the host: a pod with hostNetwork needs no network", n.path)
+		return plugins.Errorf(types.ErrInvalidNetNS,
+			"CNI_NETNS %s is the namespace of the host: a pod with hostNetwork needs no network", n.path)
 	}
 	if n.Host, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("open netlink of the host: %w", err)
@@ -76,10 +77,11 @@ func (n *Namespaces) Close() {
 }
 
 // nowhere are what the kernel says of a path that leads to nothing that a namespace could be.
-var nowhere = []error{unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.ENAMETOOLONG, unix.EINVAL, unix.ENXIO, unix.ENODEV, unix.ESRCH}
+var nowhere = []error{unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.ENAMETOOLONG, unix.EINVAL, unix.ENXIO, unix.ENODEV,
+	unix.ESRCH}
 
-// openNamespace refuses what is no network namespace, and waits for nothing: the file that a runtime leaves when the mount on it is gone is
-// a plain one.
+// openNamespace refuses what is no network namespace, and waits for nothing: the file that a runtime leaves when the
+// mount on it is gone is a plain one.
 func openNamespace(path string) (netns.NsHandle, error) {
 	if path == "" {
 		return -1, ErrNoNamespace
@@ -113,8 +115,8 @@ func checkNamespace(fd int, path string) error {
 	return nil
 }
 
-// WriteSysctl writes a kernel setting in the container, like "net/ipv6/conf/eth0/disable_ipv6". Settings have no netlink: a
-// thread goes there, and is thrown away after.
+// WriteSysctl writes a kernel setting in the container, like "net/ipv6/conf/eth0/disable_ipv6". Settings have no
+// netlink: a thread goes there, and is thrown away after.
 func (n *Namespaces) WriteSysctl(name, value string) error {
 	done := make(chan error, 1)
 	go func() {
@@ -128,8 +130,8 @@ func (n *Namespaces) WriteSysctl(name, value string) error {
 	return <-done
 }
 
-// WriteHostSysctl writes a kernel setting in the namespace of this thread; one that has the value already is only read, as
-// /proc/sys may be read-only where the setting is right.
+// WriteHostSysctl writes a kernel setting in the namespace of this thread; one that has the value already is only read,
+// as /proc/sys may be read-only where the setting is right.
 func WriteHostSysctl(name, value string) error {
 	path := "/proc/sys/" + name
 	if old, err := os.ReadFile(path); err == nil && string(old) == value+"\n" {

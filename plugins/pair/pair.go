@@ -15,8 +15,8 @@ import (
 	"galaxy/plugins"
 )
 
-// HostName is the name of the host's end. It is a digest of both names, so that neither two containers whose IDs begin alike
-// nor two interfaces of one container can collide.
+// HostName is the name of the host's end. It is a digest of both names, so that neither two containers whose IDs begin
+// alike nor two interfaces of one container can collide.
 func HostName(containerID, ifName string) string {
 	digest := sha256.Sum256([]byte(containerID + "/" + ifName))
 	return "v-h" + strings.ToLower(base32.StdEncoding.EncodeToString(digest[:])[:12])
@@ -42,12 +42,14 @@ type Pair struct {
 
 // Create makes the pair; the host's end is up, the container's is not yet. If it fails nothing is left.
 func (n *Namespaces) Create(spec Spec) (Pair, error) {
-	p := Pair{HostName: HostName(spec.ContainerID, spec.IfName), Name: spec.IfName, HostMAC: NewMAC(), MAC: NewMAC(), MTU: spec.MTU}
+	p := Pair{HostName: HostName(spec.ContainerID, spec.IfName), Name: spec.IfName, HostMAC: NewMAC(), MAC: NewMAC(),
+		MTU: spec.MTU}
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU, attrs.HardwareAddr, attrs.Flags = p.HostName, p.MTU, p.HostMAC, net.FlagUp
-	// Both addresses are given at creation. One that the kernel chose would be replaced by udev at some moment after, and the
-	// neighbour entry of the container would lead nowhere.
-	link := &netlink.Veth{LinkAttrs: attrs, PeerName: p.Name, PeerHardwareAddr: p.MAC, PeerNamespace: netlink.NsFd(n.fd)}
+	// Both addresses are given at creation. One that the kernel chose would be replaced by udev at some moment after,
+	// and the neighbour entry of the container would lead nowhere.
+	link := &netlink.Veth{LinkAttrs: attrs, PeerName: p.Name, PeerHardwareAddr: p.MAC,
+		PeerNamespace: netlink.NsFd(n.fd)}
 	if err := n.Host.LinkAdd(link); err != nil {
 		return Pair{}, n.explain(spec, p, err)
 	}
@@ -87,10 +89,13 @@ func (n *Namespaces) explain(spec Spec, p Pair, err error) error {
 		return plugins.Errorf(plugins.ErrKernel, "make the veth pair %s, %s in %s: %w", p.HostName, p.Name, n.path, err)
 	}
 	if _, missing := n.Host.LinkByName(p.HostName); missing == nil {
-		return plugins.Errorf(plugins.ErrExists, "container %s has interface %s already (its other end is %s): it must be deleted by a DEL before it can be added again",
+		return plugins.Errorf(plugins.ErrExists,
+			"container %s has interface %s already (its other end is %s): it must be deleted by a DEL before it can "+
+				"be added again",
 			spec.ContainerID, p.Name, p.HostName)
 	}
-	return plugins.Errorf(plugins.ErrExists, "there is an interface %s in %s already, made by something else: choose another name", p.Name, n.path)
+	return plugins.Errorf(plugins.ErrExists,
+		"there is an interface %s in %s already, made by something else: choose another name", p.Name, n.path)
 }
 
 // Up takes the container's end into use.
@@ -116,8 +121,8 @@ func removeLink(h *netlink.Handle, link netlink.Link) error {
 
 func index(i int) netlink.Link { return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: i}} }
 
-// AddAddress gives one end an address. Duplicate detection is off, as it would keep an IPv6 address from being used for a
-// second and nobody else is on the wire. IPv6 that was switched off for this interface is switched on.
+// AddAddress gives one end an address. Duplicate detection is off, as it would keep an IPv6 address from being used for
+// a second and nobody else is on the wire. IPv6 that was switched off for this interface is switched on.
 func (n *Namespaces) AddAddress(h *netlink.Handle, ifIndex int, ifName string, addr *netlink.Addr) error {
 	link := index(ifIndex)
 	if addr.IP.To4() != nil {

@@ -21,10 +21,11 @@ func Note(plugin, network, containerID, ifName string) string {
 	return strings.Join([]string{plugin, network, containerID, ifName}, "/")
 }
 
-// Remove deletes the pair of an interface, and nothing else: what proves that a link is its own is the host's end, by its name, which
-// is a digest of the container and the interface, or by its note. What only has the name of the interface in a namespace is left alone: by now the
-// path may lead to another pod's, and the interface may be anybody's. It may be called in the host's namespace only, and succeeds
-// when there is nothing, or when the container is gone. before, if not nil, sees the container's end while it is still there.
+// Remove deletes the pair of an interface, and nothing else: what proves that a link is its own is the host's end, by
+// its name, which is a digest of the container and the interface, or by its note. What only has the name of the
+// interface in a namespace is left alone: by now the path may lead to another pod's, and the interface may be
+// anybody's. It may be called in the host's namespace only, and succeeds when there is nothing, or when the container
+// is gone. before, if not nil, sees the container's end while it is still there.
 func Remove(containerID, netns, ifName string, before func(n *Namespaces, link netlink.Link)) error {
 	host, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -48,8 +49,8 @@ func Remove(containerID, netns, ifName string, before func(n *Namespaces, link n
 	return removeLink(host, link)
 }
 
-// hostEnd finds the host's end of the pair of an interface, or nil. One that a release before this one or the reference has named
-// otherwise is found from the container's end, and is ours if its note or its name says so.
+// hostEnd finds the host's end of the pair of an interface, or nil. One that a release before this one or the reference
+// has named otherwise is found from the container's end, and is ours if its note or its name says so.
 func hostEnd(host *netlink.Handle, containerID, netns, ifName string) (netlink.Link, error) {
 	link, err := host.LinkByName(HostName(containerID, ifName))
 	switch {
@@ -68,14 +69,17 @@ func hostEnd(host *netlink.Handle, containerID, netns, ifName string) (netlink.L
 	return found, err
 }
 
-// isEarlier reports whether a host's end was made for an interface, as its note says, or a name of the reference (contract section 8.1).
+// isEarlier reports whether a host's end was made for an interface, as its note says, or a name of the reference
+// (contract section 8.1).
 func isEarlier(at *netlink.LinkAttrs, containerID, ifName string) bool {
 	const prefix, digits = "v-h", 9
-	return strings.HasSuffix(at.Alias, "/"+containerID+"/"+ifName) || len(containerID) >= digits && at.Name == prefix+containerID[:digits]
+	return strings.HasSuffix(at.Alias, "/"+containerID+"/"+ifName) || len(containerID) >= digits &&
+		at.Name == prefix+containerID[:digits]
 }
 
 func joined(a, b netlink.Link) bool {
-	return a.Type() == "veth" && b.Type() == "veth" && a.Attrs().ParentIndex == b.Attrs().Index && b.Attrs().ParentIndex == a.Attrs().Index
+	return a.Type() == "veth" && b.Type() == "veth" && a.Attrs().ParentIndex == b.Attrs().Index &&
+		b.Attrs().ParentIndex == a.Attrs().Index
 }
 
 // withInside hands on an interface of a container, if both are there.
@@ -100,8 +104,8 @@ func withInside(netns, ifName string, to func(n *Namespaces, link netlink.Link))
 	return nil
 }
 
-// RemoveLost deletes the pairs of a container of which nothing else is known than what stands at them: of one interface, or with
-// ifName "" of all.
+// RemoveLost deletes the pairs of a container of which nothing else is known than what stands at them: of one
+// interface, or with ifName "" of all.
 func RemoveLost(containerID, ifName string) error {
 	if ifName != "" {
 		return Remove(containerID, "", ifName, nil)

@@ -11,9 +11,10 @@ import (
 	"galaxy/plugins"
 )
 
-// RepairLink finds the host's end of a container's interface and sets it up. It is nil if it is not there, and an error if what has its
-// name is not the one that the result of the ADD knows.
-func RepairLink(h *netlink.Handle, containerID, ifName string, result *types100.Result) (link netlink.Link, wasDown bool, err error) {
+// RepairLink finds the host's end of a container's interface and sets it up. It is nil if it is not there, and an error
+// if what has its name is not the one that the result of the ADD knows.
+func RepairLink(h *netlink.Handle, containerID, ifName string,
+	result *types100.Result) (link netlink.Link, wasDown bool, err error) {
 	name := HostName(containerID, ifName)
 	link, err = h.LinkByName(name)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
@@ -27,7 +28,8 @@ func RepairLink(h *netlink.Handle, containerID, ifName string, result *types100.
 	}
 	for _, want := range result.Interfaces {
 		if want.Name == name && want.Mac != "" && want.Mac != link.Attrs().HardwareAddr.String() {
-			return nil, false, fmt.Errorf("%s has the hardware address %s, want %s", name, link.Attrs().HardwareAddr, want.Mac)
+			return nil, false, fmt.Errorf("%s has the hardware address %s, want %s", name, link.Attrs().HardwareAddr,
+				want.Mac)
 		}
 	}
 	if link.Attrs().RawFlags&up != 0 {

@@ -1,6 +1,6 @@
-// Package sdn is galaxy-sdn, the plugin that container runtimes run: it hands the question to the agent of the node, and
-// prints the response as it came. It knows nothing of networks; a result that it does not understand is none of its business.
-// Package short is a part of it that takes less time.
+// Package sdn is galaxy-sdn, the plugin that container runtimes run: it hands the question to the agent of the node,
+// and prints the response as it came. It knows nothing of networks; a result that it does not understand is none of its
+// business. Package short is a part of it that takes less time.
 package sdn
 
 import (
@@ -35,9 +35,9 @@ type Relay struct {
 	// Environ is the environment of the process, which goes to the agent whole.
 	Environ []string
 	Stdout  io.Writer
-	// Patience is how long an ADD and a DEL wait for an agent that is not reachable, as while it restarts. An ADD fails after
-	// that, and the runtime repeats it. A DEL leaves a note (wire.Notes) and succeeds, so that a node can be drained while its
-	// agent is down: the agent gives the pod's addresses back when it is there again.
+	// Patience is how long an ADD and a DEL wait for an agent that is not reachable, as while it restarts. An ADD fails
+	// after that, and the runtime repeats it. A DEL leaves a note (wire.Notes) and succeeds, so that a node can be
+	// drained while its agent is down: the agent gives the pod's addresses back when it is there again.
 	Patience time.Duration
 }
 

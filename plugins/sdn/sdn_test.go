@@ -28,10 +28,12 @@ func called(t *testing.T, command string) call {
 	dir := t.TempDir()
 	c := call{notes: wire.Notes{Dir: filepath.Join(dir, "notes")}, out: new(strings.Builder)}
 	c.relay = Relay{Stdout: c.out, Patience: 100 * time.Millisecond, Environ: []string{
-		"CNI_COMMAND=" + command, "CNI_CONTAINERID=box", "CNI_IFNAME=eth0", "CNI_NETNS=/gone", "CNI_ARGS=K8S_POD_NAMESPACE=ns;K8S_POD_NAME=web",
+		"CNI_COMMAND=" + command, "CNI_CONTAINERID=box", "CNI_IFNAME=eth0", "CNI_NETNS=/gone",
+		"CNI_ARGS=K8S_POD_NAMESPACE=ns;K8S_POD_NAME=web",
 	}}
 	c.args = &skel.CmdArgs{ContainerID: "box", IfName: "eth0", StdinData: []byte(
-		`{"cniVersion":"1.1.0","name":"galaxy-sdn","type":"galaxy-sdn","socket":"` + filepath.Join(dir, "sock") + `","notes":"` + c.notes.Dir + `"}`)}
+		`{"cniVersion":"1.1.0","name":"galaxy-sdn","type":"galaxy-sdn","socket":"` + filepath.Join(dir, "sock") +
+			`","notes":"` + c.notes.Dir + `"}`)}
 	return c
 }
 
@@ -69,12 +71,15 @@ func TestNoAgent(t *testing.T) {
 	if err != nil || len(notes) != 1 || notes[0].Damage != nil {
 		t.Fatalf("the notes are %+v, %v", notes, err)
 	}
-	if noted := notes[0].Request; noted.Command() != "DEL" || noted.Env["CNI_ARGS"] == "" || string(noted.Config) != string(c.args.StdinData) {
+	if noted := notes[0].Request; noted.Command() != "DEL" || noted.Env["CNI_ARGS"] == "" ||
+		string(noted.Config) != string(c.args.StdinData) {
 		t.Errorf("noted is %+v", noted)
 	}
 	for command, run := range map[string]func(skel.CNIFuncs) error{
-		"ADD": func(f skel.CNIFuncs) error { return f.Add(c.args) }, "CHECK": func(f skel.CNIFuncs) error { return f.Check(c.args) },
-		"GC": func(f skel.CNIFuncs) error { return f.GC(c.args) }, "STATUS": func(f skel.CNIFuncs) error { return f.Status(c.args) },
+		"ADD":    func(f skel.CNIFuncs) error { return f.Add(c.args) },
+		"CHECK":  func(f skel.CNIFuncs) error { return f.Check(c.args) },
+		"GC":     func(f skel.CNIFuncs) error { return f.GC(c.args) },
+		"STATUS": func(f skel.CNIFuncs) error { return f.Status(c.args) },
 	} {
 		c := called(t, command)
 		err := run(c.relay.Funcs(t.Context()))
@@ -83,7 +88,8 @@ func TestNoAgent(t *testing.T) {
 			want = types.ErrPluginNotAvailable
 		}
 		var known *types.Error
-		if !errors.As(err, &known) || known.Code != want || !strings.Contains(known.Details, "DaemonSet") || len(c.noted(t)) > 0 {
+		if !errors.As(err, &known) || known.Code != want || !strings.Contains(known.Details, "DaemonSet") ||
+			len(c.noted(t)) > 0 {
 			t.Errorf("%s: %v, and notes of %v", command, err, c.noted(t))
 		}
 	}
@@ -93,7 +99,8 @@ func TestNoAgent(t *testing.T) {
 func TestNoNote(t *testing.T) {
 	c := called(t, "DEL")
 	c.args.StdinData = []byte(strings.Replace(string(c.args.StdinData), c.notes.Dir, "/proc/none", 1))
-	if err := c.relay.Funcs(t.Context()).Del(c.args); err == nil || !strings.Contains(err.Error(), "leave a note of container box") {
+	if err := c.relay.Funcs(t.Context()).Del(c.args); err == nil ||
+		!strings.Contains(err.Error(), "leave a note of container box") {
 		t.Errorf("DEL: %v", err)
 	}
 }
@@ -112,7 +119,8 @@ func TestResponses(t *testing.T) {
 	}
 	c = called(t, "DEL")
 	c.agent(t, 500, `{"code":11,"msg":"the disk is full"}`)
-	if err := c.relay.Funcs(t.Context()).Del(c.args); err == nil || err.Error() != "the disk is full" || len(c.noted(t)) > 0 {
+	if err := c.relay.Funcs(t.Context()).Del(c.args); err == nil || err.Error() != "the disk is full" ||
+		len(c.noted(t)) > 0 {
 		t.Errorf("a refused DEL: %v, and notes of %v", err, c.noted(t))
 	}
 }

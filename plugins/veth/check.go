@@ -32,7 +32,8 @@ func check(ctx context.Context, host plugins.Host, args *skel.CmdArgs) error {
 	}
 	defer n.Close()
 	if err := compare(n, args, result); err != nil {
-		return plugins.In(fmt.Sprintf("CHECK %s of container %s", args.IfName, args.ContainerID), plugins.ErrChanged, err)
+		return plugins.In(fmt.Sprintf("CHECK %s of container %s", args.IfName, args.ContainerID), plugins.ErrChanged,
+			err)
 	}
 	return plugins.CheckIPAM(ctx, host, conf.IPAM.Type, args)
 }
@@ -83,12 +84,14 @@ func (f family) compareContainer(h *netlink.Handle, index int, hostMAC net.Hardw
 			return fmt.Errorf("the container has lost the route to %s", want.Dst)
 		}
 	}
-	neighbours, err := dump.Whole(context.Background(), func() ([]netlink.Neigh, error) { return h.NeighList(index, int(f)) })
+	neighbours, err := dump.Whole(context.Background(),
+		func() ([]netlink.Neigh, error) { return h.NeighList(index, int(f)) })
 	if err != nil {
 		return fmt.Errorf("list the neighbours of the container: %w", err)
 	}
 	for _, neighbour := range neighbours {
-		if a, ok := netip.AddrFromSlice(neighbour.IP); ok && a.Unmap() == f.gateway() && bytes.Equal(neighbour.HardwareAddr, hostMAC) {
+		if a, ok := netip.AddrFromSlice(neighbour.IP); ok && a.Unmap() == f.gateway() &&
+			bytes.Equal(neighbour.HardwareAddr, hostMAC) {
 			return nil
 		}
 	}

@@ -44,8 +44,8 @@ func (f family) everywhere() net.IPNet {
 	return net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
 }
 
-// Tables and rules of further networks of a pod. The table's number comes from the index of the interface, so that it can be
-// found again without a note.
+// Tables and rules of further networks of a pod. The table's number comes from the index of the interface, so that it
+// can be found again without a note.
 const (
 	tableBase    = 10000
 	rulePriority = 30000 // before the main table, 32766
@@ -78,7 +78,8 @@ func connect(n *pair.Namespaces, p pair.Pair, result *types100.Result, src netip
 
 func connectContainer(n *pair.Namespaces, p pair.Pair, f family, addrs []netip.Addr) error {
 	err := n.Container.NeighAdd(&netlink.Neigh{
-		LinkIndex: p.Index, Family: int(f), State: netlink.NUD_PERMANENT, IP: f.gateway().AsSlice(), HardwareAddr: p.HostMAC,
+		LinkIndex: p.Index, Family: int(f), State: netlink.NUD_PERMANENT, IP: f.gateway().AsSlice(),
+		HardwareAddr: p.HostMAC,
 	})
 	if err != nil {
 		return fmt.Errorf("note the hardware address of the gateway %s: %w", f.gateway(), err)
@@ -93,7 +94,8 @@ func connectContainer(n *pair.Namespaces, p pair.Pair, f family, addrs []netip.A
 // routes are the container's ways by one interface.
 func (f family) routes(index, table, priority int) []netlink.Route {
 	everywhere := f.everywhere()
-	way := netlink.Route{LinkIndex: index, Dst: &everywhere, Gw: f.gateway().AsSlice(), Table: table, Priority: priority}
+	way := netlink.Route{LinkIndex: index, Dst: &everywhere, Gw: f.gateway().AsSlice(), Table: table,
+		Priority: priority}
 	if f == v6 {
 		return []netlink.Route{way} // a gateway of link scope needs no route to it
 	}
@@ -102,8 +104,8 @@ func (f family) routes(index, table, priority int) []netlink.Route {
 	}
 }
 
-// connectFurther is for an interface beside one that has the default route already. What comes from its addresses leaves by
-// it, whatever the main table says; there its routes stand behind, for those who bind to the interface.
+// connectFurther is for an interface beside one that has the default route already. What comes from its addresses
+// leaves by it, whatever the main table says; there its routes stand behind, for those who bind to the interface.
 func connectFurther(n *pair.Namespaces, p pair.Pair, f family, addrs []netip.Addr) error {
 	table := tableBase + p.Index
 	behind := p.Index
@@ -126,8 +128,8 @@ func connectFurther(n *pair.Namespaces, p pair.Pair, f family, addrs []netip.Add
 	return nil
 }
 
-// forget removes the rules of an interface that goes while its namespace stays. The kernel removes all else with it. What it
-// can not remove leads to an empty table and from there to the main one, which does no harm.
+// forget removes the rules of an interface that goes while its namespace stays. The kernel removes all else with it.
+// What it can not remove leads to an empty table and from there to the main one, which does no harm.
 func forget(n *pair.Namespaces, link netlink.Link) {
 	for _, f := range []family{v4, v6} {
 		rule := netlink.NewRule()
@@ -144,8 +146,10 @@ func connectHost(n *pair.Namespaces, p pair.Pair, addrs []netip.Addr, src netip.
 		route := netlink.Route{LinkIndex: p.HostIndex, Dst: host(a), Scope: netlink.SCOPE_LINK}
 		if familyOf(a) == v6 && !six {
 			six = true
-			gateway := &netlink.Addr{IPNet: plugins.IPNet(netip.PrefixFrom(v6.gateway(), 64)), Scope: unix.RT_SCOPE_LINK}
-			if err := n.AddAddress(n.Host, p.HostIndex, p.HostName, gateway); err != nil && !errors.Is(err, unix.EEXIST) {
+			gateway := &netlink.Addr{IPNet: plugins.IPNet(netip.PrefixFrom(v6.gateway(), 64)),
+				Scope: unix.RT_SCOPE_LINK}
+			if err := n.AddAddress(n.Host, p.HostIndex, p.HostName, gateway); err != nil &&
+				!errors.Is(err, unix.EEXIST) {
 				return fmt.Errorf("give the host's end %s: %w", v6.gateway(), err)
 			}
 		}
@@ -161,7 +165,8 @@ func connectHost(n *pair.Namespaces, p pair.Pair, addrs []netip.Addr, src netip.
 
 // leadsThere is true if a route for the one address of a route leads through its link already.
 func leadsThere(h *netlink.Handle, want *netlink.Route) bool {
-	found, err := h.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Dst: want.Dst, LinkIndex: want.LinkIndex}, netlink.RT_FILTER_DST|netlink.RT_FILTER_OIF)
+	found, err := h.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Dst: want.Dst, LinkIndex: want.LinkIndex},
+		netlink.RT_FILTER_DST|netlink.RT_FILTER_OIF)
 	return err == nil && len(found) > 0
 }
 
@@ -170,7 +175,8 @@ func explainRoute(n *pair.Namespaces, route netlink.Route, a, src netip.Addr, er
 	switch {
 	case errors.Is(err, unix.EEXIST):
 		by := "another interface"
-		if old, listErr := n.Host.RouteListFiltered(int(familyOf(a)), &netlink.Route{Dst: route.Dst}, netlink.RT_FILTER_DST); listErr == nil && len(old) > 0 {
+		if old, listErr := n.Host.RouteListFiltered(int(familyOf(a)), &netlink.Route{Dst: route.Dst},
+			netlink.RT_FILTER_DST); listErr == nil && len(old) > 0 {
 			if link, linkErr := n.Host.LinkByIndex(old[0].LinkIndex); linkErr == nil {
 				by = link.Attrs().Name
 			}

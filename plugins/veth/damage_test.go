@@ -17,7 +17,8 @@ func TestUnsoundPrevResult(t *testing.T) {
 	one, result := b.pod("one")
 	b.pod("two")
 	for _, prev := range []string{
-		`{"cniVersion":"1.1.0","ips":[null]}`, `{"cniVersion":"1.1.0","interfaces":[null],"ips":[{"address":"10.1.0.2/24","interface":0}]}`,
+		`{"cniVersion":"1.1.0","ips":[null]}`,
+		`{"cniVersion":"1.1.0","interfaces":[null],"ips":[{"address":"10.1.0.2/24","interface":0}]}`,
 		`{"cniVersion":"1.1.0","routes":[null],"ips":[{"address":"10.1.0.2/24"}]}`, `{"cniVersion":"9.0.0"}`,
 		`{"cniVersion":"1.1.0","ips":[{"address":"10.1.0.2/24","interface":-1}]}`,
 	} {
@@ -41,7 +42,8 @@ func TestUnsoundPrevResult(t *testing.T) {
 	b.nothing()
 }
 
-// What is at CNI_NETNS and is no network namespace is refused by ADD and CHECK, and a DEL goes on as without one. Nothing is waited for.
+// What is at CNI_NETNS and is no network namespace is refused by ADD and CHECK, and a DEL goes on as without one.
+// Nothing is waited for.
 func TestNoNetworkNamespace(t *testing.T) {
 	b := newHarness(t, "10.1.0.2/24")
 	one, result := b.pod("one")

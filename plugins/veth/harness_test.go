@@ -33,7 +33,8 @@ func newHarness(t *testing.T, prefixes ...string) harness {
 	}
 	b := harness{T: t, ipam: ipam}
 	b.host = b.namespace()
-	for _, name := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all/rp_filter", "net/ipv4/conf/default/rp_filter"} {
+	for _, name := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all/rp_filter",
+		"net/ipv4/conf/default/rp_filter"} {
 		b.must(b.host.Sysctl(name, "1")) // strict filters: what is answered came by the right way
 	}
 	b.must(b.host.AddAddress(netip.MustParseAddr("192.168.7.9"))) // what the host itself sends comes from here
@@ -71,7 +72,8 @@ func args(container string, n *lab.Namespace, ifName string, more ...string) *sk
 	if n != nil {
 		path = n.Path
 	}
-	conf := `{"cniVersion":"1.1.0","name":"overlay","type":"galaxy-veth","ipam":{"type":"lab"}` + strings.Join(more, "") + `}`
+	conf := `{"cniVersion":"1.1.0","name":"overlay","type":"galaxy-veth","ipam":{"type":"lab"}` +
+		strings.Join(more, "") + `}`
 	return &skel.CmdArgs{ContainerID: container, Netns: path, IfName: ifName, StdinData: []byte(conf)}
 }
 

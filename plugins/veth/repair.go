@@ -41,7 +41,8 @@ func repair(_ context.Context, host plugins.Host, args *skel.CmdArgs) error {
 		}
 	}
 	if host.Log != nil && (wasDown || len(lost) > 0) {
-		host.Log.Info("made again what the host had lost of a container's interface", zap.String("container", args.ContainerID), zap.String("interface", args.IfName),
+		host.Log.Info("made again what the host had lost of a container's interface",
+			zap.String("container", args.ContainerID), zap.String("interface", args.IfName),
 			zap.String("link", link.Attrs().Name), zap.Bool("wasDown", wasDown), zap.Stringers("addresses", lost))
 	}
 	return nil

@@ -1,10 +1,10 @@
-// Package veth is galaxy-veth: a pod whose traffic is routed, not bridged. The pod has its addresses alone (/32, /128), and
-// sends everything to one gateway that exists nowhere but in its neighbour table, as the other end of its veth pair. The
-// host has one route per address.
+// Package veth is galaxy-veth: a pod whose traffic is routed, not bridged. The pod has its addresses alone (/32, /128),
+// and sends everything to one gateway that exists nowhere but in its neighbour table, as the other end of its veth
+// pair. The host has one route per address.
 //
 // The host must forward (net.ipv4.ip_forward, net.ipv6.conf.all.forwarding), which is the agent's task. No proxy ARP is
-// needed, and strict reverse path filters are satisfied: the way to an address is the way from it. A second network of a pod
-// gets a routing table of its own for that reason.
+// needed, and strict reverse path filters are satisfied: the way to an address is the way from it. A second network of
+// a pod gets a routing table of its own for that reason.
 package veth
 
 import (
@@ -54,9 +54,11 @@ func parse(args *skel.CmdArgs) (config, error) {
 func (c config) validate(args *skel.CmdArgs) error {
 	switch {
 	case c.IPAM.Type == "":
-		return plugins.Errorf(types.ErrInvalidNetworkConfig, "network %q has no ipam.type: galaxy-veth needs an IPAM to give the pod an address", c.Name)
+		return plugins.Errorf(types.ErrInvalidNetworkConfig,
+			"network %q has no ipam.type: galaxy-veth needs an IPAM to give the pod an address", c.Name)
 	case c.MTU < 0 || c.MTU > 65535:
-		return plugins.Errorf(types.ErrInvalidNetworkConfig, "network %q: mtu is %d, want one from 68 to 65535, or 0 for that of the host", c.Name, c.MTU)
+		return plugins.Errorf(types.ErrInvalidNetworkConfig,
+			"network %q: mtu is %d, want one from 68 to 65535, or 0 for that of the host", c.Name, c.MTU)
 	case args.ContainerID == "":
 		return plugins.Errorf(types.ErrInvalidEnvironmentVariables, "CNI_CONTAINERID is empty")
 	}
@@ -79,9 +81,10 @@ func add(ctx context.Context, host plugins.Host, args *skel.CmdArgs) (result *ty
 		return nil, plugins.In("ADD "+args.ContainerID, types.ErrInvalidNetNS, err)
 	}
 	defer n.Close()
-	// The pair comes first, for its name is the claim: of two ADDs for one interface the later fails here, before it could
-	// give back the address of the earlier.
-	p, err := n.Create(pair.Spec{ContainerID: args.ContainerID, IfName: args.IfName, MTU: conf.mtu(n.Host), Plugin: Name, Network: conf.Name})
+	// The pair comes first, for its name is the claim: of two ADDs for one interface the later fails here, before it
+	// could give back the address of the earlier.
+	p, err := n.Create(pair.Spec{ContainerID: args.ContainerID, IfName: args.IfName, MTU: conf.mtu(n.Host),
+		Plugin: Name, Network: conf.Name})
 	if err != nil {
 		return nil, err
 	}
@@ -97,14 +100,16 @@ func add(ctx context.Context, host plugins.Host, args *skel.CmdArgs) (result *ty
 	}
 	result = describe(n, p, leased)
 	if err := connect(n, p, result, conf.RouteSrc); err != nil {
-		return nil, plugins.In(fmt.Sprintf("connect %s of container %s", args.IfName, args.ContainerID), plugins.ErrKernel, err)
+		return nil, plugins.In(fmt.Sprintf("connect %s of container %s", args.IfName, args.ContainerID),
+			plugins.ErrKernel, err)
 	}
 	return result, nil
 }
 
 // describe is the result: the addresses of IPAM as those of the container's end, and the routes of this plugin.
 func describe(n *pair.Namespaces, p pair.Pair, leased *types100.Result) *types100.Result {
-	result := &types100.Result{CNIVersion: types100.ImplementedSpecVersion, Interfaces: n.Interfaces(p), DNS: leased.DNS}
+	result := &types100.Result{CNIVersion: types100.ImplementedSpecVersion, Interfaces: n.Interfaces(p),
+		DNS: leased.DNS}
 	has := map[family]bool{}
 	for _, ip := range leased.IPs {
 		addr := plugins.Prefix(ip.Address).Addr()
@@ -134,7 +139,8 @@ func del(ctx context.Context, host plugins.Host, args *skel.CmdArgs) error {
 	}
 	remove := func() error {
 		if err := pair.Remove(args.ContainerID, args.Netns, args.IfName, forget); err != nil {
-			return plugins.In(fmt.Sprintf("DEL %s of container %s", args.IfName, args.ContainerID), plugins.ErrKernel, err)
+			return plugins.In(fmt.Sprintf("DEL %s of container %s", args.IfName, args.ContainerID), plugins.ErrKernel,
+				err)
 		}
 		return nil
 	}
@@ -154,7 +160,8 @@ func del(ctx context.Context, host plugins.Host, args *skel.CmdArgs) error {
 	return nil
 }
 
-// withdraw deletes the host's routes to the container, which takes no time; what is left then is out of everybody's way.
+// withdraw deletes the host's routes to the container, which takes no time; what is left then is out of everybody's
+// way.
 func withdraw(conf config, args *skel.CmdArgs) error {
 	result, err := plugins.PrevResult(&conf.PluginConf)
 	if err != nil {
@@ -171,7 +178,8 @@ func withdraw(conf config, args *skel.CmdArgs) error {
 	}
 	for _, ip := range result.IPs {
 		// Of whatever scope: the kernel compares scopes, and says that there is no such route (fib_table_delete).
-		route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: host(plugins.Prefix(ip.Address).Addr()), Scope: netlink.SCOPE_NOWHERE}
+		route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: host(plugins.Prefix(ip.Address).Addr()),
+			Scope: netlink.SCOPE_NOWHERE}
 		if err := h.RouteDel(route); err != nil && !errors.Is(err, unix.ESRCH) {
 			return err
 		}
@@ -207,7 +215,8 @@ func (c config) mtu(h *netlink.Handle) int {
 	if c.MTU != 0 {
 		return c.MTU
 	}
-	for _, world := range []net.IP{net.IPv4(192, 0, 2, 1), net.ParseIP("2001:db8::1")} { // addresses of nobody, for documentation
+	// addresses of nobody, for documentation
+	for _, world := range []net.IP{net.IPv4(192, 0, 2, 1), net.ParseIP("2001:db8::1")} {
 		routes, err := h.RouteGet(world)
 		if err != nil || len(routes) == 0 {
 			continue

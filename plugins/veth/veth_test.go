@@ -26,7 +26,8 @@ import (
 func TestPodsAndHostReachEachOther(t *testing.T) {
 	t.Parallel()
 	for name, prefixes := range map[string][]string{
-		"ipv4": {"10.1.0.2/24"}, "ipv6": {"fd00:1::2/64"}, "both": {"10.1.0.2/24", "fd00:1::2/64"}, "two of a family": {"10.1.0.2/24", "10.2.0.2/24"},
+		"ipv4": {"10.1.0.2/24"}, "ipv6": {"fd00:1::2/64"}, "both": {"10.1.0.2/24", "fd00:1::2/64"},
+		"two of a family": {"10.1.0.2/24", "10.2.0.2/24"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -123,8 +124,8 @@ func TestDel(t *testing.T) {
 	}
 }
 
-// Where work may be put off, DEL answers when no route leads to the container and its addresses are given back; the pair goes later.
-// What had no result before is deleted at once.
+// Where work may be put off, DEL answers when no route leads to the container and its addresses are given back; the
+// pair goes later. What had no result before is deleted at once.
 func TestDelPutsOffTheLink(t *testing.T) {
 	t.Parallel()
 	b := newHarness(t, "10.1.0.2/24", "fd00:1::2/64")
@@ -140,7 +141,8 @@ func TestDelPutsOffTheLink(t *testing.T) {
 	b.must(err)
 	del(args("one", n, "eth0", `,"prevResult":`+string(prev)))
 	if links, err := b.host.Links(); err != nil || len(links) != 1 || len(later) != 1 || b.ipam.Held() != 0 {
-		t.Errorf("links %v, %v, %d works put off, %d addresses are held: want the pair, and one work", links, err, len(later), b.ipam.Held())
+		t.Errorf("links %v, %v, %d works put off, %d addresses are held: want the pair, and one work", links, err,
+			len(later), b.ipam.Held())
 	}
 	b.must(b.host.Do(func() error {
 		for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
@@ -187,8 +189,8 @@ func TestDelFindsForeignNames(t *testing.T) {
 	b.nothing()
 }
 
-// A name proves nothing: a DEL whose path leads to another pod's namespace by now, and an ADD that finds the name taken, leave alone what
-// is there.
+// A name proves nothing: a DEL whose path leads to another pod's namespace by now, and an ADD that finds the name
+// taken, leave alone what is there.
 func TestDelLeavesWhatIsNotItsOwn(t *testing.T) {
 	t.Parallel()
 	b := newHarness(t, "10.1.0.2/24")
@@ -230,7 +232,8 @@ func TestFailedAddLeavesNothing(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return netlink.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Dst: plugins.IPNet(netip.MustParsePrefix("10.1.0.3/32")), Scope: netlink.SCOPE_LINK})
+		return netlink.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index,
+			Dst: plugins.IPNet(netip.MustParsePrefix("10.1.0.3/32")), Scope: netlink.SCOPE_LINK})
 	}))
 	b.must(b.del(args("zero", n, "eth0")))
 	_, err := b.add(args("zero", n, "eth0"))
@@ -426,8 +429,12 @@ func TestGCDeletesOnlyItsOwn(t *testing.T) {
 	other.StdinData = []byte(strings.Replace(string(other.StdinData), "overlay", "another", 1))
 	_, err := b.add(other)
 	b.must(err)
-	err = b.host.Do(func() error { return veth.Plugin().GC(context.Background(), b.environment(), args("", nil, "", "")) })
-	if all, _ := b.host.Links(); err == nil || !strings.Contains(err.Error(), "cni.dev/valid-attachments") || len(all) != 3 {
+	err = b.host.Do(func() error {
+		return veth.Plugin().GC(context.Background(), b.environment(),
+			args("", nil, "", ""))
+	})
+	if all, _ := b.host.Links(); err == nil || !strings.Contains(err.Error(), "cni.dev/valid-attachments") ||
+		len(all) != 3 {
 		t.Fatalf("a GC without a list, which spares nobody, leaves %v: %v", all, err)
 	}
 	gc := args("", nil, "", `,"cni.dev/valid-attachments":[{"containerID":"one","ifname":"eth0"}]`)
@@ -437,7 +444,8 @@ func TestGCDeletesOnlyItsOwn(t *testing.T) {
 	links, err := b.host.Links()
 	b.must(err)
 	for _, container := range []string{"one", "three"} {
-		if name := pair.HostName(container, "eth0"); !strings.Contains(strings.Join(links, " "), name) || len(links) != 2 {
+		if name := pair.HostName(container, "eth0"); !strings.Contains(strings.Join(links, " "), name) ||
+			len(links) != 2 {
 			t.Errorf("%v are left, want %s", links, name)
 		}
 	}
@@ -458,7 +466,8 @@ func BenchmarkAddDel(b *testing.B) {
 	}
 	defer n.Close() //nolint:errcheck // the end
 	for name, prefixes := range map[string][]netip.Prefix{
-		"ipv4": {netip.MustParsePrefix("10.0.0.2/8")}, "both": {netip.MustParsePrefix("10.0.0.2/8"), netip.MustParsePrefix("fd00::2/64")},
+		"ipv4": {netip.MustParsePrefix("10.0.0.2/8")},
+		"both": {netip.MustParsePrefix("10.0.0.2/8"), netip.MustParsePrefix("fd00::2/64")},
 	} {
 		b.Run(name, func(b *testing.B) {
 			environment := plugins.Host{IPAM: &lab.IPAM{Prefixes: prefixes}, Log: zap.NewNop()}

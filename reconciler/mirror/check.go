@@ -22,9 +22,10 @@ type Difference struct {
 	want   *projections.Address // nil: there should be none
 }
 
-// Check compares the objects with the log, but for what has changed after a moment: that may be on its way to the objects, and is counted
-// as recent. An administrator's request that the log does not know yet is no difference.
-func Check(ctx context.Context, client dynamic.Interface, view *projections.View, after time.Time) (found []Difference, recent int, err error) {
+// Check compares the objects with the log, but for what has changed after a moment: that may be on its way to the
+// objects, and is counted as recent. An administrator's request that the log does not know yet is no difference.
+func Check(ctx context.Context, client dynamic.Interface, view *projections.View,
+	after time.Time) (found []Difference, recent int, err error) {
 	list, err := client.Resource(api.FloatingIPs).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, 0, fmt.Errorf("list FloatingIP objects: %w", err)
@@ -40,13 +41,16 @@ func Check(ctx context.Context, client dynamic.Interface, view *projections.View
 		switch {
 		case !ok || view.Address(addr) != nil || object.IsReservation():
 		case view.Origin().Outcome == "":
-			found = append(found, Difference{What: "FloatingIP " + object.Name + " holds the address for " + object.Spec.Key + ", and the log knows nothing of it: see galaxyctl migrate galaxy --dry-run"})
+			found = append(found, Difference{What: "FloatingIP " + object.Name + " holds the address for " +
+				object.Spec.Key + ", and the log knows nothing of it: see galaxyctl migrate galaxy --dry-run"})
 		case releasedAfter(view, addr, after):
 			recent++
 		case mayRemove(object, addr, view):
-			found = append(found, Difference{What: "FloatingIP " + object.Name + " is there, and nobody holds the address", Remedy: "delete the object", have: object})
+			found = append(found, Difference{What: "FloatingIP " + object.Name +
+				" is there, and nobody holds the address", Remedy: "delete the object", have: object})
 		default:
-			found = append(found, Difference{What: "FloatingIP " + object.Name + " is there, galaxy-ipam has not made it, and nobody holds the address"})
+			found = append(found, Difference{What: "FloatingIP " + object.Name +
+				" is there, galaxy-ipam has not made it, and nobody holds the address"})
 		}
 	}
 	for a := range view.Addresses(netip.Addr{}) {
@@ -56,9 +60,11 @@ func Check(ctx context.Context, client dynamic.Interface, view *projections.View
 		case a.Time().After(after):
 			recent++
 		case object == nil:
-			found = append(found, Difference{What: fmt.Sprintf("%s is held for %s, and has no FloatingIP object", a.Addr, a.Owner.Describe()), Remedy: "make the object", want: a})
+			found = append(found, Difference{What: fmt.Sprintf("%s is held for %s, and has no FloatingIP object",
+				a.Addr, a.Owner.Describe()), Remedy: "make the object", want: a})
 		default:
-			found = append(found, Difference{What: fmt.Sprintf("FloatingIP %s does not show what the log says of it (event %d)", object.Name, a.Seq), Remedy: "write the object", have: object, want: a})
+			found = append(found, Difference{What: fmt.Sprintf("FloatingIP %s does not show what the log says of it "+
+				"(event %d)", object.Name, a.Seq), Remedy: "write the object", have: object, want: a})
 		}
 	}
 	return found, recent, nil

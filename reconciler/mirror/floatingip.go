@@ -44,8 +44,9 @@ func (m *Mirror) floatingIP(ctx context.Context, name string) error {
 	case a == nil && mayRemove(have, addr, m.Replica.View()):
 		return m.ips.remove(ctx, have)
 	case a == nil:
-		m.report("FloatingIP", have, eventForeign, "nobody holds the address, and galaxy-ipam has not made this object, so it is left alone; "+
-			"to reserve the address, add the label "+kube.LabelReserved+"; to be rid of the object, delete it")
+		m.report("FloatingIP", have, eventForeign,
+			"nobody holds the address, and galaxy-ipam has not made this object, so it is left alone; "+
+				"to reserve the address, add the label "+kube.LabelReserved+"; to be rid of the object, delete it")
 		return nil
 	case a.Labelled && m.ips.wasWithdrawn(key{name: name}):
 		return m.giveBack(ctx, a)
@@ -53,7 +54,8 @@ func (m *Mirror) floatingIP(ctx context.Context, name string) error {
 		return m.ips.create(ctx, Want(a))
 	case !Shows(have, a):
 		if have.IsReservation() && !a.Labelled {
-			m.report("FloatingIP", have, eventRefused, fmt.Sprintf("%s is held for %s; its label was taken off", addr, a.Owner.Describe()))
+			m.report("FloatingIP", have, eventRefused,
+				fmt.Sprintf("%s is held for %s; its label was taken off", addr, a.Owner.Describe()))
 		}
 		return m.ips.update(ctx, repair(have, a))
 	default:
@@ -61,8 +63,9 @@ func (m *Mirror) floatingIP(ctx context.Context, name string) error {
 	}
 }
 
-// mayRemove reports whether an object that shows a free address may be deleted: one that galaxy-ipam has made, or one of a former
-// system that somebody has discarded, or whose address was taken into the log and has been given back since.
+// mayRemove reports whether an object that shows a free address may be deleted: one that galaxy-ipam has made, or one
+// of a former system that somebody has discarded, or whose address was taken into the log and has been given back
+// since.
 func mayRemove(have *api.FloatingIP, addr netip.Addr, view *projections.View) bool {
 	origin := view.Origin()
 	former := have.CreationTimestamp.Unix() <= origin.Resolved

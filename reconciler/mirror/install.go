@@ -17,10 +17,11 @@ import (
 	"galaxy/deploy/crd"
 )
 
-var definitions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+var definitions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1",
+	Resource: "customresourcedefinitions"}
 
-// Install brings the custom resources into the cluster, or up to date there, as far as we may: in many clusters that is left to
-// administrators.
+// Install brings the custom resources into the cluster, or up to date there, as far as we may: in many clusters that is
+// left to administrators.
 func Install(ctx context.Context, client dynamic.Interface) error {
 	all, err := wanted()
 	if err != nil {
@@ -31,7 +32,8 @@ func Install(ctx context.Context, client dynamic.Interface) error {
 		if getErr == nil && upToDate(have, want) {
 			continue
 		}
-		_, applyErr := client.Resource(definitions).Apply(ctx, want.GetName(), want, metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
+		_, applyErr := client.Resource(definitions).Apply(ctx, want.GetName(), want,
+			metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
 		if applyErr != nil {
 			err = errors.Join(err, fmt.Errorf("install %s: %w", want.GetName(), applyErr))
 		}
@@ -114,8 +116,8 @@ func number(value any) (n float64, ok bool) {
 // installPoll is how often the definitions are looked for.
 const installPoll = 500 * time.Millisecond
 
-// AwaitInstalled waits until the API server serves the custom resources, whoever has installed them. It fails only when ctx
-// ends.
+// AwaitInstalled waits until the API server serves the custom resources, whoever has installed them. It fails only when
+// ctx ends.
 func AwaitInstalled(ctx context.Context, client dynamic.Interface) error {
 	all, err := wanted()
 	if err != nil {
@@ -143,7 +145,8 @@ func established(ctx context.Context, client dynamic.Interface, name string) boo
 	}
 	conditions, _, _ := unstructured.NestedSlice(have.Object, "status", "conditions")
 	for _, c := range conditions {
-		if condition, ok := c.(map[string]any); ok && condition["type"] == "Established" && condition["status"] == "True" {
+		if condition, ok := c.(map[string]any); ok && condition["type"] == "Established" &&
+			condition["status"] == "True" {
 			return true
 		}
 	}

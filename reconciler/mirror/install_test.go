@@ -44,7 +44,8 @@ func served(t *testing.T) []*unstructured.Unstructured {
 	return all
 }
 
-// Definitions that are there as they should be are left alone, so that no right to write them is needed; others are brought up to date.
+// Definitions that are there as they should be are left alone, so that no right to write them is needed; others are
+// brought up to date.
 func TestInstall(t *testing.T) {
 	for _, c := range []struct {
 		what  string
@@ -54,13 +55,20 @@ func TestInstall(t *testing.T) {
 		{"as they should be", func(*unstructured.Unstructured) {}, 0},
 		{"another version", func(pool *unstructured.Unstructured) {
 			versions, _, _ := unstructured.NestedSlice(pool.Object, "spec", "versions")
-			versions[0].(map[string]any)["schema"].(map[string]any)["openAPIV3Schema"].(map[string]any)["properties"].(map[string]any)["size"].(map[string]any)["maximum"] = int64(7)
-			_ = unstructured.SetNestedSlice(pool.Object, versions, "spec", "versions") // the object is a map, or the line above had failed
+			size := versions[0].(map[string]any)
+			for _, name := range []string{"schema", "openAPIV3Schema", "properties", "size"} {
+				size = size[name].(map[string]any)
+			}
+			size["maximum"] = int64(7)
+			// the object is a map, or the lines above had failed
+			_ = unstructured.SetNestedSlice(pool.Object, versions, "spec", "versions")
 		}, 1},
 	} {
-		client := fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
-			{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}: "CustomResourceDefinitionList",
-		})
+		client := fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(),
+			map[schema.GroupVersionResource]string{
+				{Group: "apiextensions.k8s.io", Version: "v1",
+					Resource: "customresourcedefinitions"}: "CustomResourceDefinitionList",
+			})
 		for _, u := range served(t) {
 			if u.GetName() == "pools.galaxy.k8s.io" {
 				c.spoil(u)
@@ -70,10 +78,11 @@ func TestInstall(t *testing.T) {
 			}
 		}
 		applied := 0
-		client.PrependReactor("patch", "customresourcedefinitions", func(clienttesting.Action) (bool, runtime.Object, error) {
-			applied++
-			return true, &unstructured.Unstructured{}, nil
-		})
+		client.PrependReactor("patch", "customresourcedefinitions",
+			func(clienttesting.Action) (bool, runtime.Object, error) {
+				applied++
+				return true, &unstructured.Unstructured{}, nil
+			})
 		if err := mirror.Install(t.Context(), client); err != nil || applied != c.want {
 			t.Errorf("%s: %d were written, %v, want %d", c.what, applied, err, c.want)
 		}

@@ -29,14 +29,15 @@ type Replica interface {
 
 // Config is what a Mirror needs. Replica, Client and Log are required.
 type Config struct {
-	Replica    Replica
-	Client     dynamic.Interface
-	Log        *zap.Logger
-	Report     func(on corev1.ObjectReference, warning bool, reason, message string) // shows an event on an object; may be nil
-	CountError func(kind string)                                                     // counts failed attempts, for metrics; may be nil
-	Busy       func() bool                                                           // pods are being bound, so that what can wait should; may be nil
-	Resync     time.Duration                                                         // between comparisons of everything; DefaultResync if 0
-	Workers    int                                                                   // DefaultWorkers if 0
+	Replica Replica
+	Client  dynamic.Interface
+	Log     *zap.Logger
+	// shows an event on an object; may be nil
+	Report     func(on corev1.ObjectReference, warning bool, reason, message string)
+	CountError func(kind string) // counts failed attempts, for metrics; may be nil
+	Busy       func() bool       // pods are being bound, so that what can wait should; may be nil
+	Resync     time.Duration     // between comparisons of everything; DefaultResync if 0
+	Workers    int               // DefaultWorkers if 0
 	// PoolNamespaces are those in which Pool objects count; only kube-system if nil.
 	PoolNamespaces []string
 }
@@ -59,7 +60,8 @@ type Mirror struct {
 
 	mu       sync.Mutex
 	reported map[string]string // by object: what was last reported of it
-	deleted  map[string]bool   // pools that were seen to be deleted in the log: not those that a restored log has forgotten
+	// pools that were seen to be deleted in the log: not those that a restored log has forgotten
+	deleted map[string]bool
 }
 
 // key is one thing to be compared: an address by the name of its object, or a pool by its name.
@@ -89,9 +91,12 @@ func New(config Config) *Mirror {
 		config.Report = func(corev1.ObjectReference, bool, string, string) {}
 	}
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[key](50*time.Millisecond, time.Minute)
-	m := &Mirror{Config: config, queue: workqueue.NewTypedRateLimitingQueue(limiter), reported: map[string]string{}, deleted: map[string]bool{}}
-	m.ips = newStore(config.Client, api.FloatingIPs, toFloatingIP, func(f *api.FloatingIP) key { return key{name: f.Name} }, (*api.FloatingIP).IsReservation, m.queue.Add)
-	m.pools = newStore(config.Client, api.Pools, toPool, func(p *api.Pool) key { return key{pool: true, name: p.Name} }, func(*api.Pool) bool { return true }, m.queue.Add)
+	m := &Mirror{Config: config, queue: workqueue.NewTypedRateLimitingQueue(limiter), reported: map[string]string{},
+		deleted: map[string]bool{}}
+	m.ips = newStore(config.Client, api.FloatingIPs, toFloatingIP,
+		func(f *api.FloatingIP) key { return key{name: f.Name} }, (*api.FloatingIP).IsReservation, m.queue.Add)
+	m.pools = newStore(config.Client, api.Pools, toPool, func(p *api.Pool) key { return key{pool: true, name: p.Name} },
+		func(*api.Pool) bool { return true }, m.queue.Add)
 	return m
 }
 
@@ -246,7 +251,8 @@ func (m *Mirror) compare(ctx context.Context, k key) {
 	default:
 		m.CountError("mirror")
 		if m.queue.NumRequeues(k) == 0 {
-			m.Log.Warn("an object does not show what the log says; trying again", zap.String("object", k.name), zap.Bool("pool", k.pool), zap.Error(err))
+			m.Log.Warn("an object does not show what the log says; trying again", zap.String("object", k.name),
+				zap.Bool("pool", k.pool), zap.Error(err))
 		}
 		m.queue.AddRateLimited(k)
 	}
@@ -269,6 +275,7 @@ func (m *Mirror) report(kind string, on metav1.Object, reason, message string) {
 		return
 	}
 	m.Report(corev1.ObjectReference{
-		APIVersion: api.GroupVersion.String(), Kind: kind, Namespace: on.GetNamespace(), Name: on.GetName(), UID: on.GetUID(),
+		APIVersion: api.GroupVersion.String(), Kind: kind, Namespace: on.GetNamespace(), Name: on.GetName(),
+		UID: on.GetUID(),
 	}, true, reason, message)
 }

@@ -19,8 +19,8 @@ import (
 // poolNamespace is where objects of pools are made, and whose objects win.
 const poolNamespace = "kube-system"
 
-// pool brings a pool and its object in step. Status says what was in force when the object was last written: where its size
-// differs from that, a user has edited it.
+// pool brings a pool and its object in step. Status says what was in force when the object was last written: where its
+// size differs from that, a user has edited it.
 func (m *Mirror) pool(ctx context.Context, name string) error {
 	k := key{pool: true, name: name}
 	have := m.chosen(m.pools.get(k))
@@ -55,7 +55,8 @@ func (m *Mirror) chosen(there []*api.Pool) *api.Pool {
 			all = append(all, pool)
 			continue
 		}
-		m.report("Pool", pool, eventIgnored, fmt.Sprintf("pools count in the namespaces %s: this one has no effect; see --pool-namespaces", strings.Join(m.PoolNamespaces, ", ")))
+		m.report("Pool", pool, eventIgnored, fmt.Sprintf("pools count in the namespaces %s: this one has no effect; "+
+			"see --pool-namespaces", strings.Join(m.PoolNamespaces, ", ")))
 	}
 	if len(all) == 0 {
 		return nil
@@ -70,7 +71,8 @@ func (m *Mirror) chosen(there []*api.Pool) *api.Pool {
 		return cmp.Or(a.CreationTimestamp.Time.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace))
 	})
 	for _, other := range all[1:] {
-		m.report("Pool", other, eventIgnored, fmt.Sprintf("the pool %s is that of the object in namespace %s", other.Name, all[0].Namespace))
+		m.report("Pool", other, eventIgnored, fmt.Sprintf("the pool %s is that of the object in namespace %s",
+			other.Name, all[0].Namespace))
 	}
 	return all[0]
 }
@@ -94,7 +96,8 @@ func inForce(have *api.Pool, p *projections.Pool) bool {
 
 // size does what a user asks for with the object.
 func (m *Mirror) size(ctx context.Context, have *api.Pool) error {
-	_, err := m.Replica.Do(ctx, "Pool "+have.Namespace+"/"+have.Name, allocator.SizePool{Pool: have.Name, Size: int(have.Size), PreAllocate: have.PreAllocateIP})
+	_, err := m.Replica.Do(ctx, "Pool "+have.Namespace+"/"+have.Name,
+		allocator.SizePool{Pool: have.Name, Size: int(have.Size), PreAllocate: have.PreAllocateIP})
 	return err // its event has the object compared again
 }
 
@@ -109,7 +112,8 @@ func (m *Mirror) show(ctx context.Context, have *api.Pool, p *projections.Pool, 
 		return errStale // the status follows, on the object as it is then
 	}
 	size := int32(p.Size)
-	status := api.PoolStatus{Size: &size, PreAllocateIP: p.PreAllocate, Held: int32(scope.Held), Used: int32(scope.Used())}
+	status := api.PoolStatus{Size: &size, PreAllocateIP: p.PreAllocate, Held: int32(scope.Held),
+		Used: int32(scope.Used())}
 	if have.Status.Size != nil && *have.Status.Size == size && have.Status.PreAllocateIP == status.PreAllocateIP &&
 		have.Status.Held == status.Held && have.Status.Used == status.Used {
 		return nil

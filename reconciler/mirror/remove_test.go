@@ -13,8 +13,8 @@ import (
 	"galaxy/projections"
 )
 
-// An object of a free address is removed when galaxy-ipam made it; one that a former system left only when somebody discarded it, or when
-// the log took its address over and let it go since, however fast that was.
+// An object of a free address is removed when galaxy-ipam made it; one that a former system left only when somebody
+// discarded it, or when the log took its address over and let it go since, however fast that was.
 func TestMayRemove(t *testing.T) {
 	addr, begun := netip.MustParseAddr("10.0.0.2"), time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC)
 	network := netip.MustParsePrefix("10.0.0.0/24")
@@ -49,7 +49,8 @@ func TestMayRemove(t *testing.T) {
 		return db.View()
 	}
 	object := func(made time.Time, seq int64) *api.FloatingIP {
-		return &api.FloatingIP{ObjectMeta: metav1.ObjectMeta{Name: "10.0.0.2", CreationTimestamp: metav1.NewTime(made)}, Spec: api.FloatingIPSpec{Seq: seq}}
+		return &api.FloatingIP{ObjectMeta: metav1.ObjectMeta{Name: "10.0.0.2", CreationTimestamp: metav1.NewTime(made)},
+			Spec: api.FloatingIPSpec{Seq: seq}}
 	}
 	for _, c := range []struct {
 		what string
@@ -61,9 +62,11 @@ func TestMayRemove(t *testing.T) {
 		{"a former one that nobody has decided on", object(begun, 0), view("", true), false},
 		{"a former one that was discarded", object(begun, 0), view(eventlog.FormerDiscarded, false), true},
 		{"a former one that was not taken over", object(begun, 0), view(eventlog.FormerImported, false), false},
-		{"a former one that was taken over and given back", object(begun, 0), view(eventlog.FormerImported, true), true},
+		{"a former one that was taken over and given back", object(begun, 0), view(eventlog.FormerImported, true),
+			true},
 		{"somebody's, made since", object(begun.Add(time.Hour), 0), view(eventlog.FormerImported, true), false},
-		{"somebody's, made since a discard", object(begun.Add(time.Hour), 0), view(eventlog.FormerDiscarded, true), false},
+		{"somebody's, made since a discard", object(begun.Add(time.Hour), 0), view(eventlog.FormerDiscarded, true),
+			false},
 	} {
 		if got := mayRemove(c.have, addr, c.view); got != c.want {
 			t.Errorf("%s: %t", c.what, got)

@@ -62,9 +62,10 @@ func TestReservedKeys(t *testing.T) {
 		"dp_n_" + strings.Repeat("x", 1e5) + "_": "want at most 253",
 	} {
 		replica, said := &deciding{view: db.View()}, ""
-		m := New(Config{Replica: replica, Log: zap.NewNop(), Report: func(_ corev1.ObjectReference, _ bool, reason, message string) {
-			said = reason + ": " + message
-		}})
+		m := New(Config{Replica: replica, Log: zap.NewNop(),
+			Report: func(_ corev1.ObjectReference, _ bool, reason, message string) {
+				said = reason + ": " + message
+			}})
 		f := &api.FloatingIP{ObjectMeta: metav1.ObjectMeta{Name: "10.0.0.2"}, Spec: api.FloatingIPSpec{Key: key}}
 		if err := m.reserve(t.Context(), addr, f); err != nil {
 			t.Errorf("%.20q: %v", key, err)
@@ -72,7 +73,8 @@ func TestReservedKeys(t *testing.T) {
 		switch {
 		case want == "" && (len(replica.held) != 1 || said != ""):
 			t.Errorf("%.20q: %s", key, said)
-		case want != "" && (len(replica.held) != 0 || !strings.HasPrefix(said, eventRefused) || !strings.Contains(said, want) || len(said) > 400):
+		case want != "" && (len(replica.held) != 0 || !strings.HasPrefix(said, eventRefused) ||
+			!strings.Contains(said, want) || len(said) > 400):
 			t.Errorf("%.20q: %.200q", key, said)
 		}
 	}

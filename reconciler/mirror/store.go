@@ -16,8 +16,9 @@ import (
 	api "galaxy/kube/galaxyv1alpha1"
 )
 
-// store is what an informer knows of the objects of one resource, as their own type. It remembers which objects somebody has
-// withdrawn while we watched: an object that is only absent may have been lost, one that was seen to go was meant to.
+// store is what an informer knows of the objects of one resource, as their own type. It remembers which objects
+// somebody has withdrawn while we watched: an object that is only absent may have been lost, one that was seen to go
+// was meant to.
 type store[T metav1.Object] struct {
 	client   dynamic.Interface
 	resource schema.GroupVersionResource
@@ -32,7 +33,8 @@ type store[T metav1.Object] struct {
 	withdrawn map[key]bool
 }
 
-func newStore[T metav1.Object](client dynamic.Interface, resource schema.GroupVersionResource, convert func(any) (T, error), keyOf func(T) key, counts func(T) bool, changed func(key)) *store[T] {
+func newStore[T metav1.Object](client dynamic.Interface, resource schema.GroupVersionResource,
+	convert func(any) (T, error), keyOf func(T) key, counts func(T) bool, changed func(key)) *store[T] {
 	return &store[T]{
 		client: client, resource: resource, convert: convert, keyOf: keyOf, counts: counts, changed: changed,
 		objects: map[key]map[string]T{}, withdrawn: map[key]bool{},
@@ -53,7 +55,8 @@ func convert[T any](object any) (*T, error) {
 
 // start follows the objects until ctx ends.
 func (s *store[T]) start(ctx context.Context) error {
-	informer := dynamicinformer.NewFilteredDynamicInformer(s.client, s.resource, metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
+	informer := dynamicinformer.NewFilteredDynamicInformer(s.client, s.resource, metav1.NamespaceAll, 0,
+		cache.Indexers{}, nil).Informer()
 	if err := informer.SetTransform(withoutManagedFields); err != nil {
 		return err
 	}
@@ -181,7 +184,8 @@ func (s *store[T]) create(ctx context.Context, object T) error {
 func (s *store[T]) update(ctx context.Context, object T, subresources ...string) error {
 	u, err := toUnstructured(object)
 	if err == nil {
-		_, err = s.namespaced(object.GetNamespace()).Update(ctx, u, metav1.UpdateOptions{FieldManager: fieldManager}, subresources...)
+		_, err = s.namespaced(object.GetNamespace()).Update(ctx, u, metav1.UpdateOptions{FieldManager: fieldManager},
+			subresources...)
 	}
 	return err
 }

@@ -37,7 +37,8 @@ func Want(a *projections.Address) *api.FloatingIP {
 // Shows reports whether an object shows the address as it is.
 func Shows(have *api.FloatingIP, a *projections.Address) bool {
 	want := Want(a)
-	if have.Spec.UpdateTime == nil || !have.Spec.UpdateTime.Equal(want.Spec.UpdateTime) || have.IsReservation() != a.Labelled {
+	if have.Spec.UpdateTime == nil || !have.Spec.UpdateTime.Equal(want.Spec.UpdateTime) ||
+		have.IsReservation() != a.Labelled {
 		return false
 	}
 	spec := have.Spec

@@ -29,8 +29,10 @@ func TestNames(t *testing.T) {
 // The fields of the contract, as its clients read them.
 func TestWant(t *testing.T) {
 	a := &projections.Address{
-		Addr: netip.MustParseAddr("10.49.28.3"), Owner: ipam.Owner{Kind: "statefulset", Namespace: "ns1", App: "sts", Pod: "sts-1"},
-		PodUID: "u-1", Node: "node3", Policy: ipam.Never, Seq: 7, Changed: time.Date(2026, 11, 23, 8, 0, 0, 5, time.UTC).UnixNano(),
+		Addr:   netip.MustParseAddr("10.49.28.3"),
+		Owner:  ipam.Owner{Kind: "statefulset", Namespace: "ns1", App: "sts", Pod: "sts-1"},
+		PodUID: "u-1", Node: "node3", Policy: ipam.Never, Seq: 7,
+		Changed: time.Date(2026, 11, 23, 8, 0, 0, 5, time.UTC).UnixNano(),
 	}
 	text, err := json.Marshal(mirror.Want(a))
 	if err != nil {
@@ -46,8 +48,9 @@ func TestWant(t *testing.T) {
 		t.Error("what is wanted does not show it")
 	}
 	for name, edit := range map[string]func(){
-		"key": func() { have.Spec.Key = "x" }, "policy": func() { have.Spec.Policy = 0 }, "label": func() { have.Labels = map[string]string{"reserved": ""} },
-		"time": func() { have.Spec.UpdateTime = nil }, "attribute": func() { have.Spec.Attribute = "" },
+		"key": func() { have.Spec.Key = "x" }, "policy": func() { have.Spec.Policy = 0 },
+		"label": func() { have.Labels = map[string]string{"reserved": ""} },
+		"time":  func() { have.Spec.UpdateTime = nil }, "attribute": func() { have.Spec.Attribute = "" },
 	} {
 		have = mirror.Want(a)
 		if edit(); mirror.Shows(have, a) {

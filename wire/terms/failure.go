@@ -23,18 +23,20 @@ type Failure struct {
 	Msg, Details string
 }
 
-// CutOff is for a question that was sent and not answered: whether it was done is unknown, so that the runtime has to repeat it.
+// CutOff is for a question that was sent and not answered: whether it was done is unknown, so that the runtime has to
+// repeat it.
 func CutOff(why string) Failure {
 	return Failure{TryAgainLater, "the galaxy agent took the question but did not answer", why}
 }
 
 // TooLarge is for a response beyond MaxResponse.
 func TooLarge() Failure {
-	return Failure{Internal, "the response of the galaxy agent is larger than " + strconv.Itoa(MaxResponse) + " bytes", ""}
+	return Failure{Internal, "the response of the galaxy agent is larger than " + strconv.Itoa(MaxResponse) + " bytes",
+		""}
 }
 
-// Refusal is what a response with another status than 200 means, whether its body is an error object or a text. Reason stands for
-// a body that is empty.
+// Refusal is what a response with another status than 200 means, whether its body is an error object or a text. Reason
+// stands for a body that is empty.
 func Refusal(status int, reason string, body []byte) Failure {
 	if f, err := decode(body); err == nil && f.Code != 0 && f.Msg != "" {
 		return f
@@ -49,8 +51,8 @@ func Refusal(status int, reason string, body []byte) Failure {
 	return Failure{Internal, message, ""}
 }
 
-// decode reads an error object as encoding/json does: names in any case, of a name that comes twice the last, what is null not at
-// all.
+// decode reads an error object as encoding/json does: names in any case, of a name that comes twice the last, what is
+// null not at all.
 func decode(text []byte) (f Failure, err error) {
 	err = Object(text, f.read, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	return f, err
@@ -91,12 +93,14 @@ func (f *Failure) read(name string, from *jsontext.Decoder) error {
 
 // JSON is the object in the form in which the CNI library prints errors.
 func (f Failure) JSON() []byte {
-	tokens := []jsontext.Token{jsontext.BeginObject, jsontext.String("code"), jsontext.Uint(uint64(f.Code)), jsontext.String("msg"), jsontext.String(f.Msg)}
+	tokens := []jsontext.Token{jsontext.BeginObject, jsontext.String("code"), jsontext.Uint(uint64(f.Code)),
+		jsontext.String("msg"), jsontext.String(f.Msg)}
 	if f.Details != "" {
 		tokens = append(tokens, jsontext.String("details"), jsontext.String(f.Details))
 	}
 	var out bytes.Buffer
-	encoder := jsontext.NewEncoder(&out, jsontext.WithIndent("    "), jsontext.EscapeForHTML(true), jsontext.EscapeForJS(true), jsontext.AllowInvalidUTF8(true))
+	encoder := jsontext.NewEncoder(&out, jsontext.WithIndent("    "), jsontext.EscapeForHTML(true),
+		jsontext.EscapeForJS(true), jsontext.AllowInvalidUTF8(true))
 	for _, token := range append(tokens, jsontext.EndObject) {
 		_ = encoder.WriteToken(token) // these are in order, and a buffer takes all
 	}

@@ -1,5 +1,5 @@
-// Package terms is what the two sides of package wire have agreed on, with nothing in it that takes long to start: galaxy-sdn is
-// started for every pod, and net and encoding/json would take most of its time.
+// Package terms is what the two sides of package wire have agreed on, with nothing in it that takes long to start:
+// galaxy-sdn is started for every pod, and net and encoding/json would take most of its time.
 package terms
 
 // Socket is where the agent listens.

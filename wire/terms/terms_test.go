@@ -31,12 +31,14 @@ func TestRefusal(t *testing.T) {
 		body   string
 		want   terms.Failure
 	}{
-		{500, `{"cniVersion":"1.1.0","code":11,"msg":"not yet","details":"soon"}` + "\n", terms.Failure{Code: 11, Msg: "not yet", Details: "soon"}},
+		{500, `{"cniVersion":"1.1.0","code":11,"msg":"not yet","details":"soon"}` + "\n",
+			terms.Failure{Code: 11, Msg: "not yet", Details: "soon"}},
 		{400, `{"CODE":7,"Msg":"a","msg":"b","more":{"code":[8]},"details":null}`, terms.Failure{Code: 7, Msg: "b"}},
 		{400, "no pod ns/p\n", terms.Failure{Code: 4, Msg: "no pod ns/p"}},
 		{500, "", terms.Failure{Code: 999, Msg: "the galaxy agent answered Oh"}},
 		{404, `{"msg":"no code"}`, terms.Failure{Code: 999, Msg: `{"msg":"no code"}`}},
-		{500, `{"code":"11","msg":"a text for a code"}`, terms.Failure{Code: 999, Msg: `{"code":"11","msg":"a text for a code"}`}},
+		{500, `{"code":"11","msg":"a text for a code"}`,
+			terms.Failure{Code: 999, Msg: `{"code":"11","msg":"a text for a code"}`}},
 		{500, `{"code":11,"msg":"x"} {}`, terms.Failure{Code: 999, Msg: `{"code":11,"msg":"x"} {}`}},
 	} {
 		if got := terms.Refusal(c.status, "Oh", []byte(c.body)); got != c.want {
@@ -57,7 +59,8 @@ func printed(t *testing.T, f terms.Failure) string {
 
 func TestJSON(t *testing.T) {
 	for _, f := range []terms.Failure{
-		terms.CutOff("unexpected EOF"), terms.TooLarge(), {}, {Code: 1 << 62, Msg: "<a href=\"x\">&</a>\u2028\u2029\x00\x1f\x7f\b\f\n\r\t\\/é😀"},
+		terms.CutOff("unexpected EOF"), terms.TooLarge(), {},
+		{Code: 1 << 62, Msg: "<a href=\"x\">&</a>\u2028\u2029\x00\x1f\x7f\b\f\n\r\t\\/é😀"},
 	} {
 		if got, want := string(f.JSON()), printed(t, f); got != want {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -65,12 +68,14 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// What is not a failure to encoding/json is none here, and the other way round; and it is printed as the library prints it, but for
-// text that is not UTF-8: one writes its replacement as a letter, the other by number.
+// What is not a failure to encoding/json is none here, and the other way round; and it is printed as the library prints
+// it, but for text that is not UTF-8: one writes its replacement as a letter, the other by number.
 func FuzzRefusal(f *testing.F) {
 	for _, body := range []string{
-		`{"cniVersion":"1.1.0","code":11,"msg":"not yet","details":"soon"}`, `{"CODE":7,"Msg":"a","code":1e1}`, "text", "", `{"code":1,"msg":"\ud800"}`,
-		"{\"code\":1,\"msg\":\"\xff<\"}", `{"code":-1,"msg":null}`, `{"code":1,"m\u017fg":"x"}`, `{"code":99999999999999999999,"msg":"x"}`, `null`, `[{}]`,
+		`{"cniVersion":"1.1.0","code":11,"msg":"not yet","details":"soon"}`, `{"CODE":7,"Msg":"a","code":1e1}`, "text",
+		"", `{"code":1,"msg":"\ud800"}`,
+		"{\"code\":1,\"msg\":\"\xff<\"}", `{"code":-1,"msg":null}`, `{"code":1,"m\u017fg":"x"}`,
+		`{"code":99999999999999999999,"msg":"x"}`, `null`, `[{}]`,
 	} {
 		f.Add(500, []byte(body))
 	}

@@ -28,7 +28,8 @@ const secretsFile = "secrets.yaml"
 func New(g *command.Globals) *cobra.Command {
 	cmd := command.Group(&cobra.Command{
 		Use: "certs", Short: "Certificates for galaxy-ipam, for kube-scheduler, and for the members of an embedded etcd",
-		Long:    "Make and renew the certificates that the manifests in deploy/ want. Whoever has an issuer of their own (cert-manager, for one) makes Secrets of the same names with it instead.",
+		Long: "Make and renew the certificates that the manifests in deploy/ want. Whoever has an issuer of their " +
+			"own (cert-manager, for one) makes Secrets of the same names with it instead.",
 		Example: "  galaxyctl certs make ./galaxy-certs",
 	})
 	w := certs.Wanted{}
@@ -36,12 +37,14 @@ func New(g *command.Globals) *cobra.Command {
 	run := &cobra.Command{
 		Use:   "make DIR",
 		Short: "Make certificates in a folder, or renew those that are there",
-		Long: `Make certificates in a folder: an authority for galaxy-ipam's ports with the certificates of galaxy-ipam and kube-scheduler, and another
-authority for the members of an embedded etcd. ` + secretsFile + ` has the Secrets that the manifests name; ca.crt, scheduler.crt and scheduler.key
-are for kube-scheduler's hosts. The authorities' keys, ca.key and members-ca.key, are for nobody else: keep the folder.
+		Long: `Make certificates in a folder: an authority for galaxy-ipam's ports with the certificates of
+galaxy-ipam and kube-scheduler, and another authority for the members of an embedded etcd. ` +
+			secretsFile + ` has the Secrets that the manifests name; ca.crt, scheduler.crt and
+scheduler.key are for kube-scheduler's hosts. The authorities' keys, ca.key and members-ca.key, are for
+nobody else: keep the folder.
 
-Run it again to renew: what has more than a third of its life before it stays, and files that cannot be understood are not touched.
-galaxy-ipam reads a Secret that has changed by itself. Authorities live for ten years.`,
+Run it again to renew: what has more than a third of its life before it stays, and files that cannot be
+understood are not touched. galaxy-ipam reads a Secret that has changed by itself. Authorities live for ten years.`,
 		Example: `  galaxyctl certs make ./galaxy-certs
   galaxyctl certs make ./galaxy-certs --host 192.0.2.10 --days 90
   galaxyctl certs make ./galaxy-certs --renew`,
@@ -55,7 +58,9 @@ galaxy-ipam reads a Secret that has changed by itself. Authorities live for ten 
 		},
 	}
 	run.Flags().StringVar(&w.Namespace, "galaxy-namespace", "kube-system", "namespace of galaxy-ipam")
-	run.Flags().StringSliceVar(&w.Hosts, "host", nil, "a further DNS name or address under which galaxy-ipam is reached; names of its Service and of this host are there already")
+	run.Flags().StringSliceVar(&w.Hosts, "host", nil,
+		"a further DNS name or address under which galaxy-ipam is reached; names of its Service and of this host are "+
+			"there already")
 	run.Flags().IntVar(&days, "days", days, "how long certificates are good for; renew them in the last third of it")
 	run.Flags().BoolVar(&w.Renew, "renew", false, "make those anew, too, that are still good")
 	cmd.AddCommand(run)
@@ -85,6 +90,7 @@ func makeCerts(cmd *cobra.Command, f output.Format, dir string, w certs.Wanted) 
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "now: kubectl apply -f %s, and bring ca.crt, scheduler.crt and scheduler.key to the hosts of kube-scheduler\n", response.Secrets)
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "now: kubectl apply -f %s, and bring ca.crt, scheduler.crt and "+
+		"scheduler.key to the hosts of kube-scheduler\n", response.Secrets)
 	return err
 }

@@ -41,9 +41,10 @@ func New(g *command.Globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Compare the log with the cluster, and repair what differs",
-		Long: `Compare what the log says with what the API server says: addresses that are held for pods which are not there, running pods
-with addresses that the log does not know they have, addresses that are kept for workloads which are gone, subnets that are
-not those of the ConfigMap, and FloatingIP objects that do not show what the log says.
+		Long: `Compare what the log says with what the API server says: addresses that are held for pods which
+are not there, running pods with addresses that the log does not know they have, addresses that are kept for
+workloads which are gone, subnets that are not those of the ConfigMap, and FloatingIP objects that do not show
+what the log says.
 
 galaxy-ipam does all this by itself; this command is for those who want to see it, or have no galaxy-ipam that runs. With
 --repair it appends the events that repair what differs. That is safe while galaxy-ipam runs: whoever is second decides anew.
@@ -56,7 +57,8 @@ Exit code 0: nothing differs, or all was repaired. 1: something differs.`,
 	}
 	c.api.Add(cmd.Flags())
 	cmd.Flags().BoolVar(&c.repair, "repair", false, "append the events that repair what differs")
-	cmd.Flags().DurationVar(&c.recent, "recent", recently, "how long an object may take to show a change before that is a difference")
+	cmd.Flags().DurationVar(&c.recent, "recent", recently,
+		"how long an object may take to show a change before that is a difference")
 	cmd.Flags().DurationVar(&c.timeout, "timeout", 5*time.Minute, "how long to take at most")
 	return cmd
 }
@@ -137,7 +139,8 @@ func printChecked(out io.Writer, f output.Format, rows []checked, open, recent i
 		}
 	}
 	if recent > 0 {
-		if _, err := fmt.Fprintf(out, "\n%d addresses have changed within %s, and their objects are about to show it\n", recent, within); err != nil {
+		if _, err := fmt.Fprintf(out, "\n%d addresses have changed within %s, and their objects are about to show it\n",
+			recent, within); err != nil {
 			return err
 		}
 	}

@@ -20,18 +20,20 @@ import (
 // New makes the command.
 func New(g *command.Globals) *cobra.Command {
 	cmd := command.Group(&cobra.Command{
-		Use: "config", Short: "Check the configuration of subnets", Long: "Check a floatingip-config before it is applied, or before switching from a former system.",
+		Use: "config", Short: "Check the configuration of subnets",
+		Long:    "Check a floatingip-config before it is applied, or before switching from a former system.",
 		Example: "  galaxyctl config check floatingip-config.yaml",
 	})
 	key := "floatingips"
 	check := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Print what galaxy-ipam would refuse in a floatingip-config",
-		Long: `Print what galaxy-ipam would refuse in a floatingip-config, all errors at once, before it is applied. The file is the ConfigMap as
-kubectl get -o yaml or -o json writes it, the text of its key alone, or galaxy-ipam's --config file; - is standard input.
+		Long: `Print what galaxy-ipam would refuse in a floatingip-config, all errors at once, before it is
+applied. The file is the ConfigMap as kubectl get -o yaml or -o json writes it, the text of its key alone, or
+galaxy-ipam's --config file; - is standard input.
 
-TKEStack's Galaxy took some of what is refused here: a gateway, network or broadcast address among the addresses, subnets that
-overlap, unknown fields. So check the file before switching from it.
+TKEStack's Galaxy took some of what is refused here: a gateway, network or broadcast address among the
+addresses, subnets that overlap, unknown fields. So check the file before switching from it.
 
 Exit code 0: it would be put in force. 1: it would be refused.`,
 		Example: "  galaxyctl config check floatingip-config.yaml\n  galaxyctl config check -",
@@ -106,7 +108,8 @@ func checkConfig(out io.Writer, f output.Format, path string, text []byte) error
 	}
 	table := output.NewTable(out, "SUBNET", "GATEWAY", "VLAN", "ADDRESSES", "NODE NETWORKS")
 	for _, row := range rows {
-		table.Add(row.Subnet, row.Gateway, fmt.Sprint(row.VLAN), fmt.Sprint(row.Addresses), strings.Join(row.NodeNetworks, " "))
+		table.Add(row.Subnet, row.Gateway, fmt.Sprint(row.VLAN), fmt.Sprint(row.Addresses),
+			strings.Join(row.NodeNetworks, " "))
 	}
 	if err := table.Flush(); err != nil {
 		return err

@@ -38,8 +38,8 @@ type role struct {
 	Grants []grant `json:"grants"`
 }
 
-// rolesOf are the least that each part of galaxy needs: the leader writes its two streams, a node its own stream and its lease,
-// and an auditor only reads.
+// rolesOf are the least that each part of galaxy needs: the leader writes its two streams, a node its own stream and
+// its lease, and an auditor only reads.
 func rolesOf(prefix string, nodes []string) []role {
 	root := prefix + "/v1/"
 	read := func(keys ...string) (all []grant) {
@@ -61,7 +61,8 @@ func rolesOf(prefix string, nodes []string) []role {
 	leader := write(append(stream(eventlog.StreamIPAM), stream(eventlog.StreamNodes)...)...)
 	leader = append(leader, write("generation", "lease/leader", "lease/claim/", "lease/replica/")...)
 	roles := []role{
-		{"galaxy-leader", "galaxy-ipam: all of its replicas, as each may lead", append(leader, grant{Key: root, Prefix: true})},
+		{"galaxy-leader", "galaxy-ipam: all of its replicas, as each may lead",
+			append(leader, grant{Key: root, Prefix: true})},
 		{"galaxy-auditor", "whoever reads the log and must not change it", []grant{{Key: root, Prefix: true}}},
 	}
 	for _, node := range nodes {
@@ -81,11 +82,12 @@ func New(g *command.Globals) *cobra.Command {
 	group := command.Group(&cobra.Command{
 		Use:   "etcd-auth",
 		Short: "Users and roles in etcd with which each part of galaxy may do no more than it must",
-		Long: `Print, or make, users and roles in etcd: one for galaxy-ipam, one for each node's agent, and one for auditors. A node's agent
-may write its lease and its own stream, and nothing else; so whoever takes a node over cannot rewrite what others have done.
+		Long: `Print, or make, users and roles in etcd: one for galaxy-ipam, one for each node's agent, and
+one for auditors. A node's agent may write its lease and its own stream, and nothing else; so whoever takes a
+node over cannot rewrite what others have done.
 
-A user is named like its role: galaxy-leader, galaxy-auditor, galaxy-node-<name>. With client certificates the common name (CN) of the
-certificate is the user; then users need no password.`,
+A user is named like its role: galaxy-leader, galaxy-auditor, galaxy-node-<name>. With client certificates the
+common name (CN) of the certificate is the user; then users need no password.`,
 		Example: `  galaxyctl etcd-auth print --nodes worker-1,worker-2
   galaxyctl etcd-auth apply --nodes worker-1,worker-2 --etcd-cert root.pem --etcd-key root.key --etcd-ca ca.pem
   galaxyctl etcd-auth apply --nodes worker-3 --passwords ./secrets --etcd-user root --etcd-password-file root.pw`,
@@ -94,7 +96,8 @@ certificate is the user; then users need no password.`,
 	return group
 }
 
-// checkNodes refuses what is no name of a node, before anything is made of it: it becomes the name of a user, of a file, and of a stream.
+// checkNodes refuses what is no name of a node, before anything is made of it: it becomes the name of a user, of a
+// file, and of a stream.
 func checkNodes(nodes []string) error {
 	for _, node := range nodes {
 		if problems := validation.IsDNS1123Subdomain(node); len(problems) > 0 {
@@ -120,7 +123,8 @@ func newPrint(g *command.Globals) *cobra.Command {
 	var nodes []string
 	cmd := &cobra.Command{
 		Use: "print", Short: "Print the etcdctl commands that make them", Args: command.Takes(),
-		Long:    "Print the etcdctl commands that make users and roles, to be read before they are run. -o json prints the roles.",
+		Long: "Print the etcdctl commands that make users and roles, to be read before they are run. -o json " +
+			"prints the roles.",
 		Example: "  galaxyctl etcd-auth print --nodes worker-1 | sh -e",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkNodes(nodes); err != nil {
@@ -153,7 +157,8 @@ func printRoles(out io.Writer, roles []role) error {
 		}
 		fmt.Fprintf(&text, "etcdctl user add %[1]s --no-password\netcdctl user grant-role %[1]s %[1]s\n", r.Name)
 	}
-	text.WriteString("# when there is a user root with the role root, and every part has its credentials:\n# etcdctl auth enable\n")
+	text.WriteString("# when there is a user root with the role root, and every part has its credentials:\n# etcdctl " +
+		"auth enable\n")
 	_, err := io.WriteString(out, text.String())
 	return err
 }
@@ -191,7 +196,9 @@ func newApply(g *command.Globals) *cobra.Command {
 		},
 	}
 	nodesFlag(cmd, &nodes)
-	cmd.Flags().StringVar(&passwords, "passwords", "", "folder with a file <user> for each password, which is made up if it is not there; without it, users have none and are known by their certificates")
+	cmd.Flags().StringVar(&passwords, "passwords", "",
+		"folder with a file <user> for each password, which is made up if it is not there; without it, users have "+
+			"none and are known by their certificates")
 	cmd.Flags().BoolVar(&enable, "enable", false, "switch authentication on at the end")
 	return cmd
 }
@@ -200,8 +207,9 @@ func newRevoke(g *command.Globals) *cobra.Command {
 	var nodes []string
 	cmd := &cobra.Command{
 		Use: "revoke", Short: "Take away the users of nodes, at once", Args: command.Takes(),
-		Long: `Take away the users and roles of nodes: whoever has their credentials can write nothing more, also over connections that are open. What
-they have written stays. "apply" makes them again; with --passwords, remove the node's file before, so that it gets a new one.`,
+		Long: `Take away the users and roles of nodes: whoever has their credentials can write nothing more,
+also over connections that are open. What they have written stays. "apply" makes them again; with --passwords,
+remove the node's file before, so that it gets a new one.`,
 		Example: "  galaxyctl etcd-auth revoke --nodes worker-3 --etcd-user root --etcd-password-file root.pw",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(nodes) == 0 {

@@ -47,8 +47,8 @@ func newHistory(g *command.Globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "history IP",
 		Short: "Print all that has happened to an address",
-		Long: `Print all that has happened to an address, oldest first: whom it was held for, from when to when, where it was in use, who
-decided and why.`,
+		Long: `Print all that has happened to an address, oldest first: whom it was held for, from when to
+when, where it was in use, who decided and why.`,
 		Example: `  galaxyctl ip history 10.0.0.2
   galaxyctl ip history 10.0.0.2 --limit 5
   galaxyctl ip history fd00::2 -o yaml`,
@@ -113,7 +113,8 @@ func (h history) print(out io.Writer, f output.Format) error {
 		if e.To != nil {
 			to = output.Moment(*e.To)
 		}
-		t.Add(output.Decimal(e.Seq), output.Moment(e.From), to, e.Type, e.Key, e.Node, e.Policy, e.Reason, e.Actor, e.Cause)
+		t.Add(output.Decimal(e.Seq), output.Moment(e.From), to, e.Type, e.Key, e.Node, e.Policy, e.Reason, e.Actor,
+			e.Cause)
 	}
 	return t.Flush()
 }

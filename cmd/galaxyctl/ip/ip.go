@@ -36,7 +36,8 @@ type addressRow struct {
 
 // owner names whom the address is held for, as the log does.
 func (r addressRow) owner() string {
-	return ipam.Owner{Kind: r.AppType, Namespace: r.Namespace, App: r.AppName, Pod: r.PodName, Pool: r.PoolName}.String()
+	return ipam.Owner{Kind: r.AppType, Namespace: r.Namespace, App: r.AppName, Pod: r.PodName,
+		Pool: r.PoolName}.String()
 }
 
 // policy is empty for a free address, which has none.
@@ -60,9 +61,9 @@ func New(g *command.Globals) *cobra.Command {
 	ip := command.Group(&cobra.Command{
 		Use:   "ip",
 		Short: "List, explain, reserve and release addresses",
-		Long: `Ask galaxy-ipam for addresses. An address is bound (in use by a pod on a node), claimed (by filter, for a pod that is about to
-be bound), reserved (kept for a pod, an app or a pool), draining (held, but no longer configured), cooling (free, but within
-the reuse delay) or free.`,
+		Long: `Ask galaxy-ipam for addresses. An address is bound (in use by a pod on a node), claimed (by
+filter, for a pod that is about to be bound), reserved (kept for a pod, an app or a pool), draining (held, but
+no longer configured), cooling (free, but within the reuse delay) or free.`,
 		Example: `  galaxyctl ip list --app web --type deployment
   galaxyctl ip history 10.0.0.2
   galaxyctl ip release 10.0.0.2 10.0.0.3`,
@@ -87,8 +88,9 @@ func newGet(g *command.Globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get IP",
 		Short: "Print all about one address, now or at a point of the past",
-		Long: `Print whom an address is held for, where it is in use, and which event in the log is the newest about it. With --at, as it
-was after an event or at a moment; nothing is known then of the pods of that time but what the log says.`,
+		Long: `Print whom an address is held for, where it is in use, and which event in the log is the newest
+about it. With --at, as it was after an event or at a moment; nothing is known then of the pods of that time
+but what the log says.`,
 		Example: `  galaxyctl ip get 10.0.0.2
   galaxyctl ip get 10.0.0.2 --at 2026-11-23T09:00:00Z
   galaxyctl ip get 10.0.0.2 --at 1200 -o yaml`,
@@ -129,7 +131,8 @@ func (r addressRow) print(cmd *cobra.Command, g *command.Globals) error {
 	if r.Seq > 0 {
 		event = output.Decimal(r.Seq)
 	}
-	return output.Pairs(out, "address", r.IP, "state", r.State, "owner", r.owner(), "pod uid", r.PodUID, "node", r.Node, "policy", r.policy(),
+	return output.Pairs(out, "address", r.IP, "state", r.State, "owner", r.owner(), "pod uid", r.PodUID, "node", r.Node,
+		"policy", r.policy(),
 		"pod", r.Status, "subnet", r.Subnet, "changed", r.changed(), "event", event)
 }
 
@@ -154,8 +157,8 @@ func newReserve(g *command.Globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reserve IP",
 		Short: "Keep a free address for an app, a pool or a pod",
-		Long: `Keep a free address for an app, a pool or a pod, until it is released again. Nobody else gets it. Asking again changes nothing;
-an address that is held for another owner is refused.`,
+		Long: `Keep a free address for an app, a pool or a pod, until it is released again. Nobody else gets
+it. Asking again changes nothing; an address that is held for another owner is refused.`,
 		Example: `  galaxyctl ip reserve 10.0.0.9 --pool blue
   galaxyctl ip reserve 10.0.0.9 --namespace default --app web --type deployment
   galaxyctl ip reserve 10.0.0.9 --namespace default --app db --pod db-0 --reason "known to the firewall"`,
@@ -175,7 +178,8 @@ an address that is held for another owner is refused.`,
 			if err != nil {
 				return err
 			}
-			body := map[string]string{"poolName": o.pool, "appName": o.app, "appType": o.kind, "podName": o.pod, "namespace": o.namespace, "reason": reason}
+			body := map[string]string{"poolName": o.pool, "appName": o.app, "appType": o.kind, "podName": o.pod,
+				"namespace": o.namespace, "reason": reason}
 			var response struct {
 				Content addressRow `json:"content"`
 			}

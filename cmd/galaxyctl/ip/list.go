@@ -53,7 +53,8 @@ type addressPage struct {
 }
 
 var sortOrders = []string{
-	"ip", "ip asc", "ip desc", "namespace asc", "namespace desc", "podname", "podname asc", "podname desc", "policy", "policy asc", "policy desc",
+	"ip", "ip asc", "ip desc", "namespace asc", "namespace desc", "podname", "podname asc", "podname desc", "policy",
+	"policy asc", "policy desc",
 }
 
 func newList(g *command.Globals) *cobra.Command {
@@ -61,8 +62,9 @@ func newList(g *command.Globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the addresses that are held",
-		Long: `List the addresses that are held for owners in which every given field is equal; --free lists free ones as well. --keyword looks for a
-part of the owner's text instead, and overrides the others. --state orphaned lists those that are kept for workloads which are gone.`,
+		Long: `List the addresses that are held for owners in which every given field is equal; --free lists
+free ones as well. --keyword looks for a part of the owner's text instead, and overrides the others. --state
+orphaned lists those that are kept for workloads which are gone.`,
 		Example: `  galaxyctl ip list
   galaxyctl ip list --state draining
   galaxyctl ip list --state orphaned
@@ -117,7 +119,8 @@ func (o *listOptions) query(page, size uint) url.Values {
 		query.Set("state", o.state)
 	}
 	for name, value := range map[string]string{
-		"keyword": o.keyword, "poolName": o.pool, "appName": o.app, "podName": o.pod, "namespace": o.namespace, "appType": o.kind, "sort": o.sort,
+		"keyword": o.keyword, "poolName": o.pool, "appName": o.app, "podName": o.pod, "namespace": o.namespace,
+		"appType": o.kind, "sort": o.sort,
 		"page": strconv.FormatUint(uint64(page), 10), "size": strconv.FormatUint(uint64(size), 10),
 	} {
 		if value != "" {
@@ -144,7 +147,8 @@ func (o *listOptions) fetch(ctx context.Context, s *rest.Server) (addressPage, e
 		}
 		whole.Content, last = append(whole.Content, next.Content...), next.Last || len(next.Content) == 0
 	}
-	whole.NumberOfElements, whole.Size, whole.TotalPages, whole.Last = len(whole.Content), len(whole.Content), min(1, int64(len(whole.Content))), true
+	whole.NumberOfElements, whole.Size, whole.TotalPages, whole.Last = len(whole.Content), len(whole.Content),
+		min(1, int64(len(whole.Content))), true
 	return whole, nil
 }
 
@@ -175,6 +179,7 @@ func (p addressPage) print(out io.Writer, f output.Format) error {
 	if p.First && p.Last {
 		return nil
 	}
-	_, err := fmt.Fprintf(out, "\npage %d of %d, %d addresses in all; see --page, --size and --all\n", p.Number, p.TotalPages, p.TotalElements)
+	_, err := fmt.Fprintf(out, "\npage %d of %d, %d addresses in all; see --page, --size and --all\n", p.Number,
+		p.TotalPages, p.TotalElements)
 	return err
 }

@@ -37,12 +37,12 @@ func newRelease(g *command.Globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "release IP... | --namespace NAME...",
 		Short: "Give addresses back whose pods are gone",
-		Long: `Give addresses back. The owner of each is looked up first, and an address that has changed hands by then is left alone. One
-whose pod is there is refused: delete the pod. One whose pod galaxy-ipam knows nothing about, as without a cluster, is refused
-unless --force is given.
+		Long: `Give addresses back. The owner of each is looked up first, and an address that has changed
+hands by then is left alone. One whose pod is there is refused: delete the pod. One whose pod galaxy-ipam
+knows nothing about, as without a cluster, is refused unless --force is given.
 
-Instead of addresses an owner can be named (--namespace, --app, --pool and so on): all that is kept for it and that no pod uses is listed, and
-released with --yes. --orphans takes what is kept for workloads that are gone.
+Instead of addresses an owner can be named (--namespace, --app, --pool and so on): all that is kept for it and
+that no pod uses is listed, and released with --yes. --orphans takes what is kept for workloads that are gone.
 
 What was not released is shown with its reason, and the exit code is 1.`,
 		Example: `  galaxyctl ip release 10.0.0.2
@@ -51,7 +51,8 @@ What was not released is shown with its reason, and the exit code is 1.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if chosen := o.names() || o.state == orphaned; chosen == (len(args) > 0) {
-				return cli.Usage("%s: name addresses, or whom they are kept for (--namespace, --app, --pod, --pool, --orphans), and not both", cmd.CommandPath())
+				return cli.Usage("%s: name addresses, or whom they are kept for (--namespace, --app, --pod, --pool, "+
+					"--orphans), and not both", cmd.CommandPath())
 			}
 			for _, arg := range args {
 				if _, err := addressPath(arg); err != nil {
@@ -155,7 +156,8 @@ func release(ctx context.Context, s *rest.Server, addresses []string, force bool
 		Unreleased []string `json:"unreleased"`
 		Reasons    []string `json:"reasons"`
 	}
-	if _, err := s.Ask(ctx, http.MethodPost, "/v1/ip", nil, map[string]any{"ips": rows, "force": force}, &response); err != nil {
+	if _, err := s.Ask(ctx, http.MethodPost, "/v1/ip", nil, map[string]any{"ips": rows, "force": force},
+		&response); err != nil {
 		return nil, err
 	}
 	for n, ip := range response.Unreleased {

@@ -33,10 +33,10 @@ func newBackup(g *command.Globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Write the log to a file, while it is in use",
-		Long: `Write all streams of the log, as they are at one moment, to a file; the log may grow meanwhile. Every event is checked on the
-way: a log that is corrupt gives no backup. Only the stream of a node that is damaged is left out, and then the exit code is 1,
-though the file is there. The file is only there once it is complete and on the disk. FILE may be "-" for
-standard output.`,
+		Long: `Write all streams of the log, as they are at one moment, to a file; the log may grow meanwhile.
+Every event is checked on the way: a log that is corrupt gives no backup. Only the stream of a node that is
+damaged is left out, and then the exit code is 1, though the file is there. The file is only there once it is
+complete and on the disk. FILE may be "-" for standard output.`,
 		Example: `  galaxyctl log backup galaxy.log.zst
   galaxyctl log backup --force /var/backups/galaxy.log.zst
   galaxyctl log backup - | ssh elsewhere 'cat > galaxy.log.zst'`,
@@ -69,7 +69,8 @@ func incomplete(m archive.Manifest) error {
 	return errors.Join(all...)
 }
 
-func backup(ctx context.Context, flags *etcdclient.Flags, to io.Writer, report archive.Progress) (archive.Manifest, error) {
+func backup(ctx context.Context, flags *etcdclient.Flags, to io.Writer,
+	report archive.Progress) (archive.Manifest, error) {
 	log, client, err := flags.Open(ctx)
 	if err != nil {
 		return archive.Manifest{}, err
@@ -103,7 +104,8 @@ func (s saved) print(out io.Writer, f output.Format, done string) error {
 
 // writeFile makes a file that is there either complete and on the disk, or not at all. Without force it never takes the
 // place of another.
-func writeFile(name string, force bool, write func(io.Writer) (archive.Manifest, error)) (m archive.Manifest, err error) {
+func writeFile(name string, force bool, write func(io.Writer) (archive.Manifest,
+	error)) (m archive.Manifest, err error) {
 	if _, err := os.Lstat(name); err == nil && !force {
 		return m, fmt.Errorf("%s is there already; name another file, or replace it with --force", name)
 	}

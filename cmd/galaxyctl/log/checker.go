@@ -13,9 +13,9 @@ import (
 // foldBatch is how many events are folded in one transaction.
 const foldBatch = 1000
 
-// checker walks through a whole log, stream by stream. It recomputes what can be recomputed: that sequence numbers have no
-// hole, that each event names the hash of the one before it, that time never runs back, and that no event contradicts those
-// before it.
+// checker walks through a whole log, stream by stream. It recomputes what can be recomputed: that sequence numbers have
+// no hole, that each event names the hash of the one before it, that time never runs back, and that no event
+// contradicts those before it.
 type checker struct {
 	heads    map[string]eventlog.Head // where each stream must end
 	progress func(done, total uint64)
@@ -64,7 +64,8 @@ func (c *checker) compare() error {
 		c.commit()
 		c.snapshots = slices.Delete(c.snapshots, i, i+1)
 		if p.at.Hash != c.cursor.Head.Hash || p.inside != p.at || p.digest != c.db.View().Digest() {
-			return fmt.Errorf("%w: the snapshot at event %d is not the state that the events lead to: it was changed; delete it (it is made again), "+
+			return fmt.Errorf("%w: the snapshot at event %d is not the state that the events lead to: it was "+
+				"changed; delete it (it is made again), "+
 				"and restart every galaxy-ipam that began from it", eventlog.ErrCorrupt, p.at.Seq)
 		}
 		return nil
@@ -141,13 +142,16 @@ func (c *checker) commit() {
 func (c *checker) end() error {
 	head, reached := c.heads[c.stream], c.cursor.Head
 	if reached.Seq != head.Seq {
-		return fmt.Errorf("%w: it ends with event %d, its head is at event %d", eventlog.ErrCorrupt, reached.Seq, head.Seq)
+		return fmt.Errorf("%w: it ends with event %d, its head is at event %d", eventlog.ErrCorrupt, reached.Seq,
+			head.Seq)
 	}
 	if reached.Hash != head.Hash {
-		return fmt.Errorf("%w: event %d hashes to %s, the head says %s", eventlog.ErrCorrupt, head.Seq, reached.Hash, head.Hash)
+		return fmt.Errorf("%w: event %d hashes to %s, the head says %s", eventlog.ErrCorrupt, head.Seq, reached.Hash,
+			head.Hash)
 	}
 	for _, p := range c.snapshots {
-		return fmt.Errorf("%w: it ends with event %d, and there is a snapshot at event %d: events were removed", eventlog.ErrCorrupt, reached.Seq, p.at.Seq)
+		return fmt.Errorf("%w: it ends with event %d, and there is a snapshot at event %d: events were removed",
+			eventlog.ErrCorrupt, reached.Seq, p.at.Seq)
 	}
 	c.commit()
 	view := c.db.View()

@@ -20,8 +20,8 @@ func New(g *command.Globals) *cobra.Command {
 	log := command.Group(&cobra.Command{
 		Use:   "log",
 		Short: "Read, verify, back up and restore the log in etcd",
-		Long: `The log in etcd is the only truth: all else is derived from it. These commands need etcd and nothing else. None of them
-changes the log; "restore" writes one where there is none.`,
+		Long: `The log in etcd is the only truth: all else is derived from it. These commands need etcd and
+nothing else. None of them changes the log; "restore" writes one where there is none.`,
 		Example: `  galaxyctl log show --limit 20
   galaxyctl log tail
   galaxyctl log verify
@@ -61,7 +61,8 @@ func (p *eventPrinter) print(r eventlog.Record) error {
 	if about.Address.IsValid() { // a pool stands in the summary
 		owner = about.Owner.String()
 	}
-	p.table.Add(output.Decimal(e.Seq), output.Moment(e.Time), string(e.Data.Type()), e.Data.Summary(), owner, about.Node, e.Actor, e.Cause)
+	p.table.Add(output.Decimal(e.Seq), output.Moment(e.Time), string(e.Data.Type()), e.Data.Summary(), owner,
+		about.Node, e.Actor, e.Cause)
 	return nil
 }
 
@@ -101,14 +102,16 @@ func (p *progress) report(done, total uint64) {
 	_, _ = fmt.Fprintf(p.to, "%s: %d of %d events, %d %%\n", p.what, done, total, done*100/total)
 }
 
-// knownStream makes sure that a stream has ever been written to: a name that was mistyped would look like one in which nothing happens.
+// knownStream makes sure that a stream has ever been written to: a name that was mistyped would look like one in which
+// nothing happens.
 func knownStream(ctx context.Context, log eventlog.Log, stream string) error {
 	if stream == eventlog.StreamIPAM || stream == eventlog.StreamNodes {
 		return nil
 	}
 	head, err := log.Head(ctx, stream)
 	if err == nil && head.Seq == 0 {
-		err = fmt.Errorf("there is no stream %s: there are %s, %s, and %s for each node", stream, eventlog.StreamIPAM, eventlog.StreamNodes, eventlog.StreamOfNode("<name>"))
+		err = fmt.Errorf("there is no stream %s: there are %s, %s, and %s for each node", stream, eventlog.StreamIPAM,
+			eventlog.StreamNodes, eventlog.StreamOfNode("<name>"))
 	}
 	return err
 }

@@ -22,9 +22,9 @@ func newRestore(g *command.Globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Write a backup into an etcd that has no log",
-		Long: `Write a backup into etcd, under a prefix that has no log. The file is verified before anything is written (what comes
-from standard input, as "-", is kept in a temporary file for that), and the log is only there once it is complete. It gets a new generation, so that nobody who
-knew the old one takes it for that.
+		Long: `Write a backup into etcd, under a prefix that has no log. The file is verified before anything
+is written (what comes from standard input, as "-", is kept in a temporary file for that), and the log is only
+there once it is complete. It gets a new generation, so that nobody who knew the old one takes it for that.
 
 A restore that was broken off is repeated with the same file, or undone with --abort. Neither touches a complete log.`,
 		Example: `  galaxyctl log restore galaxy.log.zst
@@ -91,7 +91,8 @@ func restoreFrom(cmd *cobra.Command, g *command.Globals, client *clientv3.Client
 	return restore(cmd, g, client, name, backup)
 }
 
-// spooled keeps what comes on standard input in a file without a name, so that all of it can be verified before anything is written.
+// spooled keeps what comes on standard input in a file without a name, so that all of it can be verified before
+// anything is written.
 func spooled(from io.Reader) (*os.File, error) {
 	file, err := os.CreateTemp("", "galaxy-restore-")
 	if err != nil {
@@ -104,27 +105,34 @@ func spooled(from io.Reader) (*os.File, error) {
 		_, err = file.Seek(0, io.SeekStart)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("keep the backup from standard input in %s: %w", os.TempDir(), err), file.Close())
+		return nil, errors.Join(fmt.Errorf("keep the backup from standard input in %s: %w", os.TempDir(), err),
+			file.Close())
 	}
 	return file, nil
 }
 
-func restore(cmd *cobra.Command, g *command.Globals, client *clientv3.Client, name string, backup *archive.Reader) error {
+func restore(cmd *cobra.Command, g *command.Globals, client *clientv3.Client, name string,
+	backup *archive.Reader) error {
 	m := backup.Manifest()
 	first, cancel := context.WithTimeout(cmd.Context(), g.Etcd.Timeout)
 	defer cancel()
-	target, err := etcdlog.BeginImport(first, client, g.Etcd.Options(), etcdlog.Origin{Generation: m.Generation, Revision: m.Revision, Time: m.Time})
+	target, err := etcdlog.BeginImport(first, client, g.Etcd.Options(),
+		etcdlog.Origin{Generation: m.Generation, Revision: m.Revision, Time: m.Time})
 	if errors.Is(err, etcdlog.ErrNotEmpty) {
-		return fmt.Errorf("%w; a backup is only restored where there is no log: name another --etcd-prefix, or, if nobody needs the log there any more, delete it and nothing else: etcdctl del --prefix %s/v1/", err, g.Etcd.Prefix)
+		return fmt.Errorf("%w; a backup is only restored where there is no log: name another --etcd-prefix, or, if "+
+			"nobody needs the log there any more, delete it and nothing else: etcdctl del --prefix %s/v1/", err,
+			g.Etcd.Prefix)
 	}
 	if err != nil {
 		return g.Etcd.Explain(err)
 	}
 	report := newProgress(cmd.ErrOrStderr(), "restore").report
 	if err := archive.Restore(cmd.Context(), backup, target, report); err != nil {
-		return fmt.Errorf("%w; the restore is not complete: repeat it with the same backup, or undo it with --abort", err)
+		return fmt.Errorf("%w; the restore is not complete: repeat it with the same backup, or undo it with --abort",
+			err)
 	}
 	s := describeBackup(name, m)
 	s.Generation = target.Generation().ID
-	return s.print(cmd.OutOrStdout(), g.Output, fmt.Sprintf("restored from generation %s into %s", m.Generation, g.Etcd.Prefix))
+	return s.print(cmd.OutOrStdout(), g.Output,
+		fmt.Sprintf("restored from generation %s into %s", m.Generation, g.Etcd.Prefix))
 }

@@ -32,9 +32,9 @@ func newShow(g *command.Globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Print events of the log",
-		Long: `Print events of the log: what happened, to whom, by whose decision and why. With -o json each event is one line, byte for
-byte as it is stored, so that its SHA-256 is the "prev" of the event after it; but what a terminal would obey is escaped, and
-one that is no JSON is shown as {"seq":N,"damaged":"..."}.
+		Long: `Print events of the log: what happened, to whom, by whose decision and why. With -o json each
+event is one line, byte for byte as it is stored, so that its SHA-256 is the "prev" of the event after it; but
+what a terminal would obey is escaped, and one that is no JSON is shown as {"seq":N,"damaged":"..."}.
 
 --limit takes the first events after --from, or, without --from, the newest ones.`,
 		Example: `  galaxyctl log show --limit 20
@@ -60,7 +60,8 @@ one that is no JSON is shown as {"seq":N,"damaged":"..."}.
 	flags.Uint64Var(&o.to, "to", 0, "last event, by its sequence number")
 	flags.Uint64Var(&o.limit, "limit", 0, "how many events at most (default all)")
 	flags.StringVar(&o.address, "address", "", "only events about this IP address")
-	flags.StringVar(&o.owner, "owner", "", "only events whose owner has this text in it, as sts_default_db_db-0 or default/db-0")
+	flags.StringVar(&o.owner, "owner", "", "only events whose owner has this text in it, as sts_default_db_db-0 or "+
+		"default/db-0")
 	return cmd
 }
 

@@ -44,8 +44,8 @@ func newState(g *command.Globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "state",
 		Short: "Print who holds which address, now or at a point of the past",
-		Long: `Print the addresses that are held, as the log alone tells it: now, after an event, or at a moment. Two states with one digest
-are the same in every row.`,
+		Long: `Print the addresses that are held, as the log alone tells it: now, after an event, or at a
+moment. Two states with one digest are the same in every row.`,
 		Example: `  galaxyctl log state
   galaxyctl log state --at 1200
   galaxyctl log state --stream node-worker-1
@@ -91,9 +91,11 @@ func showState(cmd *cobra.Command, g *command.Globals, log *etcdlog.Log, stream 
 		return tableOfState(cmd.OutOrStdout(), view)
 	}
 	p := view.Position()
-	state := pastState{Generation: p.Head.Generation, Seq: p.Head.Seq, Hash: p.Head.Hash, Time: p.Time, Digest: view.Digest(), Held: []heldAddress{}}
+	state := pastState{Generation: p.Head.Generation, Seq: p.Head.Seq, Hash: p.Head.Hash, Time: p.Time,
+		Digest: view.Digest(), Held: []heldAddress{}}
 	for a := range view.Addresses(netip.Addr{}) {
-		state.Held = append(state.Held, heldAddress{a.Addr, a.State(), a.Owner, a.Owner.String(), a.PodUID, a.Node, a.Policy, a.Seq, a.Time()})
+		state.Held = append(state.Held, heldAddress{a.Addr, a.State(), a.Owner, a.Owner.String(), a.PodUID, a.Node,
+			a.Policy, a.Seq, a.Time()})
 	}
 	return g.Output.Document(cmd.OutOrStdout(), state)
 }
@@ -102,7 +104,8 @@ func tableOfState(out io.Writer, view *projections.View) error {
 	t := output.NewTable(out, "ADDRESS", "STATE", "OWNER", "NODE", "POLICY", "SEQ", "SINCE")
 	held := 0
 	for a := range view.Addresses(netip.Addr{}) {
-		t.Add(a.Addr.String(), a.State(), a.Owner.String(), a.Node, a.Policy.String(), output.Decimal(a.Seq), output.Moment(a.Time()))
+		t.Add(a.Addr.String(), a.State(), a.Owner.String(), a.Node, a.Policy.String(), output.Decimal(a.Seq),
+			output.Moment(a.Time()))
 		held++
 	}
 	if err := t.Flush(); err != nil {
@@ -113,6 +116,7 @@ func tableOfState(out io.Writer, view *projections.View) error {
 		_, err := fmt.Fprintln(out, "\nnothing is held: no event was written by then")
 		return err
 	}
-	_, err := fmt.Fprintf(out, "\n%d held after event %d of %s, digest %s\n", held, p.Head.Seq, output.Moment(p.Time), short(view.Digest()))
+	_, err := fmt.Fprintf(out, "\n%d held after event %d of %s, digest %s\n", held, p.Head.Seq, output.Moment(p.Time),
+		short(view.Digest()))
 	return err
 }

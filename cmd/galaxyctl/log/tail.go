@@ -24,8 +24,8 @@ func newTail(g *command.Globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tail",
 		Short: "Print the newest events, and then those that come",
-		Long: `Print the newest events of the log, and then each that comes, in order and exactly once, until Ctrl-C. Every event is checked
-against the one before it.`,
+		Long: `Print the newest events of the log, and then each that comes, in order and exactly once, until
+Ctrl-C. Every event is checked against the one before it.`,
 		Example: `  galaxyctl log tail
   galaxyctl log tail --lines 100
   galaxyctl log tail --from-now -o json`,
@@ -98,5 +98,6 @@ func (o *tailOptions) start(ctx context.Context, log eventlog.Log) (eventlog.Hea
 			return eventlog.Head{Seq: r.Seq, Hash: r.Hash(), Generation: head.Generation}, nil
 		}
 	}
-	return head, errors.Join(ctx.Err(), fmt.Errorf("stream %s: event %d: %w: it is missing", o.stream, before, eventlog.ErrCorrupt))
+	return head, errors.Join(ctx.Err(), fmt.Errorf("stream %s: event %d: %w: it is missing", o.stream, before,
+		eventlog.ErrCorrupt))
 }

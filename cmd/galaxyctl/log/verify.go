@@ -52,13 +52,13 @@ func newVerify(g *command.Globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify [FILE]",
 		Short: "Recompute everything that the log claims",
-		Long: `Read the whole log, or a backup of it, and recompute what it claims: the sequence numbers, the hash of every event, the
-order of time, the heads, and that no event contradicts those before it (an address held twice, an address outside its
-subnet, a release by somebody else), nor a snapshot what the events before it lead to. The first error of each stream is named
-with its event, and the exit code is 1.
+		Long: `Read the whole log, or a backup of it, and recompute what it claims: the sequence numbers, the
+hash of every event, the order of time, the heads, and that no event contradicts those before it (an address
+held twice, an address outside its subnet, a release by somebody else), nor a snapshot what the events before
+it lead to. The first error of each stream is named with its event, and the exit code is 1.
 
-The digest is a hash over the whole state that the log leads to. A log and its backup, or two replicas at one event, have
-the same.`,
+The digest is a hash over the whole state that the log leads to. A log and its backup, or two replicas at one
+event, have the same.`,
 		Example: `  galaxyctl log verify
   galaxyctl log verify galaxy.log.zst
   galaxyctl log verify -o json`,
@@ -89,7 +89,8 @@ func (v verified) print(out io.Writer, f output.Format) error {
 	}
 	t := output.NewTable(out, "STREAM", "EVENTS", "HEAD", "HELD", "NODES", "DIGEST")
 	for _, s := range v.Streams {
-		t.Add(s.Stream, output.Decimal(s.Events), short(s.Head.String()), orNone(s.Held), orNone(s.Nodes), short(s.Digest))
+		t.Add(s.Stream, output.Decimal(s.Events), short(s.Head.String()), orNone(s.Held), orNone(s.Nodes),
+			short(s.Digest))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -130,11 +131,13 @@ func verifyEtcd(ctx context.Context, flags *etcdclient.Flags, report func(done, 
 	if err != nil {
 		return verified{}, err
 	}
-	v := verified{Source: "the log at " + strings.Join(flags.Endpoints, ",") + flags.Prefix, Generation: export.Generation(), Revision: export.Revision()}
+	v := verified{Source: "the log at " + strings.Join(flags.Endpoints, ",") + flags.Prefix,
+		Generation: export.Generation(), Revision: export.Revision()}
 	heads, damaged := export.Heads(), export.Damaged()
 	for stream := range snapshots {
 		if _, has := heads[stream]; !has && damaged[stream] == nil {
-			heads[stream] = eventlog.Head{Generation: v.Generation} // there is a snapshot of a stream that has no events any more
+			// there is a snapshot of a stream that has no events any more
+			heads[stream] = eventlog.Head{Generation: v.Generation}
 		}
 	}
 	for _, stream := range slices.Sorted(maps.Keys(damaged)) {

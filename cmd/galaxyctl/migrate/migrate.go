@@ -28,8 +28,9 @@ func New(g *command.Globals) *cobra.Command {
 	cmd := command.Group(&cobra.Command{
 		Use:   "migrate",
 		Short: "Take over what a former system has left",
-		Long: `Take over what a former system has left, so that pods keep their addresses. While galaxy-ipam finds objects of a former
-system and a log that knows nothing of them, it gives nothing out and touches none of them: it waits for one of these.`,
+		Long: `Take over what a former system has left, so that pods keep their addresses. While galaxy-ipam
+finds objects of a former system and a log that knows nothing of them, it gives nothing out and touches none
+of them: it waits for one of these.`,
 		Example: "  galaxyctl migrate galaxy --dry-run --kubeconfig ~/.kube/config",
 	})
 	cmd.AddCommand(newGalaxy(g))
@@ -51,16 +52,17 @@ func newGalaxy(g *command.Globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "galaxy --dry-run | --apply | --discard",
 		Short: "Take over the FloatingIP and Pool objects of TKEStack's Galaxy",
-		Long: `Take over the FloatingIP and Pool objects that TKEStack's Galaxy, up to 1.0.8, has left: the addresses of running pods, those
-that are kept for pods, apps and pools, reservations by label, and pools. The subnets are those of the ConfigMap
-kube-system/floatingip-config; they are put in force if they are not yet.
+		Long: `Take over the FloatingIP and Pool objects that TKEStack's Galaxy, up to 1.0.8, has left: the
+addresses of running pods, those that are kept for pods, apps and pools, reservations by label, and pools. The
+subnets are those of the ConfigMap kube-system/floatingip-config; they are put in force if they are not yet.
 
   --dry-run   prints what would become of each object, and why; nothing is changed
   --apply     appends the events; what cannot be taken over is left as it is, and named. It may be cut and repeated
   --discard   says that the objects mean nothing any more: addresses that no running pod has become free, and galaxy-ipam
               deletes the objects
 
-Before it, "kubectl get floatingips,pools -A -o yaml > saved.yaml" keeps the way back. The log must be reached by the same --etcd-* flags as for galaxy-ipam, which may run meanwhile.
+Before it, "kubectl get floatingips,pools -A -o yaml > saved.yaml" keeps the way back. The log must be reached
+by the same --etcd-* flags as for galaxy-ipam, which may run meanwhile.
 
 Exit code 0: all was taken over, or would be. 1: something is left, or failed.`,
 		Example: `  galaxyctl migrate galaxy --dry-run --kubeconfig ~/.kube/config
@@ -73,8 +75,11 @@ Exit code 0: all was taken over, or would be. 1: something is left, or failed.`,
 	cmd.Flags().BoolVar(&t.dryRun, "dry-run", false, "print the plan")
 	cmd.Flags().BoolVar(&t.apply, "apply", false, "carry the plan out")
 	cmd.Flags().BoolVar(&t.discard, "discard", false, "the objects mean nothing any more")
-	cmd.Flags().StringVar(&t.from, "from", "", "file with the objects, as kubectl get -o yaml writes them, instead of those in the cluster; a floatingip-config in it counts, too")
-	cmd.Flags().StringSliceVar(&t.pools, "pool-namespaces", []string{"kube-system"}, "namespaces in which Pool objects count, as for galaxy-ipam")
+	cmd.Flags().StringVar(&t.from, "from", "",
+		"file with the objects, as kubectl get -o yaml writes them, instead of those in the cluster; a "+
+			"floatingip-config in it counts, too")
+	cmd.Flags().StringSliceVar(&t.pools, "pool-namespaces", []string{"kube-system"},
+		"namespaces in which Pool objects count, as for galaxy-ipam")
 	cmd.Flags().DurationVar(&t.timeout, "timeout", 10*time.Minute, "how long to take at most")
 	return cmd
 }
@@ -110,7 +115,8 @@ func (t *takeover) run(cmd *cobra.Command) error {
 	plan := galaxy.Decide(objects, view, b.Cluster.Set(), t.pools)
 	if t.apply {
 		if plan, err = galaxy.Apply(ctx, b.Log, plan, t.progress(cmd.ErrOrStderr())); err != nil {
-			return errors.Join(printPlan(cmd.OutOrStdout(), t.g.Output, plan, false), fmt.Errorf("%w; what was taken over by now stays: repeat the command", err))
+			return errors.Join(printPlan(cmd.OutOrStdout(), t.g.Output, plan, false),
+				fmt.Errorf("%w; what was taken over by now stays: repeat the command", err))
 		}
 	}
 	if err := printPlan(cmd.OutOrStdout(), t.g.Output, plan, t.apply); err != nil {
@@ -138,7 +144,8 @@ func (t *takeover) read(ctx context.Context, b *beside.Replica) (galaxy.Objects,
 }
 
 // configured is the state with subnets in force: they are put in force if none are; a dry run only supposes it.
-func (t *takeover) configured(ctx context.Context, b *beside.Replica, objects galaxy.Objects) (*projections.View, error) {
+func (t *takeover) configured(ctx context.Context, b *beside.Replica,
+	objects galaxy.Objects) (*projections.View, error) {
 	if view := b.Log.View(); view.Config().Seq > 0 {
 		return view, nil
 	}
@@ -148,7 +155,8 @@ func (t *takeover) configured(ctx context.Context, b *beside.Replica, objects ga
 	if !ok {
 		data, _ := b.Cluster.Set().ConfigMap(rules.ConfigNamespace, rules.ConfigName)
 		if text, ok = data[rules.ConfigKey]; !ok {
-			return nil, fmt.Errorf("%s with the key %s is not there: without subnets nothing can be taken over", source, rules.ConfigKey)
+			return nil, fmt.Errorf("%s with the key %s is not there: without subnets nothing can be taken over", source,
+				rules.ConfigKey)
 		}
 	}
 	subnets, err := ipam.ParseConfig([]byte(text))
@@ -158,7 +166,8 @@ func (t *takeover) configured(ctx context.Context, b *beside.Replica, objects ga
 	if t.dryRun {
 		return galaxy.Preview(source, subnets)
 	}
-	if _, err := b.Log.Do(ctx, "migrate "+galaxy.Source, allocator.Configure{Source: source, Subnets: subnets}); err != nil {
+	if _, err := b.Log.Do(ctx, "migrate "+galaxy.Source,
+		allocator.Configure{Source: source, Subnets: subnets}); err != nil {
 		return nil, err
 	}
 	return b.Log.View(), nil
@@ -169,7 +178,8 @@ func (t *takeover) discardAll(ctx context.Context, out io.Writer, b *beside.Repl
 	if err := galaxy.Discard(ctx, b.Log, n); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "%d objects are discarded: galaxy-ipam deletes those whose address no running pod has\n", n)
+	_, err := fmt.Fprintf(out, "%d objects are discarded: galaxy-ipam deletes those whose address no running pod has\n",
+		n)
 	return err
 }
 
@@ -201,6 +211,7 @@ func printPlan(out io.Writer, f output.Format, plan galaxy.Plan, carriedOut bool
 	if carriedOut {
 		was = "taken over"
 	}
-	_, err := fmt.Fprintf(out, "\n%d %s, %d known already, %d left\n", plan.Count(galaxy.Take), was, plan.Count(galaxy.Known), plan.Count(galaxy.Leave))
+	_, err := fmt.Fprintf(out, "\n%d %s, %d known already, %d left\n", plan.Count(galaxy.Take), was,
+		plan.Count(galaxy.Known), plan.Count(galaxy.Leave))
 	return err
 }

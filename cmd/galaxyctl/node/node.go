@@ -58,8 +58,8 @@ func newList(g *command.Globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List all nodes: lease, subnets, and how far their routes follow the log",
-		Long: `List the nodes that the log knows and those whose agents keep a lease. BEHIND is how many events of the stream nodes the node's routes
-do not follow yet; DIFFERS how many routes could not be written.`,
+		Long: `List the nodes that the log knows and those whose agents keep a lease. BEHIND is how many
+events of the stream nodes the node's routes do not follow yet; DIFFERS how many routes could not be written.`,
 		Example: "  galaxyctl node list\n  galaxyctl node list -o json",
 		Args:    command.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -80,9 +80,11 @@ do not follow yet; DIFFERS how many routes could not be written.`,
 			if g.Output != output.AsTable {
 				return g.Output.Document(cmd.OutOrStdout(), rows)
 			}
-			t := output.NewTable(cmd.OutOrStdout(), "NODE", "STATE", "SINCE", "ADDRESSES", "SUBNETS", "BACKEND", "BEHIND", "DIFFERS", "PROBLEMS")
+			t := output.NewTable(cmd.OutOrStdout(), "NODE", "STATE", "SINCE", "ADDRESSES", "SUBNETS", "BACKEND",
+				"BEHIND", "DIFFERS", "PROBLEMS")
 			for _, r := range rows {
-				t.Add(r.Node, r.State, output.Moment(r.Since), output.List(r.Addresses), output.List(r.Subnets), r.Backend, output.Decimal(r.Behind), output.Decimal(r.Differs), strings.Join(r.Problems, "; "))
+				t.Add(r.Node, r.State, output.Moment(r.Since), output.List(r.Addresses), output.List(r.Subnets),
+					r.Backend, output.Decimal(r.Behind), output.Decimal(r.Differs), strings.Join(r.Problems, "; "))
 			}
 			return t.Flush()
 		},
@@ -141,7 +143,8 @@ func (r nodeRow) with(alive map[string]ipam.Announcement, head uint64) nodeRow {
 	r.Behind = head - min(a.Position, head)
 	for _, addr := range a.Addresses {
 		if r.State == "alive" && !slices.Contains(r.Addresses, addr) {
-			r.Problems = append(slices.Clone(r.Problems), fmt.Sprintf("it announces %s, which is not in force: see the Events of the Node", addr))
+			r.Problems = append(slices.Clone(r.Problems),
+				fmt.Sprintf("it announces %s, which is not in force: see the Events of the Node", addr))
 		}
 	}
 	return r
@@ -167,7 +170,8 @@ func (s localStatus) problems() []string {
 	return found
 }
 
-// newNodeAlive is for the liveness probe: a node that is not as it should be is no reason to kill its agent, one that does not answer is.
+// newNodeAlive is for the liveness probe: a node that is not as it should be is no reason to kill its agent, one that
+// does not answer is.
 func newAlive() *cobra.Command {
 	var socket string
 	cmd := &cobra.Command{
@@ -202,16 +206,19 @@ func askAgent(ctx context.Context, socket string) (s localStatus, err error) {
 
 // request asks the agent for its status.
 func request(ctx context.Context, socket string) (*http.Response, error) {
-	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}
+	client := http.Client{Timeout: 30 * time.Second,
+		Transport: &http.Transport{DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", socket)
+			}}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent/v1/status", nil)
 	if err != nil {
 		return nil, err
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("no agent answers at %s: %w; run this on the node, as root, or name its socket with --socket", socket, err)
+		return nil, fmt.Errorf("no agent answers at %s: %w; run this on the node, as root, or name its socket with "+
+			"--socket", socket, err)
 	}
 	return response, nil
 }
@@ -249,8 +256,8 @@ func newDiff(g *command.Globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff",
 		Short: "Print what differs between this node's kernel and the log",
-		Long: `Compare the kernel of this node with the log, now, and print what would have to be written. Nothing is changed. The exit code is 1 if
-anything differs or cannot be reached, or if the node takes no pods.`,
+		Long: `Compare the kernel of this node with the log, now, and print what would have to be written.
+Nothing is changed. The exit code is 1 if anything differs or cannot be reached, or if the node takes no pods.`,
 		Example: "  galaxyctl node diff",
 		Args:    command.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -30,8 +30,8 @@ func New(g *command.Globals) *cobra.Command {
 	group := command.Group(&cobra.Command{
 		Use:   "pool",
 		Short: "List, size and delete pools",
-		Long: `A pool is a name that pods of several apps share their addresses under. A pool with a size holds at most so many; one without
-has no limit, and is not listed here.`,
+		Long: `A pool is a name that pods of several apps share their addresses under. A pool with a size
+holds at most so many; one without has no limit, and is not listed here.`,
 		Example: `  galaxyctl pool list
   galaxyctl pool set blue --size 20 --preallocate
   galaxyctl pool get blue`,
@@ -104,7 +104,8 @@ func newGet(g *command.Globals) *cobra.Command {
 			if g.Output != output.AsTable {
 				return g.Output.Document(cmd.OutOrStdout(), p)
 			}
-			return output.Pairs(cmd.OutOrStdout(), "pool", p.Name, "size", output.Decimal(p.Size), "held", output.Decimal(response.Held), "preallocated", strconv.FormatBool(p.PreAllocate))
+			return output.Pairs(cmd.OutOrStdout(), "pool", p.Name, "size", output.Decimal(p.Size), "held",
+				output.Decimal(response.Held), "preallocated", strconv.FormatBool(p.PreAllocate))
 		},
 	}
 }
@@ -114,9 +115,10 @@ func newSet(g *command.Globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set NAME",
 		Short: "Create a pool or change its size",
-		Long: `Create a pool, or change how many addresses it may hold. A pool that becomes smaller gives back what it reserves beyond its new
-size, never what pods use. With --preallocate, free addresses are reserved for it until it holds its size; when there are too
-few, it keeps those it got, and the exit code is 1. A pool that is there keeps that choice unless --preallocate=false is said.`,
+		Long: `Create a pool, or change how many addresses it may hold. A pool that becomes smaller gives back
+what it reserves beyond its new size, never what pods use. With --preallocate, free addresses are reserved for
+it until it holds its size; when there are too few, it keeps those it got, and the exit code is 1. A pool that
+is there keeps that choice unless --preallocate=false is said.`,
 		Example: `  galaxyctl pool set blue --size 20
   galaxyctl pool set blue --size 20 --preallocate`,
 		Args: command.Takes("NAME"),
@@ -169,7 +171,8 @@ func (p pool) set(cmd *cobra.Command, g *command.Globals, s *rest.Server) error 
 	if g.Output != output.AsTable {
 		err = g.Output.Document(cmd.OutOrStdout(), p)
 	} else {
-		err = output.Pairs(cmd.OutOrStdout(), "pool", p.Name, "size", output.Decimal(p.Size), "held", known(p.Held), "preallocated", strconv.FormatBool(p.PreAllocate))
+		err = output.Pairs(cmd.OutOrStdout(), "pool", p.Name, "size", output.Decimal(p.Size), "held", known(p.Held),
+			"preallocated", strconv.FormatBool(p.PreAllocate))
 	}
 	if err == nil && status == http.StatusAccepted {
 		return fmt.Errorf("pool %s: %s", p.Name, response.Message)
@@ -177,8 +180,8 @@ func (p pool) set(cmd *cobra.Command, g *command.Globals, s *rest.Server) error 
 	return err
 }
 
-// persist repeats what takes galaxy-ipam longer than it may work on one request, as with a pool of some hundred thousand addresses, as
-// long as it comes nearer to its end, and says how far it is.
+// persist repeats what takes galaxy-ipam longer than it may work on one request, as with a pool of some hundred
+// thousand addresses, as long as it comes nearer to its end, and says how far it is.
 func persist(cmd *cobra.Command, s *rest.Server, name string, do func() (int, error)) (status int, err error) {
 	for before := -1; ; {
 		status, err = do()
@@ -189,11 +192,13 @@ func persist(cmd *cobra.Command, s *rest.Server, name string, do func() (int, er
 		var now struct {
 			Held int `json:"held"`
 		}
-		if _, err := s.Ask(cmd.Context(), http.MethodGet, poolPath(name), nil, nil, &now); err != nil || now.Held == before {
+		if _, err := s.Ask(cmd.Context(), http.MethodGet, poolPath(name), nil, nil, &now); err != nil ||
+			now.Held == before {
 			return status, no
 		}
 		before = now.Held
-		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "still at work: pool %s holds %d addresses\n", name, now.Held); err != nil {
+		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "still at work: pool %s holds %d addresses\n", name,
+			now.Held); err != nil {
 			return status, err
 		}
 	}

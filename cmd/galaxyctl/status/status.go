@@ -57,8 +57,9 @@ func New(g *command.Globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "One page: who leads, what is held back and why, and which subnets are nearly dry",
-		Long: `Ask the galaxy-ipam at --server how it is: whether it serves and if not why, who leads, how far all replicas have followed the log, how
-many addresses each subnet has left, and what waits for a person. Through a Service, each call may ask another replica.
+		Long: `Ask the galaxy-ipam at --server how it is: whether it serves and if not why, who leads, how far
+all replicas have followed the log, how many addresses each subnet has left, and what waits for a person.
+Through a Service, each call may ask another replica.
 
 The exit code is 1 if the replica does not serve, nobody leads, or something waits for a person.`,
 		Example: `  galaxyctl status
@@ -99,7 +100,8 @@ func (s replicaStatus) print(out io.Writer) error {
 	case s.Leading:
 		leader = strings.TrimSpace(leader + " (this replica)")
 	}
-	err := output.Pairs(out, "replica", s.Identity, "release", s.Version, "serves", ready, "leader", leader, "log", fmt.Sprintf("event %d of generation %s", s.Seq, s.Generation))
+	err := output.Pairs(out, "replica", s.Identity, "release", s.Version, "serves", ready, "leader", leader, "log",
+		fmt.Sprintf("event %d of generation %s", s.Seq, s.Generation))
 	if err != nil {
 		return err
 	}
@@ -119,7 +121,8 @@ func (s replicaStatus) print(out io.Writer) error {
 			if n.low() {
 				note = "nearly dry"
 			}
-			t.Add(n.Subnet, n.Gateway, output.Decimal(n.Total), output.Decimal(n.Held), output.Decimal(n.Cooling), output.Decimal(n.Free), note)
+			t.Add(n.Subnet, n.Gateway, output.Decimal(n.Total), output.Decimal(n.Held), output.Decimal(n.Cooling),
+				output.Decimal(n.Free), note)
 		}
 		if err := t.Flush(); err != nil {
 			return err

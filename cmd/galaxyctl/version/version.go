@@ -23,8 +23,8 @@ func New(g *command.Globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Say which release this is",
-		Long: `Say which release this is, from which commit it was built, and which versions of the log's envelope and of backups it
-understands. It asks nobody.`,
+		Long: `Say which release this is, from which commit it was built, and which versions of the log's
+envelope and of backups it understands. It asks nobody.`,
 		Example: `  galaxyctl version
   galaxyctl version -o json`,
 		Args: command.Takes(),
@@ -33,7 +33,8 @@ understands. It asks nobody.`,
 			if g.Output != output.AsTable {
 				return g.Output.Document(cmd.OutOrStdout(), v)
 			}
-			return output.Pairs(cmd.OutOrStdout(), "galaxyctl", v.Version, "log envelope", "v"+output.Decimal(v.Log), "backup format", "v"+output.Decimal(v.Backup))
+			return output.Pairs(cmd.OutOrStdout(), "galaxyctl", v.Version, "log envelope", "v"+output.Decimal(v.Log),
+				"backup format", "v"+output.Decimal(v.Backup))
 		},
 	}
 }

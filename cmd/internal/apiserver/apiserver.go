@@ -18,7 +18,8 @@ type Flags struct {
 
 // Add defines the flags.
 func (f *Flags) Add(flags *pflag.FlagSet) {
-	flags.StringVar(&f.Kubeconfig, "kubeconfig", "", "file that says where the API server is; without it, that of the cluster whose pod this process runs in")
+	flags.StringVar(&f.Kubeconfig, "kubeconfig", "",
+		"file that says where the API server is; without it, that of the cluster whose pod this process runs in")
 	flags.StringVar(&f.Master, "master", "", "URL of the API server, instead of that in --kubeconfig")
 }
 

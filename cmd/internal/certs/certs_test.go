@@ -59,7 +59,8 @@ func handshake(t *testing.T, dir, ca, server, client, host string) error {
 		return pair
 	}
 	line, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
-		Certificates: []tls.Certificate{load(server)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool(t, dir, ca+".crt"), MinVersion: tls.VersionTLS12,
+		Certificates: []tls.Certificate{load(server)}, ClientAuth: tls.RequireAndVerifyClientCert,
+		ClientCAs: pool(t, dir, ca+".crt"), MinVersion: tls.VersionTLS12,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +75,8 @@ func handshake(t *testing.T, dir, ca, server, client, host string) error {
 		}
 		served <- err
 	}()
-	c, err := tls.Dial("tcp", line.Addr().String(), &tls.Config{Certificates: []tls.Certificate{load(client)}, RootCAs: pool(t, dir, ca+".crt"), ServerName: host})
+	c, err := tls.Dial("tcp", line.Addr().String(),
+		&tls.Config{Certificates: []tls.Certificate{load(client)}, RootCAs: pool(t, dir, ca+".crt"), ServerName: host})
 	if err == nil {
 		c.Close() //nolint:errcheck // the test is over
 	}
@@ -112,7 +114,8 @@ func TestHandshakes(t *testing.T) {
 	}
 }
 
-// A second run keeps what is good. What is in the last third of its life is made anew, what lacks a name, too, and authorities stay.
+// A second run keeps what is good. What is in the last third of its life is made anew, what lacks a name, too, and
+// authorities stay.
 func TestRenewal(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	for name, done := range made(t, dir, wanted, now) {
@@ -127,7 +130,8 @@ func TestRenewal(t *testing.T) {
 	}
 	authority := text(t, dir, certs.CA+".crt")
 	done := made(t, dir, wanted, now.Add(certs.DefaultLife*3/4))
-	if done[certs.CA] != certs.Kept || done[certs.MembersCA] != certs.Kept || !strings.Contains(done[certs.IPAM], "expires on") || !strings.Contains(done[certs.Members], "expires on") {
+	if done[certs.CA] != certs.Kept || done[certs.MembersCA] != certs.Kept ||
+		!strings.Contains(done[certs.IPAM], "expires on") || !strings.Contains(done[certs.Members], "expires on") {
 		t.Error(done)
 	}
 	if string(authority) != string(text(t, dir, certs.CA+".crt")) {
@@ -135,15 +139,18 @@ func TestRenewal(t *testing.T) {
 	}
 	more := wanted
 	more.Hosts = []string{"192.0.2.1"}
-	if done := made(t, dir, more, now); !strings.Contains(done[certs.IPAM], "192.0.2.1") || done[certs.Scheduler] != certs.Kept {
+	if done := made(t, dir, more, now); !strings.Contains(done[certs.IPAM], "192.0.2.1") ||
+		done[certs.Scheduler] != certs.Kept {
 		t.Error(done)
 	}
-	for _, end := range []string{".crt", ".key"} { // the authority is another one: what the old one has signed is of no use
+	// the authority is another one: what the old one has signed is of no use
+	for _, end := range []string{".crt", ".key"} {
 		if err := os.Rename(filepath.Join(dir, certs.MembersCA+end), filepath.Join(dir, certs.CA+end)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if done := made(t, dir, wanted, now); !strings.Contains(done[certs.IPAM], "another authority") || !strings.Contains(done[certs.Scheduler], "another authority") {
+	if done := made(t, dir, wanted, now); !strings.Contains(done[certs.IPAM], "another authority") ||
+		!strings.Contains(done[certs.Scheduler], "another authority") {
 		t.Error(done)
 	}
 	again := wanted
@@ -153,11 +160,15 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
-// What is there and cannot be understood is an error with the files' names, and stays as it is; keys are for their owner alone.
+// What is there and cannot be understood is an error with the files' names, and stays as it is; keys are for their
+// owner alone.
 func TestNothingIsOverwritten(t *testing.T) {
 	for name, spoil := range map[string]func(dir string) error{
-		"a note of somebody": func(dir string) error { return os.WriteFile(filepath.Join(dir, "ca.crt"), []byte("hello"), 0o600) },
-		"the key is lost":    func(dir string) error { return os.Remove(filepath.Join(dir, "ca.key")) },
+		"a note of somebody": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "ca.crt"),
+				[]byte("hello"), 0o600)
+		},
+		"the key is lost": func(dir string) error { return os.Remove(filepath.Join(dir, "ca.key")) },
 		"keys mixed up": func(dir string) error {
 			return os.Rename(filepath.Join(dir, "scheduler.key"), filepath.Join(dir, "ipam.key"))
 		},
@@ -209,8 +220,10 @@ func TestSecrets(t *testing.T) {
 		if i == 1 {
 			ca, cert = certs.MembersCA, certs.Members
 		}
-		if s.Namespace != "galaxy" || s.Type != corev1.SecretTypeTLS || len(s.Data) != 3 || string(s.Data["ca.crt"]) != string(text(t, dir, ca+".crt")) ||
-			string(s.Data["tls.crt"]) != string(text(t, dir, cert+".crt")) || string(s.Data["tls.key"]) != string(text(t, dir, cert+".key")) {
+		if s.Namespace != "galaxy" || s.Type != corev1.SecretTypeTLS || len(s.Data) != 3 ||
+			string(s.Data["ca.crt"]) != string(text(t, dir, ca+".crt")) ||
+			string(s.Data["tls.crt"]) != string(text(t, dir, cert+".crt")) ||
+			string(s.Data["tls.key"]) != string(text(t, dir, cert+".key")) {
 			t.Errorf("%+v", s)
 		}
 	}

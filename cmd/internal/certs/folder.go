@@ -13,11 +13,12 @@ import (
 
 // The files of a folder, without their endings .crt and .key.
 const (
-	CA        = "ca"         // signs who speaks with galaxy-ipam's ports, galaxy-ipam among them
-	IPAM      = "ipam"       // all replicas of galaxy-ipam, for both ports and for asking each other
-	Scheduler = "scheduler"  // kube-scheduler
-	MembersCA = "members-ca" // signs the members of an embedded etcd, and nobody else: whoever has a certificate of it is a member
-	Members   = "members"    // all members of an embedded etcd
+	CA        = "ca"        // signs who speaks with galaxy-ipam's ports, galaxy-ipam among them
+	IPAM      = "ipam"      // all replicas of galaxy-ipam, for both ports and for asking each other
+	Scheduler = "scheduler" // kube-scheduler
+	// signs the members of an embedded etcd, and nobody else: whoever has a certificate of it is a member
+	MembersCA = "members-ca"
+	Members   = "members" // all members of an embedded etcd
 )
 
 // SchedulerName is the common name of kube-scheduler's certificate, for --tls-client-names.
@@ -50,7 +51,8 @@ type plan struct {
 func (w Wanted) plan() []plan {
 	service := "galaxy-ipam"
 	domain := "." + w.Namespace + ".svc"
-	ipam := append([]string{service, service + "." + w.Namespace, service + domain, service + domain + ".cluster.local", "localhost", "127.0.0.1", "::1"}, w.Hosts...)
+	ipam := append([]string{service, service + "." + w.Namespace, service + domain, service + domain + ".cluster.local",
+		"localhost", "127.0.0.1", "::1"}, w.Hosts...)
 	members := []string{"*." + service + "-members" + domain, "127.0.0.1"}
 	return []plan{
 		{name: CA, use: "signs galaxy-ipam and its clients", spec: Spec{Name: "galaxy-" + CA}},
@@ -61,8 +63,8 @@ func (w Wanted) plan() []plan {
 	}
 }
 
-// Make completes a folder: authorities that are there stay, certificates that are fit stay, and all else is made. A file that cannot be
-// understood is an error, and is not overwritten.
+// Make completes a folder: authorities that are there stay, certificates that are fit stay, and all else is made. A
+// file that cannot be understood is an error, and is not overwritten.
 func Make(dir string, w Wanted, now time.Time) ([]File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -102,7 +104,8 @@ func (p plan) next(old Pair, there bool, by Pair, renew bool, now time.Time) (Pa
 			made, err := NewAuthority(p.spec.Name, now)
 			return made, Made, err
 		case !old.Cert.IsCA || now.After(old.Cert.NotAfter):
-			return Pair{}, "", fmt.Errorf("it is no authority, or has expired (%s): make a new folder, or put the right one back", old.Cert.NotAfter.UTC().Format(time.DateOnly))
+			return Pair{}, "", fmt.Errorf("it is no authority, or has expired (%s): make a new folder, or put the "+
+				"right one back", old.Cert.NotAfter.UTC().Format(time.DateOnly))
 		}
 		return old, Kept, nil
 	}
@@ -138,7 +141,8 @@ func read(dir, name string) (Pair, error) {
 	}
 	p, err := Parse(cert, key)
 	if err != nil {
-		return Pair{}, fmt.Errorf("%s and %s: %w; what is there is not overwritten: remove both, or name another folder", certFile, keyFile, err)
+		return Pair{}, fmt.Errorf("%s and %s: %w; what is there is not overwritten: remove both, or name another "+
+			"folder", certFile, keyFile, err)
 	}
 	return p, nil
 }

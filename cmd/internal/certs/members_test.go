@@ -23,8 +23,10 @@ func member(t *testing.T, authority, pair certs.Pair) embedded.TLSFiles {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := embedded.TLSFiles{Cert: filepath.Join(dir, "tls.crt"), Key: filepath.Join(dir, "tls.key"), CA: filepath.Join(dir, "ca.crt")}
-	for name, text := range map[string][]byte{files.Cert: pair.CertPEM(), files.Key: key, files.CA: authority.CertPEM()} {
+	files := embedded.TLSFiles{Cert: filepath.Join(dir, "tls.crt"), Key: filepath.Join(dir, "tls.key"),
+		CA: filepath.Join(dir, "ca.crt")}
+	for name, text := range map[string][]byte{files.Cert: pair.CertPEM(), files.Key: key,
+		files.CA: authority.CertPEM()} {
 		if err := os.WriteFile(name, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -32,7 +34,8 @@ func member(t *testing.T, authority, pair certs.Pair) embedded.TLSFiles {
 	return files
 }
 
-// two members of an etcd, as they are to be started; they are reached at another address than they come from, as pods behind names are.
+// two members of an etcd, as they are to be started; they are reached at another address than they come from, as pods
+// behind names are.
 func twoMembers(t *testing.T, files []embedded.TLSFiles) []embedded.Config {
 	t.Helper()
 	members, configs := map[string]string{}, make([]embedded.Config, 2)
@@ -46,8 +49,9 @@ func twoMembers(t *testing.T, files []embedded.TLSFiles) []embedded.Config {
 			t.Fatal(err)
 		}
 		configs[i] = embedded.Config{
-			Dir: t.TempDir(), Name: name, ClientURL: "http://127.0.0.1:0", PeerURL: members[name], Members: members, PeerTLS: files[i],
-			Logger: zap.NewNop(), UnsafeNoFsync: true, StartTimeout: 5 * time.Second,
+			Dir: t.TempDir(), Name: name, ClientURL: "http://127.0.0.1:0", PeerURL: members[name], Members: members,
+			PeerTLS: files[i],
+			Logger:  zap.NewNop(), UnsafeNoFsync: true, StartTimeout: 5 * time.Second,
 		}
 	}
 	return configs
@@ -99,7 +103,8 @@ func TestMembersOfEtcd(t *testing.T) {
 	}
 	good := member(t, authority, issue(authority))
 	if served := run(t, twoMembers(t, []embedded.TLSFiles{good, good})); len(served) == 2 {
-		client, err := clientv3.New(clientv3.Config{Endpoints: served[0].Endpoints(), DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
+		client, err := clientv3.New(clientv3.Config{Endpoints: served[0].Endpoints(), DialTimeout: 5 * time.Second,
+			Logger: zap.NewNop()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +115,8 @@ func TestMembersOfEtcd(t *testing.T) {
 	} else {
 		t.Errorf("%d members serve", len(served))
 	}
-	if served := run(t, twoMembers(t, []embedded.TLSFiles{good, member(t, authority, issue(other))})); len(served) != 0 {
+	if served := run(t, twoMembers(t, []embedded.TLSFiles{good,
+		member(t, authority, issue(other))})); len(served) != 0 {
 		t.Error("a member whom another authority has signed has joined")
 	}
 }

@@ -1,5 +1,5 @@
-// Package certs makes the certificates with which the parts of galaxy know each other: two authorities in a folder, and what they
-// sign.
+// Package certs makes the certificates with which the parts of galaxy know each other: two authorities in a folder, and
+// what they sign.
 package certs
 
 import (
@@ -43,13 +43,14 @@ type Pair struct {
 func NewAuthority(name string, now time.Time) (Pair, error) {
 	template := &x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-skew), NotAfter: now.Add(AuthorityLife),
-		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	return sign(template, nil)
 }
 
 // Issue signs a new certificate.
-func (a Pair) Issue(s Spec, now time.Time) (Pair, error) {
+func (p Pair) Issue(s Spec, now time.Time) (Pair, error) {
 	template := &x509.Certificate{
 		Subject: pkix.Name{CommonName: s.Name}, NotBefore: now.Add(-skew), NotAfter: now.Add(s.Life),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
@@ -64,7 +65,7 @@ func (a Pair) Issue(s Spec, now time.Time) (Pair, error) {
 			template.DNSNames = append(template.DNSNames, host)
 		}
 	}
-	return sign(template, &a)
+	return sign(template, &p)
 }
 
 func sign(template *x509.Certificate, by *Pair) (Pair, error) {
@@ -86,23 +87,24 @@ func sign(template *x509.Certificate, by *Pair) (Pair, error) {
 	return Pair{cert, key}, err
 }
 
-// Unfit says why a certificate cannot go on serving as what is wanted; "" if it can. A third of its life before its end it cannot.
-func (a Pair) Unfit(p Pair, s Spec, now time.Time) string {
+// Unfit says why a certificate cannot go on serving as what is wanted; "" if it can. A third of its life before its end
+// it cannot.
+func (p Pair) Unfit(of Pair, s Spec, now time.Time) string {
 	var hosts []string
-	hosts = append(hosts, p.Cert.DNSNames...)
-	for _, ip := range p.Cert.IPAddresses {
+	hosts = append(hosts, of.Cert.DNSNames...)
+	for _, ip := range of.Cert.IPAddresses {
 		hosts = append(hosts, ip.String())
 	}
 	missing := slices.DeleteFunc(slices.Clone(s.Hosts), func(h string) bool { return slices.Contains(hosts, h) })
 	switch {
-	case p.Cert.CheckSignatureFrom(a.Cert) != nil:
+	case of.Cert.CheckSignatureFrom(p.Cert) != nil:
 		return "another authority has signed it"
-	case p.Cert.Subject.CommonName != s.Name:
-		return fmt.Sprintf("it is that of %q", p.Cert.Subject.CommonName)
+	case of.Cert.Subject.CommonName != s.Name:
+		return fmt.Sprintf("it is that of %q", of.Cert.Subject.CommonName)
 	case len(missing) > 0:
 		return fmt.Sprintf("it does not name %q", missing)
-	case now.After(renewAt(p.Cert)):
-		return "it expires on " + p.Cert.NotAfter.UTC().Format(time.DateOnly)
+	case now.After(renewAt(of.Cert)):
+		return "it expires on " + of.Cert.NotAfter.UTC().Format(time.DateOnly)
 	}
 	return ""
 }

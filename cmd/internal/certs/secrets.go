@@ -10,7 +10,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// The Secrets that the manifests in deploy/ name, of the type kubernetes.io/tls with a ca.crt, as other issuers make them, too.
+// The Secrets that the manifests in deploy/ name, of the type kubernetes.io/tls with a ca.crt, as other issuers make
+// them, too.
 const (
 	IPAMSecret    = "galaxy-ipam-tls"
 	MembersSecret = "galaxy-ipam-members-tls"
@@ -25,7 +26,8 @@ func Secrets(dir, namespace string) ([]byte, error) {
 			ObjectMeta: metav1.ObjectMeta{Name: s.secret, Namespace: namespace},
 			Type:       corev1.SecretTypeTLS, Data: map[string][]byte{},
 		}
-		for key, file := range map[string]string{"ca.crt": s.ca + ".crt", corev1.TLSCertKey: s.cert + ".crt", corev1.TLSPrivateKeyKey: s.cert + ".key"} {
+		for key, file := range map[string]string{"ca.crt": s.ca + ".crt", corev1.TLSCertKey: s.cert + ".crt",
+			corev1.TLSPrivateKeyKey: s.cert + ".key"} {
 			text, err := os.ReadFile(filepath.Join(dir, file))
 			if err != nil {
 				return nil, err

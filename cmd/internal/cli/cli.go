@@ -1,4 +1,5 @@
-// Package cli is what the programs have in common: how they start and end, their exit codes, and the flags that several of them have.
+// Package cli is what the programs have in common: how they start and end, their exit codes, and the flags that several
+// of them have.
 package cli
 
 import (
@@ -9,7 +10,8 @@ import (
 	"syscall"
 )
 
-// Main calls a program with a context that ends with SIGINT or SIGTERM, and ends the process with the exit code that it returns.
+// Main calls a program with a context that ends with SIGINT or SIGTERM, and ends the process with the exit code that it
+// returns.
 func Main(program func(context.Context) int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := program(ctx)

@@ -76,7 +76,8 @@ func TestDaemon(t *testing.T) {
 		cmd.SetOut(&out)
 		cmd.SetErr(&out)
 		err := cmd.ExecuteContext(t.Context())
-		if cli.ExitCode(err) != want.code || ran != want.ran || o.name != want.name || !strings.Contains(out.String(), want.says) {
+		if cli.ExitCode(err) != want.code || ran != want.ran || o.name != want.name ||
+			!strings.Contains(out.String(), want.says) {
 			t.Errorf("%q: %v, ran %t, name %q, said %q", args, err, ran, o.name, out.String())
 		}
 	}

@@ -17,8 +17,8 @@ type Options interface {
 	Check() error // completes them, and refuses what makes no sense: a UsageError
 }
 
-// Daemon makes the command of a program that takes flags and no arguments, and runs until its context ends. It has --version, and
-// understands flags with underscores, as the contract's may be written.
+// Daemon makes the command of a program that takes flags and no arguments, and runs until its context ends. It has
+// --version, and understands flags with underscores, as the contract's may be written.
 func Daemon(cmd *cobra.Command, o Options, run func(context.Context) error) *cobra.Command {
 	flags := cmd.Flags()
 	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
@@ -27,7 +27,10 @@ func Daemon(cmd *cobra.Command, o Options, run func(context.Context) error) *cob
 	o.Add(flags)
 	version := flags.Bool("version", false, "say which release this is")
 	cmd.SilenceUsage, cmd.SilenceErrors = true, true
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return Usage("%w; see %s --help", err, cmd.Name()) })
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command,
+		err error) error {
+		return Usage("%w; see %s --help", err, cmd.Name())
+	})
 	cmd.Args = NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *version {
@@ -50,7 +53,8 @@ func NoArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// Deprecate marks a flag that is there: it is taken as before, the help leaves it out, and whoever gives it is warned why.
+// Deprecate marks a flag that is there: it is taken as before, the help leaves it out, and whoever gives it is warned
+// why.
 func Deprecate(flags *pflag.FlagSet, name, why string) {
 	if err := flags.MarkDeprecated(name, why); err != nil {
 		panic(err) // there is no such flag: a mistake in the program, which every test would find

@@ -6,7 +6,8 @@ import (
 	"unicode"
 )
 
-// Printable is a text with all that a terminal would obey escaped, but for line breaks and tabs: errors name what others have written.
+// Printable is a text with all that a terminal would obey escaped, but for line breaks and tabs: errors name what
+// others have written.
 func Printable(text string) string {
 	obeyed := func(r rune) bool {
 		return r != '\n' && r != '\t' && (!unicode.IsPrint(r) || r == unicode.ReplacementChar)

@@ -43,8 +43,10 @@ func TestUsageErrorsOfAllPrograms(t *testing.T) {
 		cmd.Stdout, cmd.Stderr = &out, &errs
 		err := cmd.Run()
 		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.ExitCode() != cli.Misuse || !strings.Contains(errs.String(), line.says) || out.Len() > 0 {
-			t.Errorf("%s: %v, want exit code %d and %q\n%s%s", line.args, err, cli.Misuse, line.says, out.String(), errs.String())
+		if !errors.As(err, &exit) || exit.ExitCode() != cli.Misuse || !strings.Contains(errs.String(), line.says) ||
+			out.Len() > 0 {
+			t.Errorf("%s: %v, want exit code %d and %q\n%s%s", line.args, err, cli.Misuse, line.says, out.String(),
+				errs.String())
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 // File is a file that a flag names; "" is none.
 type File struct{ Flag, Path string }
 
-// ClientTLS is the configuration of a client: it proves servers by an authority, the system's without ca, and shows a certificate if it has
-// one. Errors name the flag, which those of etcd's transport.TLSInfo do not.
+// ClientTLS is the configuration of a client: it proves servers by an authority, the system's without ca, and shows a
+// certificate if it has one. Errors name the flag, which those of etcd's transport.TLSInfo do not.
 func ClientTLS(ca, cert, key File) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if ca.Path != "" {

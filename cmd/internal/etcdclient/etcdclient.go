@@ -34,8 +34,8 @@ type Flags struct {
 	Password  string // a file
 	Prefix    string
 	Timeout   time.Duration
-	// Reconnect bounds the pause between two attempts to reach an etcd that was away, 3 seconds if 0. Who holds a lease wants less
-	// than the lease lasts. It is no flag.
+	// Reconnect bounds the pause between two attempts to reach an etcd that was away, 3 seconds if 0. Who holds a lease
+	// wants less than the lease lasts. It is no flag.
 	Reconnect time.Duration
 
 	extra []grpc.DialOption // of tests
@@ -43,11 +43,13 @@ type Flags struct {
 
 // Add defines the flags.
 func (f *Flags) Add(flags *pflag.FlagSet) {
-	flags.StringSliceVar(&f.Endpoints, "etcd-endpoints", []string{"http://127.0.0.1:2379"}, "URLs of etcd, separated by commas")
+	flags.StringSliceVar(&f.Endpoints, "etcd-endpoints", []string{"http://127.0.0.1:2379"},
+		"URLs of etcd, separated by commas")
 	flags.StringVar(&f.CA, "etcd-ca", "", "file with the certificates that etcd's are checked against")
 	flags.StringVar(&f.Cert, "etcd-cert", "", "file with the client's certificate")
 	flags.StringVar(&f.Key, "etcd-key", "", "file with the key of the client's certificate")
-	flags.StringVar(&f.User, "etcd-user", "", "user, where etcd wants a password; a client certificate has its user in it")
+	flags.StringVar(&f.User, "etcd-user", "",
+		"user, where etcd wants a password; a client certificate has its user in it")
 	flags.StringVar(&f.Password, "etcd-password-file", "", "file with the user's password")
 	flags.StringVar(&f.Prefix, "etcd-prefix", etcdlog.DefaultPrefix, "root of the log's keys in etcd")
 	flags.DurationVar(&f.Timeout, "etcd-timeout", 5*time.Second, "how long to wait for etcd's first response")
@@ -60,7 +62,8 @@ func (f *Flags) reconnect() grpc.DialOption {
 		longest = 3 * time.Second
 	}
 	return grpc.WithConnectParams(grpc.ConnectParams{
-		Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: longest},
+		Backoff: backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2,
+			MaxDelay: longest},
 		MinConnectTimeout: 3 * time.Second,
 	})
 }
@@ -110,7 +113,10 @@ func (f *Flags) Check() error {
 
 // secure reports whether an endpoint wants TLS.
 func (f *Flags) secure() bool {
-	return slices.ContainsFunc(f.Endpoints, func(endpoint string) bool { return strings.HasPrefix(endpoint, "https://") })
+	return slices.ContainsFunc(f.Endpoints, func(endpoint string) bool {
+		return strings.HasPrefix(endpoint,
+			"https://")
+	})
 }
 
 // Client makes a client of an etcd that may not be there yet. It is to be closed.
@@ -172,11 +178,13 @@ func (f *Flags) Open(ctx context.Context) (*etcdlog.Log, *clientv3.Client, error
 func (f *Flags) Explain(err error) error {
 	switch {
 	case errors.Is(err, etcdlog.ErrNoLog):
-		return fmt.Errorf("etcd at %s: %w; name its place with --etcd-prefix, or let galaxy-ipam begin one", f.where(), err)
+		return fmt.Errorf("etcd at %s: %w; name its place with --etcd-prefix, or let galaxy-ipam begin one", f.where(),
+			err)
 	case errors.Is(err, rpctypes.ErrAuthFailed):
 		return fmt.Errorf("etcd at %s: %w; see --etcd-user and --etcd-password-file", f.where(), err)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("etcd at %s takes connections but does not answer within %s; see whether it is healthy and has a leader, "+
+		return fmt.Errorf("etcd at %s takes connections but does not answer within %s; see whether it is healthy and "+
+			"has a leader, "+
 			"and whether it wants --etcd-ca, --etcd-cert and --etcd-key", f.where(), f.Timeout)
 	default:
 		return fmt.Errorf("etcd at %s: %w", f.where(), err)
@@ -205,7 +213,8 @@ func (f *Flags) probe(ctx context.Context) error {
 		}
 		all = append(all, err.Error())
 	}
-	return fmt.Errorf("no etcd at %s: %s; start it, or name the right place with --etcd-endpoints", f.where(), strings.Join(all, "; "))
+	return fmt.Errorf("no etcd at %s: %s; start it, or name the right place with --etcd-endpoints", f.where(),
+		strings.Join(all, "; "))
 }
 
 func reach(ctx context.Context, network, address string) error {
@@ -225,7 +234,8 @@ func addressOf(endpoint string) (network, address string, err error) {
 	if strings.Contains(endpoint, "://") {
 		u, err := url.Parse(endpoint)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" {
-			return "", "", cli.Usage("--etcd-endpoints %q: want http://<host>:<port> or https://<host>:<port>", endpoint)
+			return "", "", cli.Usage("--etcd-endpoints %q: want http://<host>:<port> or https://<host>:<port>",
+				endpoint)
 		}
 		address = u.Host
 	}
@@ -240,5 +250,6 @@ func (f *Flags) tls() (*tls.Config, error) {
 	if !f.secure() {
 		return nil, nil
 	}
-	return cli.ClientTLS(cli.File{Flag: "etcd-ca", Path: f.CA}, cli.File{Flag: "etcd-cert", Path: f.Cert}, cli.File{Flag: "etcd-key", Path: f.Key})
+	return cli.ClientTLS(cli.File{Flag: "etcd-ca", Path: f.CA}, cli.File{Flag: "etcd-cert", Path: f.Cert},
+		cli.File{Flag: "etcd-key", Path: f.Key})
 }

@@ -18,9 +18,9 @@ import (
 
 // login gives each request the token of a user with a password.
 //
-// etcd's own client asks for a token when it is made, and again for each stream. So it cannot be made while etcd is away; and each
-// renewal of a lease is a stream, and to compare a password takes etcd some 60 ms of a core: a thousand nodes would keep several
-// cores at it. Here one token is used until etcd refuses it.
+// etcd's own client asks for a token when it is made, and again for each stream. So it cannot be made while etcd is
+// away; and each renewal of a lease is a stream, and to compare a password takes etcd some 60 ms of a core: a thousand
+// nodes would keep several cores at it. Here one token is used until etcd refuses it.
 type login struct {
 	user, password string
 
@@ -64,7 +64,8 @@ func (l *login) ask(ctx context.Context, conn *grpc.ClientConn) (*string, error)
 	}
 	l.asked.Add(1)
 	token := ""
-	response, err := pb.NewAuthClient(conn).Authenticate(ctx, &pb.AuthenticateRequest{Name: l.user, Password: l.password})
+	response, err := pb.NewAuthClient(conn).Authenticate(ctx,
+		&pb.AuthenticateRequest{Name: l.user, Password: l.password})
 	switch {
 	case err == nil:
 		token = response.Token
@@ -78,12 +79,14 @@ func (l *login) ask(ctx context.Context, conn *grpc.ClientConn) (*string, error)
 // refusals are how etcd says that it wants another token.
 var refusals = []error{rpctypes.ErrInvalidAuthToken, rpctypes.ErrUserEmpty, rpctypes.ErrAuthOldRevision}
 
-// refused reports whether etcd wants another token than this, which is not used again then. What is refused so was not done.
+// refused reports whether etcd wants another token than this, which is not used again then. What is refused so was not
+// done.
 func (l *login) refused(token *string, err error) bool {
 	if err == nil {
 		return false
 	}
-	says := func(refusal error) bool { return strings.HasSuffix(rpctypes.ErrorDesc(err), refusal.Error()) } // a watch says it as text
+	// a watch says it as text
+	says := func(refusal error) bool { return strings.HasSuffix(rpctypes.ErrorDesc(err), refusal.Error()) }
 	if !slices.ContainsFunc(refusals, says) {
 		return false
 	}
@@ -91,7 +94,8 @@ func (l *login) refused(token *string, err error) bool {
 	return true
 }
 
-func (l *login) unary(ctx context.Context, method string, request, response any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+func (l *login) unary(ctx context.Context, method string, request, response any, conn *grpc.ClientConn,
+	invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
 	if method == pb.Auth_Authenticate_FullMethodName {
 		return invoke(ctx, method, request, response, conn, options...)
 	}
@@ -106,7 +110,8 @@ func (l *login) unary(ctx context.Context, method string, request, response any,
 	}
 }
 
-func (l *login) stream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
+func (l *login) stream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string,
+	open grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
 	with, token, err := l.with(ctx, conn)
 	if err != nil {
 		return nil, err
@@ -126,8 +131,9 @@ type loggedIn struct {
 	token *string
 }
 
-// RecvMsg receives a message. A watch that is refused for its token ends the whole stream: the client opens another one, with
-// another token, and goes on with all watches where they were. Of a stream that stays, no watch could be had any more.
+// RecvMsg receives a message. A watch that is refused for its token ends the whole stream: the client opens another
+// one, with another token, and goes on with all watches where they were. Of a stream that stays, no watch could be had
+// any more.
 func (s *loggedIn) RecvMsg(message any) error {
 	err := s.ClientStream.RecvMsg(message)
 	if watched, ok := message.(*pb.WatchResponse); ok && err == nil && watched.Canceled && watched.CancelReason != "" {

@@ -42,7 +42,8 @@ func flagsOf(t *testing.T, etcd *etcdtest.Server, password string) Flags {
 	if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return Flags{Endpoints: []string{etcd.Endpoint()}, User: "root", Password: file, Timeout: 5 * time.Second, Reconnect: 100 * time.Millisecond}
+	return Flags{Endpoints: []string{etcd.Endpoint()}, User: "root", Password: file, Timeout: 5 * time.Second,
+		Reconnect: 100 * time.Millisecond}
 }
 
 func clientOf(t *testing.T, f Flags) *clientv3.Client {
@@ -88,8 +89,8 @@ func TestClientBeforeEtcd(t *testing.T) {
 	})
 }
 
-// One token does for all requests, streams among them; when etcd has forgotten it, as after a restart, another is asked for, and
-// leases and watches go on.
+// One token does for all requests, streams among them; when etcd has forgotten it, as after a restart, another is asked
+// for, and leases and watches go on.
 func TestOneToken(t *testing.T) {
 	etcd, flags := guarded(t)
 	l := newLogin("root", "secret")
@@ -105,7 +106,8 @@ func TestOneToken(t *testing.T) {
 		}
 		close(seen)
 	}()
-	announced, err := lease.Announce(ctx, client, "alive", []byte("x"), 9*time.Second) // far longer than a restart of etcd takes
+	// far longer than a restart of etcd takes
+	announced, err := lease.Announce(ctx, client, "alive", []byte("x"), 9*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +148,8 @@ func TestOneToken(t *testing.T) {
 	if response := <-again; response.Err() != nil || len(response.Events) == 0 {
 		t.Errorf("another watch: %+v, %v", response, response.Err())
 	}
-	if after, err := client.Get(ctx, "alive"); err != nil || len(after.Kvs) != 1 || after.Kvs[0].CreateRevision != before.Kvs[0].CreateRevision {
+	if after, err := client.Get(ctx, "alive"); err != nil || len(after.Kvs) != 1 ||
+		after.Kvs[0].CreateRevision != before.Kvs[0].CreateRevision {
 		t.Errorf("the announcement after a restart of etcd: %v, %v", after, err)
 	}
 	if asked := l.asked.Load(); asked > 4 {
@@ -159,7 +162,8 @@ func TestPasswords(t *testing.T) {
 	etcd, _ := guarded(t)
 	flags := flagsOf(t, etcd, "wrong")
 	_, err := clientOf(t, flags).Get(etcdtest.Context(t), "a")
-	if text := flags.Explain(err).Error(); !errors.Is(err, rpctypes.ErrAuthFailed) || !strings.Contains(text, "--etcd-password-file") {
+	if text := flags.Explain(err).Error(); !errors.Is(err, rpctypes.ErrAuthFailed) ||
+		!strings.Contains(text, "--etcd-password-file") {
 		t.Errorf("a wrong password: %s", text)
 	}
 	open := etcdtest.Start(t)

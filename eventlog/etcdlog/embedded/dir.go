@@ -16,8 +16,8 @@ const lockName = "galaxy.lock"
 // lockWait is how long the kernel may take to end a process that was killed.
 const lockWait = 3 * time.Second
 
-// lockDir makes the directory if needed, and makes sure that it can be written to and that no other server uses it, but for one that
-// is just ending. The lock lasts until the file is closed.
+// lockDir makes the directory if needed, and makes sure that it can be written to and that no other server uses it, but
+// for one that is just ending. The lock lasts until the file is closed.
 func lockDir(dir string) (*os.File, error) {
 	if dir == "" {
 		return nil, errors.New("no directory is named")

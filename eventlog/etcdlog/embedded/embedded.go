@@ -1,5 +1,6 @@
-// Package embedded runs a member of etcd inside the process, alone or as one of several, for clusters that need no etcd of
-// their own and for tests. Only commands and tests import it: a program that is a client of etcd must not carry the server.
+// Package embedded runs a member of etcd inside the process, alone or as one of several, for clusters that need no etcd
+// of their own and for tests. Only commands and tests import it: a program that is a client of etcd must not carry the
+// server.
 package embedded
 
 import (
@@ -37,8 +38,8 @@ type Config struct {
 	ClientURL string // port 0 takes a free one; default DefaultClientURL
 	PeerURL   string // where it listens for other members; default a free port of the loopback interface
 
-	// Members are all members by name, this one included, each with the URL at which the others reach it; nil for one that is
-	// alone. They only matter until the cluster has formed for the first time.
+	// Members are all members by name, this one included, each with the URL at which the others reach it; nil for one
+	// that is alone. They only matter until the cluster has formed for the first time.
 	Members map[string]string
 	PeerTLS TLSFiles // between members, if their URLs say https
 
@@ -55,8 +56,8 @@ type Config struct {
 	UnsafeNoFsync bool
 }
 
-// TLSFiles are a certificate, its key, and the authority that the certificates of others are checked against: one of their own, as
-// whoever has a certificate of it is a member.
+// TLSFiles are a certificate, its key, and the authority that the certificates of others are checked against: one of
+// their own, as whoever has a certificate of it is a member.
 type TLSFiles struct{ Cert, Key, CA string }
 
 // Server is a running etcd.
@@ -132,7 +133,8 @@ func (c Config) missing() string {
 	if len(c.Members) < 2 {
 		return ""
 	}
-	return fmt.Sprintf(": most of its members have to meet: %v; see whether they run, and whether their certificates are signed by one authority", c.Members)
+	return fmt.Sprintf(": most of its members have to meet: %v; see whether they run, and whether their certificates "+
+		"are signed by one authority", c.Members)
 }
 
 // Endpoints is what a client connects to.
@@ -227,10 +229,11 @@ func (c Config) join(e *embed.Config) error {
 	e.TickMs, e.ElectionMs = 100, 1000 // there is a network between them
 	e.StrictReconfigCheck = true
 	if c.PeerTLS != (TLSFiles{}) {
-		e.PeerTLSInfo.CertFile, e.PeerTLSInfo.KeyFile, e.PeerTLSInfo.TrustedCAFile = c.PeerTLS.Cert, c.PeerTLS.Key, c.PeerTLS.CA
+		e.PeerTLSInfo.CertFile, e.PeerTLSInfo.KeyFile, e.PeerTLSInfo.TrustedCAFile = c.PeerTLS.Cert, c.PeerTLS.Key,
+			c.PeerTLS.CA
 		e.PeerTLSInfo.ClientCertAuth = true
-		// Whoever the authority has signed is a member. That an address belongs to a name of the certificate is no proof beside it, and
-		// fails for pods whose reverse names come late.
+		// Whoever the authority has signed is a member. That an address belongs to a name of the certificate is no
+		// proof beside it, and fails for pods whose reverse names come late.
 		e.PeerTLSInfo.SkipClientSANVerify = true
 	}
 	return nil

@@ -18,12 +18,14 @@ import (
 )
 
 func config(t *testing.T) embedded.Config {
-	return embedded.Config{Dir: filepath.Join(t.TempDir(), "made", "by", "start"), ClientURL: "http://127.0.0.1:0", Logger: zap.NewNop(), StartTimeout: 10 * time.Second}
+	return embedded.Config{Dir: filepath.Join(t.TempDir(), "made", "by", "start"), ClientURL: "http://127.0.0.1:0",
+		Logger: zap.NewNop(), StartTimeout: 10 * time.Second}
 }
 
 func connect(t *testing.T, s *embedded.Server) *clientv3.Client {
 	t.Helper()
-	client, err := clientv3.New(clientv3.Config{Endpoints: s.Endpoints(), DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
+	client, err := clientv3.New(clientv3.Config{Endpoints: s.Endpoints(), DialTimeout: 5 * time.Second,
+		Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,13 +113,16 @@ func TestRefusals(t *testing.T) {
 		change func(*embedded.Config)
 		want   string
 	}{
-		"port taken":        {func(c *embedded.Config) { c.ClientURL = "http://" + taken.Addr().String() }, "address already in use"},
-		"peer port taken":   {func(c *embedded.Config) { c.PeerURL = "http://" + taken.Addr().String() }, "peer URL: listen tcp"},
+		"port taken": {func(c *embedded.Config) { c.ClientURL = "http://" + taken.Addr().String() },
+			"address already in use"},
+		"peer port taken": {func(c *embedded.Config) { c.PeerURL = "http://" + taken.Addr().String() },
+			"peer URL: listen tcp"},
 		"no directory":      {func(c *embedded.Config) { c.Dir = "" }, "no directory is named"},
 		"directory is file": {func(c *embedded.Config) { c.Dir = file }, "not a directory"},
 		"directory in use":  {func(c *embedded.Config) { c.Dir = running.Dir }, "another etcd is running in it"},
-		"URL without port":  {func(c *embedded.Config) { c.ClientURL = "http://127.0.0.1" }, "want http://<address>:<port>"},
-		"URL of files":      {func(c *embedded.Config) { c.ClientURL = "unix:///tmp/x" }, "want http://<address>:<port>"},
+		"URL without port": {func(c *embedded.Config) { c.ClientURL = "http://127.0.0.1" },
+			"want http://<address>:<port>"},
+		"URL of files": {func(c *embedded.Config) { c.ClientURL = "unix:///tmp/x" }, "want http://<address>:<port>"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

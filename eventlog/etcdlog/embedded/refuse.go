@@ -11,14 +11,15 @@ import (
 	"google.golang.org/grpc"
 )
 
-// refuser refuses what writes while etcd has the alarm NOSPACE, before it is written to the write-ahead log: etcd itself would only
-// refuse it after that.
+// refuser refuses what writes while etcd has the alarm NOSPACE, before it is written to the write-ahead log: etcd
+// itself would only refuse it after that.
 type refuser struct {
 	server atomic.Pointer[etcdserver.EtcdServer]
 }
 
 func (r *refuser) option() grpc.ServerOption {
-	return grpc.ChainUnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	return grpc.ChainUnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo,
+		next grpc.UnaryHandler) (any, error) {
 		if adds(request) && r.refuses() {
 			return nil, rpctypes.ErrGRPCNoSpace
 		}

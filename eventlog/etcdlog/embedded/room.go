@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DefaultReserve is what is kept free on the disk: etcd ends itself when it cannot write, and writes up to two files of its
-// write-ahead log (64 MiB each) and a part of its database between two checks.
+// DefaultReserve is what is kept free on the disk: etcd ends itself when it cannot write, and writes up to two files of
+// its write-ahead log (64 MiB each) and a part of its database between two checks.
 const DefaultReserve = 256 << 20
 
 // roomPoll is how often the disk is checked.
@@ -56,8 +56,8 @@ func roomOf(dir string) (Room, error) {
 	return Room{Total: at.Blocks * uint64(at.Bsize), Free: at.Bavail * uint64(at.Bsize)}, nil
 }
 
-// quotaFor is how large a database may be that has a size, on a disk with some room in all: defragmenting writes it a second time, and
-// there is the write-ahead log beside it. One that is larger already may stay so.
+// quotaFor is how large a database may be that has a size, on a disk with some room in all: defragmenting writes it a
+// second time, and there is the write-ahead log beside it. One that is larger already may stay so.
 func quotaFor(disk uint64, database int64) int64 {
 	return min(DefaultQuotaBytes, max(int64(disk/5*2), database/4*5))
 }
@@ -75,8 +75,9 @@ func quotaOf(dir string) int64 {
 	return quotaFor(room.Total, size)
 }
 
-// WatchRoom looks at the disk until ctx ends, reports what it sees, and has etcd refuse writes (its alarm NOSPACE) while there is less
-// than the reserve: an etcd that cannot write ends itself. It ends that when there is room again, also when a former life began it.
+// WatchRoom looks at the disk until ctx ends, reports what it sees, and has etcd refuse writes (its alarm NOSPACE)
+// while there is less than the reserve: an etcd that cannot write ends itself. It ends that when there is room again,
+// also when a former life began it.
 func (s *Server) WatchRoom(ctx context.Context, report func(Room, error)) {
 	ticker := time.NewTicker(roomPoll)
 	defer ticker.Stop()
@@ -112,7 +113,8 @@ func (s *Server) checkRoom(ctx context.Context) (Room, error) {
 	if !want {
 		action = etcdserverpb.AlarmRequest_DEACTIVATE
 	}
-	_, err = s.etcd.Server.Alarm(ctx, &etcdserverpb.AlarmRequest{Action: action, MemberID: uint64(s.etcd.Server.MemberID()), Alarm: etcdserverpb.AlarmType_NOSPACE})
+	_, err = s.etcd.Server.Alarm(ctx, &etcdserverpb.AlarmRequest{Action: action,
+		MemberID: uint64(s.etcd.Server.MemberID()), Alarm: etcdserverpb.AlarmType_NOSPACE})
 	if err != nil {
 		return room, fmt.Errorf("have etcd refuse writes (%t): %w", want, err)
 	}

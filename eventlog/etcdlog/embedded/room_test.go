@@ -35,8 +35,8 @@ func disk(t *testing.T, megabytes int) string {
 	return dir
 }
 
-// A disk that another fills up: etcd refuses writes before it cannot write any more, lives, answers reads, and takes writes again when
-// there is room, also after a restart in between.
+// A disk that another fills up: etcd refuses writes before it cannot write any more, lives, answers reads, and takes
+// writes again when there is room, also after a restart in between.
 func TestFullDisk(t *testing.T) {
 	dir := disk(t, 800)
 	c := config(t)
@@ -83,7 +83,8 @@ func TestFullDisk(t *testing.T) {
 	fill(t, dir, junk, 40<<20)
 	until(true)
 	for range 200 { // more than what is left, if they were written
-		if _, err := client.Put(t.Context(), "big", string(bytes.Repeat([]byte("x"), 1<<20))); !errors.Is(err, rpctypes.ErrNoSpace) {
+		if _, err := client.Put(t.Context(), "big", string(bytes.Repeat([]byte("x"), 1<<20))); !errors.Is(err,
+			rpctypes.ErrNoSpace) {
 			t.Fatalf("a write on a disk that is nearly full: %v", err)
 		}
 	}
@@ -124,7 +125,8 @@ func fill(t *testing.T, dir, file string, leave uint64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, int64(at.Bavail*uint64(at.Bsize)-leave)), f.Close()); err != nil {
+	if err := errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, int64(at.Bavail*uint64(at.Bsize)-leave)),
+		f.Close()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -14,7 +14,8 @@ func TestQuotaFor(t *testing.T) {
 		database int64
 		want     int64
 	}{
-		{10 * gib, 0, 10 * gib / 5 * 2}, {100 * gib, 0, 8 * gib}, {10 * gib, 6 * gib, 6 * gib / 4 * 5}, {10 * gib, 7 * gib, 8 * gib}, {gib, gib / 10, gib / 5 * 2},
+		{10 * gib, 0, 10 * gib / 5 * 2}, {100 * gib, 0, 8 * gib}, {10 * gib, 6 * gib, 6 * gib / 4 * 5},
+		{10 * gib, 7 * gib, 8 * gib}, {gib, gib / 10, gib / 5 * 2},
 	} {
 		if got := quotaFor(c.disk, c.database); got != c.want {
 			t.Errorf("a disk of %d and a database of %d: %d, want %d", c.disk, c.database, got, c.want)
@@ -49,8 +50,10 @@ func TestAdds(t *testing.T) {
 		request any
 		want    bool
 	}{
-		{&etcdserverpb.PutRequest{}, true}, {&etcdserverpb.LeaseGrantRequest{}, true}, {&etcdserverpb.RangeRequest{}, false},
-		{&etcdserverpb.DeleteRangeRequest{}, false}, {&etcdserverpb.CompactionRequest{}, false}, {&etcdserverpb.LeaseRevokeRequest{}, false},
+		{&etcdserverpb.PutRequest{}, true}, {&etcdserverpb.LeaseGrantRequest{}, true},
+		{&etcdserverpb.RangeRequest{}, false},
+		{&etcdserverpb.DeleteRangeRequest{}, false}, {&etcdserverpb.CompactionRequest{}, false},
+		{&etcdserverpb.LeaseRevokeRequest{}, false},
 		{&etcdserverpb.TxnRequest{Success: []*etcdserverpb.RequestOp{del}}, false},
 		{&etcdserverpb.TxnRequest{Success: []*etcdserverpb.RequestOp{del, put}}, true},
 		{&etcdserverpb.TxnRequest{Failure: []*etcdserverpb.RequestOp{put}}, true},

@@ -121,7 +121,8 @@ func (c *Cluster) MoveLeader(t testing.TB) {
 	next := c.members[(leader+1)%len(c.members)].Server.MemberID()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := c.members[leader].Server.MoveLeader(ctx, uint64(c.members[leader].Server.MemberID()), uint64(next)); err != nil {
+	if err := c.members[leader].Server.MoveLeader(ctx, uint64(c.members[leader].Server.MemberID()),
+		uint64(next)); err != nil {
 		t.Logf("move the leader: %v", err) // an election at the same time has done it
 	}
 }

@@ -82,8 +82,8 @@ func (p *Proxy) CutAll() {
 	}
 }
 
-// Arm lets a fault happen, once, to the next run of bytes from a client that has at least the minimum length. Requests of
-// HTTP/2 come in frames; a minimum of the size of the event keeps the fault away from pings and acknowledgements.
+// Arm lets a fault happen, once, to the next run of bytes from a client that has at least the minimum length. Requests
+// of HTTP/2 come in frames; a minimum of the size of the event keeps the fault away from pings and acknowledgements.
 func (p *Proxy) Arm(fault Fault, minimum int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

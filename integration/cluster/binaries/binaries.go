@@ -1,6 +1,7 @@
-// Package binaries builds the programs that a test cluster consists of: etcd, the Kubernetes control plane, kwok, kubelet and
-// kube-proxy, pinned by the module in the folder tools. They are built once into a cache outside the tree, under the hash of
-// what they are made of. The programs of galaxy itself are built anew each time, which the go command's own cache makes quick.
+// Package binaries builds the programs that a test cluster consists of: etcd, the Kubernetes control plane, kwok,
+// kubelet and kube-proxy, pinned by the module in the folder tools. They are built once into a cache outside the tree,
+// under the hash of what they are made of. The programs of galaxy itself are built anew each time, which the go
+// command's own cache makes quick.
 package binaries
 
 import (
@@ -175,7 +176,8 @@ func (b builder) compile(ctx context.Context, name string, args ...string) error
 
 // beside are plugins of the CNI project that are installed with ours, from the release that go.mod names.
 var beside = map[string]string{
-	"host-local": "github.com/containernetworking/plugins/plugins/ipam/host-local", "loopback": "github.com/containernetworking/plugins/plugins/main/loopback",
+	"host-local": "github.com/containernetworking/plugins/plugins/ipam/host-local",
+	"loopback":   "github.com/containernetworking/plugins/plugins/main/loopback",
 }
 
 // Galaxy builds programs of galaxy into a directory, by their names.

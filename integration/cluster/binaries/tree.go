@@ -29,7 +29,8 @@ func findTree(ctx context.Context) (tree, error) {
 }
 
 // versionFlag stamps the version of Kubernetes, since API discovery and the caller of the metrics would see v0.0.0.
-const versionFlag = "-s -w -X k8s.io/component-base/version.gitVersion=%[1]s -X k8s.io/client-go/pkg/version.gitVersion=%[1]s" +
+const versionFlag = "-s -w -X k8s.io/component-base/version.gitVersion=%[1]s -X " +
+	"k8s.io/client-go/pkg/version.gitVersion=%[1]s" +
 	" -X k8s.io/component-base/version.gitMajor=%[2]s -X k8s.io/component-base/version.gitMinor=%[3]s" +
 	" -X k8s.io/component-base/version.gitTreeState=clean"
 

@@ -18,8 +18,8 @@ import (
 // readiness is nil once a program is ready, and says why it is not before.
 type readiness = func(context.Context) error
 
-// Users of the cluster with a token, and their groups. Only the scheduler has no more rights than it has everywhere; the
-// controllers would each need an account, and kwok is no part of what is tested.
+// Users of the cluster with a token, and their groups. Only the scheduler has no more rights than it has everywhere;
+// the controllers would each need an account, and kwok is no part of what is tested.
 const (
 	Admin         = "admin"
 	schedulerUser = "system:kube-scheduler"
@@ -27,7 +27,8 @@ const (
 	kwokUser      = "kwok"
 )
 
-var groups = map[string]string{Admin: "system:masters", managerUser: "system:masters", kwokUser: "system:masters", schedulerUser: "system:authenticated"}
+var groups = map[string]string{Admin: "system:masters", managerUser: "system:masters", kwokUser: "system:masters",
+	schedulerUser: "system:authenticated"}
 
 // addAPIServer adds the API server, with the tokens that it knows.
 func (b *Cluster) addAPIServer() error {
@@ -41,7 +42,8 @@ func (b *Cluster) addAPIServer() error {
 	}
 	args := []string{
 		"--etcd-servers=" + b.etcdURL, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
-		"--tls-cert-file=" + b.pki.certFile, "--tls-private-key-file=" + b.pki.keyFile, "--client-ca-file=" + b.pki.caFile,
+		"--tls-cert-file=" + b.pki.certFile, "--tls-private-key-file=" + b.pki.keyFile, "--client-ca-file=" +
+			b.pki.caFile,
 		"--token-auth-file=" + b.path("tokens.csv"), "--authorization-mode=RBAC",
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + b.pki.accountPub, "--service-account-signing-key-file=" + b.pki.accountKey,
@@ -63,7 +65,8 @@ func (b *Cluster) addAPIServer() error {
 		b.AuditLog = filepath.Join(b.logs, "audit.log")
 		args = append(args, "--audit-policy-file="+b.path("audit-policy.yaml"), "--audit-log-path="+b.AuditLog)
 	}
-	b.APIServer = b.addProgram(binaries.APIServer, binaries.APIServer, b.prober.ok(b.APIServerURL+"/readyz", b.tokens[Admin]), args)
+	b.APIServer = b.addProgram(binaries.APIServer, binaries.APIServer,
+		b.prober.ok(b.APIServerURL+"/readyz", b.tokens[Admin]), args)
 	return nil
 }
 

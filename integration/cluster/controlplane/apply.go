@@ -17,7 +17,8 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
-// Kustomize is what kubectl apply -k would send of a folder of deploy/. Tests run in a folder two below that of this module.
+// Kustomize is what kubectl apply -k would send of a folder of deploy/. Tests run in a folder two below that of this
+// module.
 func (b *Cluster) Kustomize(folder string) string {
 	b.t.Helper()
 	root, err := filepath.Abs(filepath.Join("..", "..", "..", "deploy", folder))
@@ -35,8 +36,8 @@ func (b *Cluster) Kustomize(folder string) string {
 	return string(text)
 }
 
-// Apply applies manifests in YAML, as kubectl apply --server-side does. Kinds that a CustomResourceDefinition before them has
-// only just brought are waited for.
+// Apply applies manifests in YAML, as kubectl apply --server-side does. Kinds that a CustomResourceDefinition before
+// them has only just brought are waited for.
 func (b *Cluster) Apply(manifests string) {
 	b.t.Helper()
 	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader([]byte(manifests)), 4096)
@@ -52,9 +53,10 @@ func (b *Cluster) Apply(manifests string) {
 		if len(object.Object) == 0 {
 			continue // nothing stands between two separators
 		}
-		b.WaitFor(fmt.Sprintf("apply %s %s", object.GetKind(), object.GetName()), 10*time.Second, func(ctx context.Context) error {
-			return b.apply(ctx, object)
-		})
+		b.WaitFor(fmt.Sprintf("apply %s %s", object.GetKind(), object.GetName()), 10*time.Second,
+			func(ctx context.Context) error {
+				return b.apply(ctx, object)
+			})
 	}
 }
 

@@ -21,7 +21,8 @@ import (
 // makeClients makes the test's own clients.
 func (b *Cluster) makeClients() error {
 	b.RESTConfig = &rest.Config{
-		Host: b.APIServerURL, BearerToken: b.tokens[Admin], TLSClientConfig: rest.TLSClientConfig{CAData: b.pki.ca}, QPS: -1,
+		Host: b.APIServerURL, BearerToken: b.tokens[Admin], TLSClientConfig: rest.TLSClientConfig{CAData: b.pki.ca},
+		QPS: -1,
 	}
 	typed, err := clientOf(b.RESTConfig)
 	if err != nil {
@@ -72,14 +73,15 @@ func (b *Cluster) Kubeconfig(user string) string {
 	return path
 }
 
-// ServiceAccountKubeconfig is the path of a kubeconfig with a fresh token of a service account, which must be there. Its
-// holder has the rights that RBAC gives to the account, and no others.
+// ServiceAccountKubeconfig is the path of a kubeconfig with a fresh token of a service account, which must be there.
+// Its holder has the rights that RBAC gives to the account, and no others.
 func (b *Cluster) ServiceAccountKubeconfig(namespace, name string) string {
 	b.t.Helper()
 	return b.tokenKubeconfig(namespace, name, namespace+"."+name, nil)
 }
 
-// PodKubeconfig is ServiceAccountKubeconfig with a token as a kubelet mounts it into a pod: it names the pod and its node.
+// PodKubeconfig is ServiceAccountKubeconfig with a token as a kubelet mounts it into a pod: it names the pod and its
+// node.
 func (b *Cluster) PodKubeconfig(name string, pod *corev1.Pod) string {
 	b.t.Helper()
 	return b.tokenKubeconfig(pod.Namespace, name, pod.Namespace+"."+name+"."+pod.Name,
@@ -89,8 +91,10 @@ func (b *Cluster) PodKubeconfig(name string, pod *corev1.Pod) string {
 func (b *Cluster) tokenKubeconfig(namespace, name, file string, of *authenticationv1.BoundObjectReference) string {
 	b.t.Helper()
 	day := int64(24 * 60 * 60)
-	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &day, BoundObjectRef: of}}
-	response, err := b.Client.CoreV1().ServiceAccounts(namespace).CreateToken(b.t.Context(), name, request, metav1.CreateOptions{})
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &day,
+		BoundObjectRef: of}}
+	response, err := b.Client.CoreV1().ServiceAccounts(namespace).CreateToken(b.t.Context(), name, request,
+		metav1.CreateOptions{})
 	if err != nil {
 		b.t.Fatalf("token of the service account %s/%s: %v", namespace, name, err)
 	}

@@ -1,6 +1,7 @@
-// Package controlplane runs a real Kubernetes control plane for a test: etcd, kube-apiserver, kube-controller-manager, kube-scheduler,
-// kwok for as many nodes as one likes, a second etcd for the log of galaxy, and any number of galaxy-ipam behind a balancer.
-// All of it listens on 127.0.0.1 only, needs no rights, and ends with the test. A test can kill any of it and start it again.
+// Package controlplane runs a real Kubernetes control plane for a test: etcd, kube-apiserver, kube-controller-manager,
+// kube-scheduler, kwok for as many nodes as one likes, a second etcd for the log of galaxy, and any number of
+// galaxy-ipam behind a balancer. All of it listens on 127.0.0.1 only, needs no rights, and ends with the test. A test
+// can kill any of it and start it again.
 package controlplane
 
 import (
@@ -28,15 +29,18 @@ type Options struct {
 	Extender *Extender
 	// EditScheduler has the last word on the KubeSchedulerConfiguration.
 	EditScheduler func(config map[string]any)
-	// NodeGrace is how long a silent node stays Ready; 0 for the default of Kubernetes. Nodes report four times as often.
+	// NodeGrace is how long a silent node stays Ready; 0 for the default of Kubernetes. Nodes report four times as
+	// often.
 	NodeGrace time.Duration
 	// Eviction is how long pods stay on a node that is not ready or not reachable; 0 for the default of 5 minutes.
 	Eviction time.Duration
 	// AuditPolicy is the YAML of an audit policy; with it, kube-apiserver writes Cluster.AuditLog.
 	AuditPolicy string
-	// PodStart is how long a pod takes to run once it is bound, 0 for at once. Kubelets have machines of their own; kwok has not.
+	// PodStart is how long a pod takes to run once it is bound, 0 for at once. Kubelets have machines of their own;
+	// kwok has not.
 	PodStart time.Duration
-	// ServerAddresses are good for the servers' certificate, beside 127.0.0.1: at which they are reached through something else.
+	// ServerAddresses are good for the servers' certificate, beside 127.0.0.1: at which they are reached through
+	// something else.
 	ServerAddresses []net.IP
 	// Arguments after those of the cluster, by the name of the program, as in Process.Name; of two, the last counts.
 	Arguments map[string][]string
@@ -155,7 +159,8 @@ func (b *Cluster) path(name string) string { return filepath.Join(b.dir, name) }
 
 // addProgram adds a program of the cluster, with the test's arguments after the cluster's.
 func (b *Cluster) addProgram(name, program string, ready readiness, args []string) *Process {
-	return b.newProcess(name, filepath.Join(built.cluster, program), ready, append(args, b.options.Arguments[name]...)...)
+	return b.newProcess(name, filepath.Join(built.cluster, program), ready,
+		append(args, b.options.Arguments[name]...)...)
 }
 
 // takePorts fills in free ports.

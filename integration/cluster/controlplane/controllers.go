@@ -11,14 +11,17 @@ import (
 // controllers are those that a test can notice: workloads and what they own, namespaces, accounts, what Services
 // lead to, and nodes that fail.
 var controllers = []string{
-	"serviceaccount-controller", "root-ca-certificate-publisher-controller", "namespace-controller", "garbage-collector-controller",
-	"deployment-controller", "replicaset-controller", "statefulset-controller", "daemonset-controller", "job-controller",
-	"pod-garbage-collector-controller", "node-lifecycle-controller", "taint-eviction-controller", "disruption-controller",
+	"serviceaccount-controller", "root-ca-certificate-publisher-controller", "namespace-controller",
+	"garbage-collector-controller",
+	"deployment-controller", "replicaset-controller", "statefulset-controller", "daemonset-controller",
+	"job-controller",
+	"pod-garbage-collector-controller", "node-lifecycle-controller", "taint-eviction-controller",
+	"disruption-controller",
 	"clusterrole-aggregation-controller", "endpointslice-controller",
 }
 
-// addControllerManager adds the controllers. One process needs no election, and nothing here is worth a limit on its rate:
-// pods leave failed nodes at 0.1 nodes a second by default.
+// addControllerManager adds the controllers. One process needs no election, and nothing here is worth a limit on its
+// rate: pods leave failed nodes at 0.1 nodes a second by default.
 func (b *Cluster) addControllerManager() error {
 	var port int
 	if err := takePorts(&port); err != nil {
@@ -36,7 +39,8 @@ func (b *Cluster) addControllerManager() error {
 		"--node-eviction-rate=100", "--secondary-node-eviction-rate=100",
 	)
 	if grace := b.options.NodeGrace; grace > 0 {
-		args = append(args, "--node-monitor-grace-period="+grace.String(), "--node-monitor-period="+min(grace/4, 5*time.Second).String())
+		args = append(args, "--node-monitor-grace-period="+grace.String(), "--node-monitor-period="+
+			min(grace/4, 5*time.Second).String())
 	}
 	ready := b.prober.ok("https://"+local(port)+"/healthz", "")
 	b.ControllerManager = b.addProgram(binaries.ControllerManager, binaries.ControllerManager, ready, args)

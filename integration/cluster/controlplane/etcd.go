@@ -4,8 +4,8 @@ import (
 	"galaxy/integration/cluster/binaries"
 )
 
-// addEtcds adds the etcd of the API server and that of galaxy. The first does not wait for the disk, which SIGKILL cannot
-// tell from one that does; the second works as it would for its users.
+// addEtcds adds the etcd of the API server and that of galaxy. The first does not wait for the disk, which SIGKILL
+// cannot tell from one that does; the second works as it would for its users.
 func (b *Cluster) addEtcds() error {
 	var err error
 	if b.Etcd, b.etcdURL, err = b.addEtcd("etcd", "--unsafe-no-fsync"); err != nil {
@@ -24,7 +24,8 @@ func (b *Cluster) addEtcd(name string, more ...string) (p *Process, url string, 
 	peers := "http://" + local(peer)
 	args := append([]string{
 		"--name=" + name, "--data-dir=" + b.path(name), "--listen-client-urls=" + url, "--advertise-client-urls=" + url,
-		"--listen-peer-urls=" + peers, "--initial-advertise-peer-urls=" + peers, "--initial-cluster=" + name + "=" + peers,
+		"--listen-peer-urls=" + peers, "--initial-advertise-peer-urls=" + peers, "--initial-cluster=" + name + "=" +
+			peers,
 		"--log-level=warn",
 	}, more...)
 	return b.addProgram(name, binaries.Etcd, b.prober.ok(url+"/health", ""), args), url, nil

@@ -9,11 +9,13 @@ import (
 
 // IPAMOptions are how one galaxy-ipam is run.
 type IPAMOptions struct {
-	// Name of the replica; "galaxy-ipam" if empty. One that was there before is started with the same arguments by Start.
+	// Name of the replica; "galaxy-ipam" if empty. One that was there before is started with the same arguments by
+	// Start.
 	Name string
 	// Kubeconfig is the path of a file; empty for that of the admin, NoKubeconfig for none.
 	Kubeconfig string
-	// Etcd are the endpoints of the log; empty for Cluster.GalaxyEtcd, OwnEtcd for none: the arguments say how it runs its own.
+	// Etcd are the endpoints of the log; empty for Cluster.GalaxyEtcd, OwnEtcd for none: the arguments say how it runs
+	// its own.
 	Etcd string
 	// TLS are the files with which it serves, and with which it wants clients to show certificates; nil for plain HTTP.
 	TLS *TLSFiles

@@ -55,7 +55,8 @@ func (b *Cluster) addKwok() error {
 		lease = max(grace, time.Second)
 	}
 	b.Kwok = b.addProgram(binaries.Kwok, binaries.Kwok, b.prober.ok("http://"+local(port)+"/healthz", ""), []string{
-		"--kubeconfig=" + kubeconfig, "--config=" + stages, "--config=" + b.path("kwok.yaml"), "--server-address=" + local(port),
+		"--kubeconfig=" + kubeconfig, "--config=" + stages, "--config=" + b.path("kwok.yaml"), "--server-address=" +
+			local(port),
 		"--manage-all-nodes=false", "--manage-nodes-with-label-selector=" + managedKey + "=" + managedValue,
 		"--node-ip=127.0.0.1", "-v=WARN", fmt.Sprintf("--node-lease-duration-seconds=%d", lease/time.Second),
 	})
@@ -72,5 +73,6 @@ func startingAfter(file string, delay time.Duration) ([]byte, error) {
 	if bytes.Count(text, []byte(stage)) != 1 {
 		return nil, fmt.Errorf("%s has no stage pod-ready as it was known", file)
 	}
-	return bytes.Replace(text, []byte(stage), fmt.Appendf(nil, "%s  delay: {durationMilliseconds: %d}\n", stage, delay.Milliseconds()), 1), nil
+	return bytes.Replace(text, []byte(stage),
+		fmt.Appendf(nil, "%s  delay: {durationMilliseconds: %d}\n", stage, delay.Milliseconds()), 1), nil
 }

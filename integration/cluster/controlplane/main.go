@@ -22,10 +22,12 @@ var built struct {
 }
 
 // galaxyPrograms are the programs of galaxy, those together that are used together: to link them takes seconds.
-var galaxyPrograms = [2][]string{{"galaxy-ipam", "galaxyctl"}, {"galaxy", "galaxy-cni", "galaxy-sdn", "host-local", "loopback"}}
+var galaxyPrograms = [2][]string{{"galaxy-ipam", "galaxyctl"},
+	{"galaxy", "galaxy-cni", "galaxy-sdn", "host-local", "loopback"}}
 
-// Main is for TestMain: it prepares the programs, runs the tests, and gives the exit code. When the programs of the cluster
-// cannot be had, the tests that need them are skipped, which is said on standard error; with CI in the environment they fail.
+// Main is for TestMain: it prepares the programs, runs the tests, and gives the exit code. When the programs of the
+// cluster cannot be had, the tests that need them are skipped, which is said on standard error; with CI in the
+// environment they fail.
 func Main(m *testing.M) int {
 	built.called = true
 	ctx := context.Background()
@@ -45,7 +47,8 @@ func Main(m *testing.M) int {
 		})
 	}
 	if built.cluster, built.err = binaries.Ensure(ctx, os.Stderr); built.err != nil {
-		fmt.Fprintf(os.Stderr, "cluster: NO TEST RUNS ON A CLUSTER, since its programs cannot be built here: %v\n", built.err)
+		fmt.Fprintf(os.Stderr, "cluster: NO TEST RUNS ON A CLUSTER, since its programs cannot be built here: %v\n",
+			built.err)
 	}
 	return m.Run()
 }

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Ports are taken below those that the kernel gives to outgoing connections: a program that was killed finds its port free
-// again, and a client that waits for it does not connect to itself.
+// Ports are taken below those that the kernel gives to outgoing connections: a program that was killed finds its port
+// free again, and a client that waits for it does not connect to itself.
 const (
 	firstPort = 15000
 	lastPort  = 30000
@@ -64,14 +64,15 @@ func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(
 // prober asks programs whether they are ready.
 type prober struct{ client *http.Client }
 
-// newProber trusts a certificate authority, if one is given. A connection is made for each question, since the program that
-// is asked may be another one by then.
+// newProber trusts a certificate authority, if one is given. A connection is made for each question, since the program
+// that is asked may be another one by then.
 func newProber(ca []byte) *prober {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca)
 	return &prober{client: &http.Client{
-		Timeout:   2 * time.Second,
-		Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}},
+		Timeout: 2 * time.Second,
+		Transport: &http.Transport{DisableKeepAlives: true,
+			TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}},
 	}}
 }
 

@@ -61,7 +61,8 @@ func (o NodeOptions) node(i int) *corev1.Node {
 	labels := map[string]string{managedKey: managedValue, corev1.LabelHostname: name}
 	maps.Copy(labels, o.Labels)
 	capacity := corev1.ResourceList{
-		corev1.ResourceCPU: resource.MustParse("64"), corev1.ResourceMemory: resource.MustParse("256Gi"), corev1.ResourcePods: resource.MustParse("250"),
+		corev1.ResourceCPU: resource.MustParse("64"), corev1.ResourceMemory: resource.MustParse("256Gi"),
+		corev1.ResourcePods: resource.MustParse("250"),
 	}
 	if o.Capacity != nil {
 		capacity = o.Capacity.DeepCopy()
@@ -128,12 +129,13 @@ func (b *Cluster) SilenceNode(name string) {
 	b.labelNode(name, nil)
 }
 
-// ReviveNode brings a node back that was cut off. As a kubelet does, it ends the pods that were deleted meanwhile: kwok only
-// notices deletions that it sees.
+// ReviveNode brings a node back that was cut off. As a kubelet does, it ends the pods that were deleted meanwhile: kwok
+// only notices deletions that it sees.
 func (b *Cluster) ReviveNode(name string) {
 	b.t.Helper()
 	b.labelNode(name, managedValue)
-	pods, err := b.Client.CoreV1().Pods("").List(b.t.Context(), metav1.ListOptions{FieldSelector: "spec.nodeName=" + name})
+	pods, err := b.Client.CoreV1().Pods("").List(b.t.Context(),
+		metav1.ListOptions{FieldSelector: "spec.nodeName=" + name})
 	if err != nil {
 		b.t.Fatalf("pods of node %s: %v", name, err)
 	}
@@ -143,7 +145,8 @@ func (b *Cluster) ReviveNode(name string) {
 		if p.DeletionTimestamp == nil {
 			continue
 		}
-		err := b.Client.CoreV1().Pods(p.Namespace).Delete(b.t.Context(), p.Name, metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: metav1.NewUIDPreconditions(string(p.UID))})
+		err := b.Client.CoreV1().Pods(p.Namespace).Delete(b.t.Context(), p.Name,
+			metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: metav1.NewUIDPreconditions(string(p.UID))})
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 			b.t.Fatalf("end pod %s of node %s: %v", p.Name, name, err)
 		}
@@ -156,7 +159,8 @@ func (b *Cluster) labelNode(name string, value any) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if _, err := b.Client.CoreV1().Nodes().Patch(b.t.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+	if _, err := b.Client.CoreV1().Nodes().Patch(b.t.Context(), name, types.MergePatchType, patch,
+		metav1.PatchOptions{}); err != nil {
 		b.t.Fatalf("node %s: %v", name, err)
 	}
 }

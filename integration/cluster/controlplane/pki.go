@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// pki are the certificate authority of the cluster, one serving certificate for all its servers, and the key that signs the
-// tokens of service accounts; all of elliptic curves, since an RSA key takes a second to find.
+// pki are the certificate authority of the cluster, one serving certificate for all its servers, and the key that signs
+// the tokens of service accounts; all of elliptic curves, since an RSA key takes a second to find.
 type pki struct {
 	ca                     []byte // PEM
 	caFile                 string
@@ -26,7 +26,8 @@ type pki struct {
 
 func newPKI(dir string, more []net.IP) (*pki, error) {
 	p := &pki{
-		caFile: filepath.Join(dir, "ca.pem"), certFile: filepath.Join(dir, "server.pem"), keyFile: filepath.Join(dir, "server.key"),
+		caFile: filepath.Join(dir, "ca.pem"), certFile: filepath.Join(dir, "server.pem"),
+		keyFile:    filepath.Join(dir, "server.key"),
 		accountKey: filepath.Join(dir, "accounts.key"), accountPub: filepath.Join(dir, "accounts.pub"),
 	}
 	keys := make([]*ecdsa.PrivateKey, 3)
@@ -38,13 +39,17 @@ func newPKI(dir string, more []net.IP) (*pki, error) {
 		keys[i] = key
 	}
 	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "galaxy-test-ca"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "galaxy-test-ca"}, IsCA: true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(24 * time.Hour),
 	}
 	server := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "galaxy-test"}, NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "galaxy-test"}, NotBefore: ca.NotBefore,
+		NotAfter: ca.NotAfter,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		IPAddresses: append([]net.IP{net.IPv4(127, 0, 0, 1)}, more...), DNSNames: []string{"localhost", "kubernetes.default.svc"},
+		IPAddresses: append([]net.IP{net.IPv4(127, 0, 0, 1)}, more...),
+		DNSNames:    []string{"localhost", "kubernetes.default.svc"},
 	}
 	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, &keys[0].PublicKey, keys[0])
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Process is one program of the cluster, which a test can stop, kill, freeze and start again. Its methods end the test when they
-// fail, and so belong in the test's own goroutine. It listens on the same ports in every life.
+// Process is one program of the cluster, which a test can stop, kill, freeze and start again. Its methods end the test
+// when they fail, and so belong in the test's own goroutine. It listens on the same ports in every life.
 type Process struct {
 	t     testing.TB
 	name  string
@@ -42,7 +42,8 @@ type life struct {
 
 // newProcess adds a program to the cluster; it ends with the test at the latest.
 func (b *Cluster) newProcess(name, path string, ready readiness, args ...string) *Process {
-	p := &Process{t: b.t, name: name, path: path, args: args, log: filepath.Join(b.logs, name+".log"), ready: ready, wait: time.Minute}
+	p := &Process{t: b.t, name: name, path: path, args: args, log: filepath.Join(b.logs, name+".log"), ready: ready,
+		wait: time.Minute}
 	b.processes = append(b.processes, p)
 	return p
 }
@@ -123,8 +124,8 @@ func (p *Process) Continue() {
 	p.send(p.mustRun(), syscall.SIGCONT)
 }
 
-// WaitExit waits until the program ends by itself, and gives its error, which is nil for exit code 0. Without it, a program
-// that ends by itself fails the test.
+// WaitExit waits until the program ends by itself, and gives its error, which is nil for exit code 0. Without it, a
+// program that ends by itself fails the test.
 func (p *Process) WaitExit(wait time.Duration) error {
 	p.t.Helper()
 	p.mu.Lock()
@@ -185,7 +186,7 @@ func (p *Process) waitReady(ctx context.Context) error {
 		}
 		select {
 		case <-l.ended:
-			return fmt.Errorf("%s ended before it was ready: %v\n%s", p.name, l.err, tail(p.log, 2000))
+			return fmt.Errorf("%s ended before it was ready: %w\n%s", p.name, l.err, tail(p.log, 2000))
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready after %s: %w", p.name, p.wait, err)
 		case <-time.After(20 * time.Millisecond):
@@ -257,14 +258,16 @@ func (l *life) over() bool {
 	}
 }
 
-// The kernel sends the signal for a parent's death when the thread that has started the child ends, and the Go runtime may
-// end any thread but one that is locked to a goroutine. So all children are started on one such thread, which never ends.
+// The kernel sends the signal for a parent's death when the thread that has started the child ends, and the Go runtime
+// may end any thread but one that is locked to a goroutine. So all children are started on one such thread, which never
+// ends.
 var (
 	starts     = make(chan func())
 	startsOnce sync.Once
 )
 
-// StartForGood starts a program so that it may ask the kernel for a signal when this process dies (SysProcAttr.Pdeathsig).
+// StartForGood starts a program so that it may ask the kernel for a signal when this process dies
+// (SysProcAttr.Pdeathsig).
 func StartForGood(cmd *exec.Cmd) error {
 	startsOnce.Do(func() {
 		go func() {

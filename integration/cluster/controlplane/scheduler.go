@@ -42,7 +42,8 @@ func (b *Cluster) addScheduler() error {
 		return err
 	}
 	args := append(b.servingArgs(port), "--config="+b.path("scheduler.yaml"))
-	b.Scheduler = b.addProgram(binaries.Scheduler, binaries.Scheduler, b.prober.ok("https://"+local(port)+"/readyz", ""), args)
+	b.Scheduler = b.addProgram(binaries.Scheduler, binaries.Scheduler,
+		b.prober.ok("https://"+local(port)+"/readyz", ""), args)
 	return nil
 }
 
@@ -66,8 +67,9 @@ func (e *Extender) config(balancer string) map[string]any {
 		url = balancer
 	}
 	return map[string]any{
-		"urlPrefix": url, "filterVerb": "filter", "prioritizeVerb": "prioritize", "bindVerb": "bind", "preemptVerb": "preempt",
-		"weight": 1, "nodeCacheCapable": true, "ignorable": false, "httpTimeout": "30s",
+		"urlPrefix": url, "filterVerb": "filter", "prioritizeVerb": "prioritize", "bindVerb": "bind",
+		"preemptVerb": "preempt",
+		"weight":      1, "nodeCacheCapable": true, "ignorable": false, "httpTimeout": "30s",
 		"managedResources": []any{map[string]any{"name": Resource, "ignoredByScheduler": !e.Accounted}},
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 )
 
-// WaitFor waits until a condition gives nil. When it does not in time, the test fails with what the condition said last, and
-// with the pods that do not run and what was said of them.
+// WaitFor waits until a condition gives nil. When it does not in time, the test fails with what the condition said
+// last, and with the pods that do not run and what was said of them.
 func (b *Cluster) WaitFor(what string, wait time.Duration, condition func(context.Context) error) {
 	b.t.Helper()
 	if err := b.poll(wait, condition); err != nil {
@@ -36,7 +36,8 @@ func (b *Cluster) poll(wait time.Duration, condition func(context.Context) error
 		select {
 		case <-ctx.Done():
 			return last
-		case <-time.After(max(50*time.Millisecond, 5*time.Since(start))): // the question must not slow down what it waits for
+		case <-time.After(max(50*time.Millisecond, 5*time.Since(start))):
+			// the question must not slow down what it waits for
 		}
 	}
 }
@@ -73,7 +74,8 @@ func (b *Cluster) WaitPodsRunning(namespace, selector string, n int, wait time.D
 		return nil
 	})
 	if err != nil {
-		b.t.Fatalf("%d running pods of %s %s: not after %s: %v%s", n, namespace, selector, wait, err, b.describeWaiting(namespace))
+		b.t.Fatalf("%d running pods of %s %s: not after %s: %v%s", n, namespace, selector, wait, err,
+			b.describeWaiting(namespace))
 	}
 	return pods
 }

@@ -97,8 +97,9 @@ func NewStatefulSet(namespace, name string, replicas int32, edits ...PodEdit) *a
 	return &appsv1.StatefulSet{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: appsv1.StatefulSetSpec{
-			Replicas: &replicas, Template: template(name, edits), ServiceName: name, PodManagementPolicy: appsv1.ParallelPodManagement,
-			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{AppLabel: name}},
+			Replicas: &replicas, Template: template(name, edits), ServiceName: name,
+			PodManagementPolicy: appsv1.ParallelPodManagement,
+			Selector:            &metav1.LabelSelector{MatchLabels: map[string]string{AppLabel: name}},
 		},
 	}
 }
@@ -136,9 +137,11 @@ func (b *Cluster) Scale(workload any, replicas int32) {
 	var err error
 	switch o := workload.(type) {
 	case *appsv1.Deployment:
-		_, err = b.Client.AppsV1().Deployments(o.Namespace).Patch(ctx, o.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "scale")
+		_, err = b.Client.AppsV1().Deployments(o.Namespace).Patch(ctx, o.Name, types.MergePatchType, patch,
+			metav1.PatchOptions{}, "scale")
 	case *appsv1.StatefulSet:
-		_, err = b.Client.AppsV1().StatefulSets(o.Namespace).Patch(ctx, o.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "scale")
+		_, err = b.Client.AppsV1().StatefulSets(o.Namespace).Patch(ctx, o.Name, types.MergePatchType, patch,
+			metav1.PatchOptions{}, "scale")
 	default:
 		err = fmt.Errorf("it has no scale")
 	}

@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 )
 
-// containerdConfig is for Debian's containerd 1.6 and later ones that read version 2. Without the right to raise the importance
-// of a process for the kernel, it must not try.
+// containerdConfig is for Debian's containerd 1.6 and later ones that read version 2. Without the right to raise the
+// importance of a process for the kernel, it must not try.
 func containerdConfig() string {
 	return fmt.Sprintf(`version = 2
 root = "/var/lib/containerd"
@@ -36,21 +36,26 @@ func kubeletConfig(group string) string {
 	return document(map[string]any{
 		"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
 		"containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
-		"cgroupDriver":             "cgroupfs", "cgroupRoot": "/" + group, "failCgroupV1": false, "failSwapOn": false, "oomScoreAdj": 0,
-		"authentication": map[string]any{"anonymous": map[string]any{"enabled": true}, "webhook": map[string]any{"enabled": false}},
-		"authorization":  map[string]any{"mode": "AlwaysAllow"},
-		"resolvConf":     "", "nodeStatusUpdateFrequency": "1s", "syncFrequency": "5s",
+		"cgroupDriver":             "cgroupfs", "cgroupRoot": "/" + group, "failCgroupV1": false, "failSwapOn": false,
+		"oomScoreAdj": 0,
+		"authentication": map[string]any{"anonymous": map[string]any{"enabled": true},
+			"webhook": map[string]any{"enabled": false}},
+		"authorization": map[string]any{"mode": "AlwaysAllow"},
+		"resolvConf":    "", "nodeStatusUpdateFrequency": "1s", "syncFrequency": "5s",
 		// The disk belongs to others, too.
-		"imageGCHighThresholdPercent": 100, "evictionHard": map[string]any{"nodefs.available": "0%", "imagefs.available": "0%", "memory.available": "1Mi"},
+		"imageGCHighThresholdPercent": 100, "evictionHard": map[string]any{"nodefs.available": "0%",
+			"imagefs.available": "0%", "memory.available": "1Mi"},
 	})
 }
 
-// proxyConfig is for a kube-proxy that may not write what belongs to the whole machine: the size of the table of connections.
+// proxyConfig is for a kube-proxy that may not write what belongs to the whole machine: the size of the table of
+// connections.
 func proxyConfig(mode string) string {
 	return document(map[string]any{
 		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
 		"mode": mode, "clientConnection": map[string]any{"kubeconfig": "/etc/kubeconfig"},
-		"conntrack":          map[string]any{"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+		"conntrack": map[string]any{"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s",
+			"tcpCloseWaitTimeout": "0s"},
 		"iptables":           map[string]any{"minSyncPeriod": "0s"},
 		"nftables":           map[string]any{"minSyncPeriod": "0s"},
 		"healthzBindAddress": "", "metricsBindAddress": "127.0.0.1:10249",

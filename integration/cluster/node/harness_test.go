@@ -32,8 +32,9 @@ const (
 	nodeIP   = "10.99.0.10"
 )
 
-// harness is a cluster with galaxy-ipam and one real node, on which the agent runs as deploy/agent says. All parts of galaxy have
-// the rights in the cluster that deploy/ gives them, those in etcd that galaxyctl etcd-auth gives them, and no others.
+// harness is a cluster with galaxy-ipam and one real node, on which the agent runs as deploy/agent says. All parts of
+// galaxy have the rights in the cluster that deploy/ gives them, those in etcd that galaxyctl etcd-auth gives them, and
+// no others.
 type harness struct {
 	*controlplane.Cluster
 	t       testing.TB
@@ -106,7 +107,8 @@ func (l *harness) protectEtcd() {
 	if err := os.WriteFile(filepath.Join(l.secrets, "root"), []byte(secret), 0o600); err != nil {
 		l.t.Fatal(err)
 	}
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{l.GalaxyEtcdURL}, Logger: zap.NewNop(), DialTimeout: 5 * time.Second})
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{l.GalaxyEtcdURL}, Logger: zap.NewNop(),
+		DialTimeout: 5 * time.Second})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -144,7 +146,8 @@ func (l *harness) publishAPIServer() {
 	host := netip.MustParseAddrPort(at.Host)
 	port, name := int32(host.Port()), "https"
 	_, err = l.Client.DiscoveryV1().EndpointSlices("default").Create(l.t.Context(), &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Name: "kubernetes", Labels: map[string]string{discoveryv1.LabelServiceName: "kubernetes"}},
+		ObjectMeta: metav1.ObjectMeta{Name: "kubernetes",
+			Labels: map[string]string{discoveryv1.LabelServiceName: "kubernetes"}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{node.Control.String()}}},
 		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &port}},
@@ -164,7 +167,8 @@ func (l *harness) startIPAM() {
 	}
 	l.StartIPAM(controlplane.IPAMOptions{
 		Kubeconfig: l.ServiceAccountKubeconfig("kube-system", "galaxy-ipam"),
-		Args:       append([]string{"--config", config, "--leader-elect-lease-duration", "3s"}, l.credentials("galaxy-leader")...),
+		Args: append([]string{"--config", config, "--leader-elect-lease-duration", "3s"},
+			l.credentials("galaxy-leader")...),
 	})
 }
 
@@ -184,7 +188,8 @@ func (l *harness) withoutPods(folder string) string {
 
 var (
 	etcdArgument = regexp.MustCompile(`(?m)^( *)- --etcd-endpoints=.*$`)
-	etcdFile     = regexp.MustCompile(`(?m)^ *- --etcd-(ca|cert|key)=.*\n`) // the harness's etcd wants passwords instead
+	// the harness's etcd wants passwords instead
+	etcdFile = regexp.MustCompile(`(?m)^ *- --etcd-(ca|cert|key)=.*\n`)
 )
 
 // agentManifests are deploy/agent with what a user edits: image, etcd, and credentials. Times are short.
@@ -196,8 +201,10 @@ func (l *harness) agentManifests() string {
 	}
 	text := l.Kustomize("agent")
 	text = strings.ReplaceAll(text, "image: galaxy:latest", "image: "+node.AgentImage)
-	text = regexp.MustCompile(`GALAXY_ETCD_ENDPOINTS: .*`).ReplaceAllString(text, fmt.Sprintf("GALAXY_ETCD_ENDPOINTS: http://%s:%s", node.Control, at.Port()))
-	arguments := []string{"--etcd-endpoints=$$(GALAXY_ETCD_ENDPOINTS)", "--etcd-user=galaxy-node-$$(MY_NODE_NAME)", "--etcd-password-file=/etc/galaxy-etcd/password",
+	text = regexp.MustCompile(`GALAXY_ETCD_ENDPOINTS: .*`).ReplaceAllString(text,
+		fmt.Sprintf("GALAXY_ETCD_ENDPOINTS: http://%s:%s", node.Control, at.Port()))
+	arguments := []string{"--etcd-endpoints=$$(GALAXY_ETCD_ENDPOINTS)", "--etcd-user=galaxy-node-$$(MY_NODE_NAME)",
+		"--etcd-password-file=/etc/galaxy-etcd/password",
 		"--lease-ttl=3s", "--resync=5s", "--reuse-delay=1s", "--gc-interval=2s", "--gc-grace=30s"}
 	return etcdArgument.ReplaceAllString(etcdFile.ReplaceAllString(text, ""), "$1- "+strings.Join(arguments, "\n$1- "))
 }
@@ -242,7 +249,8 @@ type event struct {
 func (l *harness) events(stream string) []event {
 	l.t.Helper()
 	var all []event
-	for line := range strings.Lines(l.mustGalaxyctl("galaxy-auditor", "log", "show", "--stream", stream, "-o", "json")) {
+	for line := range strings.Lines(l.mustGalaxyctl("galaxy-auditor", "log", "show", "--stream", stream, "-o",
+		"json")) {
 		var e event
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			l.t.Fatalf("%v: %s", err, line)

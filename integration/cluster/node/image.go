@@ -47,7 +47,8 @@ func busybox() (files, error) {
 		return nil, fmt.Errorf("applets of busybox: %w", err)
 	}
 	system := files{
-		"bin/busybox": {text: text, mode: 0o755}, "tmp/.keep": {mode: 0o644}, "var/run": {link: "/run"}, "run/.keep": {mode: 0o644},
+		"bin/busybox": {text: text, mode: 0o755}, "tmp/.keep": {mode: 0o644}, "var/run": {link: "/run"},
+		"run/.keep":           {mode: 0o644},
 		"etc/passwd":          {text: []byte("root:x:0:0:root:/:/bin/sh\n"), mode: 0o644},
 		"usr/local/bin/.keep": {mode: 0o644},
 	}
@@ -114,18 +115,22 @@ func (f files) archive(name string) ([]byte, error) {
 	config, err := json.Marshal(map[string]any{
 		"architecture": runtime.GOARCH, "os": "linux",
 		"config": map[string]any{
-			"Env": []string{"PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, "Cmd": []string{"/bin/sleep", "infinity"},
+			"Env": []string{"PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+			"Cmd": []string{"/bin/sleep", "infinity"},
 		},
-		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{fmt.Sprintf("sha256:%x", sha256.Sum256(layer))}},
+		"rootfs": map[string]any{"type": "layers",
+			"diff_ids": []string{fmt.Sprintf("sha256:%x", sha256.Sum256(layer))}},
 	})
 	if err != nil {
 		return nil, err
 	}
-	manifest, err := json.Marshal([]any{map[string]any{"Config": "config.json", "RepoTags": []string{name}, "Layers": []string{"layer.tar"}}})
+	manifest, err := json.Marshal([]any{map[string]any{"Config": "config.json", "RepoTags": []string{name},
+		"Layers": []string{"layer.tar"}}})
 	if err != nil {
 		return nil, err
 	}
-	return files{"config.json": {text: config, mode: 0o644}, "layer.tar": {text: layer, mode: 0o644}, "manifest.json": {text: manifest, mode: 0o644}}.layer()
+	return files{"config.json": {text: config, mode: 0o644}, "layer.tar": {text: layer, mode: 0o644},
+		"manifest.json": {text: manifest, mode: 0o644}}.layer()
 }
 
 // layer is a tar archive, the same for the same files.

@@ -18,8 +18,8 @@ import (
 	"galaxy/integration/cluster/controlplane"
 )
 
-// machine is a set of namespaces that looks like a machine. Its first process keeps it: when that one dies, the kernel kills
-// all others, and the mounts and the network go with them.
+// machine is a set of namespaces that looks like a machine. Its first process keeps it: when that one dies, the kernel
+// kills all others, and the mounts and the network go with them.
 type machine struct {
 	t     testing.TB
 	name  string
@@ -32,8 +32,8 @@ type machine struct {
 	programs []*Program
 }
 
-// boot is what the first process does. What is written to /etc, /opt and /var lands in the folder of the machine, /run is empty,
-// and the shell then takes in the processes that others have left.
+// boot is what the first process does. What is written to /etc, /opt and /var lands in the folder of the machine, /run
+// is empty, and the shell then takes in the processes that others have left.
 const boot = `set -e
 mount --make-rprivate /
 mount -t proc proc /proc
@@ -115,7 +115,8 @@ func (m *machine) close() {
 
 // report shows the last words of all programs and of the agent.
 func (m *machine) report() {
-	logs, _ := filepath.Glob(filepath.Join(m.root, "var/log/pods/kube-system_galaxy-*/*/*.log")) // the pattern is a good one
+	// the pattern is a good one
+	logs, _ := filepath.Glob(filepath.Join(m.root, "var/log/pods/kube-system_galaxy-*/*/*.log"))
 	for _, p := range m.programs {
 		logs = append(logs, p.log)
 	}
@@ -125,7 +126,8 @@ func (m *machine) report() {
 	}
 }
 
-// enter brings this thread into the machine. What it starts then is a process of the machine; the thread must end after.
+// enter brings this thread into the machine. What it starts then is a process of the machine; the thread must end
+// after.
 func (m *machine) enter() error {
 	if err := unix.Unshare(unix.CLONE_FS); err != nil { // a thread that shares its folder cannot have other mounts
 		return err
@@ -133,7 +135,8 @@ func (m *machine) enter() error {
 	for _, kind := range []struct {
 		name string
 		flag int
-	}{{"ipc", unix.CLONE_NEWIPC}, {"uts", unix.CLONE_NEWUTS}, {"net", unix.CLONE_NEWNET}, {"pid", unix.CLONE_NEWPID}, {"mnt", unix.CLONE_NEWNS}} {
+	}{{"ipc", unix.CLONE_NEWIPC}, {"uts", unix.CLONE_NEWUTS}, {"net", unix.CLONE_NEWNET}, {"pid", unix.CLONE_NEWPID},
+		{"mnt", unix.CLONE_NEWNS}} {
 		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", m.first.Process.Pid, kind.name))
 		if err != nil {
 			return err
@@ -169,7 +172,8 @@ func (m *machine) command(name string, args ...string) *exec.Cmd {
 		name = own
 	}
 	cmd := exec.Command(name, args...)
-	cmd.Env = []string{"PATH=" + runtimeDir() + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
+	cmd.Env = []string{"PATH=" + runtimeDir() + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME=/root"}
 	cmd.Dir = "/"
 	return cmd
 }

@@ -44,7 +44,8 @@ type Node struct {
 	group        string
 }
 
-// Start boots a node and starts all its programs. It does not wait for the node to be ready, which needs a network of pods.
+// Start boots a node and starts all its programs. It does not wait for the node to be ready, which needs a network of
+// pods.
 func Start(t testing.TB, b *controlplane.Cluster, w *World, o Options) *Node {
 	t.Helper()
 	if err := prepare(t.Context()); err != nil {
@@ -95,10 +96,13 @@ func (n *Node) startAll(apiServer string) {
 	for path, text := range n.Files {
 		n.Write(path, text)
 	}
-	n.Containerd = n.machine.program("containerd", filepath.Join(runtimeDir(), "containerd"), "--config", "/etc/containerd/config.toml", "--log-level", "info")
-	n.Kubelet = n.machine.program("kubelet", controlplane.Program(binaries.Kubelet), "--config=/etc/kubelet.json", "--kubeconfig=/etc/kubeconfig",
+	n.Containerd = n.machine.program("containerd", filepath.Join(runtimeDir(), "containerd"), "--config",
+		"/etc/containerd/config.toml", "--log-level", "info")
+	n.Kubelet = n.machine.program("kubelet", controlplane.Program(binaries.Kubelet), "--config=/etc/kubelet.json",
+		"--kubeconfig=/etc/kubeconfig",
 		"--hostname-override="+n.Name, "--node-ip="+n.Address.String(), "-v=2")
-	n.KubeProxy = n.machine.program("kube-proxy", controlplane.Program(binaries.Proxy), "--config=/etc/kube-proxy.json", "--hostname-override="+n.Name, "-v=2")
+	n.KubeProxy = n.machine.program("kube-proxy", controlplane.Program(binaries.Proxy), "--config=/etc/kube-proxy.json",
+		"--hostname-override="+n.Name, "-v=2")
 	n.StartContainerd()
 	n.importImages()
 	n.KubeProxy.Start()
@@ -160,7 +164,8 @@ func (n *Node) importImage(name string, system files) {
 func (n *Node) UseProxy(mode string) {
 	n.t.Helper()
 	n.KubeProxy.Stop()
-	if out, err := n.Run(n.KubeProxy.path, "--config=/etc/kube-proxy.json", "--hostname-override="+n.Name, "--cleanup"); err != nil {
+	if out, err := n.Run(n.KubeProxy.path, "--config=/etc/kube-proxy.json", "--hostname-override="+n.Name,
+		"--cleanup"); err != nil {
 		n.t.Fatalf("%v\n%s", err, out)
 	}
 	n.Proxy = mode
@@ -193,8 +198,8 @@ func (n *Node) Get(ctx context.Context, url string) (string, error) {
 	return get(ctx, n.machine.net, url)
 }
 
-// LoseRuntime has the container runtime fail as hard as it can: it and all containers are killed, and what it kept of them while
-// it ran is gone. With its disk it also forgets which sandboxes there were, and all images but ours.
+// LoseRuntime has the container runtime fail as hard as it can: it and all containers are killed, and what it kept of
+// them while it ran is gone. With its disk it also forgets which sandboxes there were, and all images but ours.
 func (n *Node) LoseRuntime(disk bool) {
 	n.t.Helper()
 	n.Containerd.Kill()
@@ -206,7 +211,10 @@ func (n *Node) LoseRuntime(disk bool) {
 		folders = append(folders, "/var/lib/containerd")
 	}
 	for _, folder := range folders {
-		script := `for at in $(awk -v at="$0/" 'index($5, at) == 1 { print $5 }' /proc/self/mountinfo | sort -r); do umount -l "$at"; done; rm -rf "$0"/*`
+		script := `for at in $(awk -v at="$0/" 'index($5, at) == 1 { print $5 }' /proc/self/mountinfo | sort -r); do
+			umount -l "$at"
+		done
+		rm -rf "$0"/*`
 		if _, err := n.Run("sh", "-c", script, folder); err != nil {
 			n.t.Fatal(err)
 		}

@@ -18,8 +18,8 @@ import (
 	"galaxy/integration/cluster/node"
 )
 
-// A node as users have it: kubelet, containerd and kube-proxy, with the agent that deploy/agent puts there. Its steps share one
-// cluster, since a cluster takes longer to make than a step.
+// A node as users have it: kubelet, containerd and kube-proxy, with the agent that deploy/agent puts there. Its steps
+// share one cluster, since a cluster takes longer to make than a step.
 func TestRealNode(t *testing.T) {
 	l := newHarness(t)
 	for _, step := range []struct {
@@ -61,7 +61,8 @@ func (l *harness) readyPods(app string, n int) []corev1.Pod {
 	l.t.Helper()
 	var found []corev1.Pod
 	l.WaitFor(fmt.Sprintf("%d ready pods of %s", n, app), 3*time.Minute, func(ctx context.Context) error {
-		list, err := l.Client.CoreV1().Pods("default").List(ctx, metav1.ListOptions{LabelSelector: controlplane.Selector(app)})
+		list, err := l.Client.CoreV1().Pods("default").List(ctx,
+			metav1.ListOptions{LabelSelector: controlplane.Selector(app)})
 		if err != nil {
 			return err
 		}
@@ -156,7 +157,8 @@ func (l *harness) from(p *corev1.Pod) func(context.Context, string) (string, err
 // page is a page of ours at a host.
 func page(host, name string) string { return "http://" + host + "/" + name }
 
-// podsComeAndGo: pods of a Deployment get addresses of the node, answer on them, and give them back when they go, also by force.
+// podsComeAndGo: pods of a Deployment get addresses of the node, answer on them, and give them back when they go, also
+// by force.
 func podsComeAndGo(l *harness) {
 	d := controlplane.NewDeployment("default", "web", 3, web)
 	l.Create(d)
@@ -167,7 +169,8 @@ func podsComeAndGo(l *harness) {
 	l.says("a pod reaches itself", l.from(a), page(a.Status.PodIP, "who"), a.Name)
 
 	now := int64(0)
-	if err := l.Client.CoreV1().Pods("default").Delete(l.t.Context(), a.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+	if err := l.Client.CoreV1().Pods("default").Delete(l.t.Context(), a.Name,
+		metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
 		l.t.Fatal(err)
 	}
 	l.waitReleased(pods[:1])
@@ -179,7 +182,8 @@ func podsComeAndGo(l *harness) {
 	l.readyPods("web", 2)
 }
 
-// services: what kube-proxy makes of a Service leads to pods, from everywhere that it should, also back to the pod that asks.
+// services: what kube-proxy makes of a Service leads to pods, from everywhere that it should, also back to the pod that
+// asks.
 func services(l *harness) {
 	one := l.node.Proxy + "-one"
 	l.Create(controlplane.NewDeployment("default", one, 1, web))
@@ -197,16 +201,19 @@ func services(l *harness) {
 	}
 	cluster := fmt.Sprintf("%s:%d", service.Spec.ClusterIP, service.Spec.Ports[0].Port)
 	port := fmt.Sprintf("%s:%d", nodeIP, service.Spec.Ports[0].NodePort)
-	l.says("another pod reaches the ClusterIP, with its own address", l.from(other), page(cluster, "who"), self.Name+" "+other.Status.PodIP)
+	l.says("another pod reaches the ClusterIP, with its own address", l.from(other), page(cluster, "who"), self.Name+
+		" "+other.Status.PodIP)
 	l.says("the node reaches the ClusterIP", l.node.Get, page(cluster, "who"), self.Name+" "+nodeIP)
 	l.says("hairpin: a pod reaches itself by the ClusterIP", l.from(self), page(cluster, "who"), self.Name+" "+nodeIP)
 	l.says("who is outside reaches the NodePort", l.world.Get, page(port, "who"), self.Name+" "+nodeIP)
 	l.says("another pod reaches the NodePort", l.from(other), page(port, "who"), self.Name+" "+nodeIP)
 	l.says("the node reaches the NodePort", l.node.Get, page(port, "who"), self.Name+" "+nodeIP)
 	l.says("hairpin: a pod reaches itself by the NodePort", l.from(self), page(port, "who"), self.Name+" "+nodeIP)
-	for kind, command := range map[string][]string{"nftables": {"nft", "list", "tables"}, "iptables": {"iptables-save", "-t", "nat"}} {
+	for kind, command := range map[string][]string{"nftables": {"nft", "list", "tables"},
+		"iptables": {"iptables-save", "-t", "nat"}} {
 		rules, err := l.node.Run(command[0], command[1:]...)
-		if ours := strings.Contains(rules, "kube-proxy") || strings.Contains(rules, "KUBE-SERVICES"); err != nil || ours != (kind == l.node.Proxy) {
+		if ours := strings.Contains(rules, "kube-proxy") || strings.Contains(rules, "KUBE-SERVICES"); err != nil ||
+			ours != (kind == l.node.Proxy) {
 			l.t.Errorf("kube-proxy is to use %s; the rules of %s: %v\n%s", l.node.Proxy, kind, err, rules)
 		}
 	}
@@ -217,7 +224,8 @@ func services(l *harness) {
 	}
 }
 
-// masquerade: what pods send to the world leaves with the node's address, and what they send to each other with their own.
+// masquerade: what pods send to the world leaves with the node's address, and what they send to each other with their
+// own.
 func masquerade(l *harness) {
 	pods := l.readyPods("web", 2)
 	a, b := &pods[0], &pods[1]
@@ -249,33 +257,35 @@ func agentKilled(l *harness) {
 	l.waitAgent()
 }
 
-// runtimeLost: when all sandboxes are dead at once, their pods get new ones, and the addresses of the old ones come back.
+// runtimeLost: when all sandboxes are dead at once, their pods get new ones, and the addresses of the old ones come
+// back.
 func runtimeLost(l *harness, disk bool) {
 	before := l.held()
 	l.node.LoseRuntime(disk)
-	l.WaitFor("the log has the addresses of the pods that run, and no others", 3*time.Minute, func(ctx context.Context) error {
-		pods, err := l.Client.CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return err
-		}
-		wanted := map[string]string{}
-		for i := range pods.Items {
-			p := &pods.Items[i]
-			if !ready(p) {
-				return fmt.Errorf("pod %s is not ready", p.Name)
+	l.WaitFor("the log has the addresses of the pods that run, and no others", 3*time.Minute,
+		func(ctx context.Context) error {
+			pods, err := l.Client.CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
+			if err != nil {
+				return err
 			}
-			for _, ip := range p.Status.PodIPs {
-				if before[ip.IP] == string(p.UID) {
-					return fmt.Errorf("pod %s still shows %s, which its dead sandbox had", p.Name, ip.IP)
+			wanted := map[string]string{}
+			for i := range pods.Items {
+				p := &pods.Items[i]
+				if !ready(p) {
+					return fmt.Errorf("pod %s is not ready", p.Name)
 				}
-				wanted[ip.IP] = string(p.UID)
+				for _, ip := range p.Status.PodIPs {
+					if before[ip.IP] == string(p.UID) {
+						return fmt.Errorf("pod %s still shows %s, which its dead sandbox had", p.Name, ip.IP)
+					}
+					wanted[ip.IP] = string(p.UID)
+				}
 			}
-		}
-		if held := l.held(); !maps.Equal(held, wanted) {
-			return fmt.Errorf("the log says %v, the pods have %v", held, wanted)
-		}
-		return nil
-	})
+			if held := l.held(); !maps.Equal(held, wanted) {
+				return fmt.Errorf("the log says %v, the pods have %v", held, wanted)
+			}
+			return nil
+		})
 	l.waitAgent()
 	pods := l.readyPods("web", 2)
 	l.says("pods reach each other again", l.from(&pods[0]), page(pods[1].Status.PodIP, "who"), pods[1].Name)

@@ -9,8 +9,8 @@ import (
 	"galaxy/integration/debian"
 )
 
-// packages are installed where they are missing. The runtime's are only unpacked into the cache, as an installed containerd
-// would run as a service of this machine.
+// packages are installed where they are missing. The runtime's are only unpacked into the cache, as an installed
+// containerd would run as a service of this machine.
 var (
 	packages        = []string{"busybox-static", "iptables", "nftables", "iproute2", "libseccomp2"}
 	runtimePackages = []string{"containerd", "runc"}
@@ -65,7 +65,8 @@ func unpackRuntime(ctx context.Context, dir string) error {
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		return err
 	}
-	for _, name := range []string{"usr/bin/containerd", "usr/bin/containerd-shim-runc-v2", "usr/bin/ctr", "usr/sbin/runc"} {
+	for _, name := range []string{"usr/bin/containerd", "usr/bin/containerd-shim-runc-v2", "usr/bin/ctr",
+		"usr/sbin/runc"} {
 		if err := os.Rename(filepath.Join(tree, name), filepath.Join(bin, filepath.Base(name))); err != nil {
 			return err
 		}

@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Control is where nodes find the control plane, and what is outside of the cluster: the address of the World on its switch.
+// Control is where nodes find the control plane, and what is outside of the cluster: the address of the World on its
+// switch.
 var Control = netip.MustParseAddr("10.99.0.1")
 
 const (
@@ -101,7 +102,8 @@ func (w *World) makeSwitch() error {
 // plug joins a node's namespace to the switch, as its eth0 with an address.
 func (w *World) plug(name string, of netns.NsHandle, address netip.Addr) error {
 	far := fmt.Sprintf("%.14s", "w"+name)
-	pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: far, MTU: 1500}, PeerName: "eth0", PeerNamespace: netlink.NsFd(of)}
+	pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: far, MTU: 1500}, PeerName: "eth0",
+		PeerNamespace: netlink.NsFd(of)}
 	if err := w.links.LinkAdd(pair); err != nil {
 		return fmt.Errorf("wire: %w", err)
 	}
@@ -221,13 +223,14 @@ func (w *World) Get(ctx context.Context, url string) (string, error) { return ge
 func get(ctx context.Context, from netns.NsHandle, url string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, at string) (conn net.Conn, err error) {
-		err = in(from, func() (err error) {
-			conn, err = new(net.Dialer).DialContext(ctx, network, at)
-			return err
-		})
-		return conn, err
-	}}}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, at string) (conn net.Conn, err error) {
+			err = in(from, func() (err error) {
+				conn, err = new(net.Dialer).DialContext(ctx, network, at)
+				return err
+			})
+			return conn, err
+		}}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return "", err

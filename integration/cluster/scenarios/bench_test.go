@@ -29,7 +29,8 @@ func (w *harness) burst(name string, n int, edits func(i int) []controlplane.Pod
 	w.t.Helper()
 	w.Scheduler.Pause()
 	workqueue.ParallelizeUntil(w.t.Context(), 32, n, func(i int) {
-		p := controlplane.NewPod("default", fmt.Sprintf("%s-%d", name, i), append(edits(i), controlplane.WithLabel(controlplane.AppLabel, name))...)
+		p := controlplane.NewPod("default", fmt.Sprintf("%s-%d", name, i),
+			append(edits(i), controlplane.WithLabel(controlplane.AppLabel, name))...)
 		if _, err := w.Client.CoreV1().Pods("default").Create(w.t.Context(), p, metav1.CreateOptions{}); err != nil {
 			w.t.Error(err)
 		}
@@ -54,7 +55,8 @@ func (w *harness) burst(name string, n int, edits func(i int) []controlplane.Pod
 		}
 	}
 	took := time.Since(start)
-	if err := w.Client.CoreV1().Pods("default").DeleteCollection(w.t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: controlplane.Selector(name)}); err != nil {
+	if err := w.Client.CoreV1().Pods("default").DeleteCollection(w.t.Context(), metav1.DeleteOptions{},
+		metav1.ListOptions{LabelSelector: controlplane.Selector(name)}); err != nil {
 		w.t.Fatal(err)
 	}
 	w.WaitPodsGone("default", controlplane.Selector(name), 2*time.Minute)
@@ -71,7 +73,8 @@ func (w *harness) burst(name string, n int, edits func(i int) []controlplane.Pod
 func (w *harness) watchBound(name string) <-chan watch.Event {
 	w.t.Helper()
 	watched, err := w.Client.CoreV1().Pods("default").Watch(w.t.Context(), metav1.ListOptions{
-		LabelSelector: controlplane.Selector(name), FieldSelector: fields.OneTermNotEqualSelector("spec.nodeName", "").String(),
+		LabelSelector: controlplane.Selector(name),
+		FieldSelector: fields.OneTermNotEqualSelector("spec.nodeName", "").String(),
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -126,15 +129,16 @@ func BenchmarkBurst(b *testing.B) {
 	}
 }
 
-// The same with a kube-scheduler that keeps to the rate of requests that Kubernetes gives it by default, 50 a second. With an extender
-// that binds, it spends none of them on bindings.
+// The same with a kube-scheduler that keeps to the rate of requests that Kubernetes gives it by default, 50 a second.
+// With an extender that binds, it spends none of them on bindings.
 func BenchmarkBurstDefaultRate(b *testing.B) {
 	byDefault := func(config map[string]any) {
 		connection := config["clientConnection"].(map[string]any)
 		delete(connection, "qps")
 		delete(connection, "burst")
 	}
-	w := newHarness(b, settings{nodes: [3]int{500, 500, 0}, options: controlplane.Options{PodStart: podStart, EditScheduler: byDefault}})
+	w := newHarness(b, settings{nodes: [3]int{500, 500, 0},
+		options: controlplane.Options{PodStart: podStart, EditScheduler: byDefault}})
 	w.burst("warm", 100, always(controlplane.WithAddress()))
 	w.against(b, 500, always(controlplane.WithAddress()), always())
 }
@@ -143,12 +147,15 @@ func BenchmarkBurstDefaultRate(b *testing.B) {
 func BenchmarkExactFit(b *testing.B) {
 	exact := `[{"nodeSubnets":["10.10.0.0/16"],"ips":["10.20.0.2~10.20.1.245"],"subnet":"10.20.0.0/21","gateway":"10.20.7.254"},
 	           {"nodeSubnets":["10.11.0.0/16"],"ips":["10.21.0.2~10.21.7.250"],"subnet":"10.21.0.0/21","gateway":"10.21.7.254"}]`
-	w := newHarness(b, settings{nodes: [3]int{200, 200, 0}, subnets: exact, options: controlplane.Options{PodStart: podStart}})
+	w := newHarness(b, settings{nodes: [3]int{200, 200, 0}, subnets: exact,
+		options: controlplane.Options{PodStart: podStart}})
 	w.burst("warm", 100, always(controlplane.WithAddress()))
-	w.against(b, 500, always(controlplane.WithAddress(), inNetwork(0)), always(controlplane.WithAddress(), inNetwork(1)))
+	w.against(b, 500, always(controlplane.WithAddress(), inNetwork(0)),
+		always(controlplane.WithAddress(), inNetwork(1)))
 }
 
-// Each of 1,000 nodes asks for its first address at once, against 1,000 pods without an address that are bound to the same nodes.
+// Each of 1,000 nodes asks for its first address at once, against 1,000 pods without an address that are bound to the
+// same nodes.
 func BenchmarkFirstAddresses(b *testing.B) {
 	w := newHarness(b, settings{nodes: [3]int{500, 500, 0}, options: controlplane.Options{PodStart: podStart}})
 	pinned := func(edits ...controlplane.PodEdit) func(int) []controlplane.PodEdit {
@@ -165,7 +172,8 @@ func BenchmarkFewNodes(b *testing.B) {
 	one := `[{"nodeSubnets":["10.12.0.0/16"],"ips":["10.22.0.2~10.22.7.250"],"subnet":"10.22.0.0/21","gateway":"10.22.7.254"}`
 	few := one + `]`
 	all := one + `,{"nodeSubnets":["10.10.0.0/16","10.11.0.0/16"],"ips":["10.20.0.2~10.20.7.250"],"subnet":"10.20.0.0/21","gateway":"10.20.7.254"}]`
-	w := newHarness(b, settings{nodes: [3]int{490, 490, 20}, subnets: few, options: controlplane.Options{PodStart: podStart}})
+	w := newHarness(b, settings{nodes: [3]int{490, 490, 20}, subnets: few,
+		options: controlplane.Options{PodStart: podStart}})
 	const pods = 300
 	var rates, ratios []float64
 	for b.Loop() {

@@ -17,7 +17,8 @@ import (
 	"galaxy/integration/cluster/controlplane"
 )
 
-// ask sends what a scheduler would send. The pods of these tests name a scheduler that there is none of, so that the test is it.
+// ask sends what a scheduler would send. The pods of these tests name a scheduler that there is none of, so that the
+// test is it.
 func (w *harness) ask(verb string, args, into any) error {
 	body, err := json.Marshal(args)
 	if err != nil {
@@ -67,15 +68,16 @@ func (w *harness) pending(namespace, app string, n int) []corev1.Pod {
 	return pods
 }
 
-// A scheduler filters and dies before it binds; filters many pods of one limit at once; and loses the responses to its bindings.
-// Whatever it does, the count is right in the end.
+// A scheduler filters and dies before it binds; filters many pods of one limit at once; and loses the responses to its
+// bindings. Whatever it does, the count is right in the end.
 func TestClaims(t *testing.T) {
 	w := newHarness(t, settings{nodes: [3]int{3, 3, 0}})
 	nodes := []string{"n0-0", "n0-1", "n1-0"}
 	if status, text := w.rest("POST", "/v1/pool", `{"name":"few","size":2}`); status != 200 {
 		t.Fatal(status, text)
 	}
-	w.Create(controlplane.NewDeployment("default", "few", 5, controlplane.WithAddress(), byHand(), controlplane.WithAnnotation(poolKey, "few")))
+	w.Create(controlplane.NewDeployment("default", "few", 5, controlplane.WithAddress(), byHand(),
+		controlplane.WithAnnotation(poolKey, "few")))
 	pods := w.pending("default", "few", 5)
 
 	// All five at once: two pass.
@@ -102,7 +104,8 @@ func TestClaims(t *testing.T) {
 			t.Fatalf("bind: %s", failure)
 		}
 	}
-	if got, err := w.Client.CoreV1().Pods("default").Get(t.Context(), passed[0].Name, metav1.GetOptions{}); err != nil || got.Spec.NodeName != "n0-1" || len(addressesOf(got)) != 1 {
+	if got, err := w.Client.CoreV1().Pods("default").Get(t.Context(), passed[0].Name,
+		metav1.GetOptions{}); err != nil || got.Spec.NodeName != "n0-1" || len(addressesOf(got)) != 1 {
 		t.Errorf("the bound pod: %v, %v", got, err)
 	}
 	left := w.waitHeld("few", 1)

@@ -75,8 +75,8 @@ func (p *provider) inStep(w *harness) error {
 	return nil
 }
 
-// A cloud provider is notified of every address that is put to use or given up, is out of order for a while, and galaxy-ipam is
-// killed in between: in the end it has just what is in use.
+// A cloud provider is notified of every address that is put to use or given up, is out of order for a while, and
+// galaxy-ipam is killed in between: in the end it has just what is in use.
 func TestCloudProvider(t *testing.T) {
 	p := &provider{at: map[string]string{}}
 	line, err := net.Listen("tcp", "127.0.0.1:0")
@@ -92,7 +92,8 @@ func TestCloudProvider(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := newHarness(t, settings{args: []string{"--config", config}, options: controlplane.Options{Extender: &controlplane.Extender{}}, nodes: [3]int{5, 5, 0}})
+	w := newHarness(t, settings{args: []string{"--config", config},
+		options: controlplane.Options{Extender: &controlplane.Extender{}}, nodes: [3]int{5, 5, 0}})
 	web := controlplane.NewDeployment("default", "web", 10, controlplane.WithAddress())
 	db := controlplane.NewStatefulSet("default", "db", 4, controlplane.WithAddress(), immutable())
 	w.Create(web, db)

@@ -46,8 +46,8 @@ func (w *harness) leader() *controlplane.IPAM {
 	return leads
 }
 
-// Three replicas, and the leader is killed in the midst of a burst of 500 pods: all run, none twice with one address, and nothing
-// that was said to be so is lost. Then it is killed again and again while pods come and go.
+// Three replicas, and the leader is killed in the midst of a burst of 500 pods: all run, none twice with one address,
+// and nothing that was said to be so is lost. Then it is killed again and again while pods come and go.
 func TestLeaderKilledInBurst(t *testing.T) {
 	w := newHarness(t, settings{nodes: [3]int{60, 60, 0}, replicas: 3})
 	first := w.leader()
@@ -69,7 +69,8 @@ func TestLeaderKilledInBurst(t *testing.T) {
 	}
 	took := time.Since(killed)
 	w.WaitPodsRunning("default", controlplane.Selector("web"), 500, 2*time.Minute)
-	t.Logf("another leads after %s; all 500 pods run after %s", took.Round(10*time.Millisecond), time.Since(start).Round(10*time.Millisecond))
+	t.Logf("another leads after %s; all 500 pods run after %s", took.Round(10*time.Millisecond),
+		time.Since(start).Round(10*time.Millisecond))
 	if most := 6 * time.Second; took > most {
 		t.Errorf("it took two lease periods, %s, and more until another led: %s", most, took)
 	}
@@ -97,8 +98,8 @@ func TestLeaderKilledInBurst(t *testing.T) {
 	w.sameDigests()
 }
 
-// sameDigests waits until all replicas have published the digest of their state after one and the same event, and compares.
-// They do so by themselves after every 1,024th event.
+// sameDigests waits until all replicas have published the digest of their state after one and the same event, and
+// compares. They do so by themselves after every 1,024th event.
 func (w *harness) sameDigests() {
 	w.t.Helper()
 	client, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(w.etcd[1], ",")})
@@ -181,8 +182,8 @@ func families(t testing.TB, text io.Reader) map[string]*dto.MetricFamily {
 	return all
 }
 
-// The replicas are replaced one by one, as a rollout does it, while pods are scheduled: no request of the scheduler fails that
-// is repeated once.
+// The replicas are replaced one by one, as a rollout does it, while pods are scheduled: no request of the scheduler
+// fails that is repeated once.
 func TestRollingUpgrade(t *testing.T) {
 	w := newHarness(t, settings{nodes: [3]int{30, 30, 0}, replicas: 3})
 	stop := make(chan struct{})
@@ -196,7 +197,8 @@ func TestRollingUpgrade(t *testing.T) {
 				return
 			case <-time.After(50 * time.Millisecond):
 			}
-			p := controlplane.NewPod("default", fmt.Sprintf("p-%d", n), controlplane.WithAddress(), controlplane.WithLabel(controlplane.AppLabel, "stream"))
+			p := controlplane.NewPod("default", fmt.Sprintf("p-%d", n), controlplane.WithAddress(),
+				controlplane.WithLabel(controlplane.AppLabel, "stream"))
 			w.Create(p)
 		}
 	}()

@@ -138,15 +138,17 @@ func nodesOf(network int) controlplane.NodeOptions {
 func (w *harness) replica(i int, args ...string) controlplane.IPAMOptions {
 	return controlplane.IPAMOptions{
 		Name: fmt.Sprintf("galaxy-ipam-%d", i), Kubeconfig: w.ServiceAccountKubeconfig("kube-system", "galaxy-ipam"),
-		Args: append([]string{"--leader-elect-lease-duration", lease, "--claim-ttl", "5s", "--reuse-delay", "2s"}, args...),
+		Args: append([]string{"--leader-elect-lease-duration", lease, "--claim-ttl", "5s", "--reuse-delay", "2s"},
+			args...),
 	}
 }
 
 func (w *harness) configure(subnets string) {
 	w.t.Helper()
 	text, err := json.Marshal(map[string]any{
-		"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "floatingip-config", "namespace": "kube-system"},
-		"data": map[string]any{"floatingips": subnets},
+		"apiVersion": "v1", "kind": "ConfigMap",
+		"metadata": map[string]any{"name": "floatingip-config", "namespace": "kube-system"},
+		"data":     map[string]any{"floatingips": subnets},
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -163,7 +165,8 @@ func manifests(t testing.TB, names ...string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, strings.ReplaceAll(string(text), "metadata: {name: galaxy-ipam}", "metadata: {name: galaxy-ipam, namespace: kube-system}"))
+		all = append(all, strings.ReplaceAll(string(text), "metadata: {name: galaxy-ipam}",
+			"metadata: {name: galaxy-ipam, namespace: kube-system}"))
 	}
 	return strings.Join(all, "\n---\n")
 }
@@ -300,9 +303,9 @@ func addressesByUID(pods []corev1.Pod) map[string]string {
 	return all
 }
 
-// agree waits until the objects and the log say the same: every running pod that asks for an address has one, which no other
-// pod has, and which the log says is bound to this very pod on this very node; and every bound address has its pod. The log
-// itself must be right, too.
+// agree waits until the objects and the log say the same: every running pod that asks for an address has one, which no
+// other pod has, and which the log says is bound to this very pod on this very node; and every bound address has its
+// pod. The log itself must be right, too.
 func (w *harness) agree() {
 	w.t.Helper()
 	w.WaitFor("the API server and the log agree", 40*time.Second, func(ctx context.Context) error {
@@ -327,7 +330,8 @@ func compare(rows map[string]row, pods []corev1.Pod) error {
 	uids := map[string]bool{}
 	for i := range pods {
 		p := &pods[i]
-		if !wants(p) || p.Spec.NodeName == "" || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+		if !wants(p) || p.Spec.NodeName == "" || p.Status.Phase == corev1.PodSucceeded ||
+			p.Status.Phase == corev1.PodFailed {
 			continue
 		}
 		uids[string(p.UID)] = true
@@ -341,13 +345,15 @@ func compare(rows map[string]row, pods []corev1.Pod) error {
 			}
 			owners[ip] = p.Name
 			if r := rows[ip]; r.State != "bound" || r.PodUID != string(p.UID) || r.Node != p.Spec.NodeName {
-				errs = append(errs, fmt.Errorf("pod %s, uid %s, on %s has %s; the log says %+v", p.Name, p.UID, p.Spec.NodeName, ip, r))
+				errs = append(errs, fmt.Errorf("pod %s, uid %s, on %s has %s; the log says %+v", p.Name, p.UID,
+					p.Spec.NodeName, ip, r))
 			}
 		}
 	}
 	for ip, r := range rows {
 		if r.State == "bound" && !uids[r.PodUID] {
-			errs = append(errs, fmt.Errorf("%s is bound to %s/%s, uid %s, which is not there", ip, r.Namespace, r.PodName, r.PodUID))
+			errs = append(errs, fmt.Errorf("%s is bound to %s/%s, uid %s, which is not there", ip, r.Namespace,
+				r.PodName, r.PodUID))
 		}
 	}
 	return errors.Join(errs...)
@@ -390,7 +396,8 @@ func (w *harness) rest(method, path, body string) (int, string) {
 // namespace makes a namespace for a scenario.
 func (w *harness) namespace(name string) string {
 	w.t.Helper()
-	if _, err := w.Client.CoreV1().Namespaces().Create(w.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+	if _, err := w.Client.CoreV1().Namespaces().Create(w.t.Context(),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
 		w.t.Fatal(err)
 	}
 	w.WaitFor("the namespace has its service account", 20*time.Second, func(ctx context.Context) error {

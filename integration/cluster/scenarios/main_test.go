@@ -1,4 +1,5 @@
-// Package scenarios runs galaxy-ipam as users do, in real clusters, and looks at what the API server and the log say after.
+// Package scenarios runs galaxy-ipam as users do, in real clusters, and looks at what the API server and the log say
+// after.
 package scenarios
 
 import (

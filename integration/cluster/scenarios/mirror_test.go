@@ -68,17 +68,21 @@ func example(t testing.TB, name string) string {
 	return string(text)
 }
 
-// The log is shown as objects; what somebody edits or deletes is put back; reservations and pools are taken from objects.
+// The log is shown as objects; what somebody edits or deletes is put back; reservations and pools are taken from
+// objects.
 func TestMirror(t *testing.T) {
 	w := newHarness(t, settings{nodes: [3]int{3, 0, 0}, args: []string{"--pool-namespaces", "kube-system,default"}})
-	w.Create(controlplane.NewDeployment("default", "web", 5, controlplane.WithAddress()), controlplane.NewStatefulSet("default", "db", 2, controlplane.WithAddress(), immutable()))
+	w.Create(controlplane.NewDeployment("default", "web", 5, controlplane.WithAddress()),
+		controlplane.NewStatefulSet("default", "db", 2, controlplane.WithAddress(), immutable()))
 	w.running("default", "web", 5)
 	w.running("default", "db", 2)
 	objects := w.mirrored()
 	fips := w.Dynamic.Resource(floatingIPs)
 
 	some := w.ofApp("db")[0].IP
-	if _, err := fips.Patch(t.Context(), some, types.MergePatchType, []byte(`{"metadata":{"labels":{"reserved":"mine","other":"stays"}},"spec":{"key":"pool__thief_","policy":0}}`), metav1.PatchOptions{}); err != nil {
+	if _, err := fips.Patch(t.Context(), some, types.MergePatchType,
+		[]byte(`{"metadata":{"labels":{"reserved":"mine","other":"stays"}},"spec":{"key":"pool__thief_","policy":0}}`),
+		metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	w.WaitFor("the edit is put back", 20*time.Second, func(ctx context.Context) error {
@@ -103,7 +107,8 @@ func TestMirror(t *testing.T) {
 	w.mirrored()
 	w.agree()
 	w.rights()
-	if out, err := w.Galaxyctl("check", "--recent", "0", "--kubeconfig", w.Kubeconfig(controlplane.Admin), "--etcd-endpoints", w.GalaxyEtcdURL); err != nil || !strings.Contains(out, "0 differences") {
+	if out, err := w.Galaxyctl("check", "--recent", "0", "--kubeconfig", w.Kubeconfig(controlplane.Admin),
+		"--etcd-endpoints", w.GalaxyEtcdURL); err != nil || !strings.Contains(out, "0 differences") {
 		t.Errorf("galaxyctl check: %v\n%s", err, out)
 	}
 }
@@ -124,7 +129,8 @@ func (w *harness) selectable() {
 				want++
 			}
 		}
-		found, err := fips.List(w.t.Context(), metav1.ListOptions{FieldSelector: fmt.Sprintf("spec.%s=%v", field, spec[field])})
+		found, err := fips.List(w.t.Context(), metav1.ListOptions{FieldSelector: fmt.Sprintf("spec.%s=%v", field,
+			spec[field])})
 		if err != nil || len(found.Items) != want {
 			w.t.Errorf("spec.%s=%v: %d objects, want %d: %v", field, spec[field], len(found.Items), want, err)
 		}
@@ -151,7 +157,8 @@ func (w *harness) rights() {
 
 func (w *harness) token(namespace, account string) string {
 	w.t.Helper()
-	response, err := w.Client.CoreV1().ServiceAccounts(namespace).CreateToken(w.t.Context(), account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	response, err := w.Client.CoreV1().ServiceAccounts(namespace).CreateToken(w.t.Context(), account,
+		&authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -174,7 +181,9 @@ func (w *harness) reservations() {
 	}
 	w.Apply(text)
 	state("reserved")
-	if status, response := w.rest("POST", "/v1/ip", `{"ips":[{"ip":"10.20.7.7","poolName":"reserved-for-node"}]}`); status != 202 || !strings.Contains(response, "label") {
+	if status, response := w.rest("POST", "/v1/ip",
+		`{"ips":[{"ip":"10.20.7.7","poolName":"reserved-for-node"}]}`); status != 202 ||
+		!strings.Contains(response, "label") {
 		w.t.Errorf("a labelled address is released over REST: %d %s", status, response)
 	}
 	w.mirrored()
@@ -184,7 +193,8 @@ func (w *harness) reservations() {
 	state("free")
 	w.Apply(text)
 	state("reserved")
-	if _, err := fips.Patch(w.t.Context(), "10.20.7.7", types.MergePatchType, []byte(`{"metadata":{"labels":{"reserved":null}}}`), metav1.PatchOptions{}); err != nil {
+	if _, err := fips.Patch(w.t.Context(), "10.20.7.7", types.MergePatchType,
+		[]byte(`{"metadata":{"labels":{"reserved":null}}}`), metav1.PatchOptions{}); err != nil {
 		w.t.Fatal(err)
 	}
 	state("free")
@@ -225,7 +235,8 @@ func (w *harness) poolObjects() {
 	}
 	w.Apply(example(w.t, "pool.yaml"))
 	pool("example-pool", "kube-system", "size 4, in force 4, held 0")
-	if _, err := w.Dynamic.Resource(pools).Namespace("kube-system").Patch(w.t.Context(), "example-pool", types.MergePatchType, []byte(`{"size":6,"preAllocateIP":true}`), metav1.PatchOptions{}); err != nil {
+	if _, err := w.Dynamic.Resource(pools).Namespace("kube-system").Patch(w.t.Context(), "example-pool",
+		types.MergePatchType, []byte(`{"size":6,"preAllocateIP":true}`), metav1.PatchOptions{}); err != nil {
 		w.t.Fatal(err)
 	}
 	pool("example-pool", "kube-system", "size 6, in force 6, held 6")
@@ -238,10 +249,12 @@ func (w *harness) poolObjects() {
 	}
 	pool("by-rest", "kube-system", "size 1, in force 1, held 0")
 	w.namespace("tenant")
-	w.Apply("apiVersion: galaxy.k8s.io/v1alpha1\nkind: Pool\nmetadata: {name: greedy, namespace: tenant}\nsize: 1000000\npreAllocateIP: true\n")
+	w.Apply("apiVersion: galaxy.k8s.io/v1alpha1\nkind: Pool\nmetadata: {name: greedy, namespace: tenant}\nsize: " +
+		"1000000\npreAllocateIP: true\n")
 	w.WaitFor("a pool of a tenant is refused", 20*time.Second, func(ctx context.Context) error {
 		events, err := w.events(ctx)
-		if err == nil && !slices.ContainsFunc(events, func(e corev1.Event) bool { return e.Reason == "PoolIgnored" && e.InvolvedObject.Name == "greedy" }) {
+		if err == nil && !slices.ContainsFunc(events,
+			func(e corev1.Event) bool { return e.Reason == "PoolIgnored" && e.InvolvedObject.Name == "greedy" }) {
 			err = errors.New("nobody says so")
 		}
 		return err
@@ -249,7 +262,8 @@ func (w *harness) poolObjects() {
 	if status, response := w.rest("GET", "/v1/pool/greedy", ""); status != 404 {
 		w.t.Errorf("the pool of a tenant counts: %d %s", status, response)
 	}
-	if err := w.Dynamic.Resource(pools).Namespace("kube-system").Delete(w.t.Context(), "example-pool", metav1.DeleteOptions{}); err != nil {
+	if err := w.Dynamic.Resource(pools).Namespace("kube-system").Delete(w.t.Context(), "example-pool",
+		metav1.DeleteOptions{}); err != nil {
 		w.t.Fatal(err)
 	}
 	if status, response := w.rest("DELETE", "/v1/pool/by-rest", ""); status != 200 {

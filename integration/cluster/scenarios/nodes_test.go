@@ -16,10 +16,11 @@ import (
 	"galaxy/integration/cluster/controlplane"
 )
 
-// A node dies. Its pods are only taken as ended when somebody says so: with the taint out-of-service, the pods of a StatefulSet
-// and of a sticky Deployment run on other nodes with their addresses, in seconds.
+// A node dies. Its pods are only taken as ended when somebody says so: with the taint out-of-service, the pods of a
+// StatefulSet and of a sticky Deployment run on other nodes with their addresses, in seconds.
 func TestDeadNode(t *testing.T) {
-	w := newHarness(t, settings{nodes: [3]int{4, 0, 0}, options: controlplane.Options{NodeGrace: 4 * time.Second, Eviction: time.Second}})
+	w := newHarness(t, settings{nodes: [3]int{4, 0, 0},
+		options: controlplane.Options{NodeGrace: 4 * time.Second, Eviction: time.Second}})
 	w.Create(
 		controlplane.NewStatefulSet("default", "db", 4, controlplane.WithAddress(), immutable()),
 		controlplane.NewDeployment("default", "web", 4, controlplane.WithAddress(), immutable()),
@@ -46,8 +47,10 @@ func TestDeadNode(t *testing.T) {
 			t.Errorf("a node that does not answer has lost an address: %+v", r)
 		}
 	}
-	taint := fmt.Sprintf(`{"spec":{"taints":[{"key":%q,"value":"nodeshutdown","effect":"NoExecute"}]}}`, corev1.TaintNodeOutOfService)
-	if _, err := w.Client.CoreV1().Nodes().Patch(t.Context(), dead, types.StrategicMergePatchType, []byte(taint), metav1.PatchOptions{}); err != nil {
+	taint := fmt.Sprintf(`{"spec":{"taints":[{"key":%q,"value":"nodeshutdown","effect":"NoExecute"}]}}`,
+		corev1.TaintNodeOutOfService)
+	if _, err := w.Client.CoreV1().Nodes().Patch(t.Context(), dead, types.StrategicMergePatchType, []byte(taint),
+		metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	start := time.Now()
@@ -68,13 +71,14 @@ func TestDeadNode(t *testing.T) {
 // A Node object is deleted, and its pods with it; and a node comes back under its name in another network.
 func TestNodeObjectDeleted(t *testing.T) {
 	w := newHarness(t, settings{nodes: [3]int{3, 0, 0}})
-	w.Create(controlplane.NewStatefulSet("default", "db", 3, controlplane.WithAddress(), immutable()), controlplane.NewDeployment("default", "plain", 6, controlplane.WithAddress()))
+	w.Create(controlplane.NewStatefulSet("default", "db", 3, controlplane.WithAddress(), immutable()),
+		controlplane.NewDeployment("default", "plain", 6, controlplane.WithAddress()))
 	w.running("default", "db", 3)
 	w.running("default", "plain", 6)
 	if err := w.Client.CoreV1().Nodes().Delete(t.Context(), "n0-0", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	w.WaitFor("no pod is on the node, and all run", 2*time.Minute, func(ctx context.Context) error {
+	w.WaitFor("no pod is on the node, and all run", 2*time.Minute, func(context.Context) error {
 		for _, p := range w.Pods("default", "") {
 			if p.Spec.NodeName == "n0-0" || p.Status.Phase != corev1.PodRunning {
 				return fmt.Errorf("pod %s is %s on %q", p.Name, p.Status.Phase, p.Spec.NodeName)
@@ -89,7 +93,8 @@ func TestNodeObjectDeleted(t *testing.T) {
 	elsewhere := nodesOf(1)
 	elsewhere.Prefix = "n0-" // n0-0 again, and it is in another network now
 	w.MakeNodes(1, elsewhere)
-	moved := controlplane.NewPod("default", "moved", controlplane.WithAddress(), controlplane.WithNodeSelector(netLabel, "1"))
+	moved := controlplane.NewPod("default", "moved", controlplane.WithAddress(),
+		controlplane.WithNodeSelector(netLabel, "1"))
 	w.Create(moved)
 	pods := w.WaitPodsRunning("default", controlplane.Selector("moved"), 1, time.Minute)
 	if got := addressesOf(&pods[0]); len(got) != 1 || !strings.HasPrefix(got[0], "10.21.") {
@@ -144,7 +149,8 @@ func (w *harness) waitEvent(reason, words string) {
 		}
 		var seen []string
 		for _, e := range events.Items {
-			if e.InvolvedObject.Name == config.Name && e.InvolvedObject.UID == config.UID { // as kubectl describe finds them
+			// as kubectl describe finds them
+			if e.InvolvedObject.Name == config.Name && e.InvolvedObject.UID == config.UID {
 				seen = append(seen, e.Reason+": "+e.Message)
 				if e.Reason == reason && strings.Contains(e.Message, words) {
 					return nil
@@ -163,7 +169,8 @@ func TestPreemption(t *testing.T) {
 	low := controlplane.NewDeployment("default", "low", 5, controlplane.WithAddress())
 	w.Create(low)
 	w.running("default", "low", 5)
-	w.Create(controlplane.NewPod("default", "urgent", controlplane.WithAddress(), func(p *corev1.PodTemplateSpec) { p.Spec.PriorityClassName = "high" }))
+	w.Create(controlplane.NewPod("default", "urgent", controlplane.WithAddress(),
+		func(p *corev1.PodTemplateSpec) { p.Spec.PriorityClassName = "high" }))
 	w.WaitPodsRunning("default", controlplane.Selector("urgent"), 1, time.Minute)
 	if n := runningIn(w.Pods("default", controlplane.Selector("low"))); n != 4 {
 		t.Errorf("%d pods of low priority run, want 4 of 5", n)

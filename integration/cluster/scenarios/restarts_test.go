@@ -79,8 +79,8 @@ func TestRestarts(t *testing.T) {
 	w.agree()
 }
 
-// The log is lost and restored from a backup that is older than half of the pods. Before anything is allocated, the addresses of
-// the pods that the log has forgotten are found and recorded, so that none is given out twice.
+// The log is lost and restored from a backup that is older than half of the pods. Before anything is allocated, the
+// addresses of the pods that the log has forgotten are found and recorded, so that none is given out twice.
 func TestRestore(t *testing.T) {
 	w := newHarness(t, settings{nodes: [3]int{5, 0, 0}})
 	ctl := func(args ...string) string {
@@ -91,12 +91,14 @@ func TestRestore(t *testing.T) {
 		}
 		return out
 	}
-	w.Create(controlplane.NewStatefulSet("default", "old", 6, controlplane.WithAddress(), immutable()), controlplane.NewDeployment("default", "gone", 4, controlplane.WithAddress()))
+	w.Create(controlplane.NewStatefulSet("default", "old", 6, controlplane.WithAddress(), immutable()),
+		controlplane.NewDeployment("default", "gone", 4, controlplane.WithAddress()))
 	w.running("default", "old", 6)
 	w.running("default", "gone", 4)
 	backup := filepath.Join(t.TempDir(), "galaxy.backup")
 	ctl("log", "backup", backup)
-	w.Create(controlplane.NewStatefulSet("default", "new", 8, controlplane.WithAddress(), immutable()), controlplane.NewDeployment("default", "plain", 8, controlplane.WithAddress()))
+	w.Create(controlplane.NewStatefulSet("default", "new", 8, controlplane.WithAddress(), immutable()),
+		controlplane.NewDeployment("default", "plain", 8, controlplane.WithAddress()))
 	w.running("default", "new", 8)
 	w.running("default", "plain", 8)
 	if err := w.Client.AppsV1().Deployments("default").Delete(t.Context(), "gone", metav1.DeleteOptions{}); err != nil {
@@ -125,7 +127,10 @@ func TestRestore(t *testing.T) {
 		}
 		return compare(rows, pods.Items)
 	})
-	if after := fmt.Sprint(ips(w.held(func(r row) bool { return r.AppName != "gone" && r.AppName != "later" }))); after != before {
+	if after := fmt.Sprint(ips(w.held(func(r row) bool {
+		return r.AppName != "gone" &&
+			r.AppName != "later"
+	}))); after != before {
 		t.Errorf("held were %s, and are %s", before, after)
 	}
 	out := ctl("log", "show", "--etcd-prefix", "/restored")
@@ -135,7 +140,8 @@ func TestRestore(t *testing.T) {
 	if first, found := strings.Index(out, "later"), strings.LastIndex(out, "foundRunning"); first < found {
 		t.Error("a new pod was given an address before all running pods were found")
 	}
-	if out, err := w.Galaxyctl("log", "verify", "--etcd-endpoints", w.GalaxyEtcdURL, "--etcd-prefix", "/restored"); err != nil {
+	if out, err := w.Galaxyctl("log", "verify", "--etcd-endpoints", w.GalaxyEtcdURL, "--etcd-prefix",
+		"/restored"); err != nil {
 		t.Errorf("verify: %v\n%s", err, out)
 	}
 }
@@ -160,7 +166,8 @@ func (w *harness) shownFirst() string {
 // galaxyctl check prints what differs while galaxy-ipam is away, and repairs it.
 func TestCheckRepairs(t *testing.T) {
 	w := newHarness(t, settings{nodes: [3]int{3, 0, 0}})
-	w.Create(controlplane.NewStatefulSet("default", "db", 3, controlplane.WithAddress(), immutable()), controlplane.NewDeployment("default", "web", 3, controlplane.WithAddress()))
+	w.Create(controlplane.NewStatefulSet("default", "db", 3, controlplane.WithAddress(), immutable()),
+		controlplane.NewDeployment("default", "web", 3, controlplane.WithAddress()))
 	w.running("default", "db", 3)
 	w.running("default", "web", 3)
 	w.agree()
@@ -171,17 +178,20 @@ func TestCheckRepairs(t *testing.T) {
 	}
 	w.WaitPodsGone("default", controlplane.Selector("web"), time.Minute)
 	check := func(args ...string) (string, error) {
-		return w.Galaxyctl(append([]string{"check", "--recent", "0", "--kubeconfig", w.Kubeconfig(controlplane.Admin), "--etcd-endpoints", w.GalaxyEtcdURL}, args...)...)
+		return w.Galaxyctl(append([]string{"check", "--recent", "0", "--kubeconfig", w.Kubeconfig(controlplane.Admin),
+			"--etcd-endpoints", w.GalaxyEtcdURL}, args...)...)
 	}
 	fips := w.Dynamic.Resource(floatingIPs)
 	if err := fips.Delete(t.Context(), w.shownFirst(), metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if out, _ := check("--recent", "1h"); strings.Contains(out, "has no FloatingIP object") || !strings.Contains(out, "1 addresses have changed within 1h0m0s") {
+	if out, _ := check("--recent", "1h"); strings.Contains(out, "has no FloatingIP object") ||
+		!strings.Contains(out, "1 addresses have changed within 1h0m0s") {
 		t.Errorf("an object that galaxy-ipam may be about to write: %s", out)
 	}
 	out, err := check()
-	if err == nil || strings.Count(out, "which is not in the cluster") != 3 || strings.Count(out, "has no FloatingIP object") != 1 {
+	if err == nil || strings.Count(out, "which is not in the cluster") != 3 ||
+		strings.Count(out, "has no FloatingIP object") != 1 {
 		t.Fatalf("three pods are gone: %v\n%s", err, out)
 	}
 	out, err = check("--repair")

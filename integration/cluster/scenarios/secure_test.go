@@ -26,7 +26,8 @@ type certificates string
 func newCertificates(t *testing.T) certificates {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "certs")
-	if out, err := exec.Command(controlplane.Galaxy(t, "galaxyctl"), "certs", "make", dir).CombinedOutput(); err != nil {
+	if out, err := exec.Command(controlplane.Galaxy(t, "galaxyctl"), "certs", "make",
+		dir).CombinedOutput(); err != nil {
 		t.Fatalf("galaxyctl certs: %v: %s", err, out)
 	}
 	return certificates(dir)
@@ -96,9 +97,10 @@ func (c certificates) client(t *testing.T, token string, shows ...tls.Certificat
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(text)
-	return &http.Client{Timeout: 10 * time.Second, Transport: bearer{token, &http.Transport{TLSClientConfig: &tls.Config{
-		RootCAs: pool, Certificates: shows, MinVersion: tls.VersionTLS12,
-	}}}}
+	return &http.Client{Timeout: 10 * time.Second,
+		Transport: bearer{token, &http.Transport{TLSClientConfig: &tls.Config{
+			RootCAs: pool, Certificates: shows, MinVersion: tls.VersionTLS12,
+		}}}}
 }
 
 // selfContained lets the replicas form an etcd of their own, with the flags of deploy/embedded.
@@ -112,22 +114,26 @@ func (c certificates) selfContained(t *testing.T) func(*harness, []*controlplane
 		}
 		for i, o := range replicas {
 			_, peer, _ := strings.Cut(members[i], "=")
-			o.TLS, o.Etcd = &controlplane.TLSFiles{Cert: c.file("ipam.crt"), Key: c.file("ipam.key"), CA: c.file("ca.crt")}, controlplane.OwnEtcd
+			o.TLS, o.Etcd = &controlplane.TLSFiles{Cert: c.file("ipam.crt"), Key: c.file("ipam.key"),
+				CA: c.file("ca.crt")}, controlplane.OwnEtcd
 			o.Args = append(append(o.Args,
-				"--embedded-etcd", filepath.Join(dir, o.Name), "--embedded-etcd-name", o.Name, "--embedded-etcd-client-url", clients[i],
-				"--embedded-etcd-peer-url", peer, "--embedded-etcd-members", strings.Join(members, ",")), c.shipped(w)...)
+				"--embedded-etcd", filepath.Join(dir, o.Name), "--embedded-etcd-name", o.Name,
+				"--embedded-etcd-client-url", clients[i],
+				"--embedded-etcd-peer-url", peer, "--embedded-etcd-members", strings.Join(members, ",")),
+				c.shipped(w)...)
 		}
 		w.etcd = []string{"--etcd-endpoints", strings.Join(clients, ",")}
 		w.http = c.client(t, w.RESTConfig.BearerToken)
 	}
 }
 
-// Three galaxy-ipam need no other etcd, and speak with nobody whom the certificates that galaxyctl makes do not name, with the flags
-// and the scheduler's configuration of deploy/. One of them, the leader, is killed and comes back.
+// Three galaxy-ipam need no other etcd, and speak with nobody whom the certificates that galaxyctl makes do not name,
+// with the flags and the scheduler's configuration of deploy/. One of them, the leader, is killed and comes back.
 func TestSelfContained(t *testing.T) {
 	files := newCertificates(t)
 	w := newHarness(t, settings{
-		options: controlplane.Options{Extender: &controlplane.Extender{Accounted: true}, EditScheduler: files.scheduler(t)}, nodes: [3]int{10, 10, 0}, replicas: 3,
+		options: controlplane.Options{Extender: &controlplane.Extender{Accounted: true},
+			EditScheduler: files.scheduler(t)}, nodes: [3]int{10, 10, 0}, replicas: 3,
 		each: files.selfContained(t),
 	})
 	secrets, err := os.ReadFile(files.file("secrets.yaml"))
@@ -167,8 +173,10 @@ func (c certificates) strangers(t *testing.T, w *harness, ipam *controlplane.IPA
 	for account, role := range map[string]string{"nobody": "", "viewer": "galaxy-viewer", "editor": "galaxy-editor"} {
 		w.Apply(fmt.Sprintf("apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: %s, namespace: default}", account))
 		if role != "" {
-			w.Apply(fmt.Sprintf("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: %s}\n"+
-				"roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: %s}\nsubjects: [{kind: ServiceAccount, name: %s, namespace: default}]", account, role, account))
+			w.Apply(fmt.Sprintf("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: "+
+				"{name: %s}\n"+
+				"roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: %s}\nsubjects: [{kind: "+
+				"ServiceAccount, name: %s, namespace: default}]", account, role, account))
 		}
 	}
 	pair := func(name string) tls.Certificate {
@@ -180,8 +188,10 @@ func (c certificates) strangers(t *testing.T, w *harness, ipam *controlplane.IPA
 	}
 	none, scheduler, replica := c.client(t, ""), c.client(t, "", pair("scheduler")), c.client(t, "", pair("ipam"))
 	members := c.client(t, "", pair("members"))
-	nobody, viewer, editor := c.client(t, w.token("default", "nobody")), c.client(t, w.token("default", "viewer")), c.client(t, w.token("default", "editor"))
-	reserve, pods := `{"poolName":"p"}`, `{"Nodes":{"items":[]},"Pod":{"metadata":{"name":"a","namespace":"default","uid":"u"}}}`
+	nobody, viewer, editor := c.client(t, w.token("default", "nobody")), c.client(t, w.token("default", "viewer")),
+		c.client(t, w.token("default", "editor"))
+	reserve, pods := `{"poolName":"p"}`,
+		`{"Nodes":{"items":[]},"Pod":{"metadata":{"name":"a","namespace":"default","uid":"u"}}}`
 	for _, q := range []struct {
 		who               string
 		client            *http.Client
@@ -225,7 +235,8 @@ func (c certificates) strangers(t *testing.T, w *harness, ipam *controlplane.IPA
 	if err := os.WriteFile(token, []byte(w.token("default", "viewer")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := w.Galaxyctl("status", "--server", ipam.API, "--server-ca", c.file("ca.crt"), "--token-file", token); err != nil || !strings.Contains(out, "REPLICA") {
+	if out, err := w.Galaxyctl("status", "--server", ipam.API, "--server-ca", c.file("ca.crt"), "--token-file",
+		token); err != nil || !strings.Contains(out, "REPLICA") {
 		t.Errorf("galaxyctl status: %v: %s", err, out)
 	}
 }

@@ -41,7 +41,8 @@ func (f *former) keep(key string, policy int, node, uid, ip string, labels map[s
 		"updateTime": "2026-11-20T08:00:00Z", "subnet": "10.10.0.0/16",
 	}
 	object := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "galaxy.k8s.io/v1alpha1", "kind": "FloatingIP", "metadata": map[string]any{"name": ip, "labels": labels}, "spec": spec,
+		"apiVersion": "galaxy.k8s.io/v1alpha1", "kind": "FloatingIP",
+		"metadata": map[string]any{"name": ip, "labels": labels}, "spec": spec,
 	}}
 	if _, err := f.Dynamic.Resource(floatingIPs).Create(f.t.Context(), object, metav1.CreateOptions{}); err != nil {
 		f.t.Fatal(err)
@@ -63,8 +64,9 @@ func (f *former) bind(p *corev1.Pod, prefix string, policy int) {
 	}
 	args := fmt.Sprintf(`{"common":{"ipinfos":[{"ip":"%s/24","vlan":0,"gateway":"192.168.64.1"}]}}`, ip)
 	err := f.Client.CoreV1().Pods(p.Namespace).Bind(f.t.Context(), &corev1.Binding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: p.UID, Annotations: map[string]string{argsKey: args}},
-		Target:     corev1.ObjectReference{Kind: "Node", Name: node},
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: p.UID,
+			Annotations: map[string]string{argsKey: args}},
+		Target: corev1.ObjectReference{Kind: "Node", Name: node},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		f.t.Fatal(err)
@@ -109,7 +111,8 @@ func (f *former) leave() {
 			}
 		}
 	}
-	never, pooled := controlplane.WithAnnotation(policyKey, "never"), controlplane.WithAnnotation("tke.cloud.tencent.com/eni-ip-pool", "blue")
+	never, pooled := controlplane.WithAnnotation(policyKey, "never"),
+		controlplane.WithAnnotation("tke.cloud.tencent.com/eni-ip-pool", "blue")
 	shop("web", 3, 3, "dp_shop_web_", 1, immutable())
 	shop("cart", 3, 1, "dp_shop_cart_", 1, immutable())
 	shop("vip", 2, 2, "dp_shop_vip_", 2, never)
@@ -124,8 +127,10 @@ func (f *former) leave() {
 		key    string
 		policy int
 	}{
-		{"dp_shop_cart_", 1}, {"dp_shop_cart_", 1}, {"dp_shop_all_", 1}, {"dp_shop_all_", 1}, {"dp_shop_all_", 1}, {"dp_shop_zero_", 1},
-		{"dp_shop_vip_", 2}, {"dp_shop_vip_", 2}, {"dp_shop_gone_", 2}, {"sts_shop_idle_idle-0", 2}, {"sts_shop_idle_idle-1", 2},
+		{"dp_shop_cart_", 1}, {"dp_shop_cart_", 1}, {"dp_shop_all_", 1}, {"dp_shop_all_", 1}, {"dp_shop_all_", 1},
+		{"dp_shop_zero_", 1},
+		{"dp_shop_vip_", 2}, {"dp_shop_vip_", 2}, {"dp_shop_gone_", 2}, {"sts_shop_idle_idle-0", 2},
+		{"sts_shop_idle_idle-1", 2},
 		{"sts_shop_idle_idle-2", 2}, {"sts_shop_lost_lost-0", 2}, {"sts_shop_db_db-0", 1}, {"sts_shop_db_db-1", 1},
 		{"sts_shop_mysql_mysql-2", 1}, {"pool__blue_", 2}, {"pool__blue_", 2}, {"pool__printer_", 2},
 	} {
@@ -138,7 +143,8 @@ func (f *former) leave() {
 	f.keep("pool__reserved-for-node_", 2, "", "", "", reserved)
 	f.keep("pool__reserved-for-node_", 2, "", "", "10.9.9.9", reserved)
 	for name, size := range map[string]int{"blue": 4, "pre": 3} {
-		f.Apply(fmt.Sprintf("apiVersion: galaxy.k8s.io/v1alpha1\nkind: Pool\nmetadata: {name: %s, namespace: kube-system}\nsize: %d\npreAllocateIP: %t\n", name, size, name == "pre"))
+		f.Apply(fmt.Sprintf("apiVersion: galaxy.k8s.io/v1alpha1\nkind: Pool\nmetadata: {name: %s, namespace: "+
+			"kube-system}\nsize: %d\npreAllocateIP: %t\n", name, size, name == "pre"))
 	}
 }
 
@@ -157,7 +163,8 @@ func (f *former) specs() map[string]map[string]any {
 	return all
 }
 
-// neverTwice watches all pods from now on, until the test ends: at no moment do two that have not finished show one address.
+// neverTwice watches all pods from now on, until the test ends: at no moment do two that have not finished show one
+// address.
 func (w *harness) neverTwice() {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -180,7 +187,8 @@ func (w *harness) neverTwice() {
 			for _, uids := range shown {
 				delete(uids, string(p.UID))
 			}
-			if event.Type == "DELETED" || p.Spec.NodeName == "" || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+			if event.Type == "DELETED" || p.Spec.NodeName == "" || p.Status.Phase == corev1.PodSucceeded ||
+				p.Status.Phase == corev1.PodFailed {
 				continue
 			}
 			for _, ip := range addressesOf(p) {
@@ -201,7 +209,8 @@ func (w *harness) neverTwice() {
 }
 
 func (w *harness) migrate(args ...string) (string, error) {
-	return w.Galaxyctl(append(append([]string{"migrate", "galaxy", "--kubeconfig", w.Kubeconfig(controlplane.Admin)}, w.etcd...), args...)...)
+	return w.Galaxyctl(append(append([]string{"migrate", "galaxy", "--kubeconfig", w.Kubeconfig(controlplane.Admin)},
+		w.etcd...), args...)...)
 }
 
 // readyz is what a replica says of itself.
@@ -215,8 +224,8 @@ func (w *harness) readyz() (status int, text string, err error) {
 	return response.StatusCode, string(page), err
 }
 
-// The whole switch from the reference: nothing is given out and no object touched before somebody says so; then all is as it was,
-// pods that were down get their addresses, and pods that are made again keep theirs.
+// The whole switch from the reference: nothing is given out and no object touched before somebody says so; then all is
+// as it was, pods that were down get their addresses, and pods that are made again keep theirs.
 func TestSwitch(t *testing.T) {
 	f := &former{next: 20, objects: map[string]map[string]any{}}
 	f.harness = newHarness(t, settings{nodes: [3]int{3, 0, 0}, subnets: formerSubnets, before: func(w *harness) {
@@ -250,7 +259,8 @@ func TestSwitch(t *testing.T) {
 	f.Scheduler.Start()
 	f.Create(controlplane.NewPod("shop", "thief", controlplane.WithAddress(), inNetwork(0)))
 	out, err := f.migrate("--dry-run")
-	if err == nil || !strings.Contains(out, "37 would be taken over") && !strings.Contains(out, "known already") || !strings.Contains(out, "1 left") {
+	if err == nil || !strings.Contains(out, "37 would be taken over") && !strings.Contains(out, "known already") ||
+		!strings.Contains(out, "1 left") {
 		t.Errorf("dry run: %v\n%s", err, out)
 	}
 	time.Sleep(3 * time.Second) // three passes of the loop, many of the scheduler
@@ -319,7 +329,8 @@ func (f *former) afterSwitch(t *testing.T) {
 	f.mirroredBut("10.9.9.9")
 	// What no pod has is as it was, to the letter; what a deleted workload kept under policy 1 is given back.
 	after := f.specs()
-	for _, key := range []string{"dp_shop_vip_", "dp_shop_gone_", "sts_shop_idle_", "sts_shop_lost_", "pool__", "dp_shop_plain_"} {
+	for _, key := range []string{"dp_shop_vip_", "dp_shop_gone_", "sts_shop_idle_", "sts_shop_lost_", "pool__",
+		"dp_shop_plain_"} {
 		for _, ip := range kept(key) {
 			for _, field := range []string{"key", "policy", "attribute", "subnet"} {
 				if got, want := after[ip][field], f.objects[ip][field]; got != want {
@@ -371,8 +382,8 @@ func (f *former) mirroredBut(others ...string) {
 	})
 }
 
-// The first start on an empty log beside pods that somebody else has bound, with no objects: new pods, and pools that reserve in
-// advance, get none of their addresses, from the first moment on.
+// The first start on an empty log beside pods that somebody else has bound, with no objects: new pods, and pools that
+// reserve in advance, get none of their addresses, from the first moment on.
 func TestFirstStart(t *testing.T) {
 	f := &former{next: 2, objects: map[string]map[string]any{}}
 	f.harness = newHarness(t, settings{nodes: [3]int{3, 0, 0}, subnets: formerSubnets, before: func(w *harness) {
@@ -386,7 +397,8 @@ func TestFirstStart(t *testing.T) {
 		for _, p := range f.podsOf("mini", "old", 4) {
 			f.bind(p, "", 0)
 		}
-		f.Apply("apiVersion: galaxy.k8s.io/v1alpha1\nkind: Pool\nmetadata: {name: pre, namespace: kube-system}\nsize: 3\npreAllocateIP: true\n")
+		f.Apply("apiVersion: galaxy.k8s.io/v1alpha1\nkind: Pool\nmetadata: {name: pre, namespace: " +
+			"kube-system}\nsize: 3\npreAllocateIP: true\n")
 		w.Scheduler.Start()
 	}})
 	f.running("mini", "old", 4)

@@ -48,7 +48,8 @@ func TestWorkloads(t *testing.T) {
 			here := w.in(t)
 			namespace := here.namespace(strings.ToLower(s.name))
 			s.play(t, here, namespace)
-			if err := here.Client.CoreV1().Namespaces().Delete(t.Context(), namespace, metav1.DeleteOptions{}); err != nil {
+			if err := here.Client.CoreV1().Namespaces().Delete(t.Context(), namespace,
+				metav1.DeleteOptions{}); err != nil {
 				t.Error(err)
 			}
 			here.WaitPodsGone(namespace, "", time.Minute)
@@ -100,7 +101,8 @@ func nodesAreLeftAlone(t *testing.T, w *harness, _ string) {
 func (w *harness) edit(d *appsv1.Deployment, value string) {
 	w.t.Helper()
 	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"labels":{"version":%q}}}}}`, value)
-	if _, err := w.Client.AppsV1().Deployments(d.Namespace).Patch(w.t.Context(), d.Name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+	if _, err := w.Client.AppsV1().Deployments(d.Namespace).Patch(w.t.Context(), d.Name, types.StrategicMergePatchType,
+		[]byte(patch), metav1.PatchOptions{}); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -122,8 +124,8 @@ func kept(before, after []row) int {
 	return n
 }
 
-// A sticky Deployment that may take no old pod away first rolls out although every address of its set is in use, where the reference
-// waits for ever: its set grows by the surge, once, and is the same after every other rollout.
+// A sticky Deployment that may take no old pod away first rolls out although every address of its set is in use, where
+// the reference waits for ever: its set grows by the surge, once, and is the same after every other rollout.
 func rolloutWithSurge(t *testing.T, w *harness, ns string) {
 	web := controlplane.NewDeployment(ns, "surge", 3, controlplane.WithAddress(), immutable())
 	w.Create(web)
@@ -147,9 +149,11 @@ func rolloutWithSurge(t *testing.T, w *harness, ns string) {
 
 // Who asks for the strict behaviour gets it: with no pod that may be missing, the new pod waits.
 func rolloutStrict(t *testing.T, w *harness, ns string) {
-	web := controlplane.Annotate(controlplane.NewDeployment(ns, "strict", 2, controlplane.WithAddress(), immutable()), map[string]string{"k8s.v1.cni.galaxy.io/rollout": "strict"})
+	web := controlplane.Annotate(controlplane.NewDeployment(ns, "strict", 2, controlplane.WithAddress(), immutable()),
+		map[string]string{"k8s.v1.cni.galaxy.io/rollout": "strict"})
 	none, one := intstr.FromInt32(0), intstr.FromInt32(1)
-	web.Spec.Strategy = appsv1.DeploymentStrategy{RollingUpdate: &appsv1.RollingUpdateDeployment{MaxUnavailable: &none, MaxSurge: &one}}
+	web.Spec.Strategy = appsv1.DeploymentStrategy{RollingUpdate: &appsv1.RollingUpdateDeployment{MaxUnavailable: &none,
+		MaxSurge: &one}}
 	w.Create(web)
 	w.running(ns, "strict", 2)
 	before := w.waitHeld("strict", 2)
@@ -192,8 +196,10 @@ func rolloutOfPool(t *testing.T, w *harness, ns string) {
 	}
 	one, none := intstr.FromInt32(1), intstr.FromInt32(0)
 	pooled := func(name string) *appsv1.Deployment {
-		d := controlplane.NewDeployment(ns, name, 2, controlplane.WithAddress(), controlplane.WithAnnotation(poolKey, "rolling"))
-		d.Spec.Strategy = appsv1.DeploymentStrategy{RollingUpdate: &appsv1.RollingUpdateDeployment{MaxUnavailable: &one, MaxSurge: &none}}
+		d := controlplane.NewDeployment(ns, name, 2, controlplane.WithAddress(),
+			controlplane.WithAnnotation(poolKey, "rolling"))
+		d.Spec.Strategy = appsv1.DeploymentStrategy{RollingUpdate: &appsv1.RollingUpdateDeployment{MaxUnavailable: &one,
+			MaxSurge: &none}}
 		return d
 	}
 	a, b := pooled("pool-a"), pooled("pool-b")
@@ -258,7 +264,8 @@ func scaleDownAndUp(t *testing.T, w *harness, ns string) {
 
 // What is kept for ever is kept with no pod left, and even with no workload.
 func never(t *testing.T, w *harness, ns string) {
-	db := controlplane.NewStatefulSet(ns, "forever", 2, controlplane.WithAddress(), controlplane.WithAnnotation(policyKey, "never"))
+	db := controlplane.NewStatefulSet(ns, "forever", 2, controlplane.WithAddress(),
+		controlplane.WithAnnotation(policyKey, "never"))
 	w.Create(db)
 	w.running(ns, "forever", 2)
 	before := w.waitHeld("forever", 2)
@@ -282,12 +289,15 @@ func never(t *testing.T, w *harness, ns string) {
 // A pod asks for two addresses, each of its own ranges, which only nodes of one network can serve.
 func ranges(t *testing.T, w *harness, ns string) {
 	w.Create(controlplane.NewPod(ns, "two", controlplane.WithAddress(),
-		controlplane.WithAnnotation(argsKey, `{"request_ip_range":[["10.20.5.7~10.20.5.9","10.21.5.1"],["10.20.6.6"]]}`)))
+		controlplane.WithAnnotation(argsKey,
+			`{"request_ip_range":[["10.20.5.7~10.20.5.9","10.21.5.1"],["10.20.6.6"]]}`)))
 	pods := w.WaitPodsRunning(ns, controlplane.Selector("two"), 1, time.Minute)
-	if got := fmt.Sprint(addressesOf(&pods[0])); got != "[10.20.5.7 10.20.6.6]" || !strings.HasPrefix(pods[0].Spec.NodeName, "n0-") {
+	if got := fmt.Sprint(addressesOf(&pods[0])); got != "[10.20.5.7 10.20.6.6]" ||
+		!strings.HasPrefix(pods[0].Spec.NodeName, "n0-") {
 		t.Errorf("it runs on %s with %s", pods[0].Spec.NodeName, got)
 	}
-	if !strings.Contains(pods[0].Annotations[argsKey], `"request_ip_range":[["10.20.5.7~10.20.5.9","10.21.5.1"],["10.20.6.6"]]`) {
+	if !strings.Contains(pods[0].Annotations[argsKey],
+		`"request_ip_range":[["10.20.5.7~10.20.5.9","10.21.5.1"],["10.20.6.6"]]`) {
 		t.Errorf("the request is gone from %s", pods[0].Annotations[argsKey])
 	}
 	w.agree()
@@ -319,21 +329,26 @@ rules:
 // A custom kind of any group and version keeps addresses by its scale subresource.
 func customWorkload(t *testing.T, w *harness, ns string) {
 	w.Apply(thing)
-	w.Apply(fmt.Sprintf("{apiVersion: scenario.test/v3beta7, kind: ClusterThing, metadata: {name: box, namespace: %s}, spec: {size: 2}}", ns))
-	things := w.Dynamic.Resource(schema.GroupVersionResource{Group: "scenario.test", Version: "v3beta7", Resource: "clusterthings"}).Namespace(ns)
+	w.Apply(fmt.Sprintf("{apiVersion: scenario.test/v3beta7, kind: ClusterThing, metadata: {name: box, namespace: "+
+		"%s}, spec: {size: 2}}", ns))
+	things := w.Dynamic.Resource(schema.GroupVersionResource{Group: "scenario.test", Version: "v3beta7",
+		Resource: "clusterthings"}).Namespace(ns)
 	owner, err := things.Get(t.Context(), "box", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	make := func(i int) {
 		t.Helper()
-		p := controlplane.NewPod(ns, fmt.Sprintf("box-%d", i), controlplane.WithAddress(), immutable(), controlplane.WithLabel(controlplane.AppLabel, "box"))
-		p.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(owner, schema.FromAPIVersionAndKind("scenario.test/v3beta7", "ClusterThing"))}
+		p := controlplane.NewPod(ns, fmt.Sprintf("box-%d", i), controlplane.WithAddress(), immutable(),
+			controlplane.WithLabel(controlplane.AppLabel, "box"))
+		p.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(owner,
+			schema.FromAPIVersionAndKind("scenario.test/v3beta7", "ClusterThing"))}
 		w.Create(p)
 	}
 	drop := func(i int) {
 		t.Helper()
-		if err := w.Client.CoreV1().Pods(ns).Delete(t.Context(), fmt.Sprintf("box-%d", i), metav1.DeleteOptions{}); err != nil {
+		if err := w.Client.CoreV1().Pods(ns).Delete(t.Context(), fmt.Sprintf("box-%d", i),
+			metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -348,12 +363,14 @@ func customWorkload(t *testing.T, w *harness, ns string) {
 	if after := w.waitHeld("box", 2); kept(before, after) != 2 {
 		t.Errorf("it had %v, and has %v", ips(before), ips(after))
 	}
-	scale := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": map[string]any{"name": "box"}, "spec": map[string]any{"replicas": int64(1)}}}
+	scale := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "autoscaling/v1", "kind": "Scale",
+		"metadata": map[string]any{"name": "box"}, "spec": map[string]any{"replicas": int64(1)}}}
 	patch, err := scale.MarshalJSON()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := things.Patch(t.Context(), "box", types.MergePatchType, patch, metav1.PatchOptions{}, "scale"); err != nil {
+	if _, err := things.Patch(t.Context(), "box", types.MergePatchType, patch, metav1.PatchOptions{},
+		"scale"); err != nil {
 		t.Fatal(err)
 	}
 	drop(1)
@@ -369,11 +386,13 @@ func customWorkload(t *testing.T, w *harness, ns string) {
 
 // A pool is filled in advance, and bounds all that is in it.
 func poolByREST(t *testing.T, w *harness, ns string) {
-	if status, text := w.rest("POST", "/v1/pool", `{"name":"fixed","size":2,"preAllocateIP":true}`); status != 200 || !strings.Contains(text, `"realPoolSize":2`) {
+	if status, text := w.rest("POST", "/v1/pool", `{"name":"fixed","size":2,"preAllocateIP":true}`); status != 200 ||
+		!strings.Contains(text, `"realPoolSize":2`) {
 		t.Fatalf("make the pool: %d %s", status, text)
 	}
 	waiting := w.held(func(r row) bool { return r.PoolName == "fixed" })
-	web := controlplane.NewDeployment(ns, "fixed", 3, controlplane.WithAddress(), controlplane.WithAnnotation(poolKey, "fixed"))
+	web := controlplane.NewDeployment(ns, "fixed", 3, controlplane.WithAddress(),
+		controlplane.WithAnnotation(poolKey, "fixed"))
 	w.Create(web)
 	w.WaitFor("two pods of three run", time.Minute, func(context.Context) error {
 		if n := runningIn(w.Pods(ns, "")); n != 2 {
@@ -436,7 +455,8 @@ func runsDryAndRecovers(_ *testing.T, w *harness, ns string) {
 
 func namespaceDeleted(t *testing.T, w *harness, ns string) {
 	other := w.namespace(ns + "-other")
-	w.Create(controlplane.NewStatefulSet(other, "doomed", 3, controlplane.WithAddress(), immutable()), controlplane.NewDeployment(other, "doomed-too", 3, controlplane.WithAddress(), immutable()))
+	w.Create(controlplane.NewStatefulSet(other, "doomed", 3, controlplane.WithAddress(), immutable()),
+		controlplane.NewDeployment(other, "doomed-too", 3, controlplane.WithAddress(), immutable()))
 	w.running(other, "doomed", 3)
 	w.running(other, "doomed-too", 3)
 	if err := w.Client.CoreV1().Namespaces().Delete(t.Context(), other, metav1.DeleteOptions{}); err != nil {
@@ -451,7 +471,8 @@ func finishedPod(t *testing.T, w *harness, ns string) {
 	w.Create(controlplane.NewPod(ns, "once", controlplane.WithAddress()))
 	w.WaitPodsRunning(ns, controlplane.Selector("once"), 1, time.Minute)
 	patch := []byte(`{"status":{"phase":"Succeeded"}}`)
-	if _, err := w.Client.CoreV1().Pods(ns).Patch(t.Context(), "once", types.MergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
+	if _, err := w.Client.CoreV1().Pods(ns).Patch(t.Context(), "once", types.MergePatchType, patch,
+		metav1.PatchOptions{}, "status"); err != nil {
 		t.Fatal(err)
 	}
 	w.WaitFor("its address is free", 20*time.Second, func(context.Context) error {
@@ -464,7 +485,8 @@ func finishedPod(t *testing.T, w *harness, ns string) {
 
 // What the user has written into the annotation and we do not know is still there after bind.
 func unknownKeys(t *testing.T, w *harness, ns string) {
-	w.Create(controlplane.NewPod(ns, "keys", controlplane.WithAddress(), controlplane.WithAnnotation(argsKey, `{"mine":{"a":1},"common":{"bandwidth":"1G"}}`)))
+	w.Create(controlplane.NewPod(ns, "keys", controlplane.WithAddress(),
+		controlplane.WithAnnotation(argsKey, `{"mine":{"a":1},"common":{"bandwidth":"1G"}}`)))
 	pods := w.WaitPodsRunning(ns, controlplane.Selector("keys"), 1, time.Minute)
 	for _, want := range []string{`"mine":{"a":1}`, `"bandwidth":"1G"`, `"ipinfos":[`} {
 		if args := pods[0].Annotations[argsKey]; !strings.Contains(args, want) {

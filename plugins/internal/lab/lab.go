@@ -1,5 +1,5 @@
-// Package lab makes network namespaces for tests: one plays the host, the others are containers. Nothing in it touches the
-// machine's own namespace.
+// Package lab makes network namespaces for tests: one plays the host, the others are containers. Nothing in it touches
+// the machine's own namespace.
 package lab
 
 import (
@@ -155,7 +155,8 @@ func (n *Namespace) Links() ([]string, error) {
 	err := n.Do(func() error {
 		links, err := netlink.LinkList()
 		for _, link := range links {
-			if name := link.Attrs().Name; name != "lo" && !strings.HasSuffix(name, "0") || strings.HasPrefix(name, "eth") || strings.HasPrefix(name, "cni") {
+			if name := link.Attrs().Name; name != "lo" && !strings.HasSuffix(name, "0") ||
+				strings.HasPrefix(name, "eth") || strings.HasPrefix(name, "cni") {
 				names = append(names, name)
 			}
 		}

@@ -1,6 +1,6 @@
-// Package short is the short way of galaxy-sdn: what a small program has to know to ask the agent about a plain ADD or DEL. All
-// that is not plain is left to the full program, package sdn, so nothing is refused here that it would not refuse, too, and the
-// words of a refusal are its own.
+// Package short is the short way of galaxy-sdn: what a small program has to know to ask the agent about a plain ADD or
+// DEL. All that is not plain is left to the full program, package sdn, so nothing is refused here that it would not
+// refuse, too, and the words of a refusal are its own.
 package short
 
 import (
@@ -140,6 +140,7 @@ func (c Call) Question(config []byte) (request []byte, ok bool) {
 	body = base64.StdEncoding.AppendEncode(body, config)
 	body = append(body, `"}`...)
 	// A response in HTTP/1.0 comes in one piece and ends with the connection.
-	head := "POST " + terms.Path + " HTTP/1.0\r\nHost: dummy\r\nContent-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n"
+	head := "POST " + terms.Path + " HTTP/1.0\r\nHost: dummy\r\nContent-Type: application/json\r\nContent-Length: " +
+		strconv.Itoa(len(body)) + "\r\n\r\n"
 	return append([]byte(head), body...), true
 }

@@ -79,7 +79,8 @@ func TestSocket(t *testing.T) {
 		`["name"]`:                                                         "",
 		"{\"name\":\"n\",\"a\":\"\xff\"}":                                  "",
 		"":                                                                 "",
-		`{"name":"n","a":` + strings.Repeat("[", 9999) + strings.Repeat("]", 9999) + `}`:   "/var/run/galaxy/galaxy.sock",
+		`{"name":"n","a":` + strings.Repeat("[", 9999) + strings.Repeat("]", 9999) +
+			`}`: "/var/run/galaxy/galaxy.sock",
 		`{"name":"n","a":` + strings.Repeat("[", 10000) + strings.Repeat("]", 10000) + `}`: "",
 	} {
 		path, plain := short.Socket([]byte(config))
@@ -104,7 +105,8 @@ func TestVersions(t *testing.T) {
 // The question is what wire.Client would have asked.
 func TestQuestion(t *testing.T) {
 	for _, environ := range [][]string{
-		shorttest.Environ("ADD"), shorttest.Environ("ADD", "NOTHING", "A=", "=B", "C=d=e\n\"\\\x01<&>\u2028é😀", "D"), append(shorttest.Environ("DEL"), "alone"), {}, {"alone"},
+		shorttest.Environ("ADD"), shorttest.Environ("ADD", "NOTHING", "A=", "=B", "C=d=e\n\"\\\x01<&>\u2028é😀", "D"),
+		append(shorttest.Environ("DEL"), "alone"), {}, {"alone"},
 	} {
 		c, _ := short.Of(environ)
 		text, ok := c.Question([]byte(plainConfig))
@@ -120,7 +122,8 @@ func TestQuestion(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s\n%v", text, err)
 		}
-		if want := (wire.Request{Env: wire.Environ(environ), Config: []byte(plainConfig)}); !reflect.DeepEqual(asked, want) {
+		if want := (wire.Request{Env: wire.Environ(environ), Config: []byte(plainConfig)}); !reflect.DeepEqual(asked,
+			want) {
 			t.Errorf("got %v, want %v", asked, want)
 		}
 		if req.Method != "POST" || req.URL.Path != wire.Path || req.Proto != "HTTP/1.0" {
@@ -148,18 +151,20 @@ func input(f *testing.F) *os.File {
 	return file
 }
 
-// What takes the short way is what the CNI library would have let through to the full program, which would have asked the same
-// socket.
+// What takes the short way is what the CNI library would have let through to the full program, which would have asked
+// the same socket.
 func FuzzCall(f *testing.F) {
 	stdin := input(f)
 	f.Add("ADD", "c80a21", "/n", "eth0", "/opt/cni/bin", []byte(plainConfig))
-	f.Add("DEL", "c80a21", "", "eth0", "/opt/cni/bin", []byte(`{"cniVersion":"0.4.0","name":"n","socket":"/a","x":[{"name":1}]}`))
+	f.Add("DEL", "c80a21", "", "eth0", "/opt/cni/bin",
+		[]byte(`{"cniVersion":"0.4.0","name":"n","socket":"/a","x":[{"name":1}]}`))
 	f.Add("DEL", ".", "", "..", "", []byte(`{"NAME":"n","name":"m","cniVersion":null}`))
 	f.Fuzz(func(t *testing.T, command, container, netns, ifname, path string, config []byte) {
 		if netns != "" {
 			netns = "/nobody's" // a name that was made up may be of a file that one waits for
 		}
-		vars := map[string]string{"CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_NETNS": netns, "CNI_IFNAME": ifname, "CNI_PATH": path}
+		vars := map[string]string{"CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_NETNS": netns,
+			"CNI_IFNAME": ifname, "CNI_PATH": path}
 		var environ []string
 		for name, value := range vars {
 			if strings.Contains(value, "\x00") {
@@ -183,11 +188,13 @@ func FuzzCall(f *testing.F) {
 				return nil
 			}
 		}
-		if err := skel.PluginMainFuncsWithError(skel.CNIFuncs{Add: note("ADD"), Del: note("DEL")}, version.All, ""); err != nil || called != command {
+		if err := skel.PluginMainFuncsWithError(skel.CNIFuncs{Add: note("ADD"), Del: note("DEL")}, version.All,
+			""); err != nil || called != command {
 			t.Fatalf("%q with %q: %q was called, %v", environ, config, called, err)
 		}
 		var paths struct{ Socket string }
-		if err := json.Unmarshal(config, &paths); err != nil || socket != paths.Socket && (paths.Socket != "" || socket != wire.Socket) {
+		if err := json.Unmarshal(config, &paths); err != nil || socket != paths.Socket &&
+			(paths.Socket != "" || socket != wire.Socket) {
 			t.Fatalf("%q: asks %q, %v", config, socket, err)
 		}
 		if _, ok := c.Question(config); !ok && !strings.Contains(fmt.Sprintf("%q", path), `\x`) {

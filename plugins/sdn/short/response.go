@@ -17,8 +17,8 @@ const MaxResponse = maxHead + terms.MaxResponse + 1
 // Nothing is for an ADD that was answered with nothing.
 const Nothing = "the galaxy agent answered ADD with nothing; its log says more"
 
-// Response is what a runtime gets: a result, which is to be printed, or a failure. Text is all that the agent has sent until
-// the connection ended; broken says why it ended, and is empty if the agent ended it.
+// Response is what a runtime gets: a result, which is to be printed, or a failure. Text is all that the agent has sent
+// until the connection ended; broken says why it ended, and is empty if the agent ended it.
 func (c Call) Response(text []byte, broken string) (result []byte, failure *terms.Failure) {
 	head, body, whole := bytes.Cut(text, []byte("\r\n\r\n"))
 	if !whole {
@@ -27,7 +27,8 @@ func (c Call) Response(text []byte, broken string) (result []byte, failure *term
 	if len(head) > maxHead {
 		return failed(terms.CutOff("what stands before its body is too large"))
 	}
-	if bytes.Count(head, []byte("\n")) != bytes.Count(head, []byte("\r\n")) { // others would see its end elsewhere (RFC 9112, section 2.2)
+	// others would see its end elsewhere (RFC 9112, section 2.2)
+	if bytes.Count(head, []byte("\n")) != bytes.Count(head, []byte("\r\n")) {
 		return failed(terms.CutOff("malformed HTTP response: a line ends without a carriage return"))
 	}
 	response, wrong := parseHead(string(head))

@@ -21,8 +21,8 @@ import (
 	"galaxy/reconciler"
 )
 
-// Replica is a replica of the log and a view of the cluster. One that writes decides for itself; the log sees to it that no two do at
-// once.
+// Replica is a replica of the log and a view of the cluster. One that writes decides for itself; the log sees to it
+// that no two do at once.
 type Replica struct {
 	Clients    live.Clients
 	Cluster    *live.Cluster
@@ -66,9 +66,11 @@ func (b *Replica) start(ctx context.Context, etcd *etcdclient.Flags, client *cli
 	}
 	rules := reconciler.DefaultRules()
 	quiet := zap.NewNop()
-	b.Cluster = live.New(live.Config{Clients: b.Clients, Log: quiet, ConfigNamespace: rules.ConfigNamespace, ConfigName: rules.ConfigName, Actor: "galaxyctl"})
+	b.Cluster = live.New(live.Config{Clients: b.Clients, Log: quiet, ConfigNamespace: rules.ConfigNamespace,
+		ConfigName: rules.ConfigName, Actor: "galaxyctl"})
 	b.Log, err = allocator.NewReplica(ctx, allocator.Config{
-		Log: log, Actor: fmt.Sprintf("galaxyctl_%s_%d", host, os.Getpid()), Now: time.Now, Rules: allocator.Rules{ReuseDelay: allocator.DefaultReuseDelay},
+		Log: log, Actor: fmt.Sprintf("galaxyctl_%s_%d", host, os.Getpid()), Now: time.Now,
+		Rules:     allocator.Rules{ReuseDelay: allocator.DefaultReuseDelay},
 		Occupants: func() allocator.Occupants { return b.Cluster.Set() },
 	}, nil)
 	if err != nil {
@@ -92,7 +94,8 @@ func (b *Replica) start(ctx context.Context, etcd *etcdclient.Flags, client *cli
 		<-ended
 		_ = client.Close() // what was written is acknowledged
 	}
-	b.Reconciler = reconciler.New(reconciler.Config{Replica: b.Log, Source: b.Cluster, Cluster: b.Cluster, Rules: rules, Log: quiet})
+	b.Reconciler = reconciler.New(reconciler.Config{Replica: b.Log, Source: b.Cluster, Cluster: b.Cluster, Rules: rules,
+		Log: quiet})
 	if err := b.Cluster.WaitForSync(ctx); err != nil {
 		cancel()
 		<-ended

@@ -1,5 +1,5 @@
-// Package command is what all commands of galaxyctl have: the flags that say where etcd and galaxy-ipam are and how to print, and how
-// arguments are checked.
+// Package command is what all commands of galaxyctl have: the flags that say where etcd and galaxy-ipam are and how to
+// print, and how arguments are checked.
 package command
 
 import (
@@ -100,7 +100,8 @@ func ParsePoint(text string) (projections.Until, error) {
 	}
 	when, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return projections.Until{}, cli.Usage("--at %q is neither the sequence number of an event nor a time such as 2026-11-23T09:00:00Z", text)
+		return projections.Until{}, cli.Usage("--at %q is neither the sequence number of an event nor a time such as "+
+			"2026-11-23T09:00:00Z", text)
 	}
 	return projections.Until{Time: when}, nil
 }

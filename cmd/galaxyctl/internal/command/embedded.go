@@ -20,11 +20,12 @@ type offline struct {
 }
 
 func (o *offline) add(flags *pflag.FlagSet) {
-	flags.StringVar(&o.dir, "embedded-etcd", "", "instead of --etcd-endpoints: the directory of galaxy-ipam's embedded etcd, while galaxy-ipam is down")
+	flags.StringVar(&o.dir, "embedded-etcd", "",
+		"instead of --etcd-endpoints: the directory of galaxy-ipam's embedded etcd, while galaxy-ipam is down")
 }
 
-// open runs the etcd in the directory, if one is named, and makes it the one that commands talk to. Only a restore may find
-// it empty.
+// open runs the etcd in the directory, if one is named, and makes it the one that commands talk to. Only a restore may
+// find it empty.
 func (g *Globals) open(cmd *cobra.Command) error {
 	if g.offline.dir == "" {
 		return nil
@@ -32,7 +33,8 @@ func (g *Globals) open(cmd *cobra.Command) error {
 	if _, err := os.Stat(filepath.Join(g.offline.dir, "member")); err != nil && cmd.Name() != "restore" {
 		return fmt.Errorf("--embedded-etcd %s: there is no etcd in it: %w", g.offline.dir, err)
 	}
-	server, err := embedded.Start(embedded.Config{Dir: g.offline.dir, ClientURL: "http://127.0.0.1:0", Logger: zap.NewNop()})
+	server, err := embedded.Start(embedded.Config{Dir: g.offline.dir, ClientURL: "http://127.0.0.1:0",
+		Logger: zap.NewNop()})
 	if err != nil {
 		return fmt.Errorf("--embedded-etcd %s: %w; is galaxy-ipam still running on it?", g.offline.dir, err)
 	}

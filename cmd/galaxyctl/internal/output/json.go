@@ -33,8 +33,8 @@ func oneLine(seq uint64, text []byte) ([]byte, error) {
 	return printable(text), nil
 }
 
-// printable is JSON that says the same with all in its strings escaped that is not printable, and that a terminal might obey. What
-// encoding/json escapes by itself is as it was, and so are line breaks between its parts.
+// printable is JSON that says the same with all in its strings escaped that is not printable, and that a terminal might
+// obey. What encoding/json escapes by itself is as it was, and so are line breaks between its parts.
 func printable(text []byte) []byte {
 	obeyed := func(r rune) bool { return r != '\n' && r <= 0xffff && !unicode.IsPrint(r) }
 	if utf8.Valid(text) && bytes.IndexFunc(text, obeyed) < 0 {
@@ -53,7 +53,8 @@ func printable(text []byte) []byte {
 	return out
 }
 
-// toYAML converts JSON from any source. It is written anew first, as YAML does not take all escapes of JSON, nor a name twice.
+// toYAML converts JSON from any source. It is written anew first, as YAML does not take all escapes of JSON, nor a name
+// twice.
 func toYAML(text []byte) ([]byte, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()

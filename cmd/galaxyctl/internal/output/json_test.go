@@ -13,12 +13,16 @@ import (
 
 // hostile is what others may have written into a name.
 var hostile = []string{
-	"plain", "blå", "\x1b[2J", "a\x7fb", "a\u009b31mb", "a\u0085b", "\u202eright to left", "\u2028", "a\x00b", "\ufeff", "\ufffe", "😀", "\U000e0001", "<&>", `\u001b`, "\n\t\r",
+	"plain", "blå", "\x1b[2J", "a\x7fb", "a\u009b31mb", "a\u0085b", "\u202eright to left", "\u2028", "a\x00b", "\ufeff",
+	"\ufffe", "😀", "\U000e0001", "<&>", `\u001b`, "\n\t\r",
 }
 
 // obeyed is what a terminal would take for a command, in a text.
 func obeyed(text string) int {
-	return strings.IndexFunc(text, func(r rune) bool { return r != '\n' && unicode.IsControl(r) || r == unicode.ReplacementChar })
+	return strings.IndexFunc(text, func(r rune) bool {
+		return r != '\n' && unicode.IsControl(r) ||
+			r == unicode.ReplacementChar
+	})
 }
 
 // Whatever a value has in it, it is printed so that no terminal obeys it, and it means the same to a program.
@@ -68,7 +72,8 @@ func TestLines(t *testing.T) {
 		if err := AsYAML.Line(&out, 7, []byte(c.text)); err != nil || !strings.HasPrefix(out.String(), "---\n") {
 			t.Errorf("%q in YAML: %q, %v", c.text, out.String(), err)
 		}
-		if at := strings.IndexFunc(out.String(), func(r rune) bool { return r != '\n' && unicode.IsControl(r) }); at >= 0 {
+		if at := strings.IndexFunc(out.String(),
+			func(r rune) bool { return r != '\n' && unicode.IsControl(r) }); at >= 0 {
 			t.Errorf("%q in YAML has a control character: %q", c.text, out.String())
 		}
 	}
@@ -90,7 +95,8 @@ func FuzzLine(f *testing.F) {
 			t.Fatalf("%q is printed as %q", text, line)
 		}
 		var was, is any
-		if json.Unmarshal(text, &was) == nil && (json.Unmarshal([]byte(line), &is) != nil || !reflect.DeepEqual(was, is)) {
+		if json.Unmarshal(text, &was) == nil && (json.Unmarshal([]byte(line), &is) != nil ||
+			!reflect.DeepEqual(was, is)) {
 			t.Fatalf("%q is printed as %q", text, line)
 		}
 	})

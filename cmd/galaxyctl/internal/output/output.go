@@ -63,8 +63,8 @@ func (f Format) Document(out io.Writer, value any) error {
 	return err
 }
 
-// Line prints one of many values that are JSON, with what a terminal would obey escaped: in JSON a line each, its other bytes as they are; in
-// YAML a document each. One that is no JSON is damaged, and shown so.
+// Line prints one of many values that are JSON, with what a terminal would obey escaped: in JSON a line each, its other
+// bytes as they are; in YAML a document each. One that is no JSON is damaged, and shown so.
 func (f Format) Line(out io.Writer, seq uint64, text []byte) error {
 	text, err := oneLine(seq, text)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// Table prints rows in columns. It may be flushed again and again: columns keep their width from one part to the next, and
-// only ever grow, so that a log of any length is printed as it is read.
+// Table prints rows in columns. It may be flushed again and again: columns keep their width from one part to the next,
+// and only ever grow, so that a log of any length is printed as it is read.
 type Table struct {
 	out    io.Writer
 	widths []int

@@ -55,9 +55,11 @@ func (f *Flags) Dial() (*Server, error) {
 		return nil, err
 	}
 	if token != "" && u.Scheme == "http" && !f.insecure && !localhost.Is(u.Hostname()) {
-		return nil, cli.Usage("--server %q: a token would cross the network unencrypted: use https (--server-ca), or say --insecure", f.server)
+		return nil, cli.Usage("--server %q: a token would cross the network unencrypted: use https (--server-ca), or "+
+			"say --insecure", f.server)
 	}
-	return &Server{strings.TrimSuffix(f.server, "/"), token, &http.Client{Transport: transport, Timeout: responseTimeout}, maxResponse}, nil
+	return &Server{strings.TrimSuffix(f.server, "/"), token,
+		&http.Client{Transport: transport, Timeout: responseTimeout}, maxResponse}, nil
 }
 
 // Flags say where galaxy-ipam is, who asks it, and whom it takes for galaxy-ipam.
@@ -70,7 +72,9 @@ type Flags struct {
 // Add defines the flags.
 func (f *Flags) Add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.server, "server", "http://127.0.0.1:9041", "URL of galaxy-ipam's REST port")
-	flags.StringVar(&f.tokenFile, "token-file", "", "file with a bearer token of the cluster, which galaxy-ipam wants for all that changes something; \"-\" reads it from standard input")
+	flags.StringVar(&f.tokenFile, "token-file", "",
+		"file with a bearer token of the cluster, which galaxy-ipam wants for all that changes something; \"-\" "+
+			"reads it from standard input")
 	flags.BoolVar(&f.insecure, "insecure", false, "send the token although --server is http and another host")
 	flags.StringVar(&f.ca, "server-ca", "", "file with the certificates that galaxy-ipam's is checked against")
 	flags.StringVar(&f.cert, "server-client-cert", "", "file with the client certificate for galaxy-ipam")
@@ -92,7 +96,8 @@ func (f *Flags) token() (string, error) {
 }
 
 func (f *Flags) tls() (*tls.Config, error) {
-	return cli.ClientTLS(cli.File{Flag: "server-ca", Path: f.ca}, cli.File{Flag: "server-client-cert", Path: f.cert}, cli.File{Flag: "server-client-key", Path: f.key})
+	return cli.ClientTLS(cli.File{Flag: "server-ca", Path: f.ca}, cli.File{Flag: "server-client-cert", Path: f.cert},
+		cli.File{Flag: "server-client-key", Path: f.key})
 }
 
 // maxResponse bounds a response of galaxy-ipam, in bytes.
@@ -107,7 +112,8 @@ type Refused struct {
 func (r *Refused) Error() string { return "galaxy-ipam: " + r.Message }
 
 // Ask sends a request and decodes the response into a value, unless that is nil. The status is returned with it.
-func (s *Server) Ask(ctx context.Context, method, path string, query url.Values, body, into any) (status int, err error) {
+func (s *Server) Ask(ctx context.Context, method, path string, query url.Values, body,
+	into any) (status int, err error) {
 	request, err := s.request(ctx, method, path, query, body)
 	if err != nil {
 		return 0, err
@@ -128,7 +134,8 @@ func (s *Server) Ask(ctx context.Context, method, path string, query url.Values,
 		return response.StatusCode, nil
 	}
 	if err := json.Unmarshal(text, into); err != nil {
-		return response.StatusCode, fmt.Errorf("%s does not answer as galaxy-ipam does: %w; is --server its REST port?", s.base, err)
+		return response.StatusCode, fmt.Errorf("%s does not answer as galaxy-ipam does: %w; is --server its REST port?",
+			s.base, err)
 	}
 	return response.StatusCode, nil
 }
@@ -166,7 +173,8 @@ func (s *Server) refusal(status int, text []byte) error {
 		Message string `json:"message"`
 	}
 	if json.Unmarshal(text, &said) != nil || said.Message == "" {
-		said.Message = fmt.Sprintf("status %d from %s: %.200s; is --server its REST port?", status, s.base, bytes.TrimSpace(text))
+		said.Message = fmt.Sprintf("status %d from %s: %.200s; is --server its REST port?", status, s.base,
+			bytes.TrimSpace(text))
 	}
 	if status == http.StatusUnauthorized && s.token == "" {
 		said.Message += " (galaxyctl sends that of --token-file)"
@@ -182,7 +190,8 @@ func (s *Server) explain(ctx context.Context, err error) error {
 	}
 	var timeout net.Error
 	if ctx.Err() == nil && errors.As(err, &timeout) && timeout.Timeout() {
-		return fmt.Errorf("no response from galaxy-ipam at %s: %w; see whether it runs and is ready (/readyz)", s.base, err)
+		return fmt.Errorf("no response from galaxy-ipam at %s: %w; see whether it runs and is ready (/readyz)", s.base,
+			err)
 	}
 	return fmt.Errorf("no galaxy-ipam at %s: %w; start it, or name the right place with --server", s.base, err)
 }

@@ -20,7 +20,8 @@ func TestEndlessResponse(t *testing.T) {
 	}))
 	defer endless.Close()
 	s := &Server{base: endless.URL, client: endless.Client(), most: 1 << 20}
-	if _, err := s.Ask(t.Context(), http.MethodGet, "/v1/ip", nil, nil, nil); err == nil || !strings.Contains(err.Error(), "broke off") {
+	if _, err := s.Ask(t.Context(), http.MethodGet, "/v1/ip", nil, nil, nil); err == nil ||
+		!strings.Contains(err.Error(), "broke off") {
 		t.Errorf("%v", err)
 	}
 	endless.Close() // waits for the handler

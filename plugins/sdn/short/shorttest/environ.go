@@ -6,11 +6,12 @@ import (
 	"strings"
 )
 
-// Environ is the environment of a plain call with changes: an entry replaces the one of its name, and a name alone takes it away. Its
-// network namespace is not there.
+// Environ is the environment of a plain call with changes: an entry replaces the one of its name, and a name alone
+// takes it away. Its network namespace is not there.
 func Environ(command string, changes ...string) []string {
 	all := []string{
-		"PATH=/bin", "CNI_COMMAND=" + command, "CNI_CONTAINERID=c80a21", "CNI_NETNS=/var/run/netns/nobody's", "CNI_IFNAME=eth0", "CNI_PATH=/opt/cni/bin",
+		"PATH=/bin", "CNI_COMMAND=" + command, "CNI_CONTAINERID=c80a21", "CNI_NETNS=/var/run/netns/nobody's",
+		"CNI_IFNAME=eth0", "CNI_PATH=/opt/cni/bin",
 		"CNI_ARGS=K8S_POD_NAMESPACE=default;K8S_POD_NAME=probe",
 	}
 	for _, change := range changes {
