@@ -192,19 +192,20 @@ func (r *Reconciler) plan(set *objects.Set, full bool) Plan {
 		Suspects: r.suspects}, r.Rules)
 }
 
-// schedule sets when the next full pass is due.
+// schedule sets when the next full pass is due. What a full pass has failed at is in no difference between Sets: only
+// another full pass sees it again, and neither the success nor the failure of a pass over a difference puts that off.
 func (r *Reconciler) schedule(now time.Time, full, failed bool) {
 	switch {
 	case failed:
 		r.failures++
-		r.next = now.Add(min(r.Confirm<<min(r.failures, maxDoubling), r.Interval))
-		return
+		if again := now.Add(min(r.Confirm<<min(r.failures, maxDoubling), r.Interval)); full || again.Before(r.next) {
+			r.next = again
+		}
 	case full && len(r.suspects) > 0:
-		r.next = now.Add(min(r.Confirm, r.Interval))
-	case full || r.failures > 0:
-		r.next = now.Add(r.Interval)
+		r.failures, r.next = 0, now.Add(min(r.Confirm, r.Interval))
+	case full:
+		r.failures, r.next = 0, now.Add(r.Interval)
 	}
-	r.failures = 0
 }
 
 // markAdopted records that this generation of the log knows of all running pods. Before subnets are in force nothing is
