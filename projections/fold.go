@@ -177,7 +177,7 @@ func (t *Txn) release(e eventlog.Event, d *eventlog.AddressReleased) error {
 	}
 	t.setHeld(subnet, d.Address, false)
 	t.ownSubnet(subnet).Held--
-	t.remember(&Released{Addr: d.Address, Subnet: subnet, Seq: e.Seq, At: e.Time.Unix()})
+	t.remember(&Released{Addr: d.Address, Subnet: subnet, Seq: e.Seq, At: wholeSecond(e.Time)})
 	return nil
 }
 

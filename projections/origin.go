@@ -15,7 +15,7 @@ type Origin struct {
 	Objects  int                    // how many there were
 	Outcome  eventlog.FormerOutcome // "" while a person has to say
 	Left     int                    // of the objects, how many were not taken over
-	Resolved int64                  // when that was said, in Unix seconds; 0 while it was not
+	Resolved int64                  // when that was said, in Unix nanoseconds of a whole second; 0 while it was not
 }
 
 // Awaits reports whether somebody has yet to say what becomes of a former system's objects. Until then nothing is given
@@ -39,7 +39,7 @@ func (t *Txn) foldOrigin(e eventlog.Event) (known bool, err error) {
 		next.Source, next.Objects = d.Source, d.Objects
 	case *eventlog.FormerObjectsResolved:
 		next.Source, next.Outcome, next.Objects, next.Left, next.Resolved = d.Source, d.Outcome, d.Objects, d.Left,
-			e.Time.Unix()
+			wholeSecond(e.Time)
 	default:
 		return false, nil
 	}

@@ -14,8 +14,11 @@ type Released struct {
 	Addr   netip.Addr
 	Subnet int
 	Seq    uint64 // of the event that released it: orders the queue, and links its history
-	At     int64  // Unix seconds
+	At     int64  // when it was released, in Unix nanoseconds of a whole second
 }
+
+// Time is when the address was released, to the second.
+func (r *Released) Time() time.Time { return time.Unix(0, r.At).UTC() }
 
 // Cools reports whether the address is still within the reuse delay. Whole seconds count, so that choices and counts
 // agree.
@@ -23,8 +26,11 @@ func (r *Released) Cools(now time.Time, delay time.Duration) bool {
 	return r.At > coolSince(now, delay)
 }
 
-// coolSince is the last second whose releases are past the delay.
-func coolSince(now time.Time, delay time.Duration) int64 { return now.Add(-delay).Unix() }
+// coolSince is the last second whose releases are past the delay, in Unix nanoseconds.
+func coolSince(now time.Time, delay time.Duration) int64 { return wholeSecond(now.Add(-delay)) }
+
+// wholeSecond is the second of a time, in Unix nanoseconds as all times of rows. Snapshots have it in seconds.
+func wholeSecond(t time.Time) int64 { return t.Unix() * int64(time.Second) }
 
 // cooling counts the addresses of a subnet that were released in one second and are still free, so that those within
 // the reuse delay can be counted without walking them.
@@ -35,11 +41,11 @@ type cooling struct {
 
 type coolingID struct {
 	Subnet int
-	Second int64
+	At     int64 // as Released.At
 }
 
 func (id coolingID) key() []byte {
-	return binary.BigEndian.AppendUint64(subnetKey(id.Subnet), uint64(id.Second))
+	return binary.BigEndian.AppendUint64(subnetKey(id.Subnet), uint64(id.At))
 }
 
 const (
@@ -52,7 +58,7 @@ const (
 // forgetAfter and its subnet remembers more than rememberReleased younger ones.
 const (
 	rememberReleased = 1 << 16
-	forgetAfter      = int64(MaxReuseDelay / time.Second)
+	forgetAfter      = int64(MaxReuseDelay)
 )
 
 // MaxReuseDelay is the longest reuse delay that the memory of released addresses can serve.
@@ -84,7 +90,7 @@ func (v *View) ReleasedIn(subnet int) iter.Seq[*Released] {
 // Cooling counts the free addresses of a subnet that are within the reuse delay.
 func (v *View) Cooling(subnet int, now time.Time, delay time.Duration) uint64 {
 	var count uint64
-	since := coolSince(now, delay) + 1
+	since := coolSince(now, delay) + int64(time.Second)
 	for row := range from[cooling](v.base, tableCooling, "id", coolingID{subnet, since}.key()) {
 		if row.Subnet != subnet {
 			break
@@ -95,7 +101,7 @@ func (v *View) Cooling(subnet int, now time.Time, delay time.Duration) uint64 {
 	}
 	if v.pending != nil {
 		for id, row := range v.pending.cooling {
-			if id.Subnet == subnet && id.Second >= since {
+			if id.Subnet == subnet && id.At >= since {
 				count += row.Count
 			}
 		}

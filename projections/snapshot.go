@@ -78,7 +78,7 @@ type savedAddress struct {
 type savedReleased struct {
 	Addr netip.Addr `json:"address"`
 	Seq  uint64     `json:"seq"`
-	At   int64      `json:"at"`
+	At   int64      `json:"at"` // Unix seconds
 }
 
 type savedOverlay struct {
@@ -105,7 +105,7 @@ type savedOrigin struct {
 	Objects  int                    `json:"objects,omitzero"`
 	Outcome  eventlog.FormerOutcome `json:"outcome,omitzero"`
 	Left     int                    `json:"left,omitzero"`
-	Resolved int64                  `json:"resolved,omitzero"`
+	Resolved int64                  `json:"resolved,omitzero"` // Unix seconds
 }
 
 // Save writes the state as a snapshot.
@@ -123,6 +123,7 @@ func (v *View) save(w io.Writer, generation string) error {
 	)
 	if o := *v.origin; o != (Origin{}) {
 		saved := savedOrigin(o)
+		saved.Resolved /= int64(time.Second)
 		err = errors.Join(err, json.MarshalEncode(out, snapshotLine{Origin: &saved}))
 	}
 	for pool := range v.Pools() {
@@ -139,7 +140,7 @@ func (v *View) save(w io.Writer, generation string) error {
 		if err != nil {
 			break
 		}
-		err = json.MarshalEncode(out, snapshotLine{Released: &savedReleased{r.Addr, r.Seq, r.At}})
+		err = json.MarshalEncode(out, snapshotLine{Released: &savedReleased{r.Addr, r.Seq, r.At / int64(time.Second)}})
 	}
 	if err == nil {
 		err = v.saveNodes(out)
@@ -268,6 +269,7 @@ func (t *Txn) restore(line snapshotLine) error {
 		t.configure(newConfig(line.Config.Source, line.Config.Seq, line.Config.Time, line.Config.Subnets))
 	case line.Origin != nil:
 		o := Origin(*line.Origin)
+		o.Resolved *= int64(time.Second)
 		t.origin = &o
 	case line.Pool != nil:
 		p := line.Pool
@@ -290,7 +292,7 @@ func (t *Txn) restore(line snapshotLine) error {
 		if !ok {
 			return fmt.Errorf("released address %s is in no subnet", r.Addr)
 		}
-		t.remember(&Released{Addr: r.Addr, Subnet: subnet, Seq: r.Seq, At: r.At})
+		t.remember(&Released{Addr: r.Addr, Subnet: subnet, Seq: r.Seq, At: r.At * int64(time.Second)})
 	default:
 		return errors.New("a line without a row")
 	}

@@ -38,7 +38,7 @@ func (r reader) row(addr netip.Addr) api.AddressRow {
 	}
 	row := api.AddressRow{IP: addr.String(), State: "free", Subnet: r.subnet(addr), UpdateTime: r.view.Config().Time}
 	if released := r.view.Released(addr); released != nil {
-		row.Seq, row.UpdateTime = released.Seq, time.Unix(released.At, 0).UTC()
+		row.Seq, row.UpdateTime = released.Seq, released.Time()
 		if released.Cools(r.now, r.delay) {
 			row.State = "cooling"
 		}

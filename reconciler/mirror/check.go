@@ -72,7 +72,7 @@ func Check(ctx context.Context, client dynamic.Interface, view *projections.View
 
 func releasedAfter(view *projections.View, addr netip.Addr, after time.Time) bool {
 	r := view.Released(addr)
-	return r != nil && time.Unix(r.At, 0).After(after)
+	return r != nil && r.Time().After(after)
 }
 
 // Repair writes the object of a difference as it should be.

@@ -68,7 +68,7 @@ func (m *Mirror) floatingIP(ctx context.Context, name string) error {
 // since.
 func mayRemove(have *api.FloatingIP, addr netip.Addr, view *projections.View) bool {
 	origin := view.Origin()
-	former := have.CreationTimestamp.Unix() <= origin.Resolved
+	former := have.CreationTimestamp.UnixNano() <= origin.Resolved
 	return have.ShowsEvent() || former && origin.Outcome == eventlog.FormerDiscarded ||
 		former && origin.Outcome == eventlog.FormerImported && view.Released(addr) != nil
 }
