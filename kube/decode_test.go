@@ -1,6 +1,7 @@
 package kube_test
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"reflect"
@@ -114,8 +115,7 @@ func TestLongArgs(t *testing.T) {
 		!strings.Contains(err.Error(), "16385 bytes, and at most 16384") {
 		t.Errorf("its request: %v", err)
 	}
-	built := &kube.Pod{Namespace: "default", Name: "p"}
-	built.SetArgs(long[1:])
+	built := (&kube.Pod{Namespace: "default", Name: "p", Args: long[1:]}).Bounded()
 	if len(built.Args) != kube.MaxArgs {
 		t.Errorf("%d bytes are kept of as many as may be", len(built.Args))
 	}
@@ -144,4 +144,76 @@ func TestBoundedPod(t *testing.T) {
 	if kube.PolicyOf(pod) != ipam.ReleaseOnDelete {
 		t.Errorf("a policy that is none is %s", kube.PolicyOf(pod))
 	}
+}
+
+// The other names that are kept of a pod are refused for their length, and so are more addresses than a pod may have.
+func TestBoundedPodIsRefused(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	many := addresses("10.1", kube.MaxPodIPs+9, `{"ip":"%s"}`)
+	for _, c := range []struct{ text, want string }{
+		{`{"metadata":{"name":"p","labels":{"pod-template-hash":"` + long + `"}}}`,
+			"metadata.labels[pod-template-hash]: it has more than 253 bytes"},
+		{`{"metadata":{"name":"p"},"spec":{"nodeName":"` + long + `"}}`, "spec.nodeName: it has more than 253 bytes"},
+		{`{"metadata":{"name":"p"},"status":{"phase":"` + long + `"}}`, "status.phase: it has more than 253 bytes"},
+		{`{"metadata":{"name":"` + long + `"}}`, "want at most 253"},
+		{`{"metadata":{"name":"p","namespace":"` + long + `"}}`, "want at most 253"},
+		{`{"metadata":{"name":"p","uid":"` + long + `"}}`, "want at most 253"},
+		{`{"metadata":{"name":"p"},"status":{"podIPs":[` + many + `]}}`, "status.podIPs: more than 64 addresses"},
+	} {
+		text, want := c.text, c.want
+		pod, err := kube.DecodePod([]byte(text))
+		if err != nil {
+			t.Fatalf("%.60s: %v", text, err)
+		}
+		kept := len(pod.Namespace + pod.Name + pod.UID + pod.Node + pod.Phase + pod.TemplateHash)
+		if kept > 300 {
+			t.Errorf("%.60s: %d bytes are kept", text, kept)
+		}
+		if len(pod.IPs) > kube.MaxPodIPs+1 {
+			t.Errorf("%.60s: %d addresses are kept", text, len(pod.IPs))
+		}
+		if _, err := kube.OwnerOf(pod); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60s: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// What is remembered of a node is bounded: its main addresses stay wherever they stand, and others are not its own
+// beyond a number of them.
+func TestBoundedNode(t *testing.T) {
+	many := addresses("10.1", 2*kube.MaxFurther, `{"type":"ExternalIP","address":"%s"}`)
+	node, err := kube.DecodeNode([]byte(`{"metadata":{"name":"n"},"status":{"addresses":[` + many + `,` + many +
+		`,{"type":"InternalIP","address":"10.0.0.1"},{"type":"InternalIP","address":"fd00::1"},` +
+		`{"type":"InternalIP","address":"10.0.0.2"}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(node.IPs) != 2 || len(node.Further) != kube.MaxFurther {
+		t.Errorf("%d and %d addresses are kept", len(node.IPs), len(node.Further))
+	}
+	for text, want := range map[string]bool{
+		"10.0.0.1": true, "fd00::1": true, "10.1.0.0": true, "10.1.0.127": false, "10.0.0.2": false,
+	} {
+		if got := node.Has(netip.MustParseAddr(text)); got != want {
+			t.Errorf("the node has %s: %t", text, got)
+		}
+	}
+	long := strings.Repeat("x", 1<<20)
+	for text, want := range map[string]string{
+		`{"metadata":{"name":"` + long + `"}}`:           "metadata.name: it has more than 253 bytes",
+		`{"metadata":{"name":"n","uid":"` + long + `"}}`: "metadata.uid: it has more than 253 bytes",
+	} {
+		if _, err := kube.DecodeNode([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40s: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// addresses are n addresses under the first two bytes of one, each in a form, with commas between them.
+func addresses(under string, n int, form string) string {
+	texts := make([]string, n)
+	for i := range texts {
+		texts[i] = fmt.Sprintf(form, fmt.Sprintf("%s.%d.%d", under, i/256, i%256))
+	}
+	return strings.Join(texts, ",")
 }

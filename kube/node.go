@@ -11,12 +11,14 @@ import (
 	"galaxy/kube/stream"
 )
 
-// Node is a node as far as addresses are concerned. It never changes once made.
+// Node is a node as far as addresses are concerned. It never changes once made. What is kept of one is bounded: see
+// Bounded.
 type Node struct {
 	Name, UID string
 	// IPs are its internal addresses: the first of each family, in their order. Empty if it has none.
 	IPs []netip.Addr
-	// Further are the other addresses that its status has, internal and external ones.
+	// Further are the other addresses that its status has, internal and external ones, as far as there is room for
+	// them.
 	Further []netip.Addr
 
 	// OutOfService says that somebody has put the taint node.kubernetes.io/out-of-service on it: nothing runs there any
@@ -38,8 +40,8 @@ func DecodeNode(text []byte) (*Node, error) {
 	return node, stream.End(dec)
 }
 
-// ReadNode reads the Node object that comes next; nil for null. A node without a name is an error. An internal address
-// that is no IP address is passed over, as a node may announce anything.
+// ReadNode reads the Node object that comes next; nil for null. A node without a name is an error, and so is one whose
+// name or uid is too long. An address that is no IP address is passed over, as a node may announce anything.
 func ReadNode(dec *jsontext.Decoder) (*Node, error) {
 	if dec.PeekKind() == 'n' {
 		return nil, stream.Skip(dec)
@@ -76,6 +78,9 @@ func ReadNode(dec *jsontext.Decoder) (*Node, error) {
 	})
 	if err == nil && node.Name == "" {
 		err = fmt.Errorf("metadata.name is missing")
+	}
+	if err == nil {
+		err = node.Bounded().check()
 	}
 	if err != nil {
 		return nil, err
@@ -120,12 +125,14 @@ func (n *Node) readAddress(dec *jsontext.Decoder) error {
 	return nil
 }
 
-// AddAddress adds an address to a node that is being made.
+// AddAddress adds an address to a node that is being made. The first internal one of each family is kept wherever it
+// stands; of the others MaxFurther are. The node does not have what was left out, so that no agent gets a route for it.
 func (n *Node) AddAddress(addr netip.Addr, internal bool) {
 	sameFamily := func(known netip.Addr) bool { return known.Is4() == addr.Is4() }
-	if internal && !slices.ContainsFunc(n.IPs, sameFamily) {
+	switch {
+	case internal && !slices.ContainsFunc(n.IPs, sameFamily):
 		n.IPs = append(n.IPs, addr)
-	} else {
+	case len(n.Further) < MaxFurther && !n.Has(addr):
 		n.Further = append(n.Further, addr)
 	}
 }

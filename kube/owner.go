@@ -42,6 +42,9 @@ func checked(o ipam.Owner, pod *Pod) (ipam.Owner, error) {
 		return ipam.Owner{}, fmt.Errorf("pod %q: its name, metadata.ownerReferences or annotation %s: %w", pod,
 			AnnotationPool, err)
 	}
+	if err := pod.check(); err != nil {
+		return ipam.Owner{}, fmt.Errorf("pod %s: %w", pod, err)
+	}
 	return o, nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -13,7 +12,8 @@ import (
 	"galaxy/kube/stream"
 )
 
-// Pod is a pod as far as addresses are concerned. It never changes once made.
+// Pod is a pod as far as addresses are concerned. It never changes once made. What is kept of one is bounded: see
+// Bounded.
 type Pod struct {
 	Namespace, Name, UID string
 
@@ -30,7 +30,8 @@ type Pod struct {
 	Deleting     bool         // it has a deletion timestamp
 	Wants        bool         // a regular container requests an address
 
-	oversized int // length of an annotation that is longer than MaxArgs, and was not kept as Args; else 0
+	oversized int          // length of an annotation that is longer than MaxArgs, and was not kept as Args; else 0
+	claimed   []netip.Addr // what that annotation says that the pod was given
 }
 
 // OwnerRef names the object that owns a pod.
@@ -38,10 +39,6 @@ type OwnerRef struct {
 	APIVersion, Kind, Name string
 	Controller             bool
 }
-
-// MaxArgs bounds the annotation with a pod's requests and addresses, in bytes: 16 addresses need less than a tenth of
-// it.
-const MaxArgs = 16 << 10
 
 // ErrPodGone means that a pod is not there any more, or that another of its name is.
 var ErrPodGone = errors.New("the pod is gone")
@@ -51,15 +48,6 @@ type BoundError struct{ Pod, Node string }
 
 func (e *BoundError) Error() string {
 	return "pod " + e.Pod + " is bound to node " + e.Node + " already"
-}
-
-// SetArgs takes what the annotation says.
-func (p *Pod) SetArgs(text string) {
-	if len(text) > MaxArgs {
-		p.oversized = len(text) // whoever writes it would have us remember it
-		return
-	}
-	p.Args = text
 }
 
 // ParseArgs reads Args.
@@ -131,7 +119,7 @@ func ReadPod(dec *jsontext.Decoder) (*Pod, error) {
 	if pod.Namespace == "" {
 		pod.Namespace = "default"
 	}
-	return pod, nil
+	return pod.Bounded(), nil
 }
 
 func (p *Pod) readIP(dec *jsontext.Decoder) error {
@@ -141,8 +129,12 @@ func (p *Pod) readIP(dec *jsontext.Decoder) error {
 	return err
 }
 
-// AddIP notes an address of the pod's status; text that is no address is passed over.
+// AddIP notes an address of the pod's status; text that is no address is passed over. Of too many one more is kept than
+// there may be, so that the pod is refused for them.
 func (p *Pod) AddIP(text string) {
+	if len(p.IPs) > MaxPodIPs {
+		return
+	}
 	if addr, err := ipam.ParseAddr(text); err == nil && !slices.Contains(p.IPs, addr) {
 		p.IPs = append(p.IPs, addr)
 	}
@@ -180,18 +172,11 @@ func (p *Pod) readAnnotations(dec *jsontext.Decoder) error {
 	return stream.Object(dec, func(name []byte) error {
 		switch string(name) {
 		case AnnotationReleasePolicy:
-			err := stream.Text(dec, &p.ReleasePolicy)
-			p.ReleasePolicy = BoundPolicy(p.ReleasePolicy)
-			return err
+			return stream.Text(dec, &p.ReleasePolicy)
 		case AnnotationPool:
-			err := stream.Text(dec, &p.Pool)
-			p.Pool = Bound(p.Pool)
-			return err
+			return stream.Text(dec, &p.Pool)
 		case AnnotationArgs:
-			var text string
-			err := stream.Text(dec, &text)
-			p.SetArgs(text)
-			return err
+			return stream.Text(dec, &p.Args)
 		}
 		return stream.Skip(dec)
 	})
@@ -215,7 +200,7 @@ func (p *Pod) readOwners(dec *jsontext.Decoder) error {
 			return stream.Skip(dec)
 		})
 		if first || ref.Controller && !p.Owner.Controller {
-			p.Owner, first = ref.bounded(), false
+			p.Owner, first = ref, false
 		}
 		return err
 	})
@@ -250,32 +235,4 @@ func (p *Pod) readContainer(dec *jsontext.Decoder) error {
 			})
 		})
 	})
-}
-
-// BoundPolicy keeps of an annotation no more than decides: any text that is no policy is the default one (contract
-// section 2).
-func BoundPolicy(text string) string {
-	if len(text) > maxPolicy {
-		return unknownPolicy
-	}
-	return text
-}
-
-const (
-	maxPolicy     = 64
-	unknownPolicy = "too long"
-)
-
-// Bound keeps of a name as much as it takes to be refused for its length, so that nobody has us remember more.
-func Bound(name string) string {
-	if len(name) <= ipam.MaxName {
-		return name
-	}
-	return strings.Clone(name[:ipam.MaxName+1])
-}
-
-// bounded is the reference with each of its names as far as Bound keeps it.
-func (r OwnerRef) bounded() OwnerRef {
-	r.APIVersion, r.Kind, r.Name = Bound(r.APIVersion), Bound(r.Kind), Bound(r.Name)
-	return r
 }

@@ -34,11 +34,25 @@ func (p *Pod) Shows() []Shown {
 	return shown
 }
 
+// annotated are the addresses that the annotation says the pod was given, also where it is too long to be kept.
 func (p *Pod) annotated() []netip.Addr {
-	if !p.Wants || p.Args == "" {
+	switch {
+	case !p.Wants:
+		return nil
+	case p.oversized > 0:
+		return p.claimed
+	default:
+		return claimedIn(p.Args)
+	}
+}
+
+// claimedIn are the addresses that the text of an args annotation says a pod was given, as far as it may ask for them:
+// MaxRequestedIPs at most.
+func claimedIn(text string) []netip.Addr {
+	if text == "" {
 		return nil
 	}
-	args, err := p.ParseArgs()
+	args, err := ipam.ParsePodArgs(text)
 	if err != nil {
 		return nil
 	}

@@ -22,7 +22,7 @@ func TestShows(t *testing.T) {
 	pod := func(edit func(*kube.Pod)) *kube.Pod {
 		p := &kube.Pod{Namespace: "ns", Name: "p", Node: "n", Phase: "Running", Wants: true, Args: "{" + info(1) + "}"}
 		edit(p)
-		return p
+		return p.Bounded()
 	}
 	first, second := netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("10.1.0.3")
 	ranges := `"request_ip_range":[["10.1.0.2~10.1.0.2"],["10.1.0.3~10.1.0.9"]],`
@@ -43,7 +43,9 @@ func TestShows(t *testing.T) {
 			p.Args = `{"request_ip_range":[["10.9.0.1"]],` +
 				info(1) + "}"
 		}, nil},
-		"an annotation of 254 kB":           {func(p *kube.Pod) { p.Args = "{" + info(4300) + "}" }, nil},
+		"an annotation of 254 kB": {func(p *kube.Pod) { p.Args = "{" + info(4300) + "}" },
+			[]kube.Shown{{Addr: first}}},
+		"one that no API server takes":      {func(p *kube.Pod) { p.Args = "{" + info(5000) + "}" }, nil},
 		"an annotation that makes no sense": {func(p *kube.Pod) { p.Args = "{" }, nil},
 		"it does not ask":                   {func(p *kube.Pod) { p.Wants = false }, nil},
 		"it has ended": {func(p *kube.Pod) { p.Phase = kube.PhaseFailed; p.AddIP("10.1.0.2") },

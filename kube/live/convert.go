@@ -40,12 +40,11 @@ func slim[O metav1.Object, T any](convert func(O) T) func(any) (any, error) {
 func PodOf(p *corev1.Pod) *kube.Pod {
 	pod := &kube.Pod{
 		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID),
-		ReleasePolicy: kube.BoundPolicy(p.Annotations[kube.AnnotationReleasePolicy]),
-		Pool:          kube.Bound(p.Annotations[kube.AnnotationPool]),
-		TemplateHash:  p.Labels[kube.LabelTemplateHash], Node: p.Spec.NodeName, Phase: string(p.Status.Phase),
+		ReleasePolicy: p.Annotations[kube.AnnotationReleasePolicy], Pool: p.Annotations[kube.AnnotationPool],
+		Args:         p.Annotations[kube.AnnotationArgs],
+		TemplateHash: p.Labels[kube.LabelTemplateHash], Node: p.Spec.NodeName, Phase: string(p.Status.Phase),
 		HostNetwork: p.Spec.HostNetwork, Deleting: p.DeletionTimestamp != nil,
 	}
-	pod.SetArgs(p.Annotations[kube.AnnotationArgs])
 	pod.AddIP(p.Status.PodIP)
 	for _, ip := range p.Status.PodIPs {
 		pod.AddIP(ip.IP)
@@ -53,10 +52,8 @@ func PodOf(p *corev1.Pod) *kube.Pod {
 	for i, ref := range p.OwnerReferences {
 		controller := ref.Controller != nil && *ref.Controller
 		if i == 0 || controller {
-			pod.Owner = kube.OwnerRef{
-				APIVersion: kube.Bound(ref.APIVersion), Kind: kube.Bound(ref.Kind), Name: kube.Bound(ref.Name),
-				Controller: controller,
-			}
+			pod.Owner = kube.OwnerRef{APIVersion: ref.APIVersion, Kind: ref.Kind, Name: ref.Name,
+				Controller: controller}
 		}
 		if controller {
 			break
@@ -67,7 +64,7 @@ func PodOf(p *corev1.Pod) *kube.Pod {
 			pod.Wants = true
 		}
 	}
-	return pod
+	return pod.Bounded()
 }
 
 func nodeOf(n *corev1.Node) *kube.Node {
@@ -86,7 +83,7 @@ func nodeOf(n *corev1.Node) *kube.Node {
 	if quantity, said := n.Status.Capacity[kube.ResourceIP]; said {
 		node.Capacity = strconv.FormatInt(quantity.Value(), 10) // the API server turns 1000 into 1k
 	}
-	return node
+	return node.Bounded()
 }
 
 func deploymentOf(d *appsv1.Deployment) allocator.Workload {

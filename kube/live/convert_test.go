@@ -1,14 +1,19 @@
 package live
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 
+	"go.uber.org/zap"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"galaxy/allocator"
@@ -123,5 +128,84 @@ func TestNodeOf(t *testing.T) {
 		if node.Capacity != "1000" {
 			t.Errorf("%s is read as %s", written, node.Capacity)
 		}
+	}
+}
+
+// What is kept of a pod and of a node is the same, whether it comes from the API server or as JSON, and however long
+// what it says is.
+func TestBoundedAlike(t *testing.T) {
+	long, ips := strings.Repeat("x", 1<<20), make([]corev1.PodIP, 3*kube.MaxPodIPs)
+	for i := range ips {
+		ips[i].IP = fmt.Sprintf("10.1.0.%d", i)
+	}
+	given := `{"common":{"ipinfos":[{"ip":"10.9.0.2/16","vlan":0,"gateway":"10.9.0.1"}]},"more":"` +
+		long[:kube.MaxArgs] + `"}`
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: long, Name: long, UID: types.UID(long), Labels: map[string]string{kube.LabelTemplateHash: long},
+			Annotations: map[string]string{
+				kube.AnnotationReleasePolicy: long, kube.AnnotationPool: long, kube.AnnotationArgs: given,
+			},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: long, Kind: long, Name: long}},
+		},
+		Spec: corev1.PodSpec{
+			NodeName: long,
+			Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{
+				Requests: corev1.ResourceList{kube.ResourceIP: resource.MustParse("1")},
+			}}},
+		},
+		Status: corev1.PodStatus{Phase: corev1.PodPhase(long), PodIPs: ips},
+	}
+	read, err := kube.DecodePod(asJSON(t, p))
+	if got := PodOf(p); err != nil || !reflect.DeepEqual(got, read) {
+		t.Errorf("from the API server %+v, from JSON %+v, %v", got, read, err)
+	}
+	// Nothing that the pod runs with is lost: its status is kept, and what the long annotation says it was given.
+	shown := read.Shows()
+	annotated := kube.Shown{Addr: netip.MustParseAddr("10.9.0.2")}
+	if last := shown[len(shown)-1]; len(shown) != kube.MaxPodIPs+2 || last != annotated {
+		t.Errorf("it shows %d addresses, the last is %+v", len(shown), last)
+	}
+	if _, err := kube.Request(read, allocator.Workload{}); err == nil {
+		t.Error("it may ask for an address")
+	}
+
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
+	for i := range 2 * kube.MaxFurther {
+		at := corev1.NodeAddress{Type: corev1.NodeExternalIP, Address: fmt.Sprintf("10.1.0.%d", i)}
+		n.Status.Addresses = append(n.Status.Addresses, at)
+	}
+	main := corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}
+	n.Status.Addresses = append(n.Status.Addresses, main)
+	node, err := kube.DecodeNode(asJSON(t, n))
+	if got := nodeOf(n); err != nil || !reflect.DeepEqual(got, node) {
+		t.Errorf("from the API server %+v, from JSON %+v, %v", got, node, err)
+	}
+	n.Name, n.UID = long, types.UID(long)
+	if got := nodeOf(n); len(got.Name)+len(got.UID) > 600 {
+		t.Errorf("%d bytes of names are kept", len(got.Name)+len(got.UID))
+	}
+}
+
+func asJSON(t *testing.T, object any) []byte {
+	t.Helper()
+	text, err := json.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// However many kinds the owners of pods are said to be of, a bounded number is watched.
+func TestKindsAreBounded(t *testing.T) {
+	k := newKinds(&Cluster{Config: Config{Log: zap.NewNop()}})
+	for i := range 2 * maxKinds {
+		k.know(fmt.Sprint("kind", i))
+		for len(k.starts) > 0 {
+			<-k.starts
+		}
+	}
+	if len(k.known) != maxKinds {
+		t.Errorf("%d kinds are watched", len(k.known))
 	}
 }

@@ -65,19 +65,28 @@ func newKinds(c *Cluster) *kinds {
 	}
 }
 
-// know starts to watch a kind, once.
+// maxKinds is how many kinds of workloads are watched: many times what clusters have. Whoever makes a pod names the
+// kind of its owner.
+const maxKinds = 512
+
+// know starts to watch a kind, once. Workloads of kinds beyond maxKinds stay unknown, so that what is kept for them is
+// not given back.
 func (k *kinds) know(kind string) {
 	if kind == "" || kind == ipam.KindDeployment || kind == ipam.KindStatefulSet || kind == ipam.KindReplicaSet {
 		return
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.known[kind] {
+	if k.known[kind] || len(k.known) >= maxKinds {
 		return
 	}
 	select {
 	case k.starts <- kind:
 		k.known[kind] = true
+		if len(k.known) == maxKinds {
+			k.cluster.Log.Warn("the owners of pods are of so many kinds that no more are watched, and what is kept for "+
+				"others stays: see who makes such pods, and restart galaxy-ipam", zap.Int("kinds", maxKinds))
+		}
 	default: // many at once; the next pod of the kind asks again
 	}
 }
