@@ -2,7 +2,6 @@ package objects
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -13,6 +12,7 @@ import (
 	"galaxy/allocator"
 	"galaxy/ipam"
 	"galaxy/kube"
+	"galaxy/kube/stream"
 )
 
 // Load reads a file of objects. An error names the document, the object and the field.
@@ -66,28 +66,33 @@ type head struct {
 	} `json:"metadata"`
 }
 
+// String names the object for people.
 func (h head) String() string {
 	name := h.Metadata.Name
 	if h.Metadata.Namespace != "" {
 		name = h.Metadata.Namespace + "/" + name
 	}
-	return strings.TrimSpace(h.Kind + " " + name)
+	text := strings.TrimSpace(h.Kind + " " + name)
+	if ipam.CheckName(text) != nil { // it is no name, and not fit for a line
+		return quoted(text)
+	}
+	return text
 }
 
 // add takes an object, or where it may be one a list of them. Its errors start where the sentence "document <n>" ends.
 func (s *Set) add(object []byte, mayBeList bool) error {
 	var h head
 	if err := json.Unmarshal(object, &h); err != nil {
-		return fmt.Errorf(": %w", describe(err))
+		return fmt.Errorf(": %w", stream.Describe(err))
 	}
 	if h.Kind == "" {
-		return fmt.Errorf(": kind is missing")
+		return fmt.Errorf(": kind is missing; write it as kubectl shows it, as kind: Pod")
 	}
 	if itemKind, isList := strings.CutSuffix(h.Kind, "List"); isList && mayBeList {
 		return s.addList(object, itemKind)
 	}
 	if err := s.addObject(h, object); err != nil {
-		return fmt.Errorf(", %s: %w", h, describe(err))
+		return fmt.Errorf(", %s: %w", h, stream.Describe(err))
 	}
 	s.count++
 	return nil
@@ -98,7 +103,7 @@ func (s *Set) addList(object []byte, itemKind string) error {
 		Items []json.RawMessage `json:"items"`
 	}
 	if err := json.Unmarshal(object, &list); err != nil {
-		return fmt.Errorf(", %sList: %w", itemKind, describe(err))
+		return fmt.Errorf(", %sList: %w", itemKind, stream.Describe(err))
 	}
 	if itemKind == "Pod" {
 		s.knowsPods = true // an empty list of pods also says something
@@ -137,25 +142,22 @@ func withKind(item json.RawMessage, kind string) json.RawMessage {
 var spelt = []string{"Pod", "Node", "ConfigMap", "Pool", "Deployment", "StatefulSet", "ReplicaSet"}
 
 func (s *Set) addObject(h head, object []byte) error {
-	group, _, _ := strings.Cut(h.APIVersion, "/")
 	for _, kind := range spelt {
 		if h.Kind != kind && strings.EqualFold(h.Kind, kind) {
 			return fmt.Errorf("kind %q: want %s", h.Kind, kind)
 		}
+	}
+	if err := h.checkNames(); err != nil {
+		return err
 	}
 	switch {
 	case h.Kind == "Pod":
 		return s.addPod(object)
 	case h.Kind == "Node":
 		return s.addNode(object)
-	}
-	if h.Metadata.Name == "" {
-		return fmt.Errorf("metadata.name is missing")
-	}
-	switch {
 	case h.Kind == "ConfigMap":
 		return s.addConfigMap(h, object)
-	case h.Kind == "Pool" && (group == "galaxy.k8s.io" || h.APIVersion == ""):
+	case h.Kind == "Pool" && (h.group() == groupGalaxy || h.APIVersion == ""):
 		return s.addPool(h, object)
 	default:
 		return s.addWorkload(h, object)
@@ -171,8 +173,8 @@ func (s *Set) addPod(object []byte) error {
 	if _, err := kube.OwnerOf(pod); err != nil {
 		return err
 	}
-	if s.Pod(pod.Namespace, pod.Name) != nil {
-		return fmt.Errorf("the same pod stands earlier in the file")
+	if err := s.checkIdentity(pod); err != nil {
+		return err
 	}
 	s.pods, _, _ = s.pods.Insert(podKey(pod.Namespace, pod.Name), pod)
 	shown := s.shown.Txn()
@@ -190,7 +192,7 @@ func (s *Set) addNode(object []byte) error {
 		return err
 	}
 	if s.nodes[node.Name] != nil {
-		return fmt.Errorf("the same node stands earlier in the file")
+		return fmt.Errorf("the same node stands earlier in the file; leave one of them out")
 	}
 	s.nodes[node.Name] = node
 	return nil
@@ -237,7 +239,7 @@ func (s *Set) addPool(h head, object []byte) error {
 		return fmt.Errorf("size: want a number of addresses from 0 to %d", allocator.MaxPoolSize)
 	}
 	if _, twice := s.pools[h.Metadata.Name]; twice {
-		return fmt.Errorf("the same pool stands earlier in the file")
+		return fmt.Errorf("the same pool stands earlier in the file; leave one of them out")
 	}
 	s.pools[h.Metadata.Name] = Pool{Name: h.Metadata.Name, Size: int(*body.Size), PreAllocate: body.PreAllocate}
 	return nil
@@ -288,13 +290,4 @@ func namespaceOf(h head) string {
 		return "default"
 	}
 	return h.Metadata.Namespace
-}
-
-// describe rewords the errors of encoding/json that name a Go type.
-func describe(err error) error {
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) && wrong.Field != "" {
-		return fmt.Errorf("%s: the value cannot be of the type %s", wrong.Field, wrong.Value)
-	}
-	return err
 }

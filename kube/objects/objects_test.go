@@ -58,30 +58,30 @@ func TestParseErrors(t *testing.T) {
 		"a: b": "document 1: kind is missing",
 		"kind: Pod\n---\nkind: Pod\nmetadata: {name: x}": "document 1, Pod: metadata.name is " +
 			"missing",
-		"kind: Node\nmetadata: {name: a}\n---\nkind: Pod\nmetadata: [1]": "document 2: metadata: the value " +
-			"cannot be of the type array",
+		"kind: Node\nmetadata: {name: a}\n---\nkind: Pod\nmetadata: [1]": "document 2: metadata: want an " +
+			"object, have an array",
 		"kind: Pod\nmetadata: {name: x}\nspec: {containers: {}}": "document 1, Pod x: " +
 			"spec.containers: want an array, have an object",
-		"kind: Pod\nmetadata: {name: 5}": "document 1: metadata.name: the " +
-			"value cannot be of the type number",
+		"kind: Pod\nmetadata: {name: 5}": "document 1: metadata.name: want a " +
+			"string, have a number",
 		"kind: List\nitems:\n- kind: Pod\n  metadata: {namespace: ns}": "document 1, items[0], Pod ns/: " +
 			"metadata.name is missing",
-		"kind: Pool\nmetadata: {name: p}\nsize: many": "document 1, Pool p: size: the " +
-			"value cannot be of the type string",
+		"kind: Pool\nmetadata: {name: p}\nsize: many": "document 1, Pool p: size: want a " +
+			"whole number that fits, have a string",
 		"kind: Pool\nmetadata: {name: p}": "document 1, Pool p: size: want a " +
 			"number",
 		"kind: Pool\nmetadata: {name: p}\nsize: -1": "size: want a number",
 		"kind: Deployment\nmetadata: {name: d}\nspec: {replicas: -1}": "document 1, Deployment d: " +
 			"spec.replicas: -1 is out of range",
-		"kind: Deployment\nmetadata: {name: d}\nspec: {replicas: x}": "spec.replicas: the value cannot be " +
-			"of the type string",
+		"kind: Deployment\nmetadata: {name: d}\nspec: {replicas: x}": "spec.replicas: want a whole number " +
+			"that fits, have a string",
 		"kind: Node\nmetadata: {name: a}\n---\nkind: Node\nmetadata: {name: a}": "the same node stands earlier",
 		"kind: Configmap\nmetadata: {name: c}":                                  `kind "Configmap": want ConfigMap`,
 		"kind: Pod\nkind: Pod":                                                  "document 1",
 		"\tkind: Pod":                                                           "document 1",
 		`{"kind":"Node","metadata":{"name":"a"}}{"kind":`:                       "document 2",
-		"kind: ConfigMap\nmetadata: {name: c}\ndata: {a: [1]}": "ConfigMap c: data: the value " +
-			"cannot be of the type array",
+		"kind: ConfigMap\nmetadata: {name: c}\ndata: {a: [1]}": "ConfigMap c: data: want a string, " +
+			"have an array",
 	} {
 		if _, err := objects.Parse([]byte(text), time.Now()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v, want %q", text, err, want)
