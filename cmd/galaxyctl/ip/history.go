@@ -6,41 +6,17 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"galaxy/cmd/galaxyctl/internal/command"
 	"galaxy/cmd/galaxyctl/internal/output"
 	"galaxy/cmd/galaxyctl/internal/rest"
+	"galaxy/extender/api"
 )
 
-// historyEntry is one event about an address.
-type historyEntry struct {
-	Seq       uint64     `json:"seq"`
-	Type      string     `json:"type"`
-	From      time.Time  `json:"from"`
-	To        *time.Time `json:"to,omitempty"`
-	Key       string     `json:"key,omitempty"`
-	Namespace string     `json:"namespace,omitempty"`
-	AppName   string     `json:"appName,omitempty"`
-	AppType   string     `json:"appType,omitempty"`
-	PodName   string     `json:"podName,omitempty"`
-	PoolName  string     `json:"poolName,omitempty"`
-	PodUID    string     `json:"podUID,omitempty"`
-	Node      string     `json:"node,omitempty"`
-	Policy    string     `json:"policy,omitempty"`
-	Reason    string     `json:"reason,omitempty"`
-	Actor     string     `json:"actor"`
-	Cause     string     `json:"cause,omitempty"`
-}
-
 // history is what has happened to an address, oldest first.
-type history struct {
-	IP      string         `json:"ip"`
-	Entries []historyEntry `json:"entries"`
-	Older   uint64         `json:"older,omitempty"`
-}
+type history api.HistoryResponse
 
 func newHistory(g *command.Globals) *cobra.Command {
 	var limit uint
@@ -103,7 +79,7 @@ func fetchHistory(ctx context.Context, s *rest.Server, path string, limit uint) 
 func (h history) print(out io.Writer, f output.Format) error {
 	if f != output.AsTable {
 		if h.Entries == nil {
-			h.Entries = []historyEntry{}
+			h.Entries = []api.HistoryEntry{}
 		}
 		return f.Document(out, h)
 	}

@@ -5,34 +5,18 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"galaxy/cmd/galaxyctl/internal/command"
 	"galaxy/cmd/galaxyctl/internal/output"
 	"galaxy/cmd/internal/cli"
+	"galaxy/extender/api"
 	"galaxy/ipam"
 )
 
-// addressRow is an address as galaxy-ipam's REST interface shows it.
-type addressRow struct {
-	IP         string    `json:"ip"`
-	Namespace  string    `json:"namespace,omitempty"`
-	AppName    string    `json:"appName,omitempty"`
-	PodName    string    `json:"podName,omitempty"`
-	PoolName   string    `json:"poolName,omitempty"`
-	Policy     uint16    `json:"policy"`
-	AppType    string    `json:"appType,omitempty"`
-	UpdateTime time.Time `json:"updateTime"`
-	Status     string    `json:"status,omitempty"`
-	Releasable bool      `json:"releasable,omitempty"`
-	State      string    `json:"state"`
-	Node       string    `json:"node,omitempty"`
-	PodUID     string    `json:"podUID,omitempty"`
-	Subnet     string    `json:"subnet,omitempty"`
-	Seq        uint64    `json:"seq,omitempty"`
-}
+// addressRow is an address as REST shows it, with what is printed of it.
+type addressRow api.AddressRow
 
 // owner names whom the address is held for, as the log does.
 func (r addressRow) owner() string {
@@ -151,6 +135,11 @@ func (o *ownerFlags) add(cmd *cobra.Command) {
 	command.Complete(cmd, "type", ipam.KindStatefulSet, ipam.KindDeployment, ipam.KindReplicaSet, "tapp", "job")
 }
 
+// fields are the flags as REST takes them.
+func (o *ownerFlags) fields() api.OwnerFields {
+	return api.OwnerFields{AppName: o.app, AppType: o.kind, PodName: o.pod, Namespace: o.namespace, PoolName: o.pool}
+}
+
 func newReserve(g *command.Globals) *cobra.Command {
 	var o ownerFlags
 	var reason string
@@ -178,15 +167,12 @@ it. Asking again changes nothing; an address that is held for another owner is r
 			if err != nil {
 				return err
 			}
-			body := map[string]string{"poolName": o.pool, "appName": o.app, "appType": o.kind, "podName": o.pod,
-				"namespace": o.namespace, "reason": reason}
-			var response struct {
-				Content addressRow `json:"content"`
-			}
+			body := api.ReserveBody{OwnerFields: o.fields(), Reason: reason}
+			var response api.AddressResponse
 			if _, err := s.Ask(cmd.Context(), http.MethodPut, path, nil, body, &response); err != nil {
 				return err
 			}
-			return response.Content.print(cmd, g)
+			return addressRow(response.Content).print(cmd, g)
 		},
 	}
 	o.add(cmd)

@@ -17,6 +17,7 @@ import (
 	"galaxy/cmd/galaxyctl/internal/output"
 	"galaxy/cmd/galaxyctl/internal/rest"
 	"galaxy/cmd/internal/cli"
+	"galaxy/extender/api"
 )
 
 // biggestPage is the most rows that galaxy-ipam gives at once.
@@ -40,16 +41,10 @@ var states = []string{"held", "bound", "claimed", "reserved", "draining", orphan
 // orphaned are addresses that are kept for workloads which are gone.
 const orphaned = "orphaned"
 
-// addressPage is a page of GET /v1/ip.
+// addressPage is a page of GET /v1/ip. Its rows are printed as they came, with what this program does not know.
 type addressPage struct {
-	Last             bool              `json:"last"`
-	TotalElements    int64             `json:"totalElements"`
-	TotalPages       int64             `json:"totalPages"`
-	First            bool              `json:"first"`
-	NumberOfElements int               `json:"numberOfElements"`
-	Size             int               `json:"size"`
-	Number           int               `json:"number"`
-	Content          []json.RawMessage `json:"content"`
+	api.AddressPage
+	Content []json.RawMessage `json:"content"` // in place of the page's own
 }
 
 var sortOrders = []string{

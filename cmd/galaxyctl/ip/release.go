@@ -14,6 +14,7 @@ import (
 	"galaxy/cmd/galaxyctl/internal/output"
 	"galaxy/cmd/galaxyctl/internal/rest"
 	"galaxy/cmd/internal/cli"
+	"galaxy/extender/api"
 )
 
 // released is what became of one address that was to be released.
@@ -123,10 +124,17 @@ func wouldRelease(cmd *cobra.Command, f output.Format, addresses []string) error
 	return fmt.Errorf("nothing was released: %d addresses would be, with --yes", len(all))
 }
 
+// item names the address and whom it was held for when it was looked up.
+func (r addressRow) item() api.ReleaseItem {
+	return api.ReleaseItem{IP: r.IP, OwnerFields: api.OwnerFields{
+		AppName: r.AppName, AppType: r.AppType, PodName: r.PodName, Namespace: r.Namespace, PoolName: r.PoolName,
+	}}
+}
+
 // release looks up who holds each address and asks for all of them at once.
 func release(ctx context.Context, s *rest.Server, addresses []string, force bool) ([]released, error) {
 	all := make([]released, len(addresses))
-	var rows []addressRow
+	body := api.ReleaseBody{Force: force}
 	for i, text := range addresses {
 		path, err := addressPath(text)
 		if err != nil {
@@ -147,17 +155,13 @@ func release(ctx context.Context, s *rest.Server, addresses []string, force bool
 			all[i].Result = wasFree
 			continue
 		}
-		rows = append(rows, row)
+		body.IPs = append(body.IPs, row.item())
 	}
-	if len(rows) == 0 {
+	if len(body.IPs) == 0 {
 		return all, nil
 	}
-	var response struct {
-		Unreleased []string `json:"unreleased"`
-		Reasons    []string `json:"reasons"`
-	}
-	if _, err := s.Ask(ctx, http.MethodPost, "/v1/ip", nil, map[string]any{"ips": rows, "force": force},
-		&response); err != nil {
+	var response api.ReleaseResponse
+	if _, err := s.Ask(ctx, http.MethodPost, "/v1/ip", nil, body, &response); err != nil {
 		return nil, err
 	}
 	for n, ip := range response.Unreleased {

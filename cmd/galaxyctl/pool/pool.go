@@ -14,15 +14,13 @@ import (
 	"galaxy/cmd/galaxyctl/internal/output"
 	"galaxy/cmd/galaxyctl/internal/rest"
 	"galaxy/cmd/internal/cli"
+	"galaxy/extender/api"
 )
 
-// pool is a pool as galaxy-ipam's REST interface shows it.
+// pool is a pool as it is printed.
 type pool struct {
-	Name        string `json:"name"`
-	Size        int    `json:"size"`
-	PreAllocate bool   `json:"preAllocateIP"`
-	Held        *int   `json:"held,omitempty"`
-	Used        *int   `json:"used,omitempty"` // known in the list only
+	api.PoolFields
+	Held *int `json:"held,omitempty"`
 }
 
 // New makes the command.
@@ -62,9 +60,7 @@ func newList(g *command.Globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var response struct {
-				Pools []pool `json:"pools"`
-			}
+			var response api.PoolsResponse
 			if _, err := s.Ask(cmd.Context(), http.MethodGet, "/v1/pool", nil, nil, &response); err != nil {
 				return err
 			}
@@ -73,7 +69,8 @@ func newList(g *command.Globals) *cobra.Command {
 			}
 			t := output.NewTable(cmd.OutOrStdout(), "NAME", "SIZE", "HELD", "USED", "PREALLOCATED")
 			for _, p := range response.Pools {
-				t.Add(p.Name, output.Decimal(p.Size), known(p.Held), known(p.Used), strconv.FormatBool(p.PreAllocate))
+				t.Add(p.Name, output.Decimal(p.Size), output.Decimal(p.Held), output.Decimal(p.Used),
+					strconv.FormatBool(p.PreAllocate))
 			}
 			return t.Flush()
 		},
@@ -92,15 +89,11 @@ func newGet(g *command.Globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var response struct {
-				Pool pool `json:"pool"`
-				Held int  `json:"held"`
-			}
+			var response api.PoolResponse
 			if _, err := s.Ask(cmd.Context(), http.MethodGet, poolPath(args[0]), nil, nil, &response); err != nil {
 				return err
 			}
-			p := response.Pool
-			p.Held = &response.Held
+			p := pool{response.Pool, &response.Held}
 			if g.Output != output.AsTable {
 				return g.Output.Document(cmd.OutOrStdout(), p)
 			}
@@ -146,9 +139,7 @@ is there keeps that choice unless --preallocate=false is said.`,
 
 // preallocates reports whether a pool reserves addresses in advance; false if there is no such pool.
 func preallocates(cmd *cobra.Command, s *rest.Server, name string) (bool, error) {
-	var response struct {
-		Pool pool `json:"pool"`
-	}
+	var response api.PoolResponse
 	status, err := s.Ask(cmd.Context(), http.MethodGet, poolPath(name), nil, nil, &response)
 	if status == http.StatusNotFound {
 		return false, nil
@@ -157,17 +148,14 @@ func preallocates(cmd *cobra.Command, s *rest.Server, name string) (bool, error)
 }
 
 func (p pool) set(cmd *cobra.Command, g *command.Globals, s *rest.Server) error {
-	var response struct {
-		Message string `json:"message"`
-		Held    *int   `json:"realPoolSize"`
-	}
+	var response api.SizedResponse
 	status, err := persist(cmd, s, p.Name, func() (int, error) {
-		return s.Ask(cmd.Context(), http.MethodPost, "/v1/pool", nil, p, &response)
+		return s.Ask(cmd.Context(), http.MethodPost, "/v1/pool", nil, p.PoolFields, &response)
 	})
 	if err != nil {
 		return err
 	}
-	p.Held = response.Held
+	p.Held = response.RealPoolSize
 	if g.Output != output.AsTable {
 		err = g.Output.Document(cmd.OutOrStdout(), p)
 	} else {
@@ -189,9 +177,7 @@ func persist(cmd *cobra.Command, s *rest.Server, name string, do func() (int, er
 		if !errors.As(err, &no) || no.Status != http.StatusServiceUnavailable {
 			return status, err
 		}
-		var now struct {
-			Held int `json:"held"`
-		}
+		var now api.PoolResponse
 		if _, err := s.Ask(cmd.Context(), http.MethodGet, poolPath(name), nil, nil, &now); err != nil ||
 			now.Held == before {
 			return status, no

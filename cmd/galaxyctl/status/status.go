@@ -12,31 +12,27 @@ import (
 
 	"galaxy/cmd/galaxyctl/internal/command"
 	"galaxy/cmd/galaxyctl/internal/output"
+	"galaxy/extender/api"
 )
 
-// replicaStatus is how a replica of galaxy-ipam is, as its REST interface shows it.
+// replicaStatus is what is printed of an api.StateResponse, in this order.
 type replicaStatus struct {
-	Identity string `json:"identity"`
-	Version  string `json:"version"`
-	Leading  bool   `json:"leading"`
-	Leader   struct {
-		Scheduler string `json:"scheduler"`
-		REST      string `json:"rest"`
-	} `json:"leader"`
-	NoLeader   string `json:"noLeader,omitempty"`
-	Waits      string `json:"waits,omitempty"` // why whoever asks this replica is not served
-	Generation string `json:"generation"`
-	Seq        uint64 `json:"seq"`
-	Replicas   []struct {
-		Identity string `json:"identity"`
-		Seq      uint64 `json:"seq"`
-	} `json:"replicas"`
-	Subnets   []subnetStatus `json:"subnets"`
-	Draining  int            `json:"draining"`
-	FullPools []string       `json:"fullPools"`
-	Todo      []string       `json:"todo"`
+	Identity   string          `json:"identity"`
+	Version    string          `json:"version"`
+	Leading    bool            `json:"leading"`
+	Leader     api.LeaderAt    `json:"leader"`
+	NoLeader   string          `json:"noLeader,omitempty"`
+	Waits      string          `json:"waits,omitempty"` // why whoever asks this replica is not served
+	Generation string          `json:"generation"`
+	Seq        uint64          `json:"seq"`
+	Replicas   []api.ReplicaAt `json:"replicas"`
+	Subnets    []subnetStatus  `json:"subnets"`
+	Draining   int             `json:"draining"`
+	FullPools  []string        `json:"fullPools"`
+	Todo       []string        `json:"todo"`
 }
 
+// subnetStatus is what is printed of an api.SubnetUsage.
 type subnetStatus struct {
 	Subnet  string `json:"subnet"`
 	Gateway string `json:"gateway"`

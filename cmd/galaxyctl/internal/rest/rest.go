@@ -20,6 +20,7 @@ import (
 
 	"galaxy/cmd/internal/cli"
 	"galaxy/cmd/internal/localhost"
+	"galaxy/extender/api"
 )
 
 // Waits of the REST client. galaxy-ipam itself gives up after 30 s.
@@ -169,10 +170,9 @@ func (s *Server) request(ctx context.Context, method, path string, query url.Val
 
 // refusal reads the sentence in a response that says no.
 func (s *Server) refusal(status int, text []byte) error {
-	var said struct {
-		Message string `json:"message"`
-	}
-	if json.Unmarshal(text, &said) != nil || said.Message == "" {
+	var said api.Failure
+	_ = json.Unmarshal(text, &said) // what is no response of galaxy-ipam has no message
+	if said.Message == "" {
 		said.Message = fmt.Sprintf("status %d from %s: %.200s; is --server its REST port?", status, s.base,
 			bytes.TrimSpace(text))
 	}
