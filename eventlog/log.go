@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -84,6 +85,26 @@ type Fence struct {
 type Limits struct {
 	Events int // records in one transaction
 	Bytes  int // sum of their bytes
+}
+
+// Check finds what is wrong with an append before it is tried: no records, numbers that do not go on from the head
+// without holes, or, as ErrTooLarge, more than one Append may carry.
+func (l Limits) Check(after Head, records []Record) error {
+	if len(records) == 0 {
+		return errors.New("no records")
+	}
+	size := 0
+	for i, r := range records {
+		if r.Seq != after.Seq+uint64(i)+1 {
+			return fmt.Errorf("record %d has the number %d", i, r.Seq)
+		}
+		size += len(r.Bytes)
+	}
+	if len(records) > l.Events || size > l.Bytes {
+		return fmt.Errorf("%w: %d records of %d bytes, at most %d of %d", ErrTooLarge, len(records), size, l.Events,
+			l.Bytes)
+	}
+	return nil
 }
 
 // Log is the append-only log of one cluster. Implementations know bytes, sequence numbers and hashes, not meanings. All

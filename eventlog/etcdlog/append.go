@@ -47,19 +47,8 @@ func (l *Log) checkAppend(stream string, after eventlog.Head, records []eventlog
 	if err := eventlog.CheckStream(stream); err != nil {
 		return err
 	}
-	if len(records) == 0 {
-		return fmt.Errorf("append to %s after event %d: no records", stream, after.Seq)
-	}
-	size := 0
-	for i, r := range records {
-		if r.Seq != after.Seq+uint64(i)+1 {
-			return fmt.Errorf("append to %s after event %d: record %d has the number %d", stream, after.Seq, i, r.Seq)
-		}
-		size += len(r.Bytes)
-	}
-	if len(records) > l.options.MaxEvents || size > l.options.MaxBytes {
-		return fmt.Errorf("append to %s: %w: %d records of %d bytes, at most %d of %d", stream, eventlog.ErrTooLarge,
-			len(records), size, l.options.MaxEvents, l.options.MaxBytes)
+	if err := l.Limits().Check(after, records); err != nil {
+		return fmt.Errorf("append to %s after event %d: %w", stream, after.Seq, err)
 	}
 	return nil
 }

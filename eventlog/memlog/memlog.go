@@ -5,7 +5,6 @@ package memlog
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -88,7 +87,7 @@ func (l *Log) Append(ctx context.Context, stream string, after eventlog.Head, re
 	if err := check(ctx, stream); err != nil {
 		return eventlog.Head{}, err
 	}
-	if err := l.checkRecords(after, records); err != nil {
+	if err := l.limits.Check(after, records); err != nil {
 		return eventlog.Head{}, fmt.Errorf("append to %s after event %d: %w", stream, after.Seq, err)
 	}
 	fault := l.faultFor(stream, after)
@@ -103,24 +102,6 @@ func (l *Log) Append(ctx context.Context, stream string, after eventlog.Head, re
 		return eventlog.Head{}, fmt.Errorf("append to %s after event %d: %w", stream, after.Seq, err)
 	}
 	return head, nil
-}
-
-func (l *Log) checkRecords(after eventlog.Head, records []eventlog.Record) error {
-	if len(records) == 0 {
-		return errors.New("no records")
-	}
-	size := 0
-	for i, r := range records {
-		if r.Seq != after.Seq+uint64(i)+1 {
-			return fmt.Errorf("record %d has the number %d", i, r.Seq)
-		}
-		size += len(r.Bytes)
-	}
-	if len(records) > l.limits.Events || size > l.limits.Bytes {
-		return fmt.Errorf("%w: %d records of %d bytes, at most %d of %d", eventlog.ErrTooLarge, len(records), size,
-			l.limits.Events, l.limits.Bytes)
-	}
-	return nil
 }
 
 func (l *Log) append(name string, after eventlog.Head, records []eventlog.Record,

@@ -125,7 +125,7 @@ func (f *file) Append(ctx context.Context, stream string, after eventlog.Head, r
 	if err := f.check(ctx, stream); err != nil {
 		return eventlog.Head{}, err
 	}
-	if err := checkRecords(after, records); err != nil {
+	if err := limits.Check(after, records); err != nil {
 		return eventlog.Head{}, fmt.Errorf("append to the file of %s after event %d: %w", stream, after.Seq, err)
 	}
 	head := after
@@ -149,26 +149,8 @@ func (f *file) Append(ctx context.Context, stream string, after eventlog.Head, r
 	return head, nil
 }
 
-// checkRecords finds what is wrong with an append before the file is asked.
-func checkRecords(after eventlog.Head, records []eventlog.Record) error {
-	size := 0
-	for i, r := range records {
-		if r.Seq != after.Seq+uint64(i)+1 {
-			return fmt.Errorf("record %d has the number %d", i, r.Seq)
-		}
-		size += len(r.Bytes)
-	}
-	switch {
-	case len(records) == 0:
-		return errors.New("no records")
-	case len(records) > limits.Events || size > limits.Bytes:
-		return fmt.Errorf("%w: %d records of %d bytes, at most %d of %d", eventlog.ErrTooLarge, len(records), size,
-			limits.Events, limits.Bytes)
-	}
-	return nil
-}
-
-// put writes records after a head, and the head after them.
+// put writes records after a head, and the head after them. It makes sure of their numbers itself, as what is adopted
+// has not been checked.
 func put(tx *bolt.Tx, after eventlog.Head, records []eventlog.Record) (eventlog.Head, error) {
 	events := tx.Bucket(bucketEvents)
 	events.FillPercent = 0.95 // keys only ever ascend
