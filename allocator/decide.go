@@ -85,11 +85,12 @@ func checkNames(owner ipam.Owner, uid, node string) error {
 	return nil
 }
 
-func (p Pod) check() error {
+// check fails for a pod that can have no address, on a node by that name; "" is none.
+func (p Pod) check(node string) error {
 	if !p.Owner.IsPod() {
 		return fmt.Errorf("%w: %q is not a pod", ErrUnsupported, p.Owner)
 	}
-	if err := checkNames(p.Owner, p.UID, ""); err != nil {
+	if err := checkNames(p.Owner, p.UID, node); err != nil {
 		return err
 	}
 	if len(p.Ranges) > 0 && p.Owner.IsSet() && p.Policy != ipam.ReleaseOnDelete {

@@ -12,7 +12,7 @@ import (
 )
 
 func (c Bind) decide(d *decision) error {
-	if err := errors.Join(mayGive(d.view), c.Pod.check(), ipam.CheckName(c.Node)); err != nil {
+	if err := errors.Join(mayGive(d.view), c.Pod.check(c.Node)); err != nil {
 		return err
 	}
 	held := heldBy(d.view, c.Pod)
@@ -103,7 +103,7 @@ func (c Bind) use(d *decision, a *projections.Address) error {
 }
 
 func (c Claim) decide(d *decision) error {
-	if err := errors.Join(mayGive(d.view), c.Pod.check()); err != nil {
+	if err := errors.Join(mayGive(d.view), c.Pod.check("")); err != nil {
 		return err
 	}
 	held := heldBy(d.view, c.Pod)

@@ -21,7 +21,7 @@ type FilterResult struct {
 // Filter answers for a pod and the node networks of the nodes that the scheduler offers (contract section 4.4). It only
 // reads. Its error is for the pod: a *LimitError, or an ErrUnsupported.
 func Filter(view *projections.View, pod Pod, candidates []netip.Prefix, env Env) (FilterResult, error) {
-	if err := errors.Join(mayGive(view), pod.check()); err != nil {
+	if err := errors.Join(mayGive(view), pod.check("")); err != nil {
 		return FilterResult{}, err
 	}
 	held := heldBy(view, pod)

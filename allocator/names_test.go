@@ -46,6 +46,8 @@ func TestNamesAreChecked(t *testing.T) {
 		Owner: ipam.Owner{Kind: ipam.KindDeployment, App: "x"}, Labelled: true})
 	refused(t, w, "a kind alone", Import{Address: addr, Owner: ipam.Owner{Kind: ipam.KindDeployment, Namespace: "n"}})
 	refused(t, w, "a node of 254 bytes", Import{Address: addr, Owner: good, Node: long})
+	refused(t, w, "a pod on a node of 254 bytes",
+		Bind{Pod: Pod{Owner: good, UID: "u"}, Node: long, NodeNetwork: netip.MustParsePrefix("10.1.0.0/16")})
 	refused(t, w, "a pool of 254 bytes", SizePool{Pool: long, Size: 1})
 	refused(t, w, "a pool with a line", SizePool{Pool: "a\n", Size: 1})
 }

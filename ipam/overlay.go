@@ -34,6 +34,16 @@ func (n OverlayNetwork) Check() error {
 	return err
 }
 
+// CheckOverlay fails for networks one of which no configuration can name.
+func CheckOverlay(networks []OverlayNetwork) error {
+	for _, n := range networks {
+		if err := n.Check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Subnets is how many node subnets the network has.
 func (n OverlayNetwork) Subnets() int { return 1 << (n.NodePrefix - n.CIDR.Bits()) }
 

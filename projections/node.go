@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/go-memdb"
 
 	"galaxy/eventlog"
+	"galaxy/ipam"
 )
 
 // Node is a node of the overlay. A row of this table, so never changed once it is in it.
@@ -78,10 +79,8 @@ func (v *View) nodeSubnets() iter.Seq[*nodeSubnet] {
 func (t *Txn) foldNode(e eventlog.Event) (known bool, err error) {
 	switch d := e.Data.(type) {
 	case *eventlog.OverlayConfigured:
-		for _, n := range d.Networks {
-			if err := n.Check(); err != nil {
-				return true, fmt.Errorf("%w: %w", ErrImpossible, err)
-			}
+		if err := ipam.CheckOverlay(d.Networks); err != nil {
+			return true, fmt.Errorf("%w: %w", ErrImpossible, err)
 		}
 		t.configureOverlay(newOverlay(d.Source, e.Seq, e.Time, d.Networks))
 	case *eventlog.NodeJoined:

@@ -278,10 +278,8 @@ func (t *Txn) restore(line snapshotLine) error {
 		t.restoreHeld(line.Held)
 	case line.Overlay != nil:
 		o := line.Overlay
-		for _, n := range o.Networks {
-			if err := n.Check(); err != nil {
-				return err
-			}
+		if err := ipam.CheckOverlay(o.Networks); err != nil {
+			return err
 		}
 		t.configureOverlay(newOverlay(o.Source, o.Seq, o.Time, o.Networks))
 	case line.Node != nil:

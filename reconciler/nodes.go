@@ -132,9 +132,7 @@ func (n *Nodes) note(changes []lease.Change) {
 				n.bad[name] = err.Error()
 				n.countError("node")
 				n.Log.Warn("an agent's announcement is not understood", zap.String("node", name), zap.Error(err))
-				if n.Report != nil {
-					n.Report(name, eventAgentForeign, err.Error())
-				}
+				n.report(name, eventAgentForeign, err.Error())
 			}
 			continue
 		}
@@ -226,6 +224,17 @@ func (n *Nodes) do(ctx context.Context, commands []allocator.Command, atOnce int
 	return errors.Join(failed...)
 }
 
+// news is what is to be said of nodes, by name, and was not said of them before.
+func news(before, now map[string]string) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for name, message := range now {
+			if before[name] != message && !yield(name, message) {
+				return
+			}
+		}
+	}
+}
+
 // showLosses reports nodes that are silent and not taken for lost, and why, each once; and when many are.
 func (n *Nodes) showLosses(found nodeLosses) {
 	now := map[string]string{}
@@ -246,14 +255,9 @@ func (n *Nodes) showLosses(found nodeLosses) {
 	n.mu.Lock()
 	n.doubted = len(found.doubted) + len(found.ready)
 	n.mu.Unlock()
-	for name, message := range now {
-		if n.notified[name] == message {
-			continue
-		}
+	for name, message := range news(n.notified, now) {
 		n.Log.Warn(message, zap.String("node", name))
-		if n.Report != nil {
-			n.Report(name, eventSilent, message)
-		}
+		n.report(name, eventSilent, message)
 	}
 	n.notified = now
 }
@@ -276,9 +280,7 @@ func (n *Nodes) showHasty(hasty []string) {
 			"%s: the second change waits; "+
 			"if that goes on, two agents use one name, or somebody else has the node's user in etcd", changeEvery)
 		n.Log.Warn(message, zap.String("node", name))
-		if n.Report != nil {
-			n.Report(name, eventAgentForeign, message)
-		}
+		n.report(name, eventAgentForeign, message)
 	}
 }
 
@@ -290,15 +292,12 @@ func (n *Nodes) showForeign(foreign map[string][]netip.Addr) {
 			"sends anything there; "+
 			"where nodes are reached at other addresses than their Nodes have, name the networks in "+
 			"overlay.nodeNetworks of galaxy-ipam's --config", addrs)
-		if n.foreign[name] == now[name] {
-			continue
-		}
+	}
+	for name, message := range news(n.foreign, now) {
 		n.countError("node")
 		n.Log.Warn("a node announces addresses that it is not known by", zap.String("node", name),
-			zap.Stringers("addresses", addrs))
-		if n.Report != nil {
-			n.Report(name, eventAgentForeign, now[name])
-		}
+			zap.Stringers("addresses", foreign[name]))
+		n.report(name, eventAgentForeign, message)
 	}
 	n.foreign = now
 }
@@ -324,9 +323,7 @@ func (n *Nodes) showWaiting(waiting []string) {
 			"configuration, or remove nodes that are gone"
 		n.Log.Warn(message, zap.String("node", name))
 		n.countError("overlayExhausted")
-		if n.Report != nil {
-			n.Report(name, eventNoSpace, message)
-		}
+		n.report(name, eventNoSpace, message)
 	}
 }
 
@@ -335,6 +332,12 @@ func (n *Nodes) Waiting() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.waiting)
+}
+
+func (n *Nodes) report(node, reason, message string) {
+	if n.Report != nil {
+		n.Report(node, reason, message)
+	}
 }
 
 func (n *Nodes) countError(kind string) {

@@ -51,16 +51,16 @@ func (s nodesSeen) proven(name string) (a ipam.Announcement, foreign []netip.Add
 	if s.has == nil {
 		return a, nil
 	}
-	isForeign := func(addr netip.Addr) bool {
-		has, known := s.has(name, addr)
-		return known && !has && !slices.ContainsFunc(s.networks, func(p netip.Prefix) bool { return p.Contains(addr) })
-	}
+	own := make([]netip.Addr, 0, len(a.Addresses))
 	for _, addr := range a.Addresses {
-		if isForeign(addr) {
+		has, known := s.has(name, addr)
+		if !known || has || slices.ContainsFunc(s.networks, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+			own = append(own, addr)
+		} else {
 			foreign = append(foreign, addr)
 		}
 	}
-	a.Addresses = slices.DeleteFunc(slices.Clone(a.Addresses), isForeign)
+	a.Addresses = own
 	return a, foreign
 }
 

@@ -17,6 +17,7 @@ import (
 	"galaxy/cmd/internal/apiserver"
 	"galaxy/cmd/internal/cli"
 	"galaxy/cmd/internal/etcdclient"
+	"galaxy/ipam"
 	"galaxy/kernel"
 	"galaxy/nodeagent"
 	"galaxy/nodeagent/cni"
@@ -193,8 +194,8 @@ func (o *options) Check() error {
 			kernel.CrossSubnet)
 	case o.mtu != 0 && (o.mtu < 576 || o.mtu > 65535):
 		return cli.Usage("--mtu %d: want 0, or 576 to 65535", o.mtu)
-	case o.ttl < 2*time.Second || o.ttl > 10*time.Minute:
-		return cli.Usage("--lease-ttl %s: want 2s to 10m", o.ttl)
+	case o.ttl < ipam.MinLease || o.ttl > ipam.MaxLease:
+		return cli.Usage("--lease-ttl %s: want %gs to %gm", o.ttl, ipam.MinLease.Seconds(), ipam.MaxLease.Minutes())
 	case o.grace < time.Second:
 		return cli.Usage("--offline-grace %s: want 1s or more", o.grace)
 	case o.tick < 100*time.Millisecond:

@@ -215,8 +215,7 @@ func (c *Cluster) WaitForSync(ctx context.Context) error {
 }
 
 func sameNode(a, b *kube.Node) bool {
-	if a.UID != b.UID || a.OutOfService != b.OutOfService || a.Capacity != b.Capacity || !slices.Equal(a.IPs, b.IPs) {
-		return false
-	}
-	return slices.Equal(a.Further, b.Further)
+	return a.UID == b.UID && a.OutOfService == b.OutOfService && a.Capacity == b.Capacity &&
+		slices.Equal(a.IPs, b.IPs) &&
+		slices.Equal(a.Further, b.Further)
 }
