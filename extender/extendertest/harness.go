@@ -67,6 +67,29 @@ func PodText(namespace, name, owner string, annotations map[string]string) strin
 	return string(text)
 }
 
+// SubnetsOf reads a configuration of subnets, which has to be right.
+func SubnetsOf(t testing.TB, config string) []ipam.Subnet {
+	t.Helper()
+	subnets, err := ipam.ParseConfig([]byte(config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return subnets
+}
+
+// ClusterOf is a cluster of the documents' objects and the nodes of the fixture, as it is at a moment.
+func ClusterOf(t testing.TB, at time.Time, documents ...string) *objects.Set {
+	t.Helper()
+	for name, ip := range NodeIPs {
+		documents = append(documents, NodeText(name, ip))
+	}
+	set, err := objects.Parse([]byte(strings.Join(documents, "\n---\n")), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
 // Addr is an address that is right.
 func Addr(text string) netip.Addr { return netip.MustParseAddr(text) }
 
@@ -87,25 +110,21 @@ type Harness struct {
 // New makes a Harness with a configuration of subnets, unless that is empty; nil is no observer.
 func New(t testing.TB, config string, observer allocator.Observer) *Harness {
 	t.Helper()
-	b := &Harness{T: t, Log: memlog.New()}
-	b.now.Store(time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC).UnixNano())
+	h := &Harness{T: t, Log: memlog.New()}
+	h.now.Store(time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC).UnixNano())
 	replica, err := allocator.NewReplica(t.Context(), allocator.Config{
-		Log: b.Log, Actor: "test", Rules: allocator.Rules{ReuseDelay: 30 * time.Second}, Observer: observer,
-		Now: func() time.Time { return time.Unix(0, b.now.Load()) },
+		Log: h.Log, Actor: "test", Rules: allocator.Rules{ReuseDelay: 30 * time.Second}, Observer: observer,
+		Now: func() time.Time { return time.Unix(0, h.now.Load()) },
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.Replica = replica
+	h.Replica = replica
 	Lead(t, replica)
 	if config != "" {
-		subnets, err := ipam.ParseConfig([]byte(config))
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.Do(allocator.Configure{Source: "test", Subnets: subnets})
+		h.Do(allocator.Configure{Source: "test", Subnets: SubnetsOf(t, config)})
 	}
-	return b
+	return h
 }
 
 // Lead has a replica lead until the test ends.
@@ -127,49 +146,42 @@ func Lead(t testing.TB, replica *allocator.Replica) {
 }
 
 // Do has the replica carry out a command.
-func (b *Harness) Do(cmd allocator.Command) allocator.Result {
-	b.T.Helper()
-	result, err := b.Replica.Do(context.Background(), "test", cmd)
+func (h *Harness) Do(cmd allocator.Command) allocator.Result {
+	h.T.Helper()
+	result, err := h.Replica.Do(context.Background(), "test", cmd)
 	if err != nil {
-		b.T.Fatalf("%T: %v", cmd, err)
+		h.T.Fatalf("%T: %v", cmd, err)
 	}
 	return result
 }
 
 // Bind binds a pod to a node of the fixture without a scheduler.
-func (b *Harness) Bind(owner ipam.Owner, policy ipam.Policy, node string) {
-	b.T.Helper()
-	config := b.Replica.View().Config()
+func (h *Harness) Bind(owner ipam.Owner, policy ipam.Policy, node string) {
+	h.T.Helper()
+	config := h.Replica.View().Config()
 	i, ok := config.NodeNetworkOf(Addr(NodeIPs[node]))
 	if !ok {
-		b.T.Fatalf("node %s has no network", node)
+		h.T.Fatalf("node %s has no network", node)
 	}
-	b.Do(allocator.Bind{Node: node, NodeNetwork: config.NodeNetworks()[i], Pod: allocator.Pod{
+	h.Do(allocator.Bind{Node: node, NodeNetwork: config.NodeNetworks()[i], Pod: allocator.Pod{
 		Owner: owner, UID: "uid-" + owner.Pod, Policy: policy,
 		Workload: allocator.Workload{Exists: true, Scales: true, Replicas: 20},
 	}})
 }
 
 // Objects replaces the cluster; the nodes of the fixture are in it always.
-func (b *Harness) Objects(documents ...string) {
-	b.T.Helper()
-	for name, ip := range NodeIPs {
-		documents = append(documents, NodeText(name, ip))
-	}
-	set, err := objects.Parse([]byte(strings.Join(documents, "\n---\n")), time.Unix(0, b.now.Load()))
-	if err != nil {
-		b.T.Fatal(err)
-	}
-	b.cluster.Store(set)
+func (h *Harness) Objects(documents ...string) {
+	h.T.Helper()
+	h.cluster.Store(ClusterOf(h.T, time.Unix(0, h.now.Load()), documents...))
 }
 
 // Cluster is the newest cluster; nil before the first Objects.
-func (b *Harness) Cluster() extender.Cluster {
-	if set := b.cluster.Load(); set != nil {
+func (h *Harness) Cluster() extender.Cluster {
+	if set := h.cluster.Load(); set != nil {
 		return set
 	}
 	return nil
 }
 
 // Pass lets time pass.
-func (b *Harness) Pass(d time.Duration) { b.now.Add(int64(d)) }
+func (h *Harness) Pass(d time.Duration) { h.now.Add(int64(d)) }

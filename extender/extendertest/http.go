@@ -5,9 +5,17 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
+
+// Serve serves a handler until the test ends.
+func Serve(t testing.TB, handler http.Handler) *httptest.Server {
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return server
+}
 
 // Ask sends a request, and decodes the response if into is not nil.
 func Ask(t testing.TB, method, url, body string, into any) int {

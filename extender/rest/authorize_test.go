@@ -14,12 +14,10 @@ import (
 )
 
 func (b *harness) authorized(by rest.Authorizer, reads ...bool) *httptest.Server {
-	server := httptest.NewServer(rest.New(rest.Config{
+	return extendertest.Serve(b.T, rest.New(rest.Config{
 		Replica: b.Replica, Metrics: figures, Log: zap.NewNop(), Events: b.Log, Version: "test", Authorize: by,
 		AuthorizeReads: len(reads) > 0,
 	}).Handler())
-	b.T.Cleanup(server.Close)
-	return server
 }
 
 // TestAuthorizeQuestions: what is asked for each write, and that reads ask nothing.

@@ -34,9 +34,8 @@ type harness struct {
 func newHarness(t testing.TB, config string) *harness {
 	t.Helper()
 	b := &harness{Harness: extendertest.New(t, config, nil)}
-	b.rest = httptest.NewServer(rest.New(rest.Config{
+	b.rest = extendertest.Serve(t, rest.New(rest.Config{
 		Replica: b.Replica, Cluster: b.Cluster, Metrics: figures, Log: zap.NewNop(), Events: b.Log, Version: "test",
 	}).Handler())
-	t.Cleanup(b.rest.Close)
 	return b
 }

@@ -135,11 +135,7 @@ func TestListPages(t *testing.T) {
 // TestListOrder walks all addresses: numeric order, each once, both ways; free ones and those that drain among them.
 func TestListOrder(t *testing.T) {
 	b := populated(t)
-	smaller, err := ipam.ParseConfig([]byte(strings.Replace(fixture, `"10.173.13.2","10.173.13.10`, `"10.173.13.11`,
-		1)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	smaller := extendertest.SubnetsOf(t, strings.Replace(fixture, `"10.173.13.2","10.173.13.10`, `"10.173.13.11`, 1))
 	b.Do(allocator.Configure{Source: "test", Subnets: smaller, Force: true})
 	var up, down []string
 	for page := range 8 {

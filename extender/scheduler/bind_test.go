@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
+	"galaxy/extender/extendertest"
 	"galaxy/extender/scheduler"
 	"galaxy/ipam"
 	"galaxy/kube"
@@ -36,8 +37,7 @@ func TestBinding(t *testing.T) {
 		Replica: b.Replica, Cluster: b.Cluster, Log: zap.NewNop(),
 		Binder: binder(func() { during = append(during, s.Binding()) }),
 	})
-	port := httptest.NewServer(s.Handler())
-	t.Cleanup(port.Close)
+	port := extendertest.Serve(t, s.Handler())
 	if s.Binding() {
 		t.Error("nothing is bound yet, and it says that something is")
 	}

@@ -34,7 +34,6 @@ func newHarness(t testing.TB, config string) *harness {
 	t.Helper()
 	b := &harness{Harness: extendertest.New(t, config, nil)}
 	b.handler = scheduler.New(scheduler.Config{Replica: b.Replica, Cluster: b.Cluster, Log: zap.NewNop()}).Handler()
-	b.scheduler = httptest.NewServer(b.handler)
-	t.Cleanup(b.scheduler.Close)
+	b.scheduler = extendertest.Serve(t, b.handler)
 	return b
 }

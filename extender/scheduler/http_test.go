@@ -16,6 +16,7 @@ import (
 
 	"galaxy/allocator"
 	"galaxy/extender"
+	"galaxy/extender/extendertest"
 	"galaxy/extender/scheduler"
 	"galaxy/projections"
 )
@@ -83,8 +84,7 @@ func TestRefusals(t *testing.T) {
 func TestHugeBody(t *testing.T) {
 	b := newHarness(t, fixture)
 	s := scheduler.New(scheduler.Config{Replica: b.Replica, Log: zap.NewNop(), MaxBody: 1 << 20})
-	server := httptest.NewServer(s.Handler())
-	defer server.Close()
+	server := extendertest.Serve(t, s.Handler())
 	// Without a length, so that only reading finds out.
 	body := io.MultiReader(strings.NewReader(`{"Pod":"`), io.LimitReader(endless{}, 8<<20))
 	resp, err := http.Post(server.URL+"/v1/filter", "application/json", body)
@@ -139,8 +139,7 @@ func (broken) Unready() string         { return "the test says so" }
 func TestPanic(t *testing.T) {
 	core, lines := observer.New(zap.DebugLevel)
 	s := scheduler.New(scheduler.Config{Replica: broken{}, Log: zap.New(core)})
-	server := httptest.NewServer(s.Handler())
-	defer server.Close()
+	server := extendertest.Serve(t, s.Handler())
 	body := fmt.Sprintf(`{"Pod":%s,"NodeNames":["a"]}`, podText("ns1", "p-0", "StatefulSet/p", nil))
 	if code := ask(t, http.MethodPost, server.URL+"/v1/filter", body, nil); code != http.StatusInternalServerError {
 		t.Errorf("status %d", code)

@@ -3,7 +3,6 @@ package extender_test
 import (
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"sync"
 	"testing"
 
@@ -23,19 +22,14 @@ import (
 func TestConcurrent(t *testing.T) {
 	b := extendertest.New(t, fixture, nil)
 	b.Objects()
-	verbs := httptest.NewServer(scheduler.New(scheduler.Config{Replica: b.Replica, Cluster: b.Cluster,
+	verbs := extendertest.Serve(t, scheduler.New(scheduler.Config{Replica: b.Replica, Cluster: b.Cluster,
 		Log: zap.NewNop()}).Handler())
-	defer verbs.Close()
 	figures := metrics.New(b.Replica)
-	people := httptest.NewServer(rest.New(rest.Config{
+	people := extendertest.Serve(t, rest.New(rest.Config{
 		Replica: b.Replica, Cluster: b.Cluster, Metrics: figures.Handler(), Log: zap.NewNop(), Events: b.Log,
 		Version: "test",
 	}).Handler())
-	defer people.Close()
-	subnets, err := ipam.ParseConfig([]byte(fixture))
-	if err != nil {
-		t.Fatal(err)
-	}
+	subnets := extendertest.SubnetsOf(t, fixture)
 	var workers sync.WaitGroup
 	for w := range 4 { // node3 alone has addresses for all of them
 		workers.Go(func() {

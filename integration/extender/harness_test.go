@@ -24,7 +24,6 @@ import (
 	"galaxy/extender/metrics"
 	"galaxy/extender/rest"
 	"galaxy/extender/scheduler"
-	"galaxy/ipam"
 	"galaxy/kube/objects"
 )
 
@@ -67,30 +66,19 @@ func newHarness(t *testing.T, size int, tune func(*scheduler.Config, *forward.Co
 	t.Helper()
 	c := &harness{t: t, log: memlog.New()}
 	documents := []string{}
-	for name, ip := range nodeIPs {
-		documents = append(documents, nodeText(name, ip))
-	}
 	for i := range 9 {
 		name := fmt.Sprintf("sts-%d", i)
 		documents = append(documents, podText("ns1", name, "StatefulSet/sts", nil),
 			podText("ns1", "pl-"+name, "StatefulSet/pl-sts", map[string]string{"pool": "pl"}))
 	}
-	set, err := objects.Parse([]byte(strings.Join(documents, "\n---\n")), time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.set = set
+	c.set = extendertest.ClusterOf(t, time.Now(), documents...)
 	for range size {
 		c.members = append(c.members, newMember(c, tune))
 	}
 	t.Cleanup(c.events.Wait) // before the members end
-	subnets, err := ipam.ParseConfig([]byte(fixture))
-	if err != nil {
-		t.Fatal(err)
-	}
 	c.elect(c.members[0])
-	if _, err := c.members[0].replica.Do(t.Context(), "test",
-		allocator.Configure{Source: "test", Subnets: subnets}); err != nil {
+	configure := allocator.Configure{Source: "test", Subnets: extendertest.SubnetsOf(t, fixture)}
+	if _, err := c.members[0].replica.Do(t.Context(), "test", configure); err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range c.members {

@@ -39,11 +39,10 @@ func TestAuthorizeForwarded(t *testing.T) {
 	c := newHarness(t, 2, nil)
 	judges, servers := []*extendertest.Judge{{User: "jane"}, {User: "jane"}}, []*httptest.Server{}
 	for i, m := range c.members {
-		servers = append(servers, httptest.NewServer(rest.New(rest.Config{
+		servers = append(servers, extendertest.Serve(t, rest.New(rest.Config{
 			Replica: m.replica, Metrics: metrics.New(nil).Handler(), Log: zap.NewNop(), Events: c.log, Version: "test",
 			Forward: m.forwarder, Authorize: judges[i],
 		}).Handler()))
-		defer servers[i].Close()
 	}
 	c.holder.Store(&forward.Peer{REST: strings.TrimPrefix(servers[0].URL, "http://")})
 	c.members[1].forwarder.Forget()

@@ -13,13 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"galaxy/extender/extendertest"
 	"galaxy/extender/forward"
 )
 
 // stub is a leader whose responses a test sets.
 func (c *harness) stub(handler http.HandlerFunc) *httptest.Server {
-	server := httptest.NewServer(handler)
-	c.t.Cleanup(server.Close)
+	server := extendertest.Serve(c.t, handler)
 	at := strings.TrimPrefix(server.URL, "http://")
 	c.holder.Store(&forward.Peer{Scheduler: at, REST: at})
 	for _, m := range c.members {
