@@ -228,3 +228,22 @@ func TestSecrets(t *testing.T) {
 		}
 	}
 }
+
+// One file may hold a key and a certificate, in either order, as TLS takes them.
+func TestParseCert(t *testing.T) {
+	dir := t.TempDir()
+	made(t, dir, wanted, time.Now())
+	cert, key := string(text(t, dir, certs.IPAM+".crt")), string(text(t, dir, certs.IPAM+".key"))
+	for name, file := range map[string]string{"alone": cert, "before its key": cert + key, "after its key": key + cert,
+		"after words": "hello\n" + cert} {
+		if c, err := certs.ParseCert([]byte(file)); err != nil || c.Subject.CommonName != "galaxy-ipam" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, file := range map[string]string{"empty": "", "a key": key, "words": "hello",
+		"a half": cert[:len(cert)/2]} {
+		if _, err := certs.ParseCert([]byte(file)); err == nil {
+			t.Errorf("%s is no certificate, and was read", name)
+		}
+	}
+}
