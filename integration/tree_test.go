@@ -52,7 +52,7 @@ var rules = []rule{
 		"kube/...", "allocator", "projections", "ipam"},
 		"the scheduler's verbs are decoded, carried out and responded to"},
 	{"extender/rest", []string{"extender", "extender/api", "extender/forward", "extender/httpserver", "kube",
-		"allocator", "projections", "eventlog", "ipam"},
+		"kube/stream", "allocator", "projections", "eventlog", "ipam"},
 		"requests of people are decoded, carried out and responded to"},
 	{"extender/extendertest", []string{"extender", "extender/httpserver", "kube/objects", "allocator", "eventlog/...",
 		"ipam"}, "it helps tests of the rooms, and knows none of the ports"},

@@ -135,6 +135,7 @@ func (f *Forwarder) send(r *http.Request, peer Peer, address string, body []byte
 		return nil, err
 	}
 	copyHeader(request.Header, r.Header)
+	request.Host = r.Host // which the leader compares an Origin with
 	request.Header.Set(HeaderForwardedBy, f.Identity)
 	stop := f.watch(ctx, cancel, peer)
 	response, err := f.transport.RoundTrip(request)

@@ -134,7 +134,7 @@ func (f *Forwarder) ToLeader(route Route, local http.Handler, needs func(*http.R
 		}
 		body := httpserver.BorrowBuffer()
 		defer httpserver.ReturnBuffer(body)
-		if err := hold(w, r, route.Limit, body); err != nil {
+		if err := httpserver.ReadBody(w, r, route.Limit, body); err != nil {
 			route.Reject(w, err)
 			return
 		}
@@ -159,11 +159,6 @@ func (f *Forwarder) IfUndecided(route Route, local http.Handler) http.Handler {
 			f.carry(w, r, route, m.body, local)
 		}
 	})
-}
-
-// hold reads a body that may have to be sent more than once. Its content type is judged by who answers it.
-func hold(w http.ResponseWriter, r *http.Request, limit int64, into *bytes.Buffer) error {
-	return httpserver.ReadBody(w, &http.Request{Body: r.Body, ContentLength: r.ContentLength}, limit, into)
 }
 
 // carry has the request answered by who leads, whoever that is and becomes, until its time is up.

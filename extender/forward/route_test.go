@@ -63,7 +63,7 @@ func forwarder(t *testing.T, leader string) (f *forward.Forwarder, labels func()
 func leading(t *testing.T) string {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		_, _ = io.WriteString(w, r.Header.Get(forward.HeaderForwardedBy)+" sends "+string(body))
+		_, _ = io.WriteString(w, r.Header.Get(forward.HeaderForwardedBy)+" sends "+string(body)+" for "+r.Host)
 	}))
 	t.Cleanup(server.Close)
 	return strings.TrimPrefix(server.URL, "http://")
@@ -97,7 +97,7 @@ func TestRoute(t *testing.T) {
 		status int
 		text   string
 	}{
-		{true, "{}", http.StatusOK, "me sends {}"},
+		{true, "{}", http.StatusOK, "me sends {} for example.com"},
 		{false, "{}", http.StatusOK, "here"},
 		{true, "{\"a\": 12345}", http.StatusTeapot, "larger than 8 bytes"},
 	} {
@@ -125,7 +125,7 @@ func TestRouteWithoutLeader(t *testing.T) {
 func TestIfUndecided(t *testing.T) {
 	f, labels := forwarder(t, leading(t))
 	replica := f.Watched(follower{})
-	for body, want := range map[string]string{"look": "here", "decide": "me sends decide"} {
+	for body, want := range map[string]string{"look": "here", "decide": "me sends decide for example.com"} {
 		w := post(f.IfUndecided(route(), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			text, _ := io.ReadAll(r.Body)
 			if string(text) == "decide" {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"os"
 	"strconv"
@@ -46,15 +45,9 @@ func ReturnBuffer(b *bytes.Buffer) {
 	}
 }
 
-// ReadBody reads a JSON body of at most limit bytes into the buffer, within BodyTimeout where w can be given a
-// deadline.
+// ReadBody reads a body of at most limit bytes into the buffer, within BodyTimeout where w can be given a deadline.
+// What it is said to be was judged before: see Guarded.
 func ReadBody(w http.ResponseWriter, r *http.Request, limit int64, into *bytes.Buffer) error {
-	if kind := r.Header.Get("Content-Type"); kind != "" {
-		if media, _, err := mime.ParseMediaType(kind); err != nil || media != "application/json" {
-			return Refuse(http.StatusUnsupportedMediaType,
-				"the content type %q is not understood; send application/json", kind)
-		}
-	}
 	if r.ContentLength > limit {
 		return tooLarge(limit)
 	}

@@ -24,6 +24,3 @@ func Recovered(log *zap.Logger, next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
-
-// Writes reports whether a request may change something.
-func Writes(r *http.Request) bool { return r.Method != http.MethodGet && r.Method != http.MethodHead }

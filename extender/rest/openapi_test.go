@@ -51,6 +51,11 @@ func TestOpenAPI(t *testing.T) {
 		if (bodies[name] != "") != (op.RequestBody != nil) {
 			t.Errorf("%s: a body in the document: %t", name, op.RequestBody != nil)
 		}
+		for _, status := range []string{"403", "415"} {
+			if _, said := op.Responses[status]; said != (method != "get") {
+				t.Errorf("%s: %s in the document: %t", name, status, said)
+			}
+		}
 		url := b.rest.URL + strings.NewReplacer("{ip}", "10.0.70.4", "{name}", "p").Replace(path)
 		var body any
 		code := ask(t, strings.ToUpper(method), url, bodies[name], &body)

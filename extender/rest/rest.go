@@ -1,10 +1,10 @@
 package rest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -19,6 +19,7 @@ import (
 	"galaxy/extender/api"
 	"galaxy/extender/forward"
 	"galaxy/extender/httpserver"
+	"galaxy/kube/stream"
 	"galaxy/projections"
 )
 
@@ -91,7 +92,7 @@ func (rest *REST) Handler() http.Handler {
 		_ *http.Request) {
 		httpserver.WriteJSON(w, document)
 	})
-	return httpserver.Recovered(rest.Log, fromHost(unmatched(mux, rest.guarded(mux))))
+	return httpserver.Recovered(rest.Log, fromHost(unmatched(mux, httpserver.Guarded(reject, rest.guarded(mux)))))
 }
 
 // ownErrors gives errors that huma makes by itself, as for a body that is too large, the form of ours.
@@ -138,14 +139,22 @@ func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 
 // operation fills in what all operations share. The success response is made from the handler's output.
 func operation(routes huma.API, method, path, id, summary string) huma.Operation {
+	failure := map[string]*huma.MediaType{"application/json": {Schema: schemaOf[api.Failure](routes, "Failure")}}
+	responses := map[string]*huma.Response{"default": {
+		Description: "The request was refused or failed; message says why.", Content: failure,
+	}}
+	if method != http.MethodGet {
+		responses["403"] = &huma.Response{
+			Description: "The sender may not do that, or a browser sends it for a page of another site.",
+			Content:     failure,
+		}
+		responses["415"] = &huma.Response{
+			Description: "There is a body, and its Content-Type is another than application/json.", Content: failure,
+		}
+	}
 	return huma.Operation{
-		OperationID: id, Method: method, Path: path, Summary: summary,
+		OperationID: id, Method: method, Path: path, Summary: summary, Responses: responses,
 		MaxBodyBytes: maxBody, BodyReadTimeout: httpserver.BodyTimeout, SkipValidateBody: true, // see describeBody
-		Responses: map[string]*huma.Response{"default": {
-			Description: "The request was refused or failed; message says why.",
-			Content: map[string]*huma.MediaType{"application/json": {Schema: schemaOf[api.Failure](routes,
-				"Failure")}},
-		}},
 	}
 }
 
@@ -172,14 +181,13 @@ type bodyInput struct {
 
 // readJSON decodes a body; members that are not known are passed over, as the contract's clients send whole rows back.
 func readJSON(body []byte, into any) error {
-	err := json.Unmarshal(body, into)
-	if err == nil {
-		return nil
+	if len(bytes.TrimSpace(body)) == 0 {
+		return badRequest("the body is empty; send JSON as /openapi.json describes it")
 	}
-	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return badRequest("%s: the value cannot be of the type %s", nonEmpty(wrong.Field, "the body"), wrong.Value)
+	if err := json.Unmarshal(body, into); err != nil {
+		return badRequest("the body: %v; /openapi.json describes it", stream.Describe(err))
 	}
-	return badRequest("the body is no JSON: %v", err)
+	return nil
 }
 
 func nonEmpty(text, otherwise string) string {

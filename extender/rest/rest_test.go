@@ -273,11 +273,15 @@ func TestRelease(t *testing.T) {
 	}
 	for body, want := range map[string]string{
 		`{"ips":[{"ip":"10.0.0.300"}]}`: "ips[0].ip",
-		`{"ips":[{"ip":5}]}`:            "the value cannot be",
-		`{"ips":{}}`:                    "the value cannot be",
-		`[]`:                            "the body",
-		`{`:                             "no JSON",
-		``:                              "body",
+		`{"ips":[{"ip":5}]}`:            "the body: ips.ip: want a string, have a number",
+		`{"ips":{}}`:                    "the body: ips: want an array, have an object",
+		`{"ips":[],"force":"yes"}`:      "the body: force: want true or false, have a string",
+		`[]`:                            "the body: the top level: want an object, have an array",
+		`{`:                             "the body: it is no JSON at byte 1: unexpected end",
+		`{"ips":x}`:                     "the body: it is no JSON at byte 8: invalid character 'x'",
+		`{"ips":[]} {}`:                 "no JSON at byte 12: invalid character '{' after the end of the value",
+		``:                              "request body is required",
+		` `:                             "the body is empty; send JSON",
 		`{"ips":[` + strings.Repeat(`{"ip":"10.0.0.1"},`, 10_000) + `{"ip":"10.0.0.1"}]}`: "at most 10000",
 	} {
 		var f api.Failure
@@ -326,8 +330,9 @@ func TestPools(t *testing.T) {
 	}
 	for body, want := range map[string]string{
 		`{"size":4}`: "name is missing", `{"name":"p","size":-1}`: "out of range",
-		`{"name":"p","size":1000001}`: "out of range",
-		`{"name":"p","size":1e99}`:    "size", `{"name":"p","size":"4"}`: "size",
+		`{"name":"p","size":1000001}`:                 "out of range",
+		`{"name":"p","size":1e99}`:                    "size: want a whole number that fits, have the number 1e99",
+		`{"name":"p","size":"4"}`:                     "size: want a whole number that fits, have a string",
 		`{"name":"a\u0000b"}`:                         "not printable",
 		`{"name":"` + strings.Repeat("x", 300) + `"}`: "300 bytes",
 	} {

@@ -12,13 +12,16 @@ import (
 func toLeader() forward.Route {
 	return forward.Route{
 		Port: func(p forward.Peer) string { return p.REST }, Limit: maxBody, Within: requestTimeout, Label: label,
-		Reject: func(w http.ResponseWriter, err error) {
-			httpserver.WriteFailure(w, httpserver.Failure(httpserver.StatusOf(err), "%v", err))
-		},
+		Reject: reject,
 		Fail: func(w http.ResponseWriter, err error) {
 			httpserver.WriteFailure(w, httpserver.Failure(http.StatusServiceUnavailable, "%v", err))
 		},
 	}
+}
+
+// reject responds to a request that was not read.
+func reject(w http.ResponseWriter, err error) {
+	httpserver.WriteFailure(w, httpserver.Failure(httpserver.StatusOf(err), "%v", err))
 }
 
 // label is a path with what it names left out.

@@ -47,7 +47,8 @@ func TestRefusals(t *testing.T) {
 		{"/v1/filter", "{\"Pod\":" + pod + ",\"NodeNames\":[\"\xff\"]}", "", 400, "UTF-8"},
 		{"/v1/filter", strings.Repeat(`{"a":`, 1<<20), "", 400, "depth"},
 		{"/v1/filter", strings.Repeat(`[`, 1<<20), "", 400, "want an object"},
-		{"/v1/filter", `{}`, "text/plain", 415, "text/plain"},
+		{"/v1/filter", `{}`, "text/plain", 415, `"text/plain" is not understood; send JSON`},
+		{"/v1/bind", `{}`, "application/x-www-form-urlencoded", 415, "Content-Type: application/json"},
 		{"/v1/filter", `{}`, "application/json; charset=utf-8", 400, "no Pod"},
 		{"/v1/prioritize", `{}`, "", 400, "no Pod"},
 		{"/v1/bind", `{"PodName":"a"}`, "", 400, "needs PodName, PodNamespace and Node"},
@@ -77,6 +78,17 @@ func TestRefusals(t *testing.T) {
 		"/readyz": 200} {
 		if code := ask(t, http.MethodGet, b.scheduler.URL+path, "", nil); code != want {
 			t.Errorf("GET %s: %d, want %d", path, code, want)
+		}
+	}
+}
+
+// No page of another site makes a browser bind a pod. A scheduler sends none of the headers that tell.
+func TestVerbsFromBrowsers(t *testing.T) {
+	b := newHarness(t, fixture)
+	for header, value := range map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"} {
+		response, text := raw(t, http.MethodPost, b.scheduler.URL+"/v1/bind", `{}`, map[string]string{header: value})
+		if response.StatusCode != http.StatusForbidden || !strings.Contains(text, "a page of another site") {
+			t.Errorf("%s %s: %d %s", header, value, response.StatusCode, text)
 		}
 	}
 }

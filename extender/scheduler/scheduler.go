@@ -145,7 +145,7 @@ func (s *Scheduler) Handler() http.Handler {
 		})
 	}
 	httpserver.AddHealth(mux, s.Replica)
-	return httpserver.Recovered(s.Log, mux)
+	return httpserver.Recovered(s.Log, httpserver.Guarded(httpserver.WriteRefusal, mux))
 }
 
 // networksOf is the memory of node networks under the configuration of a view.
