@@ -53,6 +53,7 @@ type Nodes struct {
 	notified map[string]string    // what was said of silent nodes last
 	hasty    map[string]time.Time // when it was said last that a node changes its announcement too often
 	foreign  map[string]string    // what was said of addresses that nodes are not known by
+	shared   map[string]string    // what was said of addresses that several nodes announce
 	doubted  int                  // of the nodes, how many are silent and not believed to be lost
 	term     time.Time            // when this replica was first seen to lead; zero while it does not
 }
@@ -183,6 +184,7 @@ func (n *Nodes) reconcile(ctx context.Context) <-chan time.Time {
 		settling: n.Now().Sub(n.term) < settleFor, silent: n.silent, ready: n.Ready, has: n.Has, networks: n.Networks,
 	})
 	n.showForeign(plan.foreign)
+	n.showShared(sharedAddresses(n.alive))
 	n.showHasty(plan.hasty)
 	n.showLosses(plan.losses)
 	n.showWaiting(plan.waiting)

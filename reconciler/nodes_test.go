@@ -208,7 +208,7 @@ func newSilentHarness(t *testing.T, nodes int) *silentHarness {
 func (b *silentHarness) announce(i int) {
 	name := fmt.Sprintf("n%d", i)
 	b.n.alive[name] = ipam.Announcement{Node: name, Machine: name, TTL: 30,
-		Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+		Addresses: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})}}
 }
 
 func (b *silentHarness) silence(i int) { delete(b.n.alive, fmt.Sprintf("n%d", i)) }
