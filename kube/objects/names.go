@@ -19,27 +19,27 @@ const groupGalaxy = "galaxy.k8s.io"
 // checkNames fails for an object whose kind, namespace or name no API server would take. What has such a name is no
 // copy of a cluster: nothing that the scheduler asks about, or that stands in the log, would ever be found under it.
 func (h head) checkNames() error {
-	if faults := validation.IsDNS1035Label(strings.ToLower(h.Kind)); len(faults) > 0 {
-		return misnamed("kind", h.Kind, faults, "write the kind as kubectl shows it")
+	if errs := validation.IsDNS1035Label(strings.ToLower(h.Kind)); len(errs) > 0 {
+		return misnamed("kind", h.Kind, errs, "write the kind as kubectl shows it")
 	}
 	if at := h.Metadata.Namespace; at != "" {
-		if faults := validation.IsDNS1123Label(at); len(faults) > 0 {
-			return misnamed("metadata.namespace", at, faults, "write the name of the namespace that the object is in")
+		if errs := validation.IsDNS1123Label(at); len(errs) > 0 {
+			return misnamed("metadata.namespace", at, errs, "write the name of the namespace that the object is in")
 		}
 	}
 	name := h.Metadata.Name
 	if name == "" {
 		return fmt.Errorf("metadata.name is missing")
 	}
-	if faults := h.nameFaults(name); len(faults) > 0 {
-		return misnamed("metadata.name", name, faults, "write the name as kubectl get shows it")
+	if errs := h.nameErrors(name); len(errs) > 0 {
+		return misnamed("metadata.name", name, errs, "write the name as kubectl get shows it")
 	}
 	return nil
 }
 
-// nameFaults says what is wrong with the name of an object. Only some kinds have the strict form of names: that of a
+// nameErrors says what is wrong with the name of an object. Only some kinds have the strict form of names: that of a
 // ClusterRole may be system:node.
-func (h head) nameFaults(name string) []string {
+func (h head) nameErrors(name string) []string {
 	switch {
 	case h.isFloatingIP():
 		if _, ok := galaxyv1alpha1.AddressOf(name); !ok {
@@ -65,8 +65,8 @@ func (h head) group() string {
 	return group
 }
 
-func misnamed(at, name string, faults []string, repair string) error {
-	return fmt.Errorf("%s: no API server takes %s: %s; %s", at, quoted(name), strings.Join(faults, ", and "), repair)
+func misnamed(at, name string, errs []string, repair string) error {
+	return fmt.Errorf("%s: no API server takes %s: %s; %s", at, quoted(name), strings.Join(errs, ", and "), repair)
 }
 
 // checkIdentity fails for a pod that the code could not tell from others. One that asks for addresses is known by its
@@ -84,8 +84,8 @@ func (s *Set) checkIdentity(pod *kube.Pod) error {
 			"write those that kubectl get -o yaml shows", other)
 	}
 	if pod.Node != "" {
-		if faults := validation.IsDNS1123Subdomain(pod.Node); len(faults) > 0 {
-			return misnamed("spec.nodeName", pod.Node, faults, "write the name of the node that the pod is on")
+		if errs := validation.IsDNS1123Subdomain(pod.Node); len(errs) > 0 {
+			return misnamed("spec.nodeName", pod.Node, errs, "write the name of the node that the pod is on")
 		}
 	}
 	return nil
