@@ -133,7 +133,7 @@ func (a *Agent) open(ctx context.Context, ready chan<- eventlog.Log) error {
 			return nil
 		}
 		if a.note("etcd", err) && ctx.Err() == nil {
-			a.Log.Warn("the log in etcd cannot be opened; trying again", zap.Error(err))
+			a.Log.Warn("opening the event log failed; retrying", zap.Error(err))
 		}
 		if pause.For(ctx, time.Second) != nil {
 			return nil
@@ -159,7 +159,7 @@ func (a *Agent) begin(ctx context.Context, ready <-chan eventlog.Log) (log event
 		select {
 		case log = <-ready:
 		case <-patience.C:
-			a.Log.Warn("etcd does not answer; addresses are given from what this machine knows, and written to etcd "+
+			a.Log.Warn("etcd unreachable; allocating from the local journal, which is copied to etcd "+
 				"later", zap.Uint64("event", head.Seq))
 			if err := a.lead(ctx); err != nil {
 				return nil, endKept, err
@@ -252,7 +252,7 @@ func (a *Agent) follow(ctx context.Context, log eventlog.Log, endKept func()) er
 			err := replica.Follow(ctx)
 			a.note("nodes", err)
 			if err != nil && ctx.Err() == nil {
-				a.Log.Warn("cannot follow the nodes, trying again", zap.Error(err))
+				a.Log.Warn("nodes stream watch failed; retrying", zap.Error(err))
 				_ = pause.For(ctx, time.Second)
 			}
 		}
@@ -273,7 +273,7 @@ func (a *Agent) load(ctx context.Context, log eventlog.Log) *allocator.Replica {
 			return replica
 		}
 		a.note("nodes", err)
-		a.Log.Warn("cannot read the nodes, trying again", zap.Error(err))
+		a.Log.Warn("nodes stream load failed; retrying", zap.Error(err))
 		if pause.For(ctx, time.Second) != nil {
 			return nil
 		}
@@ -294,7 +294,7 @@ func (a *Agent) settle(ctx context.Context, nodes Nodes) error {
 		if sorted := slices.SortedFunc(slices.Values(subnets), comparePrefix); !slices.Equal(sorted,
 			a.Addresses.Subnets()) && len(subnets) > 0 && !isKept(nodes) {
 			if err = a.Addresses.Use(ctx, subnets); err == nil {
-				a.Log.Info("the node has its subnets", zap.Stringers("subnets", subnets))
+				a.Log.Info("node subnets assigned", zap.Stringers("subnets", subnets))
 			}
 		}
 		a.note("subnets", err)
@@ -383,7 +383,7 @@ const snapshotEvery = 10_000
 func (a *Agent) saveSnapshots(ctx context.Context) error {
 	snapshots := allocator.Snapshots{Every: snapshotEvery, Poll: DefaultTick, Report: func(_ eventlog.Head, err error) {
 		if err != nil {
-			a.Log.Warn("the node's state is not saved", zap.Error(err))
+			a.Log.Warn("node state not saved", zap.Error(err))
 		}
 	}}
 	if replica := a.Addresses.replica(); replica != nil {

@@ -30,7 +30,7 @@ func (a *Agent) keepLease(ctx context.Context) error {
 		Client: a.Client, Key: lease.NodesPrefix(a.Prefix) + a.Node, TTL: a.TTL, Others: a.others,
 		Conflict: func(err error) {
 			a.Block(leasePart, err)
-			a.Log.Error("the node's name is taken", zap.Error(err))
+			a.Log.Error("node name in use by another machine", zap.Error(err))
 		},
 	}
 	announced, err := name.Announce(ctx, said)

@@ -230,7 +230,7 @@ func (r *Routes) apply(ctx context.Context, diff kernel.Changes, status *Status)
 		status.Differs = append(status.Differs, f.Error())
 	}
 	err = errors.Join(err, report.Err())
-	r.Log.Info("wrote what differed", zap.Int("changes", len(diff)), zap.Int("failed", len(report.Failures)),
+	r.Log.Info("kernel state converged", zap.Int("changes", len(diff)), zap.Int("failed", len(report.Failures)),
 		zap.Uint64("event", status.Position), zap.Error(err))
 	return err
 }

@@ -91,7 +91,7 @@ func (a *Audit) Run(ctx context.Context) error {
 			a.digest(view)
 		}
 		if err := a.publish(ctx); err != nil && ctx.Err() == nil {
-			a.Log.Warn("the state of this replica is not published", zap.Error(err))
+			a.Log.Warn("replica state not published", zap.Error(err))
 		}
 	}
 }
@@ -180,7 +180,7 @@ func (a *Audit) differ(id string, theirs Digest, ours string) {
 		if a.Differs != nil {
 			a.Differs()
 		}
-		a.Log.Error("another replica has another state at the same event: one of the two is wrong; compare both with "+
+		a.Log.Error("state digest mismatch with another replica: one of the two is wrong; compare both with "+
 			"galaxyctl log verify, and restart the wrong one",
 			zap.String("replica", id), zap.Uint64("event", theirs.Seq), zap.String("its digest", theirs.Digest),
 			zap.String("our digest", ours))

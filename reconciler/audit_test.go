@@ -85,7 +85,7 @@ func TestAudit(t *testing.T) {
 	if differs != 1 {
 		t.Errorf("reported %d times a replica with another state, want once", differs)
 	}
-	if lines := seen.FilterMessageSnippet("another state at the same event").All(); len(lines) != 1 ||
+	if lines := seen.FilterMessageSnippet("state digest mismatch").All(); len(lines) != 1 ||
 		lines[0].Level != zap.ErrorLevel || lines[0].ContextMap()["replica"] != "bad" {
 		t.Errorf("the log says %v", lines)
 	}

@@ -81,7 +81,7 @@ func (c *Capacity) Run(ctx context.Context) error {
 		failure := ""
 		if err := c.publish(ctx); err != nil {
 			if failure = err.Error(); failure != last && ctx.Err() == nil {
-				c.Log.Warn("the capacity of some nodes is not published; trying again", zap.Error(err))
+				c.Log.Warn("node capacity not published; retrying", zap.Error(err))
 			}
 		}
 		last = failure

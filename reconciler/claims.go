@@ -146,7 +146,7 @@ func (c *Claims) start(ctx context.Context) {
 	}
 	if err := c.Deadlines.Start(ctx, values); err != nil {
 		if ctx.Err() == nil {
-			c.Log.Warn("claims have no deadline yet, trying again", zap.Int("claims", len(values)), zap.Error(err))
+			c.Log.Warn("claim deadlines not set; retrying", zap.Int("claims", len(values)), zap.Error(err))
 		}
 		return
 	}
@@ -168,13 +168,13 @@ func (c *Claims) passed(ctx context.Context, uid string) {
 		_, err := c.Replica.Do(ctx, uid, allocator.Expire{Pod: claim.owner, UID: uid})
 		switch {
 		case err == nil:
-			c.Log.Info("took back a claim that no bind has followed", zap.Stringer("address", addr),
+			c.Log.Info("claim expired without a bind", zap.Stringer("address", addr),
 				zap.Stringer("pod", claim.owner), zap.String("uid", uid))
 			if c.Expired != nil {
 				c.Expired()
 			}
 		case ctx.Err() == nil && !errors.Is(err, allocator.ErrNotLeader):
-			c.Log.Warn("could not take back a claim, trying again later", zap.Stringer("address", addr), zap.Error(err))
+			c.Log.Warn("claim expiry failed; retrying", zap.Stringer("address", addr), zap.Error(err))
 		}
 		return
 	}

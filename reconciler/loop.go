@@ -232,7 +232,7 @@ func (r *Reconciler) openGate(unadopted error) {
 	if unadopted == nil {
 		r.gate.open()
 		if !open {
-			r.Log.Info("addresses are given out: the running pods have been compared with the log")
+			r.Log.Info("allocation gate open: running pods compared with the log")
 		}
 		return
 	}
@@ -242,7 +242,7 @@ func (r *Reconciler) openGate(unadopted error) {
 		return
 	}
 	r.CountError("gate")
-	r.Log.Error("no address is given out until this is repaired", zap.Error(unadopted))
+	r.Log.Error("allocation gate closed: a running pod could not be recorded", zap.Error(unadopted))
 	if r.Cluster != nil {
 		r.Cluster.ReportConfig(true, eventWithheld, "no address is given out: "+reason)
 	}
@@ -284,7 +284,7 @@ func (r *Reconciler) carryOut(ctx context.Context, steps []Step) (failed, behind
 			}
 			r.CountError("command")
 			if r.failures == 0 { // what is tried again and again is reported once
-				r.Log.Warn("a change of the cluster could not be followed", zap.String("cause", step.Cause),
+				r.Log.Warn("reconcile command failed", zap.String("cause", step.Cause),
 					zap.String("command", fmt.Sprintf("%T", step.Command)), zap.Error(err))
 			}
 		}
@@ -331,7 +331,7 @@ func (r *Reconciler) proof(ctx context.Context, s *Suspect) (string, error) {
 		}
 	}
 	if proof != "" {
-		r.Log.Info("an address is held for a pod that has ended", zap.Stringer("address", s.Address),
+		r.Log.Info("address held for an ended pod", zap.Stringer("address", s.Address),
 			zap.Uint64("event", s.Seq),
 			zap.String("pod", s.Namespace+"/"+s.Name), zap.String("uid", s.UID), zap.String("proof", proof))
 	}
@@ -346,7 +346,7 @@ func (r *Reconciler) repair(ctx context.Context) error {
 	err := r.Unassigner.Repair(ctx)
 	if err != nil && r.failures == 0 && ctx.Err() == nil {
 		r.CountError("cloud")
-		r.Log.Warn("the cloud provider is not in step with the log; trying again", zap.Error(err))
+		r.Log.Warn("cloud provider out of sync with the log; retrying", zap.Error(err))
 	}
 	return err
 }

@@ -132,7 +132,7 @@ func (n *Nodes) note(changes []lease.Change) {
 			if n.bad[name] != err.Error() {
 				n.bad[name] = err.Error()
 				n.countError("node")
-				n.Log.Warn("an agent's announcement is not understood", zap.String("node", name), zap.Error(err))
+				n.Log.Warn("node announcement invalid", zap.String("node", name), zap.Error(err))
 				n.report(name, eventAgentForeign, err.Error())
 			}
 			continue
@@ -200,7 +200,7 @@ func (n *Nodes) reconcile(ctx context.Context) <-chan time.Time {
 	}
 	if err != nil && ctx.Err() == nil {
 		n.countError("node")
-		n.Log.Warn("the nodes in the log do not follow their leases; trying again", zap.Error(err))
+		n.Log.Warn("node reconcile failed; retrying", zap.Error(err))
 		return time.After(DefaultConfirm)
 	}
 	if len(plan.first) > 0 {
@@ -250,7 +250,7 @@ func (n *Nodes) showLosses(found nodeLosses) {
 	}
 	if len(found.doubted) > 0 && n.doubted == 0 {
 		n.countError("nodesLost")
-		n.Log.Warn("many nodes have lost their leases; they are not taken for lost unless that lasts",
+		n.Log.Warn("mass lease loss; nodes kept unless it lasts",
 			zap.Int("nodes", len(found.doubted)),
 			zap.Strings("taken back", found.back), zap.Duration("for", massDoubt))
 	}
@@ -297,7 +297,7 @@ func (n *Nodes) showForeign(foreign map[string][]netip.Addr) {
 	}
 	for name, message := range news(n.foreign, now) {
 		n.countError("node")
-		n.Log.Warn("a node announces addresses that it is not known by", zap.String("node", name),
+		n.Log.Warn("node announces addresses that its Node object does not have", zap.String("node", name),
 			zap.Stringers("addresses", foreign[name]))
 		n.report(name, eventAgentForeign, message)
 	}

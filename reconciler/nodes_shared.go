@@ -29,7 +29,8 @@ func sharedAddresses(alive map[string]ipam.Announcement) map[string]string {
 	for _, name := range sortedNames(alive) {
 		var all []string
 		for _, addr := range alive[name].Addresses {
-			if others := slices.DeleteFunc(slices.Clone(at[addr]), func(n string) bool { return n == name }); len(others) > 0 {
+			if others := slices.DeleteFunc(slices.Clone(at[addr]),
+				func(n string) bool { return n == name }); len(others) > 0 {
 				all = append(all, fmt.Sprintf("%s (also node %s)", addr, strings.Join(others, ", ")))
 			}
 		}
@@ -49,7 +50,8 @@ func (n *Nodes) showShared(shared map[string]string) {
 	}
 	for name, message := range news(n.shared, now) {
 		n.countError("node")
-		n.Log.Warn("two nodes announce one address", zap.String("node", name), zap.String("addresses", shared[name]))
+		n.Log.Warn("node address announced by another node, too", zap.String("node", name),
+			zap.String("addresses", shared[name]))
 		n.report(name, eventAddressShared, message)
 	}
 	n.shared = now

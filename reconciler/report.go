@@ -33,7 +33,7 @@ func (r *Reconciler) report(plan Plan) {
 	}
 	if text != "" && text != r.reported {
 		r.CountError("object")
-		r.Log.Warn("an object is not understood; what was in force stays", zap.Error(plan.Err))
+		r.Log.Warn("object invalid; keeping what was in force", zap.Error(plan.Err))
 	}
 	if text != "" || plan.Configured {
 		r.reported = text
@@ -84,7 +84,8 @@ func (r *Reconciler) reportConflict(c Conflict) {
 	case c.Holder.IsZero():
 		message = fmt.Sprintf("the pod shows %s, which another running pod shows, too", c.Address)
 	}
-	r.Log.Warn("a running pod shows an address that the log does not let it have", zap.Stringer("pod", c.Pod),
+	r.Log.Warn("address conflict: a running pod shows an address that the log does not give it",
+		zap.Stringer("pod", c.Pod),
 		zap.String("uid", c.Pod.UID),
 		zap.Stringer("address", c.Address), zap.Stringer("holder", c.Holder))
 	if r.Cluster != nil {

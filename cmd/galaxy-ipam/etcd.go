@@ -97,14 +97,14 @@ func (p *program) keepRoom(ctx context.Context) error {
 		}
 		switch {
 		case err != nil:
-			p.logger.Error("the disk of etcd cannot be watched", zap.Error(err))
+			p.logger.Error("etcd disk check failed", zap.Error(err))
 		case room.Refusing:
-			p.logger.Error("the disk of etcd is full: nothing is written until there is room",
+			p.logger.Error("etcd disk full; writes refused until there is space",
 				zap.Stringer("room", room))
 		case room.Low():
-			p.logger.Warn("the disk of etcd is nearly full", zap.Stringer("room", room))
+			p.logger.Warn("etcd disk nearly full", zap.Stringer("room", room))
 		default:
-			p.logger.Info("the disk of etcd has room", zap.Stringer("room", room))
+			p.logger.Info("etcd disk has space again", zap.Stringer("room", room))
 		}
 	})
 	return nil

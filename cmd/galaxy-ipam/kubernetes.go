@@ -190,6 +190,6 @@ func (p *program) reportSync(ctx context.Context) error {
 		return nil
 	}
 	set := p.cluster.Set()
-	p.logger.Info("read the cluster", zap.Int("objects", set.Len()))
+	p.logger.Info("cluster caches synced", zap.Int("objects", set.Len()))
 	return nil
 }

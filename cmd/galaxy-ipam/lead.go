@@ -95,7 +95,7 @@ func (p *program) follow(ctx context.Context, replica *allocator.Replica) error 
 			return err
 		}
 		if err != nil {
-			p.logger.Warn("cannot follow the log, trying again", zap.Error(err))
+			p.logger.Warn("log watch failed; retrying", zap.Error(err))
 			_ = pause.For(ctx, time.Second) // the loop sees that ctx has ended
 		}
 	}

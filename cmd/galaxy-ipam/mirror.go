@@ -17,7 +17,7 @@ func (p *program) mirror(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		p.logger.Warn("the custom resources are not as they should be; apply deploy/crd", zap.Error(err))
+		p.logger.Warn("custom resource definitions outdated; apply deploy/crd", zap.Error(err))
 	}
 	if err := mirror.AwaitInstalled(ctx, p.clients.Dynamic); err != nil {
 		return nil // ctx has ended

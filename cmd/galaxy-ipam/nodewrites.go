@@ -64,7 +64,7 @@ func (p *program) followNodeWrites(ctx context.Context, prefix, after string) {
 
 func (p *program) reportWrites(node string) {
 	message := floods(node)
-	p.logger.Error("a node floods etcd", zap.String("node", node), zap.String("repair", message))
+	p.logger.Error("node exceeds its etcd write budget", zap.String("node", node), zap.String("repair", message))
 	if p.cluster != nil {
 		p.cluster.ReportNode(node, true, eventNodeFloods, message)
 	}

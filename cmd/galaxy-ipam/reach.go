@@ -61,7 +61,7 @@ func (p *program) noteElection(err error) {
 		text = "this replica cannot stand for election: " + err.Error()
 	}
 	if before, _ := p.election.Swap(text).(string); before != text && text != "" {
-		p.logger.Error("cannot stand for election, trying again", zap.Error(err))
+		p.logger.Error("leader election failed; retrying", zap.Error(err))
 	}
 	p.metrics.Waits("election", text != "")
 }
@@ -80,9 +80,9 @@ func (p *program) keepReach(ctx context.Context) error {
 		cancel()
 		if p.etcd.note(err) && ctx.Err() == nil {
 			if err != nil {
-				p.logger.Error("etcd does not answer: nothing is decided until it does", zap.Error(err))
+				p.logger.Error("etcd unreachable; no decisions until it responds", zap.Error(err))
 			} else {
-				p.logger.Info("etcd answers again")
+				p.logger.Info("etcd reachable again")
 			}
 		}
 		p.metrics.Waits("etcd", p.etcd.trouble() != "")

@@ -318,18 +318,18 @@ func (p *program) reportObjects(err error) {
 	if err != nil {
 		p.badObjects.Store("the objects of --objects are bad, and those read before stay in force: " + err.Error())
 		p.metrics.Reconcile("objects")
-		p.logger.Error("the objects are bad; those read before stay in force", zap.String("file", p.options.objects),
+		p.logger.Error("objects file invalid; keeping the previous objects", zap.String("file", p.options.objects),
 			zap.Error(err))
 		return
 	}
 	p.badObjects.Store("")
-	p.logger.Info("read the objects", zap.String("file", p.options.objects))
+	p.logger.Info("objects file loaded", zap.String("file", p.options.objects))
 }
 
 func (p *program) reportSnapshot(at eventlog.Head, err error) {
 	if err != nil {
-		p.logger.Warn("no snapshot was saved; the next start reads more of the log", zap.Error(err))
+		p.logger.Warn("snapshot failed; the next start replays more events", zap.Error(err))
 		return
 	}
-	p.logger.Info("saved a snapshot", zap.Uint64("event", at.Seq))
+	p.logger.Info("snapshot saved", zap.Uint64("event", at.Seq))
 }

@@ -69,7 +69,7 @@ func serveAt(ctx context.Context, socket string, handler http.Handler, log *zap.
 			if there, err := os.Lstat(socket); err == nil && os.SameFile(there, made) {
 				continue
 			}
-			log.Warn("the socket was removed or replaced; it is made again", zap.String("socket", socket))
+			log.Warn("socket removed or replaced; listening again", zap.String("socket", socket))
 			if made, err = open(); err != nil {
 				return err
 			}
@@ -119,11 +119,11 @@ func (p *program) respond(ctx context.Context, request wire.Request) ([]byte, er
 	}
 	switch {
 	case err != nil:
-		p.logger.Warn("cannot do what the runtime asks for", append(fields, zap.Error(err))...)
+		p.logger.Warn("CNI request failed", append(fields, zap.Error(err))...)
 	case request.Command() == "STATUS":
-		p.logger.Debug("the runtime asked", fields...)
+		p.logger.Debug("CNI request", fields...)
 	default:
-		p.logger.Info("the runtime asked", fields...)
+		p.logger.Info("CNI request", fields...)
 	}
 	return result, err
 }

@@ -64,11 +64,11 @@ func (n *networks) newest() *netconf.Config {
 	}
 	config, err := n.read()
 	if err != nil {
-		n.log.Error("the configuration of networks is bad; what was read before stays in force",
+		n.log.Error("network configuration invalid; keeping the previous one",
 			zap.String("file", n.path), zap.Error(err))
 		return n.current
 	}
-	n.log.Info("read the configuration of networks", zap.String("file", n.path),
+	n.log.Info("network configuration loaded", zap.String("file", n.path),
 		zap.Int("networks", len(config.Networks)))
 	n.current = config
 	return config

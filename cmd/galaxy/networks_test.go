@@ -48,7 +48,7 @@ func TestNetworksAreReadAgain(t *testing.T) {
 	write(`{"NetworkConf":[{"name":"third"`)
 	inForce("second")
 	inForce("second")
-	if warned := logged.FilterMessageSnippet("the configuration of networks is bad").Len(); warned != 1 {
+	if warned := logged.FilterMessageSnippet("network configuration invalid").Len(); warned != 1 {
 		t.Errorf("the bad file was logged %d times, want once", warned)
 	}
 	if err := os.Remove(file); err != nil {

@@ -29,7 +29,7 @@ func (p *program) keepSettings(ctx context.Context) error {
 		err := p.keepSettingsOnce()
 		if err != nil && err.Error() != reported {
 			reported = err.Error()
-			p.logger.Warn("a setting of the kernel is not as it should be", zap.Error(err))
+			p.logger.Warn("sysctl differs from what is needed", zap.Error(err))
 		}
 		p.agent.Block("settings", err)
 		select {
@@ -51,7 +51,7 @@ func (p *program) keepSettingsOnce() error {
 	}
 	report, err := kernel.KeepSettings(netns.None(), "", want.Settings()).Keep()
 	for _, c := range report.Changed {
-		p.logger.Info("changed a setting of the kernel", zap.String("setting", c.Path), zap.String("from", c.From),
+		p.logger.Info("sysctl changed", zap.String("setting", c.Path), zap.String("from", c.From),
 			zap.String("to", c.To))
 	}
 	return err
@@ -155,7 +155,7 @@ func (p *program) forward(ctx context.Context, networks []ipam.OverlayNetwork, n
 		blocked := fmt.Errorf("the chain %s of the host's firewall drops what it does not accept, packets of pods "+
 			"among it: accept what comes from and goes to the overlay there", strings.Join(report.Blocked, ", "))
 		if p.agent.Block("forwarding", blocked) {
-			p.logger.Error("packets of pods are dropped", zap.Error(blocked))
+			p.logger.Error("pod packets dropped by the host's firewall", zap.Error(blocked))
 		}
 		return nil
 	}

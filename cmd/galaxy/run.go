@@ -157,7 +157,7 @@ func (p *program) openLog(ctx context.Context) (eventlog.Log, error) {
 
 func (p *program) lookup(name string) (*netconf.Network, error) {
 	return netconf.Lookup(p.options.networkDir, name, func(file string, err error) {
-		p.logger.Warn("a network configuration is passed over", zap.String("file", file), zap.Error(err))
+		p.logger.Warn("network configuration skipped", zap.String("file", file), zap.Error(err))
 	})
 }
 

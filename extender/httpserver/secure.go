@@ -153,14 +153,14 @@ func (c *Certificates) newest() *material {
 	if err != nil { // perhaps they are being replaced just now
 		if text := err.Error(); text != c.warned {
 			c.warned = text
-			c.log.Error("the TLS files have changed and cannot be used; those read before stay in force",
+			c.log.Error("TLS reload failed: the files cannot be used; keeping the previous ones",
 				zap.Error(err))
 		}
 		return m
 	}
 	c.warned = ""
 	c.current.Store(fresh)
-	c.log.Info("read the TLS files again", zap.String("certificate", c.files.Cert),
+	c.log.Info("TLS files reloaded", zap.String("certificate", c.files.Cert),
 		zap.Time("expires", fresh.cert.Leaf.NotAfter))
 	return fresh
 }

@@ -183,7 +183,7 @@ func (k *kinds) watch(ctx context.Context, kind string, s served) {
 		k.learn(now.value, allocator.Workload{Exists: true})
 	}, func(gone *entry[scaled]) { k.learn(gone.value, allocator.Workload{}) })
 	if err != nil {
-		k.cluster.Log.Error("cannot watch a kind of workload", zap.String("kind", kind), zap.Error(err))
+		k.cluster.Log.Error("workload watch failed", zap.String("kind", kind), zap.Error(err))
 		return
 	}
 	go informer.RunWithContext(ctx)

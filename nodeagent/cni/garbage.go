@@ -75,7 +75,7 @@ func (g *Garbage) Collect(ctx context.Context) error {
 	for _, id := range gone {
 		_, listed := alive[id]
 		why := proof(listed) + ", and no process is in its network namespace"
-		g.Log.Info("a container is gone: undoing its networks", zap.String("container", id),
+		g.Log.Info("container gone; undoing its networks", zap.String("container", id),
 			zap.Int("sandboxes", len(alive)),
 			zap.String("proof", why), zap.Duration("for", g.Now().Sub(g.missed[id])))
 		if err := g.guard.do(id, func() error { return g.reclaim(plugins.WithProof(ctx, why), id) }); err != nil {

@@ -63,7 +63,7 @@ func (s *Server) logOnce(logged map[string]string, id string, err error) {
 		delete(logged, id)
 	case logged[id] != err.Error():
 		logged[id] = err.Error()
-		s.Log.Warn("cannot undo the networks of a container; trying again", zap.String("container", id), zap.Error(err))
+		s.Log.Warn("undoing container networks failed; retrying", zap.String("container", id), zap.Error(err))
 	}
 }
 

@@ -129,7 +129,7 @@ func NewServer(c Config) *Server {
 		return func(work func() error) { put(func() error { return s.guard.do(containerID, work) }) }
 	}
 	if err := s.state.tidy(); err != nil {
-		c.Log.Warn("files that were half written are left", zap.Error(err))
+		c.Log.Warn("temporary files left behind", zap.Error(err))
 	}
 	s.readExempt()
 	return s
@@ -214,7 +214,7 @@ func (s *Server) add(ctx context.Context, args skel.CmdArgs, of wire.PodArgs) ([
 	}
 	if len(attachments) > 1 {
 		if err := s.Pods.Show(ctx, of.Namespace, of.Name, pod.UID, statuses(attachments)); err != nil {
-			s.Log.Warn("the networks of a pod are not shown on it", zap.String("pod", of.Namespace+"/"+of.Name),
+			s.Log.Warn("pod network status not written", zap.String("pod", of.Namespace+"/"+of.Name),
 				zap.Error(err))
 		}
 	}
@@ -346,7 +346,7 @@ func (s *Server) postponed(request wire.Request, err error) error {
 	if failed := s.Notes.Leave(request); failed != nil {
 		return errors.Join(err, failed)
 	}
-	s.Log.Warn("a DEL cannot be done yet; a note keeps it for later",
+	s.Log.Warn("DEL postponed; noted for later",
 		zap.String("container", request.Env["CNI_CONTAINERID"]), zap.Error(err))
 	return nil
 }

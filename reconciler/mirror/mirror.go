@@ -251,7 +251,7 @@ func (m *Mirror) compare(ctx context.Context, k key) {
 	default:
 		m.CountError("mirror")
 		if m.queue.NumRequeues(k) == 0 {
-			m.Log.Warn("an object does not show what the log says; trying again", zap.String("object", k.name),
+			m.Log.Warn("mirror write failed; retrying", zap.String("object", k.name),
 				zap.Bool("pool", k.pool), zap.Error(err))
 		}
 		m.queue.AddRateLimited(k)
