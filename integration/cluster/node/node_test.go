@@ -51,8 +51,9 @@ func web(p *corev1.PodTemplateSpec) {
 	c.Image, c.Command = node.PodImage, []string{"pod"}
 	c.Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1m")}
 	ask := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/who", Port: intstr.FromInt32(80)}}
-	c.ReadinessProbe = &corev1.Probe{ProbeHandler: ask, PeriodSeconds: 1}
-	c.LivenessProbe = &corev1.Probe{ProbeHandler: ask, PeriodSeconds: 1, FailureThreshold: 5}
+	// A machine that is busy with other tests may be slow to answer; a pod that is cut off never answers.
+	c.ReadinessProbe = &corev1.Probe{ProbeHandler: ask, PeriodSeconds: 1, TimeoutSeconds: 10}
+	c.LivenessProbe = &corev1.Probe{ProbeHandler: ask, PeriodSeconds: 1, TimeoutSeconds: 10, FailureThreshold: 5}
 	p.Spec.TerminationGracePeriodSeconds = new(int64)
 }
 

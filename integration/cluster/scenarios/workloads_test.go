@@ -390,7 +390,13 @@ func poolByREST(t *testing.T, w *harness, ns string) {
 		!strings.Contains(text, `"realPoolSize":2`) {
 		t.Fatalf("make the pool: %d %s", status, text)
 	}
-	waiting := w.held(func(r row) bool { return r.PoolName == "fixed" })
+	var waiting []row
+	w.WaitFor("a replica that follows knows the pool", 30*time.Second, func(context.Context) error {
+		if waiting = w.held(func(r row) bool { return r.PoolName == "fixed" }); len(waiting) != 2 {
+			return fmt.Errorf("it has %v", ips(waiting))
+		}
+		return nil
+	})
 	web := controlplane.NewDeployment(ns, "fixed", 3, controlplane.WithAddress(),
 		controlplane.WithAnnotation(poolKey, "fixed"))
 	w.Create(web)
