@@ -200,16 +200,16 @@ func (o options) try(ctx context.Context, p pkg, m mutant) (outcome, error) {
 		p.ImportPath).Run(); err != nil {
 		return unbuildable, ctx.Err()
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	limited, cancel := context.WithTimeout(ctx, o.timeout) // tests that never end have noticed, too
 	defer cancel()
 	arguments := []string{"-test.failfast", "-test.short", "-test.timeout", o.timeout.String()}
 	if p.usesRapid() {
 		arguments = append(arguments, "-rapid.nofailfile") // nothing is left in testdata
 	}
-	test := exec.CommandContext(ctx, binary, arguments...)
+	test := exec.CommandContext(limited, binary, arguments...)
 	test.Dir, test.WaitDelay = p.Dir, time.Second
 	if err := test.Run(); err != nil {
-		return caught, context.Cause(ctx)
+		return caught, ctx.Err()
 	}
 	return lived, nil
 }
