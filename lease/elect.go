@@ -193,11 +193,11 @@ func (l *Leadership) run(ctx context.Context) {
 	case err := <-renewed:
 		l.end(err)
 		cancel()
-		_ = <-gone
+		<-gone //nolint:errcheck // only its end is waited for
 	case err := <-gone:
 		l.end(err)
 		cancel()
-		_ = <-renewed
+		<-renewed //nolint:errcheck // only its end is waited for
 	}
 }
 
