@@ -184,7 +184,7 @@ func (n *Nodes) reconcile(ctx context.Context) <-chan time.Time {
 		settling: n.Now().Sub(n.term) < settleFor, silent: n.silent, ready: n.Ready, has: n.Has, networks: n.Networks,
 	})
 	n.showForeign(plan.foreign)
-	n.showShared(sharedAddresses(n.alive))
+	n.showShared(plan.shared)
 	n.showHasty(plan.hasty)
 	n.showLosses(plan.losses)
 	n.showWaiting(plan.waiting)

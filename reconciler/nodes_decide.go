@@ -71,6 +71,7 @@ type nodesPlan struct {
 	waiting  []string            // nodes that have no subnet, as none is left
 	losses   nodeLosses
 	foreign  map[string][]netip.Addr // addresses that nodes announce and are not known by
+	shared   map[string]string       // addresses that nodes announce, as another one does
 	hasty    []string                // nodes that changed what they announce just before, and have to wait
 }
 
@@ -85,9 +86,10 @@ func decideNodes(s nodesSeen) nodesPlan {
 		plan.first = append(plan.first, allocator.ConfigureOverlay{Source: s.source, Networks: s.overlay})
 		return plan // the rest follows from the state after
 	}
-	free := freeFamilies(s.view)
+	free, announced := freeFamilies(s.view), map[string]ipam.Announcement{}
 	for _, name := range sortedNames(s.alive) {
 		a, foreign := s.proven(name)
+		announced[name] = a
 		if len(foreign) > 0 {
 			plan.foreign[name] = foreign
 			if len(a.Addresses) == 0 {
@@ -107,6 +109,7 @@ func decideNodes(s nodesSeen) nodesPlan {
 			plan.waiting = append(plan.waiting, name)
 		}
 	}
+	plan.shared = sharedAddresses(announced)
 	plan.ended(s)
 	return plan
 }

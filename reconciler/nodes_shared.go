@@ -3,7 +3,6 @@ package reconciler
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -15,23 +14,30 @@ import (
 const eventAddressShared = "NodeAddressShared"
 
 // sharedAddresses are the nodes that announce an address which another one announces, too, each with the addresses and
-// the others. What is sent to pods of one of them reaches the other: the log cannot say which of them is right.
-func sharedAddresses(alive map[string]ipam.Announcement) map[string]string {
-	at := map[netip.Addr][]string{}
-	for _, name := range sortedNames(alive) {
-		for _, addr := range alive[name].Addresses {
-			if !slices.Contains(at[addr], name) {
-				at[addr] = append(at[addr], name)
+// one other node. What is sent to pods of one of them reaches the other: the log cannot say which of them is right.
+func sharedAddresses(announced map[string]ipam.Announcement) map[string]string {
+	first, second := map[netip.Addr]string{}, map[netip.Addr]string{} // of the nodes that announce an address
+	names := sortedNames(announced)
+	for _, name := range names {
+		for _, addr := range announced[name].Addresses {
+			switch {
+			case first[addr] == "":
+				first[addr] = name
+			case first[addr] != name && second[addr] == "":
+				second[addr] = name
 			}
 		}
 	}
 	shared := map[string]string{}
-	for _, name := range sortedNames(alive) {
+	for _, name := range names {
 		var all []string
-		for _, addr := range alive[name].Addresses {
-			if others := slices.DeleteFunc(slices.Clone(at[addr]),
-				func(n string) bool { return n == name }); len(others) > 0 {
-				all = append(all, fmt.Sprintf("%s (also node %s)", addr, strings.Join(others, ", ")))
+		for _, addr := range announced[name].Addresses {
+			other := first[addr]
+			if other == name {
+				other = second[addr]
+			}
+			if other != "" {
+				all = append(all, fmt.Sprintf("%s (also node %s)", addr, other))
 			}
 		}
 		if len(all) > 0 {

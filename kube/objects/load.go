@@ -157,7 +157,7 @@ func (s *Set) addObject(h head, object []byte) error {
 		return s.addNode(object)
 	case h.Kind == "ConfigMap":
 		return s.addConfigMap(h, object)
-	case h.Kind == "Pool" && (h.group() == groupGalaxy || h.APIVersion == ""):
+	case h.isCustom("Pool"):
 		return s.addPool(h, object)
 	default:
 		return s.addWorkload(h, object)

@@ -13,9 +13,6 @@ import (
 	"galaxy/kube/galaxyv1alpha1"
 )
 
-// groupGalaxy is the group of the custom resources (contract section 6).
-const groupGalaxy = "galaxy.k8s.io"
-
 // checkNames fails for an object whose kind, namespace or name no API server would take. What has such a name is no
 // copy of a cluster: nothing that the scheduler asks about, or that stands in the log, would ever be found under it.
 func (h head) checkNames() error {
@@ -41,7 +38,7 @@ func (h head) checkNames() error {
 // ClusterRole may be system:node.
 func (h head) nameErrors(name string) []string {
 	switch {
-	case h.isFloatingIP():
+	case h.isCustom("FloatingIP"):
 		if _, ok := galaxyv1alpha1.AddressOf(name); !ok {
 			return []string{"a FloatingIP is named after its address, as 10.0.0.2 or " +
 				"2001-0db8-0000-0000-0000-0000-0000-0002"}
@@ -56,13 +53,10 @@ func (h head) nameErrors(name string) []string {
 	}
 }
 
-func (h head) isFloatingIP() bool {
-	return h.Kind == "FloatingIP" && (h.group() == groupGalaxy || h.APIVersion == "")
-}
-
-func (h head) group() string {
+// isCustom reports whether the object is one of our custom resources (contract section 6), of a kind.
+func (h head) isCustom(kind string) bool {
 	group, _, _ := strings.Cut(h.APIVersion, "/")
-	return group
+	return h.Kind == kind && (h.APIVersion == "" || group == galaxyv1alpha1.GroupVersion.Group)
 }
 
 func misnamed(at, name string, errs []string, repair string) error {
