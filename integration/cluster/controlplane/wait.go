@@ -12,10 +12,19 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 )
 
-// WaitFor waits until a condition gives nil. When it does not in time, the test fails with what the condition said
-// last, and with the pods that do not run and what was said of them.
+// How a condition is asked again: no test is about how fast a machine is, and one that is busy may need a while for a
+// question.
+const (
+	shortestWait  = time.Minute
+	shortestPause = 50 * time.Millisecond
+	longestPause  = 2 * time.Second
+)
+
+// WaitFor waits until a condition gives nil, a minute at least. When it does not in time, the test fails with what the
+// condition said last, and with the pods that do not run and what was said of them.
 func (b *Cluster) WaitFor(what string, wait time.Duration, condition func(context.Context) error) {
 	b.t.Helper()
+	wait = max(wait, shortestWait)
 	if err := b.poll(wait, condition); err != nil {
 		b.t.Fatalf("%s: not after %s: %v%s", what, wait, err, b.describeWaiting(""))
 	}
@@ -36,7 +45,7 @@ func (b *Cluster) poll(wait time.Duration, condition func(context.Context) error
 		select {
 		case <-ctx.Done():
 			return last
-		case <-time.After(max(50*time.Millisecond, 5*time.Since(start))):
+		case <-time.After(min(max(shortestPause, 5*time.Since(start)), longestPause)):
 			// the question must not slow down what it waits for
 		}
 	}

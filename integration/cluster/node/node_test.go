@@ -49,7 +49,7 @@ func TestRealNode(t *testing.T) {
 func web(p *corev1.PodTemplateSpec) {
 	c := &p.Spec.Containers[0]
 	c.Image, c.Command = node.PodImage, []string{"pod"}
-	c.Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1m")}
+	c.Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("20m")}
 	ask := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/who", Port: intstr.FromInt32(80)}}
 	// A machine that is busy with other tests may be slow to answer; a pod that is cut off never answers.
 	c.ReadinessProbe = &corev1.Probe{ProbeHandler: ask, PeriodSeconds: 1, TimeoutSeconds: 10}
