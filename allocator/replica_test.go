@@ -386,6 +386,21 @@ func TestCheckpoints(t *testing.T) {
 	}
 }
 
+// Where nobody compares views, a checkpoint is an event like any other.
+func TestNoCheckpoints(t *testing.T) {
+	log := memlog.New()
+	r, err := NewReplica(t.Context(), Config{Log: log, Actor: "a", Now: time.Now, Rules: Rules{ReuseDelay: DefaultReuseDelay}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := (&replicaHarness{log: log, replica: r, ended: make(chan error, 1)}).lead(t, eventlog.Fence{}).configured(t)
+	for _, err := range s.bindAll(t, checkpointEvery+10) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // joining is a context that does something when a caller is about to queue.
 type joining struct {
 	context.Context

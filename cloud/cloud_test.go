@@ -329,3 +329,31 @@ func TestRepair(t *testing.T) {
 		t.Errorf("nothing to repair: %v, %v", err, b.provider.calls[calls:])
 	}
 }
+
+// unasked is a provider that must not be asked.
+type unasked struct{ *testing.T }
+
+func (u unasked) Assign(context.Context, string, netip.Addr) error {
+	u.Error("the provider is asked to assign")
+	return nil
+}
+
+func (u unasked) Unassign(context.Context, string, netip.Addr) error {
+	u.Error("the provider is asked to unassign")
+	return nil
+}
+
+// A repair whose time is up asks the provider nothing more.
+func TestRepairEnds(t *testing.T) {
+	b := newHarness(t)
+	b.provider.set("", "assign")
+	if _, err := b.bind(pod, "a"); err == nil {
+		t.Fatal("the response was to be lost")
+	}
+	b.keeper.Provider = unasked{t}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.keeper.Repair(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("a repair after its time: %v", err)
+	}
+}

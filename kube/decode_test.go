@@ -178,6 +178,18 @@ func TestBoundedPodIsRefused(t *testing.T) {
 	}
 }
 
+// A pod may have as many addresses as are kept.
+func TestAsManyAddressesAsMayBe(t *testing.T) {
+	pod, err := kube.DecodePod([]byte(`{"metadata":{"name":"p","namespace":"n"},"status":{"podIPs":[` +
+		addresses("10.1", kube.MaxPodIPs, `{"ip":"%s"}`) + `]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kube.OwnerOf(pod); err != nil || len(pod.IPs) != kube.MaxPodIPs {
+		t.Errorf("%d addresses, %v", len(pod.IPs), err)
+	}
+}
+
 // What is remembered of a node is bounded: its main addresses stay wherever they stand, and others are not its own
 // beyond a number of them.
 func TestBoundedNode(t *testing.T) {

@@ -45,3 +45,24 @@ func TestSpansStop(t *testing.T) {
 		t.Errorf("%d ranges were seen after the first was enough", seen)
 	}
 }
+
+// What nothing has touched yet counts as nothing: node subnets of a network that no node has, and scopes of owners that
+// are in no app or no pool.
+func TestCountsBeginAtNothing(t *testing.T) {
+	p := play(t)
+	p.must(&eventlog.OverlayConfigured{Networks: []ipam.OverlayNetwork{{CIDR: netip.MustParsePrefix("172.16.0.0/13"), NodePrefix: 24}}})
+	p.must(&eventlog.SubnetsConfigured{Subnets: []ipam.Subnet{wide}})
+	first := wide.Ranges[0].First
+	p.must(&eventlog.AddressAllocated{Address: first, Subnet: wide.Prefix, Owner: ipam.Owner{Pool: "blue"}})
+	p.txn.Commit()
+	view := p.db.View()
+	if total, used := view.NodeSubnetUsage(0); total != 2048 || used != 0 {
+		t.Errorf("%d of %d node subnets are used", used, total)
+	}
+	if held := view.Scope(ipam.Owner{}).Held; held != 0 {
+		t.Errorf("nobody's app holds %d addresses", held)
+	}
+	if held := view.Scope(ipam.Owner{Pool: "blue"}).Held; held != 1 {
+		t.Errorf("the pool holds %d addresses, want 1", held)
+	}
+}

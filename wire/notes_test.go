@@ -3,6 +3,7 @@ package wire_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,6 +35,41 @@ func TestLeaveReadsBack(t *testing.T) {
 	}
 	if notes, err := n.Read("a"); err != nil || len(notes) != 1 || notes[0].Damage != nil {
 		t.Errorf("%+v, %v", notes, err)
+	}
+}
+
+// A container's notes are its own, those of all its interfaces; one that cannot be read is an error beside the others.
+func TestReadOfAContainer(t *testing.T) {
+	n := wire.Notes{Dir: t.TempDir()}
+	for _, of := range [][2]string{{"a", "eth0"}, {"a", "net1"}, {"ab", "eth0"}, {"b", "eth0"}} {
+		if err := n.Leave(wire.Request{Env: map[string]string{"CNI_COMMAND": "DEL", "CNI_CONTAINERID": of[0],
+			"CNI_IFNAME": of[1]}, Config: []byte("{}")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(n.Dir, "a@net2"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(n.Dir, "a@net3"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	notes, _ := n.Read("a")
+	var read, damaged []string
+	for _, note := range notes {
+		if note.Damage != nil {
+			damaged = append(damaged, filepath.Base(note.File))
+			continue
+		}
+		read = append(read, note.Request.Env["CNI_CONTAINERID"]+"@"+note.Request.Env["CNI_IFNAME"])
+	}
+	if !slices.Equal(read, []string{"a@eth0", "a@net1"}) || !slices.Contains(damaged, "a@net3") {
+		t.Errorf("read are %v, damaged are %v", read, damaged)
+	}
+	if notes, err := n.Read("none"); err != nil || len(notes) > 0 {
+		t.Errorf("a container without notes has %v, %v", notes, err)
+	}
+	if notes, err := (wire.Notes{Dir: filepath.Join(n.Dir, "none")}).Read("a"); err != nil || len(notes) > 0 {
+		t.Errorf("a folder that is not there has %v, %v", notes, err)
 	}
 }
 

@@ -10,9 +10,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/datadriven"
+	"go.uber.org/zap"
 
 	"galaxy/allocator"
 	"galaxy/eventlog"
@@ -184,4 +186,68 @@ func TestApplyIsResumed(t *testing.T) {
 	if got, want := strings.Join(describe(replica), "\n"), strings.Join(describe(whole), "\n"); got != want {
 		t.Errorf("in parts it took\n%s\nwant\n%s", got, want)
 	}
+}
+
+// A preview answers for the subnets of the file as if they were in force.
+func TestPreview(t *testing.T) {
+	config, err := ipam.ParseConfig([]byte(subnets))
+	if err != nil {
+		t.Fatal(err)
+	}
+	view, err := galaxy.Preview("file", config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := view.Config(); got.Source != "file" || len(got.Subnets) != 1 || got.Subnets[0].Gateway != config[0].Gateway {
+		t.Errorf("in force is %+v", got)
+	}
+}
+
+// The record of an import counts FloatingIP objects alone, and which of them were left.
+func TestWhatIsRecorded(t *testing.T) {
+	replica := newReplica(t)
+	objects := parse(t, "left.yaml")
+	if _, err := replica.Do(t.Context(), "test", allocator.FindFormer{Source: galaxy.Source, Objects: 36}); err != nil {
+		t.Fatal(err)
+	}
+	plan, err := galaxy.Apply(t.Context(), replica,
+		galaxy.Decide(objects, replica.View(), cluster{}, galaxy.PoolNamespaces{"kube-system"}), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of, left := 0, 0
+	for _, item := range plan.Items {
+		if item.Kind == "FloatingIP" {
+			of++
+			if item.Verdict == galaxy.Leave {
+				left++
+			}
+		}
+	}
+	if origin := replica.View().Origin(); origin.Awaits() || origin.Left != left || origin.Objects != of || left == 0 ||
+		left == of {
+		t.Errorf("%+v is recorded of %d objects, of which %d are left", origin, of, left)
+	}
+}
+
+// What is waited for is said once, and taken back once somebody has said what is to become of it.
+func TestWaitsIsSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replica := newReplica(t)
+		if _, err := replica.Do(t.Context(), "test", allocator.FindFormer{Source: galaxy.Source, Objects: 3}); err != nil {
+			t.Fatal(err)
+		}
+		var said []string
+		r := &galaxy.Resolver{Replica: replica, Choice: galaxy.Wait, Log: zap.NewNop(),
+			Waits: func(reason string) { said = append(said, reason) }}
+		time.AfterFunc(10*time.Second, func() {
+			if _, err := replica.Do(t.Context(), "test", allocator.ResolveFormer{Source: galaxy.Source,
+				Outcome: eventlog.FormerImported, Objects: 3}); err != nil {
+				t.Error(err)
+			}
+		})
+		if err := r.Run(t.Context()); err != nil || len(said) != 2 || !strings.Contains(said[0], "3") || said[1] != "" {
+			t.Errorf("%v, said was %q", err, said)
+		}
+	})
 }

@@ -123,10 +123,10 @@ func TestParseConfig(t *testing.T) {
 	if n := config.Network("chain"); n == nil || len(n.Plugins) != 2 || n.CNIVersion != "1.0.0" {
 		t.Errorf("the chain is %+v", n)
 	}
-	_, err = ParseConfig([]byte(`{"NetworkConf":[{"name":"a"},{"name":7,"type":"x"},{"type":"x"},{"type":"x"},{"name":"l","plugins":[]},{"type":"/bin/sh"},{"name":"x2","plugins":[{"type":"t"},{"type":"galaxy-sdn"}]}]}`))
+	_, err = ParseConfig([]byte(`{"NetworkConf":[{"name":"a"},{"name":7,"type":"x"},{"type":"x"},{"type":"x"},{"name":"l","plugins":[]},{"type":"/bin/sh"},{"name":"x2","plugins":[{"type":"t"},{"type":"galaxy-sdn"}]},{"name":"x3","plugins":[{"type":"t"},{}]}]}`))
 	for _, want := range []string{`NetworkConf 1: there is no "type"`, `NetworkConf 2: "name" must be a string`,
 		`NetworkConf 4: there are two`, "NetworkConf 5", "not given by its path", "NetworkConf 7",
-		"which would ask itself"} {
+		`network "x3": plugin 2: there is no "type"`, "which would ask itself"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}

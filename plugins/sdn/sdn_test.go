@@ -1,6 +1,7 @@
 package sdn
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -92,6 +93,23 @@ func TestNoAgent(t *testing.T) {
 			len(c.noted(t)) > 0 {
 			t.Errorf("%s: %v, and notes of %v", command, err, c.noted(t))
 		}
+	}
+}
+
+// Who starts while an agent is on its way is served: it is waited for, and not beyond the caller's patience.
+func TestAgentStartsLate(t *testing.T) {
+	c := called(t, "ADD")
+	c.relay.Patience = time.Minute
+	time.AfterFunc(100*time.Millisecond, func() { c.agent(t, http.StatusOK, `{"cniVersion":"1.1.0"}`) })
+	if err := c.relay.Funcs(t.Context()).Add(c.args); err != nil || !strings.Contains(c.out.String(), "1.1.0") {
+		t.Errorf("%v, %s", err, c.out)
+	}
+	c = called(t, "ADD")
+	c.relay.Patience = time.Millisecond
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := c.relay.Funcs(ctx).Add(c.args); err == nil || ctx.Err() != nil {
+		t.Errorf("without patience: %v, %v", err, ctx.Err())
 	}
 }
 
