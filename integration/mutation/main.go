@@ -77,7 +77,7 @@ func run(ctx context.Context, o options, patterns []string) error {
 			return err
 		}
 		all.add(s)
-		if s.tried() > 0 {
+		if s.tried() > 0 && !o.list {
 			fmt.Printf("%-40s %s\n", p.ImportPath, s)
 		}
 	}

@@ -34,8 +34,8 @@ type kinds struct {
 	mu     sync.Mutex
 	known  map[string]bool
 	starts chan string
-	// two groups may have a kind of one name
-	responses map[ipam.Owner]map[schema.GroupVersionResource]allocator.Workload
+	// what is known of each; two groups may have a kind of one name
+	workloads map[ipam.Owner]map[schema.GroupVersionResource]allocator.Workload
 }
 
 // scaled is a workload whose scale is to be read.
@@ -61,7 +61,7 @@ func newKinds(c *Cluster) *kinds {
 	return &kinds{
 		cluster: c, known: map[string]bool{}, starts: make(chan string, 256),
 		queue:     workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[scaled]()),
-		responses: map[ipam.Owner]map[schema.GroupVersionResource]allocator.Workload{},
+		workloads: map[ipam.Owner]map[schema.GroupVersionResource]allocator.Workload{},
 	}
 }
 
@@ -241,21 +241,21 @@ func (k *kinds) learn(w scaled, is allocator.Workload) {
 	owner := ipam.Owner{Kind: w.kind, Namespace: w.namespace, App: w.name}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.responses[owner] == nil {
-		k.responses[owner] = map[schema.GroupVersionResource]allocator.Workload{}
+	if k.workloads[owner] == nil {
+		k.workloads[owner] = map[schema.GroupVersionResource]allocator.Workload{}
 	}
 	if is == (allocator.Workload{}) {
-		delete(k.responses[owner], w.resource)
+		delete(k.workloads[owner], w.resource)
 	} else {
-		k.responses[owner][w.resource] = is
+		k.workloads[owner][w.resource] = is
 	}
-	if len(k.responses[owner]) == 0 {
-		delete(k.responses, owner)
+	if len(k.workloads[owner]) == 0 {
+		delete(k.workloads, owner)
 		k.cluster.change(func(e *objects.Edit) { e.DropWorkload(owner) })
 		return
 	}
 	var sum allocator.Workload
-	for _, one := range k.responses[owner] {
+	for _, one := range k.workloads[owner] {
 		sum.Exists, sum.Scales, sum.Unknown = sum.Exists || one.Exists, sum.Scales || one.Scales, sum.Unknown ||
 			one.Unknown
 		sum.Replicas = max(sum.Replicas, one.Replicas)

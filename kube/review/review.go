@@ -15,10 +15,12 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"galaxy/kube/galaxyv1alpha1"
 )
 
-// Group is the API group that rules have to name.
-const Group = "galaxy.k8s.io"
+// group is the API group that rules have to name.
+var group = galaxyv1alpha1.GroupVersion.Group
 
 // Defaults of Config.
 const (
@@ -107,8 +109,8 @@ type ForbiddenError struct {
 }
 
 func (e *ForbiddenError) Error() string {
-	rule := fmt.Sprintf("{apiGroups: [%q], resources: [%q], verbs: [%q]}", Group, e.Resource, e.Verb)
-	what := e.Resource + "." + Group
+	rule := fmt.Sprintf("{apiGroups: [%q], resources: [%q], verbs: [%q]}", group, e.Resource, e.Verb)
+	what := e.Resource + "." + group
 	if isPath(e.Resource) {
 		rule, what = fmt.Sprintf("{nonResourceURLs: [%q], verbs: [%q]}", e.Resource, e.Verb), e.Resource
 	}
@@ -128,7 +130,7 @@ func isPath(resource string) bool { return strings.HasPrefix(resource, "/") }
 // Forbidden distinguishes this error from others.
 func (*ForbiddenError) Forbidden() {}
 
-// Authorize says who the bearer of a token is, if that user may do something with a resource of Group, or with a path
+// Authorize says who the bearer of a token is, if that user may do something with a resource of ours, or with a path
 // that begins with "/": an UnauthenticatedError, a ForbiddenError with the user, or an error that means that the API
 // server could not be asked.
 func (r *Reviewer) Authorize(ctx context.Context, token, verb, resource, name string) (string, error) {
@@ -208,7 +210,7 @@ func (r *Reviewer) may(ctx context.Context, user authenticationv1.UserInfo, verb
 	if isPath(resource) {
 		question.Spec.NonResourceAttributes = &authorizationv1.NonResourceAttributes{Path: resource, Verb: verb}
 	} else {
-		question.Spec.ResourceAttributes = &authorizationv1.ResourceAttributes{Group: Group, Resource: resource,
+		question.Spec.ResourceAttributes = &authorizationv1.ResourceAttributes{Group: group, Resource: resource,
 			Verb: verb, Name: name}
 	}
 	response, err := r.Client.AuthorizationV1().SubjectAccessReviews().Create(ctx, question, metav1.CreateOptions{})
