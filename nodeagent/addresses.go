@@ -113,8 +113,8 @@ func (a *Addresses) Del(ctx context.Context, args *skel.CmdArgs) error {
 	}
 	detach, why := allocator.Detach{ContainerID: args.ContainerID, IfName: args.IfName,
 		Reason: allocator.ReasonDetached}, cause(podOf(args).UID, args.ContainerID)
-	if proof := plugins.Proof(ctx); proof != "" {
-		detach.Reason, why = allocator.ReasonContainerGone, proof
+	if evidence := plugins.Evidence(ctx); evidence != "" {
+		detach.Reason, why = allocator.ReasonContainerGone, evidence
 	}
 	_, err := a.do(ctx, why, detach)
 	if err != nil {
@@ -162,7 +162,7 @@ func (a *Addresses) Held() []string {
 
 // Release gives back what a container has that is gone.
 func (a *Addresses) Release(ctx context.Context, containerID string) error {
-	result, err := a.do(ctx, plugins.Proof(ctx),
+	result, err := a.do(ctx, plugins.Evidence(ctx),
 		allocator.Detach{ContainerID: containerID, Reason: allocator.ReasonContainerGone})
 	if len(result.Released) > 0 {
 		a.Log.Info("gave back the addresses of a container that is gone", zap.String("container", containerID),

@@ -73,7 +73,7 @@ func TestAddresses(t *testing.T) {
 	if err := a.Check(t.Context(), container("c2")); !errors.As(err, &e) || e.Code != plugins.ErrChanged {
 		t.Errorf("a CHECK after the DEL: %v", err)
 	}
-	if err := a.Release(plugins.WithProof(t.Context(), "its namespace is gone"), "c3"); err != nil ||
+	if err := a.Release(plugins.WithEvidence(t.Context(), "its namespace is gone"), "c3"); err != nil ||
 		slices.Contains(a.Held(), "c3") || len(a.Held()) != 3 {
 		t.Errorf("%v; held by %q", err, a.Held())
 	}

@@ -2,16 +2,16 @@ package plugins
 
 import "context"
 
-type proofKey struct{}
+type evidenceKey struct{}
 
-// WithProof marks what is done with ctx as undoing what a container has left that is gone, where no runtime has asked
-// for it. The proof says how that is known; an IPAM that keeps a history writes it down.
-func WithProof(ctx context.Context, proof string) context.Context {
-	return context.WithValue(ctx, proofKey{}, proof)
+// WithEvidence marks what is done with ctx as undoing what a container has left that is gone, where no runtime has asked
+// for it. The evidence says how that is known; an IPAM that keeps a history writes it down.
+func WithEvidence(ctx context.Context, evidence string) context.Context {
+	return context.WithValue(ctx, evidenceKey{}, evidence)
 }
 
-// Proof is what WithProof was given; empty for what a runtime has asked for.
-func Proof(ctx context.Context) string {
-	proof, _ := ctx.Value(proofKey{}).(string)
-	return proof
+// Evidence is what WithEvidence was given; empty for what a runtime has asked for.
+func Evidence(ctx context.Context) string {
+	evidence, _ := ctx.Value(evidenceKey{}).(string)
+	return evidence
 }

@@ -19,7 +19,7 @@ type Difference struct {
 // Check compares the whole log with the cluster, and does nothing.
 func (r *Reconciler) Check() []Difference {
 	in := Input{New: r.Source.Set(), View: r.Replica.View(), Live: r.Cluster != nil, Full: true}
-	// who is found twice is judged: the proof of its end is asked for when it is repaired
+	// who is found twice is judged: the evidence of its end is asked for when it is repaired
 	in.Suspects = Decide(in, r.Rules).Suspects
 	plan := Decide(in, r.Rules)
 	differences := make([]Difference, 0, len(plan.Steps)+len(plan.Conflicts))

@@ -43,7 +43,7 @@ type Step struct {
 	Cause   string
 	Command allocator.Command
 	// Confirm is the pod whose end has to be proven by the cluster itself before the command is given: that it is not
-	// among the objects is no proof.
+	// among the objects is no evidence.
 	Confirm *Suspect
 }
 

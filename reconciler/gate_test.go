@@ -23,7 +23,7 @@ import (
 type recorder struct {
 	mu     sync.Mutex
 	events []string
-	gone   func() (proof string, err error) // nil: every pod that is asked about is gone
+	gone   func() (evidence string, err error) // nil: every pod that is asked about is gone
 }
 
 func (c *recorder) Know(string) {}
@@ -364,14 +364,14 @@ func TestGateHoldsBackWhatAllocates(t *testing.T) {
 // An error proves nothing.
 func TestProofComesFirst(t *testing.T) {
 	var asked atomic.Int32
-	var proof atomic.Value
-	proof.Store("")
+	var evidence atomic.Value
+	evidence.Store("")
 	broken := errors.New("the API server is away")
 	g := newGated(t, configMap(gateSubnets), func(c *reconciler.Config) {
 		c.Interval = 5 * time.Millisecond
 		c.Cluster.(*recorder).gone = func() (string, error) {
 			asked.Add(1)
-			if text := proof.Load().(string); text != "broken" {
+			if text := evidence.Load().(string); text != "broken" {
 				return text, nil
 			}
 			return "ignored", broken
@@ -379,14 +379,14 @@ func TestProofComesFirst(t *testing.T) {
 	})
 	g.mustBind(t, "gone-0", "10.1.0.2")
 	for _, text := range []string{"", "broken"} {
-		proof.Store(text)
+		evidence.Store(text)
 		from := asked.Load()
 		g.await(t, "two questions", func() bool { return asked.Load() >= from+2 })
 		if owner := g.ownerOf("10.1.0.2"); owner != "gone-0" {
 			t.Fatalf("the API server says %q, and the address is held for %q", text, owner)
 		}
 	}
-	proof.Store("it answered 404")
+	evidence.Store("it answered 404")
 	g.await(t, "the release", func() bool { return g.ownerOf("10.1.0.2") == "" })
 }
 

@@ -33,8 +33,8 @@ type Source interface {
 type Cluster interface {
 	// Know makes sure that the workloads of a kind are among the objects.
 	Know(kind string)
-	// Gone returns the proof that the pod of a uid has ended; "" while it has not. An error proves nothing.
-	Gone(ctx context.Context, namespace, name, uid string) (proof string, err error)
+	// Gone returns the evidence that the pod of a uid has ended; "" while it has not. An error proves nothing.
+	Gone(ctx context.Context, namespace, name, uid string) (evidence string, err error)
 	// ReportConfig and ReportPod show events on objects.
 	ReportConfig(warning bool, reason, message string)
 	ReportPod(pod *kube.Pod, warning bool, reason, message string)
@@ -308,11 +308,11 @@ func (r *Reconciler) do(ctx context.Context, step Step) error {
 	defer cancel()
 	cause := step.Cause
 	if step.Confirm != nil {
-		proof, err := r.proof(ctx, step.Confirm)
-		if err != nil || proof == "" {
+		evidence, err := r.evidence(ctx, step.Confirm)
+		if err != nil || evidence == "" {
 			return err
 		}
-		cause += ": " + proof
+		cause += ": " + evidence
 	}
 	if err := r.unassign(ctx, step.Command); err != nil {
 		return err
@@ -321,21 +321,21 @@ func (r *Reconciler) do(ctx context.Context, step Step) error {
 	return err
 }
 
-// proof asks the cluster whether a suspect has really ended.
-func (r *Reconciler) proof(ctx context.Context, s *Suspect) (string, error) {
-	proof := "it is not among the objects, which are newer"
+// evidence asks the cluster whether a suspect has really ended.
+func (r *Reconciler) evidence(ctx context.Context, s *Suspect) (string, error) {
+	evidence := "it is not among the objects, which are newer"
 	if r.Cluster != nil {
 		var err error
-		if proof, err = r.Cluster.Gone(ctx, s.Namespace, s.Name, s.UID); err != nil {
+		if evidence, err = r.Cluster.Gone(ctx, s.Namespace, s.Name, s.UID); err != nil {
 			return "", fmt.Errorf("%s may still be used by pod %s/%s: %w", s.Address, s.Namespace, s.Name, err)
 		}
 	}
-	if proof != "" {
+	if evidence != "" {
 		r.Log.Info("address held for an ended pod", zap.Stringer("address", s.Address),
 			zap.Uint64("event", s.Seq),
-			zap.String("pod", s.Namespace+"/"+s.Name), zap.String("uid", s.UID), zap.String("proof", proof))
+			zap.String("pod", s.Namespace+"/"+s.Name), zap.String("uid", s.UID), zap.String("evidence", evidence))
 	}
-	return proof, nil
+	return evidence, nil
 }
 
 // repair ends what the cloud provider and the log disagree on.

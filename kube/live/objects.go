@@ -34,9 +34,9 @@ func (c *Cluster) Pod(ctx context.Context, namespace, name string) (*kube.Pod, e
 	return PodOf(pod), nil
 }
 
-// Gone asks the API server itself whether the pod of a uid has ended, and returns the proof for it in words; "" while
+// Gone asks the API server itself whether the pod of a uid has ended, and returns the evidence for it in words; "" while
 // it has not. An error proves nothing.
-func (c *Cluster) Gone(ctx context.Context, namespace, name, uid string) (proof string, err error) {
+func (c *Cluster) Gone(ctx context.Context, namespace, name, uid string) (evidence string, err error) {
 	pod, err := c.Pod(ctx, namespace, name)
 	switch {
 	case err != nil:

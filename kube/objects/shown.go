@@ -57,7 +57,7 @@ func (s *Set) Occupants(addr netip.Addr) []allocator.Occupant {
 }
 
 // Ended reports whether a pod that is among the objects never runs again: it has finished; or it is being deleted, and
-// its node is gone for good, so that nobody will ever say that it has stopped. That a node does not answer is no proof.
+// its node is gone for good, so that nobody will ever say that it has stopped. That a node does not answer is no evidence.
 func (s *Set) Ended(pod *kube.Pod) bool {
 	return pod.Finished() || pod.Deleting && s.NodeIsGone(pod.Node)
 }

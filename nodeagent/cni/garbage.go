@@ -74,11 +74,11 @@ func (g *Garbage) Collect(ctx context.Context) error {
 	failed := []error{err}
 	for _, id := range gone {
 		_, listed := alive[id]
-		why := proof(listed) + ", and no process is in its network namespace"
+		why := evidence(listed) + ", and no process is in its network namespace"
 		g.Log.Info("container gone; undoing its networks", zap.String("container", id),
 			zap.Int("sandboxes", len(alive)),
-			zap.String("proof", why), zap.Duration("for", g.Now().Sub(g.missed[id])))
-		if err := g.guard.do(id, func() error { return g.reclaim(plugins.WithProof(ctx, why), id) }); err != nil {
+			zap.String("evidence", why), zap.Duration("for", g.Now().Sub(g.missed[id])))
+		if err := g.guard.do(id, func() error { return g.reclaim(plugins.WithEvidence(ctx, why), id) }); err != nil {
 			failed = append(failed, fmt.Errorf("container %s: %w", id, err))
 		}
 	}
@@ -109,7 +109,7 @@ func (g *Garbage) miss(held []string, alive map[string]bool) (again []string) {
 	return again
 }
 
-func proof(listed bool) string {
+func evidence(listed bool) string {
 	if listed {
 		return "its sandbox was not ready in two passes, without a container that waits or runs"
 	}
@@ -199,7 +199,7 @@ func (s *Server) namespaces(containerID string) []string {
 	return paths
 }
 
-// reclaim takes networks and addresses from a container. The proof that it is gone, in ctx, goes into the log.
+// reclaim takes networks and addresses from a container. The evidence that it is gone, in ctx, goes into the log.
 func (s *Server) reclaim(ctx context.Context, containerID string) error {
 	if err := s.del(ctx, skel.CmdArgs{ContainerID: containerID, Path: strings.Join(s.Path, ":")}); err != nil {
 		return err

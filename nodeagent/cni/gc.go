@@ -32,7 +32,7 @@ func (s *Server) sweep(ctx context.Context, network string, valid []types.GCAtta
 		return types.NewError(types.ErrInvalidNetworkConfig, "GC needs the name of the network",
 			"without it nobody would be spared")
 	}
-	ctx = plugins.WithProof(ctx, "the runtime's list of network "+network+" does not have it")
+	ctx = plugins.WithEvidence(ctx, "the runtime's list of network "+network+" does not have it")
 	containers, err := s.state.containers(asked)
 	if err != nil {
 		return err
