@@ -151,8 +151,8 @@ func TestCutLate(t *testing.T) {
 	})
 	e := follow(t, leader)
 	defer func() {
-		if recovered := recover(); recovered != http.ErrAbortHandler || asked.Load() != 1 {
-			t.Errorf("%v after %d attempts, want %v after 1", recovered, asked.Load(), http.ErrAbortHandler)
+		if err, _ := recover().(error); !errors.Is(err, http.ErrAbortHandler) || asked.Load() != 1 {
+			t.Errorf("%v after %d attempts, want %v after 1", err, asked.Load(), http.ErrAbortHandler)
 		}
 	}()
 	t.Errorf("a part was taken for the whole: %d bytes", e.ask("{}").Body.Len())
@@ -202,7 +202,7 @@ func TestServedHere(t *testing.T) {
 		w.Header().Set("X-Own", "1")
 		w.WriteHeader(http.StatusTeapot)
 		w.WriteHeader(http.StatusOK)
-		fmt.Fprintf(w, "%s of %d", body, r.ContentLength)
+		_, _ = fmt.Fprintf(w, "%s of %d", body, r.ContentLength)
 	}), always), "{}")
 	if w.Code != http.StatusTeapot || w.Body.String() != "{} of 2" || w.Header().Get("X-Own") != "1" || asked.Load() != 0 {
 		t.Errorf("%d %v %s, passed on %d times", w.Code, w.Header(), w.Body, asked.Load())
@@ -329,6 +329,45 @@ func TestReadsOfTheLeader(t *testing.T) {
 	e.ask("{}")
 	if e.reads.Load() != 2 {
 		t.Errorf("%d reads after a doubt, want 2", e.reads.Load())
+	}
+}
+
+// A Forwarder that is told no times has times of its own, and one that is told them keeps to them.
+func TestTimes(t *testing.T) {
+	if f := forward.New(forward.Config{}); f.Pause != forward.DefaultPause || f.Recheck != forward.DefaultRecheck {
+		t.Errorf("pause %s, recheck %s", f.Pause, f.Recheck)
+	}
+	if f := forward.New(forward.Config{Pause: 2, Recheck: 3}); f.Pause != 2 || f.Recheck != 3 {
+		t.Errorf("pause %d, recheck %d", f.Pause, f.Recheck)
+	}
+}
+
+// A route without a time of its own takes as long as the request that it came with.
+func TestWithoutATime(t *testing.T) {
+	leader, _ := serve(t, func(w http.ResponseWriter, _ *http.Request, _ int64) {
+		time.Sleep(20 * time.Millisecond)
+		_, _ = io.WriteString(w, "the leader")
+	})
+	r := patient()
+	r.Within = 0
+	if w := post(follow(t, leader).ToLeader(r, served, always), "{}"); w.Body.String() != "the leader" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// When the time of a request is up, it is told what was wrong, and not that the last attempt was cut short.
+func TestWhatWasWrong(t *testing.T) {
+	var attempts atomic.Int64
+	f := forward.New(forward.Config{Replica: follower{}, Identity: "me", Pause: time.Millisecond,
+		Leader: func(ctx context.Context) (forward.Peer, error) {
+			if attempts.Add(1) < 3 {
+				return forward.Peer{}, errors.New("nobody leads")
+			}
+			<-ctx.Done()
+			return forward.Peer{}, ctx.Err()
+		}})
+	if w := post(f.ToLeader(route(), served, always), "{}"); !strings.Contains(w.Body.String(), "nobody leads") {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 

@@ -176,6 +176,10 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%+v: %q, %v, want %q", c.pod, text, err, c.want)
 		}
 	}
+	if _, err := (&Config{}).Resolve(Pod{}, "eth0", lookup); err == nil || !strings.Contains(err.Error(),
+		"the configuration has no DefaultNetworks") {
+		t.Errorf("a configuration without networks: %v", err)
+	}
 	if len(skipped) == 0 || skipped[0] != "bad.conf" {
 		t.Errorf("skipped are %v", skipped)
 	}

@@ -96,6 +96,25 @@ func TestNoAgent(t *testing.T) {
 	}
 }
 
+// The folder of the notes is the usual one where the configuration names none, whatever else is wrong with it.
+func TestPaths(t *testing.T) {
+	for conf, want := range map[string]paths{`{"notes":"/n","socket":"/s"}`: {Notes: "/n", Socket: "/s"},
+		`{"socket":"/s"}`: {Notes: wire.NotesDir, Socket: "/s"}, `{`: {Notes: wire.NotesDir}} {
+		if got := pathsOf([]byte(conf)); got != want {
+			t.Errorf("%s: %+v, want %+v", conf, got, want)
+		}
+	}
+}
+
+// Only of an agent that nobody reaches is it said where to look.
+func TestExplained(t *testing.T) {
+	other := errors.New("no address")
+	var known *types.Error
+	if !errors.Is(explained(other), other) || explained(nil) != nil || !errors.As(explained(wire.ErrUnreachable), &known) {
+		t.Errorf("%v, %v, %v", explained(other), explained(nil), explained(wire.ErrUnreachable))
+	}
+}
+
 // Who starts while an agent is on its way is served: it is waited for, and not beyond the caller's patience.
 func TestAgentStartsLate(t *testing.T) {
 	c := called(t, "ADD")
