@@ -110,7 +110,7 @@ lint-cluster:
 	cd $(CLUSTER)/tools && $(GO) mod tidy -diff
 
 mutation: ## take each safety rule of integration/mutation/guards.txt out, and see whether its package's own tests notice; half an hour
-	$(GO) run ./integration/mutation -guards $$($(GO) list ./... | grep '^galaxy/\(eventlog\|projections\|allocator\|lease\|reconciler\|nodeagent\|extender/binding\|cloud\)')
+	$(GO) run ./integration/mutation -guards $$($(GO) list ./... | grep '^galaxy/\(eventlog\|projections\|allocator\|lease\|reconciler\|nodeagent\|extender/binding\|cloud\|proof\)')
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@for file in $$(grep -rl '^func Fuzz' --include='*_test.go' . | sort); do \

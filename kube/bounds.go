@@ -28,6 +28,7 @@ const (
 	MaxFurther = 4 * ipam.MaxNodeAddresses
 
 	maxAnnotations = 256 << 10 // bytes: an API server takes no more in all annotations of an object
+	maxProof       = 16 << 10  // bytes; one that is longer proves nothing
 	maxPolicy      = 64
 	unknownPolicy  = "too long"
 )
@@ -50,6 +51,9 @@ func (p *Pod) Bounded() *Pod {
 			p.claimed = claimedIn(p.Args)
 		}
 		p.Args = ""
+	}
+	if len(p.Proof) > maxProof || !p.Wants {
+		p.Proof = ""
 	}
 	return p
 }

@@ -178,6 +178,25 @@ func TestBoundedPodIsRefused(t *testing.T) {
 	}
 }
 
+// A proof is kept of a pod that asks for addresses, if it is no longer than one may be.
+func TestProofIsBounded(t *testing.T) {
+	const most = 16 << 10
+	for _, c := range []struct{ length, wants, kept int }{{most, 1, most}, {most + 1, 1, 0}, {1, 0, 0}, {0, 1, 0}} {
+		requests := ""
+		if c.wants > 0 {
+			requests = `"` + kube.ResourceIP + `":"1"`
+		}
+		pod, err := kube.DecodePod([]byte(`{"metadata":{"name":"p","namespace":"n","annotations":{"` + kube.AnnotationProof +
+			`":"` + strings.Repeat("x", c.length) + `"}},"spec":{"containers":[{"resources":{"requests":{` + requests + `}}}]}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(pod.Proof) != c.kept {
+			t.Errorf("%+v: %d bytes are kept", c, len(pod.Proof))
+		}
+	}
+}
+
 // A pod may have as many addresses as are kept.
 func TestAsManyAddressesAsMayBe(t *testing.T) {
 	pod, err := kube.DecodePod([]byte(`{"metadata":{"name":"p","namespace":"n"},"status":{"podIPs":[` +

@@ -6,7 +6,9 @@ const (
 	AnnotationReleasePolicy = "k8s.v1.cni.galaxy.io/release-policy"
 	AnnotationArgs          = "k8s.v1.cni.galaxy.io/args"
 	AnnotationPool          = "tke.cloud.tencent.com/eni-ip-pool"
-	AnnotationPortMapping   = "tkestack.io/portmapping"
+	// AnnotationProof is what galaxy-ipam has signed of the addresses in AnnotationArgs; see the package proof.
+	AnnotationProof       = "k8s.v1.cni.galaxy.io/proof"
+	AnnotationPortMapping = "tkestack.io/portmapping"
 
 	// AnnotationMasquerade on a pod, true or false, says whether what it sends to outside addresses leaves with its
 	// node's address.

@@ -20,6 +20,7 @@ type Pod struct {
 	ReleasePolicy string // the annotations, "" if absent
 	Pool          string
 	Args          string
+	Proof         string // of the addresses in Args; "" too if no container requests an address
 
 	Owner        OwnerRef // the controller, else the first owner; zero without any
 	TemplateHash string   // label pod-template-hash
@@ -177,6 +178,8 @@ func (p *Pod) readAnnotations(dec *jsontext.Decoder) error {
 			return stream.Text(dec, &p.Pool)
 		case AnnotationArgs:
 			return stream.Text(dec, &p.Args)
+		case AnnotationProof:
+			return stream.Text(dec, &p.Proof)
 		}
 		return stream.Skip(dec)
 	})

@@ -201,6 +201,15 @@ func (a *Agent) agree(ctx context.Context, log eventlog.Log) error {
 	}
 }
 
+// Generation of the log, as this machine knows it; "" while it has never read the log.
+func (a *Agent) Generation(ctx context.Context) string {
+	head, err := a.Local.Log().Head(ctx, eventlog.StreamOfNode(a.Node))
+	if err != nil {
+		return "" // Ready says what is wrong with the file
+	}
+	return head.Generation
+}
+
 // lead starts to write the node's own stream, into the file.
 func (a *Agent) lead(ctx context.Context) error {
 	replica, err := a.own(ctx)

@@ -60,6 +60,7 @@ func (p *program) governors() []func(context.Context) error {
 	if p.cluster == nil {
 		return all
 	}
+	all = append(all, p.proofs.Run)
 	if p.options.publishCapacity && p.cloud == nil { // a cloud provider knows how many addresses a node can take
 		capacity := &reconciler.Capacity{Replica: p.replica, Source: p.cluster, Publish: p.cluster.PublishCapacity,
 			Log: p.logger}
@@ -98,8 +99,12 @@ func (g gated) withheld() string {
 		return (&allocator.FormerError{Source: origin.Source, Objects: origin.Objects}).Error()
 	}
 	if p.reconciler != nil && g.Leading() {
-		_, reason := p.reconciler.Gate().State()
-		return reason
+		if _, reason := p.reconciler.Gate().State(); reason != "" {
+			return reason
+		}
+	}
+	if p.proofs != nil && g.Leading() {
+		return p.proofs.Unready()
 	}
 	return ""
 }

@@ -17,6 +17,7 @@ import (
 	"galaxy/eventlog/etcdlog/embedded"
 	"galaxy/extender/httpserver"
 	"galaxy/migrations/galaxy"
+	"galaxy/reconciler"
 )
 
 // options are the flags: those of the contract (its section 1.5), and our own.
@@ -43,6 +44,7 @@ type options struct {
 	kubeQPS         float32
 	advertise       string
 	claimTTL        time.Duration
+	keyLifetime     time.Duration
 	publishCapacity bool
 	authorizeWrites bool
 	authorizeReads  bool
@@ -179,6 +181,8 @@ func (o *options) addSecurity(flags *pflag.FlagSet) {
 
 // addRules defines how addresses are given out.
 func (o *options) addRules(flags *pflag.FlagSet) {
+	flags.DurationVar(&o.keyLifetime, "proof-key-lifetime", reconciler.DefaultKeyLifetime,
+		"how long a key signs the addresses of pods before another takes its place; what it has signed stays proven")
 	flags.DurationVar(&o.claimTTL, "claim-ttl", time.Minute,
 		"how long what filter has claimed for a pod waits for its bind")
 	flags.DurationVar(&o.reuseDelay, "reuse-delay", allocator.DefaultReuseDelay,
@@ -243,6 +247,8 @@ func (o *options) Check() error {
 		return cli.Usage("TLS needs both --tls-cert and --tls-key")
 	case len(o.clientNames) > 0 && o.tls.ClientCA == "":
 		return cli.Usage("--tls-client-names needs --tls-client-ca")
+	case o.keyLifetime < time.Minute:
+		return cli.Usage("--proof-key-lifetime %s: want at least 1m", o.keyLifetime)
 	case o.claimTTL < 2*time.Second || o.claimTTL > time.Hour:
 		return cli.Usage("--claim-ttl %s: want 2s to 1h", o.claimTTL)
 	case !slices.Contains(galaxy.Choices(), galaxy.Choice(o.formerObjects)):

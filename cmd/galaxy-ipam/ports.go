@@ -42,7 +42,7 @@ func (p *program) listen() error {
 		Identity: p.identity, Todo: p.todo, Replicas: p.replicas,
 	}
 	if p.cluster != nil {
-		scheduling.Binder, scheduling.Lookup = p.cluster, p.cluster.Pod
+		scheduling.Binder, scheduling.Lookup, scheduling.Sign = p.cluster, p.cluster.Pod, p.proofs.Sign
 		if p.options.authorizeWrites {
 			api.Authorize, api.AuthorizeReads = review.New(review.Config{Client: p.reviews}), p.options.authorizeReads
 		}

@@ -63,6 +63,7 @@ type program struct {
 	scheduling *scheduler.Scheduler   // behind the scheduler's port
 	reconciler *reconciler.Reconciler // nil without a cluster or --objects
 	former     *galaxy.Resolver       // nil without a cluster
+	proofs     *reconciler.Proofs     // nil without a cluster
 	address    string                 // of the scheduler's port, for other replicas
 	restAddr   string                 // of the REST port
 }
@@ -230,6 +231,7 @@ func (p *program) wire(ctx context.Context) (err error) {
 		})
 	}
 	p.former = p.newFormer()
+	p.proofs = p.newProofs()
 	return p.listen()
 }
 

@@ -17,10 +17,13 @@ import (
 	"k8s.io/client-go/kubernetes"
 	listers "k8s.io/client-go/listers/core/v1"
 
+	"galaxy/ipam"
 	"galaxy/kube"
 	"galaxy/nodeagent/cni"
 	"galaxy/nodeagent/netconf"
 	"galaxy/pause"
+	"galaxy/plugins"
+	"galaxy/proof"
 )
 
 // Annotations of the Network Plumbing Working Group's de-facto standard.
@@ -29,9 +32,11 @@ const (
 	statusKey   = "k8s.v1.cni.cncf.io/network-status"
 )
 
-// keyIPInfos is what galaxy-ipam writes into the args annotation, and the CNI argument that underlay plugins read
-// (contract section 2.2).
+// keyIPInfos is the CNI argument that underlay plugins read a pod's addresses from (contract section 2.2).
 const keyIPInfos = "ipinfos"
+
+// verify returns the addresses that a pod may have; see proofs.Verifier.
+type verify func(ctx context.Context, podUID, proof string, shown []ipam.IPInfo) ([]ipam.IPInfo, error)
 
 // noPods is a node without Kubernetes: a pod is what the runtime says, and gets the default networks.
 type noPods struct{}
@@ -47,6 +52,7 @@ type nodePods struct {
 	client kubernetes.Interface
 	lister listers.PodLister
 	synced func() bool
+	verify verify
 }
 
 // How often and how long the API server is asked for a pod that it does not know yet (contract section 1.3).
@@ -56,14 +62,14 @@ const (
 )
 
 // watchPods begins to follow the pods of a node, until ctx ends.
-func watchPods(ctx context.Context, client kubernetes.Interface, node string) *nodePods {
+func watchPods(ctx context.Context, client kubernetes.Interface, node string, verify verify) *nodePods {
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0,
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 			o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", node).String()
 		}),
 		informers.WithTransform(slimPod))
 	pods := factory.Core().V1().Pods()
-	p := &nodePods{client: client, lister: pods.Lister(), synced: pods.Informer().HasSynced}
+	p := &nodePods{client: client, lister: pods.Lister(), synced: pods.Informer().HasSynced, verify: verify}
 	factory.Start(ctx.Done())
 	return p
 }
@@ -76,7 +82,8 @@ func slimPod(object any) (any, error) {
 	}
 	slim := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: p.UID,
 		ResourceVersion: p.ResourceVersion, Annotations: map[string]string{}}}
-	for _, key := range []string{networksKey, kube.AnnotationArgs, kube.AnnotationMasquerade, staticHash} {
+	for _, key := range []string{networksKey, kube.AnnotationArgs, kube.AnnotationProof, kube.AnnotationMasquerade,
+		staticHash} {
 		if value, ok := p.Annotations[key]; ok {
 			slim.Annotations[key] = value
 		}
@@ -101,7 +108,7 @@ func floats(p *corev1.Pod) bool {
 func (p *nodePods) Get(ctx context.Context, namespace, name, uid string) (cni.Pod, error) {
 	if p.synced() {
 		if pod, err := p.lister.Pods(namespace).Get(name); err == nil && same(pod, uid) {
-			return podOf(pod)
+			return p.podOf(ctx, pod)
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, askFor)
@@ -110,7 +117,7 @@ func (p *nodePods) Get(ctx context.Context, namespace, name, uid string) (cni.Po
 		pod, err := p.client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 		switch {
 		case err == nil && same(pod, uid):
-			return podOf(pod)
+			return p.podOf(ctx, pod)
 		case err == nil:
 			err = fmt.Errorf("the API server has a pod %s/%s with the uid %s, and the runtime asks for one with %s: "+
 				"the runtime is late, or the name was used again", namespace, name, pod.UID, uid)
@@ -133,43 +140,57 @@ func same(pod *corev1.Pod, uid string) bool {
 	return uid == "" || pod.UID == apitypes.UID(uid) || pod.Annotations[staticHash] == uid
 }
 
-// podOf is what of a pod its networks depend on. A pod that asks for a floating address and has none was not bound by
-// us.
-func podOf(p *corev1.Pod) (cni.Pod, error) {
-	pod := cni.Pod{UID: string(p.UID), Pod: netconf.Pod{
-		Namespace: p.Namespace, Networks: p.Annotations[networksKey], FloatIP: floats(p),
-		Masquerade: p.Annotations[kube.AnnotationMasquerade],
+// podOf is what of a pod its networks depend on. A pod that asks for a floating address gets those that galaxy-ipam has
+// signed for it, and none that only stand in its annotation: whoever may write a pod may write that.
+func (p *nodePods) podOf(ctx context.Context, of *corev1.Pod) (cni.Pod, error) {
+	pod := cni.Pod{UID: string(of.UID), Pod: netconf.Pod{
+		Namespace: of.Namespace, Networks: of.Annotations[networksKey], FloatIP: floats(of),
+		Masquerade: of.Annotations[kube.AnnotationMasquerade],
 	}}
 	if !pod.FloatIP {
 		return pod, nil
 	}
-	var args struct {
-		Common map[string]json.RawMessage `json:"common"`
+	infos, err := p.proven(ctx, of)
+	if err != nil {
+		return cni.Pod{}, refused(of, err)
 	}
-	if err := json.Unmarshal([]byte(p.Annotations[kube.AnnotationArgs]), &args); err != nil ||
-		args.Common[keyIPInfos] == nil {
-		return cni.Pod{}, errors.New("pod " + p.Namespace + "/" + p.Name + " requests " + kube.ResourceIP +
-			" and was given no address: it was bound by a scheduler that does not ask galaxy-ipam; see that its " +
-			"extender is not ignorable, and delete the pod")
+	text, err := json.Marshal(infos)
+	if err != nil {
+		return cni.Pod{}, err
 	}
-	// Nothing else of the annotation is passed on: its author may write any key, and what comes behind the runtime's
-	// arguments wins.
-	infos := string(args.Common[keyIPInfos])
-	if containsSeparator(infos) {
-		return cni.Pod{}, fmt.Errorf("pod %s/%s: annotation %s: %q holds a semicolon, which would begin another "+
-			"argument", p.Namespace, p.Name, kube.AnnotationArgs, keyIPInfos)
-	}
-	pod.Args = keyIPInfos + "=" + infos
+	pod.Args = keyIPInfos + "=" + string(text) // JSON of addresses and numbers has no semicolon
 	return pod, nil
 }
 
-func containsSeparator(text string) bool {
-	for _, r := range text {
-		if r == ';' || r == '\n' || r == 0 {
-			return true
-		}
+// proven are the addresses of a pod that its annotations prove.
+func (p *nodePods) proven(ctx context.Context, of *corev1.Pod) ([]ipam.IPInfo, error) {
+	if length := len(of.Annotations[kube.AnnotationArgs]); length > kube.MaxArgs {
+		return nil, plugins.Errorf(types.ErrInternal, "annotation %s has %d bytes, and at most %d are read",
+			kube.AnnotationArgs, length, kube.MaxArgs)
 	}
-	return false
+	args, err := ipam.ParsePodArgs(of.Annotations[kube.AnnotationArgs])
+	if err != nil {
+		return nil, plugins.Errorf(types.ErrInternal, "annotation %s: %w", kube.AnnotationArgs, err)
+	}
+	return p.verify(ctx, string(of.UID), of.Annotations[kube.AnnotationProof], args.IPInfos)
+}
+
+// refused says that a pod gets no floating address, why, and what to do about it.
+func refused(pod *corev1.Pod, why error) error {
+	where := fmt.Sprintf("pod %s/%s requests %s and gets no address", pod.Namespace, pod.Name, kube.ResourceIP)
+	repair, code := "; delete the pod, so that it is scheduled and signed anew", types.ErrInternal
+	var refusal *proof.Refusal
+	switch known := errors.As(why, &refusal); {
+	case !known:
+		repair, code = "", types.ErrTryAgainLater
+	case refusal.Reason == proof.Stale:
+		repair, code = "", types.ErrTryAgainLater
+	case refusal.Reason == proof.Missing:
+		repair = "; see that its scheduler asks galaxy-ipam and that its extender is not ignorable, and delete the pod"
+	}
+	failed := plugins.In(where, code, why)
+	failed.Msg += repair
+	return failed
 }
 
 // Show implements cni.Pods.

@@ -20,13 +20,16 @@ import (
 	"galaxy/cmd/internal/build"
 	"galaxy/eventlog"
 	"galaxy/eventlog/etcdlog"
+	"galaxy/ipam"
 	"galaxy/kernel"
 	"galaxy/nodeagent"
 	"galaxy/nodeagent/cni"
 	"galaxy/nodeagent/journal"
 	"galaxy/nodeagent/netconf"
+	"galaxy/nodeagent/proofs"
 	"galaxy/plugins"
 	"galaxy/plugins/builtin"
+	"galaxy/proof/keyring"
 	"galaxy/wire"
 )
 
@@ -38,6 +41,7 @@ type program struct {
 	kernel     *kernel.Kernel
 	networks   *networks
 	pods       cni.Pods
+	proofs     *proofs.Verifier
 	agent      *nodeagent.Agent
 	server     *cni.Server
 	outgoing   *kernel.Masquerader // nil without masquerading
@@ -98,7 +102,10 @@ func (p *program) connect(ctx context.Context) (err error) {
 		if err != nil {
 			return fmt.Errorf("client of the API server: %w", err)
 		}
-		p.pods = watchPods(ctx, client, p.options.hostname)
+		p.pods = watchPods(ctx, client, p.options.hostname, func(ctx context.Context, podUID, proof string,
+			shown []ipam.IPInfo) ([]ipam.IPInfo, error) {
+			return p.proofs.Verify(ctx, podUID, proof, shown)
+		})
 	}
 	// an etcd that is back hears of this node before its lease ends
 	p.options.etcd.Reconnect = min(3*time.Second, p.options.ttl/4)
@@ -122,6 +129,11 @@ func (p *program) wire(ctx context.Context, local *journal.Journal) error {
 			Node: p.options.hostname, Addresses: addresses, Kernel: p.kernel, Tick: p.options.tick, Log: p.logger,
 			Config: kernel.Config{Backend: kernel.Backend(p.options.backend), MTU: p.options.mtu},
 		},
+	})
+	p.proofs = proofs.New(proofs.Config{
+		Keyring: keyring.Keyring{Client: p.client, Prefix: keyring.Prefix(p.options.etcd.Prefix)},
+		Node:    p.options.hostname, Generation: p.agent.Generation,
+		File: filepath.Join(p.options.stateDir, "keys.json"), Log: p.logger,
 	})
 	p.server = cni.NewServer(cni.Config{
 		Builtin: builtin.Plugins(), Host: plugins.Host{IPAM: p.agent.Addresses, Log: p.logger}, Dir: p.options.cniDir,
@@ -175,6 +187,7 @@ func (p *program) serve(ctx context.Context) error {
 	group.Go(func() error { return p.agent.Run(ctx) })
 	group.Go(func() error { return p.listen(ctx) })
 	group.Go(func() error { return p.server.CatchUp(ctx) })
+	group.Go(func() error { return p.proofs.Run(ctx) })
 	group.Go(func() error { return p.keepSettings(ctx) })
 	group.Go(func() error { return p.keepPods(ctx) })
 	group.Go(func() error { return p.collectGarbage(ctx) })

@@ -18,17 +18,23 @@ type Replica interface {
 	Do(ctx context.Context, cause string, command allocator.Command) (allocator.Result, error)
 }
 
-// Binder writes into the cluster that a pod runs on a node with these addresses. kube.ErrPodGone and kube.BoundError
-// say that it never will.
+// Binder writes into the cluster that a pod runs on a node with these addresses, and their proof, which is "" where
+// nothing is signed. kube.ErrPodGone and kube.BoundError say that it never will.
 type Binder interface {
-	Bind(ctx context.Context, pod *kube.Pod, node string, infos []ipam.IPInfo) error
+	Bind(ctx context.Context, pod *kube.Pod, node string, infos []ipam.IPInfo, proof string) error
 }
+
+// Signer makes the proof that a pod has addresses on a node, as of an event of the log.
+type Signer func(pod *kube.Pod, node string, infos []ipam.IPInfo, seq uint64) (string, error)
 
 // Saga takes pods to their nodes. Each step may be repeated, so that a bind that stopped half-way is just asked for
 // again; what nobody asks for again, the reconciler ends.
 type Saga struct {
 	Replica Replica
 	Binder  Binder // nil: galaxy-ipam only allocates, and something else binds
+	// Sign makes the proof of what the log says, for the agent of the node; nil: nothing is signed. What cannot be signed
+	// is not bound: its pod would be refused there.
+	Sign    Signer
 	binding atomic.Int64
 }
 
@@ -70,7 +76,7 @@ func (s *Saga) Bind(ctx context.Context, o Order) error {
 	if err != nil || s.Binder == nil {
 		return err
 	}
-	err = s.write(ctx, o, result.Grants)
+	err = s.write(ctx, o, result)
 	var bound *kube.BoundError
 	switch {
 	case errors.Is(err, kube.ErrPodGone):
@@ -83,14 +89,21 @@ func (s *Saga) Bind(ctx context.Context, o Order) error {
 }
 
 // write binds the pod in the cluster, and is counted meanwhile.
-func (s *Saga) write(ctx context.Context, o Order, grants []allocator.Grant) error {
+func (s *Saga) write(ctx context.Context, o Order, result allocator.Result) error {
 	s.binding.Add(1)
 	defer s.binding.Add(-1)
-	infos := make([]ipam.IPInfo, len(grants))
-	for i, g := range grants {
+	infos := make([]ipam.IPInfo, len(result.Grants))
+	for i, g := range result.Grants {
 		infos[i] = g.Info()
 	}
-	return s.Binder.Bind(ctx, o.Pod, o.Node, infos)
+	proof := ""
+	if s.Sign != nil {
+		var err error
+		if proof, err = s.Sign(o.Pod, o.Node, infos, result.Seq); err != nil {
+			return err
+		}
+	}
+	return s.Binder.Bind(ctx, o.Pod, o.Node, infos, proof)
 }
 
 // correct records where a pod really runs, as this bind has recorded another node for it.

@@ -28,9 +28,9 @@ type cluster struct {
 	respond func() error
 }
 
-func (c *cluster) Bind(_ context.Context, pod *kube.Pod, node string, infos []ipam.IPInfo) error {
+func (c *cluster) Bind(_ context.Context, pod *kube.Pod, node string, infos []ipam.IPInfo, proof string) error {
 	for _, info := range infos {
-		c.bound = append(c.bound, fmt.Sprintf("%s on %s has %s", pod.UID, node, info.IP))
+		c.bound = append(c.bound, strings.TrimSpace(fmt.Sprintf("%s on %s has %s %s", pod.UID, node, info.IP, proof)))
 	}
 	return c.respond()
 }
@@ -104,6 +104,27 @@ func TestBind(t *testing.T) {
 	}
 	b.wants(o, "10.0.0.2 bound u0 a")
 	if want := []string{"u0 on a has 10.0.0.2/24", "u0 on a has 10.0.0.2/24"}; !slices.Equal(b.cluster.bound, want) {
+		t.Errorf("the cluster got %q, want %q", b.cluster.bound, want)
+	}
+}
+
+// What the cluster hears of is what was signed; what cannot be signed is not bound, and keeps its address for the next
+// attempt.
+func TestBindSigned(t *testing.T) {
+	b, o := newHarness(t), order(0, ipam.ReleaseOnDelete)
+	refusal := errors.New("no key yet")
+	b.saga.Sign = func(*kube.Pod, string, []ipam.IPInfo, uint64) (string, error) { return "", refusal }
+	if err := b.saga.Bind(t.Context(), o); !errors.Is(err, refusal) || len(b.cluster.bound) != 0 {
+		t.Errorf("%v, the cluster got %q", err, b.cluster.bound)
+	}
+	b.wants(o, "10.0.0.2 bound u0 a")
+	b.saga.Sign = func(pod *kube.Pod, node string, infos []ipam.IPInfo, seq uint64) (string, error) {
+		return fmt.Sprint("signed ", pod.UID, " ", node, " ", infos[0].IP, " as of ", seq == b.head()), nil
+	}
+	if err := b.saga.Bind(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"u0 on a has 10.0.0.2/24 signed u0 a 10.0.0.2/24 as of true"}; !slices.Equal(b.cluster.bound, want) {
 		t.Errorf("the cluster got %q, want %q", b.cluster.bound, want)
 	}
 }

@@ -22,7 +22,7 @@ import (
 // binder is a cluster that is bound of one pod after the other.
 type binder func()
 
-func (b binder) Bind(context.Context, *kube.Pod, string, []ipam.IPInfo) error {
+func (b binder) Bind(context.Context, *kube.Pod, string, []ipam.IPInfo, string) error {
 	b()
 	return nil
 }

@@ -23,6 +23,7 @@ type Config struct {
 	Replica extender.Replica
 	Cluster func() extender.Cluster // the newest cluster; nil when there is none
 	Binder  binding.Binder          // nil: galaxy-ipam only allocates, and something else binds
+	Sign    binding.Signer          // nil: nothing is signed
 	// Lookup asks the cluster itself for a pod that is in no list yet; nil when it is not there. May be absent.
 	Lookup  func(ctx context.Context, namespace, name string) (*kube.Pod, error)
 	Forward *forward.Forwarder // nil: a replica that does not lead refuses what has to be decided
@@ -82,7 +83,7 @@ func New(config Config) *Scheduler {
 	config.Replica = config.Forward.Watched(config.Replica)
 	return &Scheduler{
 		Config:    config,
-		saga:      &binding.Saga{Replica: config.Replica, Binder: config.Binder},
+		saga:      &binding.Saga{Replica: config.Replica, Binder: config.Binder, Sign: config.Sign},
 		seen:      newCache[podName, *kube.Pod](rememberPods),
 		seenNodes: newCache[string, *kube.Node](rememberNodes),
 	}

@@ -18,22 +18,18 @@ import (
 // bindRetry is the pause before a binding whose fate is unknown is tried again (contract section 4.6).
 const bindRetry = 500 * time.Millisecond
 
-// Bind writes to the API server that a pod runs on a node, with its addresses in the args annotation. It holds for the
-// very pod of that uid only. A binding whose response was lost is found out about, not repeated blindly.
-func (c *Cluster) Bind(ctx context.Context, pod *kube.Pod, node string, infos []ipam.IPInfo) error {
-	args, err := pod.ParseArgs()
+// Bind writes to the API server that a pod runs on a node, with its addresses in the args annotation, and their proof
+// in another. It holds for the very pod of that uid only. A binding whose response was lost is found out about, not
+// repeated blindly.
+func (c *Cluster) Bind(ctx context.Context, pod *kube.Pod, node string, infos []ipam.IPInfo, proof string) error {
+	annotations, err := annotationsOf(pod, infos, proof)
 	if err != nil {
-		return fmt.Errorf("pod %s: %w", pod, err)
-	}
-	args.IPInfos = infos
-	text, err := args.Text()
-	if err != nil {
-		return fmt.Errorf("pod %s: %w", pod, err)
+		return err
 	}
 	binding := &corev1.Binding{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: pod.Namespace, Name: pod.Name, UID: types.UID(pod.UID),
-			Annotations: map[string]string{kube.AnnotationArgs: text},
+			Annotations: annotations,
 		},
 		Target: corev1.ObjectReference{Kind: "Node", Name: node},
 	}
@@ -48,6 +44,33 @@ func (c *Cluster) Bind(ctx context.Context, pod *kube.Pod, node string, infos []
 		case <-time.After(bindRetry):
 		}
 	}
+}
+
+// annotationsOf are what a pod shows of its addresses, whatever else it asks for. Without a proof it shows none.
+func annotationsOf(pod *kube.Pod, infos []ipam.IPInfo, proof string) (map[string]string, error) {
+	args, err := pod.ParseArgs()
+	if err != nil {
+		return nil, fmt.Errorf("pod %s: %w", pod, err)
+	}
+	args.IPInfos = infos
+	text, err := args.Text()
+	if err != nil {
+		return nil, fmt.Errorf("pod %s: %w", pod, err)
+	}
+	annotations := map[string]string{kube.AnnotationArgs: text}
+	if proof != "" {
+		annotations[kube.AnnotationProof] = proof
+	}
+	return annotations, nil
+}
+
+// Prove writes the addresses of a pod that runs, and their proof, into its annotations.
+func (c *Cluster) Prove(ctx context.Context, pod *kube.Pod, infos []ipam.IPInfo, proof string) error {
+	annotations, err := annotationsOf(pod, infos, proof)
+	if err != nil {
+		return err
+	}
+	return c.annotate(ctx, pod.Namespace, pod.Name, pod.UID, annotations)
 }
 
 // isFinal reports whether trying again cannot help.
@@ -85,11 +108,12 @@ func (c *Cluster) bindOnce(ctx context.Context, pod *kube.Pod, binding *corev1.B
 	}
 }
 
-// repairArgs makes sure that a pod which is bound has its addresses in the annotation.
+// repairArgs makes sure that a pod which is bound has its addresses in the annotations.
 func (c *Cluster) repairArgs(ctx context.Context, now *corev1.Pod, binding *corev1.Binding) error {
-	want := binding.Annotations[kube.AnnotationArgs]
-	if now.Annotations[kube.AnnotationArgs] == want {
-		return nil
+	for key, want := range binding.Annotations {
+		if now.Annotations[key] != want {
+			return c.annotate(ctx, now.Namespace, now.Name, string(now.UID), binding.Annotations)
+		}
 	}
-	return c.annotate(ctx, now.Namespace, now.Name, string(now.UID), kube.AnnotationArgs, want)
+	return nil
 }

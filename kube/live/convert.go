@@ -41,7 +41,7 @@ func PodOf(p *corev1.Pod) *kube.Pod {
 	pod := &kube.Pod{
 		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID),
 		ReleasePolicy: p.Annotations[kube.AnnotationReleasePolicy], Pool: p.Annotations[kube.AnnotationPool],
-		Args:         p.Annotations[kube.AnnotationArgs],
+		Args: p.Annotations[kube.AnnotationArgs], Proof: p.Annotations[kube.AnnotationProof],
 		TemplateHash: p.Labels[kube.LabelTemplateHash], Node: p.Spec.NodeName, Phase: string(p.Status.Phase),
 		HostNetwork: p.Spec.HostNetwork, Deleting: p.DeletionTimestamp != nil,
 	}

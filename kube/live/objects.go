@@ -52,10 +52,9 @@ func (c *Cluster) Gone(ctx context.Context, namespace, name, uid string) (eviden
 	}
 }
 
-// annotate sets an annotation of the very pod of a uid.
-func (c *Cluster) annotate(ctx context.Context, namespace, name, uid, key, value string) error {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": uid,
-		"annotations": map[string]string{key: value}}})
+// annotate sets annotations of the very pod of a uid.
+func (c *Cluster) annotate(ctx context.Context, namespace, name, uid string, annotations map[string]string) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": uid, "annotations": annotations}})
 	if err != nil {
 		return err
 	}

@@ -38,8 +38,8 @@ type role struct {
 	Grants []grant `json:"grants"`
 }
 
-// rolesOf are the least that each part of galaxy needs: the leader writes its two streams, a node its own stream and
-// its lease, and an auditor only reads.
+// rolesOf are the least that each part of galaxy needs: the leader writes its two streams and its public keys, a
+// node its own stream and its lease, and an auditor only reads.
 func rolesOf(prefix string, nodes []string) []role {
 	root := prefix + "/v1/"
 	read := func(keys ...string) (all []grant) {
@@ -59,7 +59,7 @@ func rolesOf(prefix string, nodes []string) []role {
 		return []string{"head/" + name, "log/" + name + "/", "snapshot/" + name + "/"}
 	}
 	leader := write(append(stream(eventlog.StreamIPAM), stream(eventlog.StreamNodes)...)...)
-	leader = append(leader, write("generation", "lease/leader", "lease/claim/", "lease/replica/")...)
+	leader = append(leader, write("generation", "lease/leader", "lease/claim/", "lease/replica/", "key/")...)
 	roles := []role{
 		{"galaxy-leader", "galaxy-ipam: all of its replicas, as each may lead",
 			append(leader, grant{Key: root, Prefix: true})},
@@ -68,7 +68,7 @@ func rolesOf(prefix string, nodes []string) []role {
 	for _, node := range nodes {
 		own := write(stream(eventlog.StreamOfNode(node))...)
 		own = append(own, grant{Key: lease.NodesPrefix(prefix) + node, Write: true})
-		own = append(own, read(append(stream(eventlog.StreamNodes), "generation", "restoring")...)...)
+		own = append(own, read(append(stream(eventlog.StreamNodes), "generation", "restoring", "key/")...)...)
 		roles = append(roles, role{roleOf(node), "the agent of node " + node, own})
 	}
 	return roles

@@ -182,6 +182,9 @@ func (f *Flags) Explain(err error) error {
 			err)
 	case errors.Is(err, rpctypes.ErrAuthFailed):
 		return fmt.Errorf("etcd at %s: %w; see --etcd-user and --etcd-password-file", f.where(), err)
+	case errors.Is(err, rpctypes.ErrPermissionDenied):
+		return fmt.Errorf("etcd at %s: %w; the user needs its role in the form that this release prints: run galaxyctl "+
+			"etcd-auth apply", f.where(), err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("etcd at %s takes connections but does not answer within %s; see whether it is healthy and "+
 			"has a leader, "+

@@ -48,7 +48,7 @@ func newHarness(t *testing.T) *harness {
 	t.Helper()
 	node.Need(t)
 	l := &harness{t: t, Cluster: controlplane.Start(t, controlplane.Options{
-		ServerAddresses: node.Certified(), NodeGrace: 8 * time.Second,
+		ServerAddresses: node.Certified(), NodeGrace: 8 * time.Second, Extender: &controlplane.Extender{},
 		Arguments: map[string][]string{binaries.APIServer: {"--allow-privileged=true"}},
 	})}
 	l.world = node.NewWorld(t)

@@ -27,6 +27,7 @@ func TestRealNode(t *testing.T) {
 		run  func(*harness)
 	}{
 		{"PodsComeAndGo", podsComeAndGo},
+		{"ProvenAddresses", provenAddresses},
 		{"ServicesNftables", services},
 		{"Masquerade", masquerade},
 		{"AgentKilled", agentKilled},
