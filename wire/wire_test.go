@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"galaxy/wire"
+	"galaxy/wire/terms"
 )
 
 func request(env ...string) wire.Request {
@@ -58,6 +60,12 @@ func TestArgs(t *testing.T) {
 		{"path as id", append(without("DEL", "CNI_CONTAINERID"), "CNI_CONTAINERID=../../etc"),
 			"invalid characters in containerID"},
 		{"path as interface", append(without("DEL", "CNI_IFNAME"), "CNI_IFNAME=a/b"), "interface name contains /"},
+		{"as long an id as may be", append(without("ADD", "CNI_CONTAINERID"),
+			"CNI_CONTAINERID="+strings.Repeat("c", wire.MaxContainerID)), ""},
+		{"a longer id", append(without("ADD", "CNI_CONTAINERID"),
+			"CNI_CONTAINERID="+strings.Repeat("c", wire.MaxContainerID+1)), "at most"},
+		{"a longer id goes", append(without("DEL", "CNI_CONTAINERID"),
+			"CNI_CONTAINERID="+strings.Repeat("c", wire.MaxContainerID+1)), ""},
 		{"path as pod", append(without("ADD", "CNI_ARGS"), "CNI_ARGS=K8S_POD_NAMESPACE=a;K8S_POD_NAME=../b"),
 			"is no name of a pod"},
 	} {
@@ -161,6 +169,27 @@ func TestAsk(t *testing.T) {
 		if errors.As(err, &known) != (c.code != 0) || known != nil &&
 			(known.Code != c.code || known.Error() != c.fail) {
 			t.Errorf("%v: got error %v, want %d %s", c.env, err, c.code, c.fail)
+		}
+	}
+}
+
+// A response that is too large is no response; the largest is one. A question that makes no sense is answered as one, and
+// every other failure as ours.
+func TestAskSizes(t *testing.T) {
+	for size, well := range map[int]bool{terms.MaxResponse: true, terms.MaxResponse + 1: false} {
+		path := serve(t, wire.Handler(func(context.Context, wire.Request) ([]byte, error) { return make([]byte, size), nil }))
+		if got, err := (wire.Client{Socket: path}).Ask(t.Context(), request("CNI_COMMAND=ADD")); (err == nil) != well ||
+			well && len(got) != size {
+			t.Errorf("%d bytes: %d, %v", size, len(got), err)
+		}
+	}
+	for code, status := range map[uint]int{types.ErrInvalidEnvironmentVariables: http.StatusBadRequest,
+		types.ErrInternal: http.StatusInternalServerError} {
+		w := httptest.NewRecorder()
+		handler := wire.Handler(func(context.Context, wire.Request) ([]byte, error) { return nil, types.NewError(code, "no", "") })
+		handler.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/cni", strings.NewReader(`{"env":{"CNI_COMMAND":"ADD"},"config":"e30="}`)))
+		if w.Code != status {
+			t.Errorf("code %d is answered with %d, want %d", code, w.Code, status)
 		}
 	}
 }
