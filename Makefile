@@ -30,7 +30,7 @@ SLOW_ROOMS := galaxy/\(integration\|cmd\|lease\|eventlog/etcdlog\|eventlog/archi
 # What tests build and start is unknown to the go command: it would take old results for good.
 ANEW := -count=1
 # Packages whose code runs on many goroutines.
-RACE_ROOMS := galaxy/\(allocator\|eventlog\|lease\|extender\|reconciler\|projections\|kube\|cloud\|nodeagent/\(cni\|journal\)\|cmd/internal/etcdclient\|integration/extender\)
+RACE_ROOMS := galaxy/\(allocator\|eventlog\|lease\|extender\|reconciler\|projections\|kube\|cloud\|nodeagent/\(cni\|journal\|proofs\)\|cmd/internal/etcdclient\|integration/extender\)
 
 .PHONY: help build packages demo demo-overlay test test-fast test-slow test-cluster race bench bench-cluster lint lint-cluster mutation fuzz generate generate-proto clean
 .DEFAULT_GOAL := help

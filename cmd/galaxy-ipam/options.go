@@ -17,7 +17,7 @@ import (
 	"galaxy/eventlog/etcdlog/embedded"
 	"galaxy/extender/httpserver"
 	"galaxy/migrations/galaxy"
-	"galaxy/reconciler"
+	"galaxy/reconciler/proofs"
 )
 
 // options are the flags: those of the contract (its section 1.5), and our own.
@@ -181,7 +181,7 @@ func (o *options) addSecurity(flags *pflag.FlagSet) {
 
 // addRules defines how addresses are given out.
 func (o *options) addRules(flags *pflag.FlagSet) {
-	flags.DurationVar(&o.keyLifetime, "proof-key-lifetime", reconciler.DefaultKeyLifetime,
+	flags.DurationVar(&o.keyLifetime, "proof-key-lifetime", proofs.DefaultKeyLifetime,
 		"how long a key signs the addresses of pods before another takes its place; what it has signed stays proven")
 	flags.DurationVar(&o.claimTTL, "claim-ttl", time.Minute,
 		"how long what filter has claimed for a pod waits for its bind")

@@ -30,6 +30,7 @@ import (
 	"galaxy/kube/objects"
 	"galaxy/migrations/galaxy"
 	"galaxy/reconciler"
+	"galaxy/reconciler/proofs"
 )
 
 // program is galaxy-ipam, wired.
@@ -63,7 +64,7 @@ type program struct {
 	scheduling *scheduler.Scheduler   // behind the scheduler's port
 	reconciler *reconciler.Reconciler // nil without a cluster or --objects
 	former     *galaxy.Resolver       // nil without a cluster
-	proofs     *reconciler.Proofs     // nil without a cluster
+	proofs     *proofs.Keeper         // nil without a cluster
 	address    string                 // of the scheduler's port, for other replicas
 	restAddr   string                 // of the REST port
 }

@@ -1,4 +1,4 @@
-package reconciler
+package proofs
 
 import (
 	"context"
@@ -86,13 +86,13 @@ func (m *memKeys) Watch(ctx context.Context) iter.Seq2[keyring.Keys, error] {
 	}
 }
 
-// proofsHarness is a replica with a subnet, a cluster of pods, and what signs for them.
-type proofsHarness struct {
+// harness is a replica with a subnet, a cluster of pods, and what signs for them.
+type harness struct {
 	*testing.T
 	replica *allocator.Replica
 	log     *memlog.Log
 	keys    *memKeys
-	proofs  *Proofs
+	proofs  *Keeper
 
 	mu     sync.Mutex
 	set    *objects.Set
@@ -100,9 +100,9 @@ type proofsHarness struct {
 	fails  error // of Prove
 }
 
-func newProofsHarness(t *testing.T) *proofsHarness {
+func newHarness(t *testing.T) *harness {
 	t.Helper()
-	h := &proofsHarness{T: t, log: memlog.New(), keys: newMemKeys()}
+	h := &harness{T: t, log: memlog.New(), keys: newMemKeys()}
 	ctx, cancel := context.WithCancel(context.Background())
 	var err error
 	if h.set, err = objects.Parse(nil, time.Now()); err != nil {
@@ -125,12 +125,12 @@ func newProofsHarness(t *testing.T) *proofsHarness {
 		time.Sleep(time.Millisecond)
 	}
 	h.configure("10.0.0.1", 0)
-	h.proofs = &Proofs{Replica: h.replica, Source: h, Known: func() bool { return true }, Keys: h.keys, Prove: h.prove,
+	h.proofs = &Keeper{Replica: h.replica, Source: h, Known: func() bool { return true }, Keys: h.keys, Prove: h.prove,
 		Actor: "test", Lifetime: 24 * time.Hour, Explain: func(err error) error { return err }, Log: zap.NewNop()}
 	return h
 }
 
-func (h *proofsHarness) configure(gateway string, vlan int) {
+func (h *harness) configure(gateway string, vlan int) {
 	h.Helper()
 	subnets, err := ipam.ParseConfig([]byte(fmt.Sprintf(`[{"nodeSubnets":["10.49.0.0/16"],"ips":["10.0.0.2~10.0.0.9"],`+
 		`"subnet":"10.0.0.0/24","gateway":%q,"vlan":%d}]`, gateway, vlan)))
@@ -140,7 +140,7 @@ func (h *proofsHarness) configure(gateway string, vlan int) {
 	h.do(allocator.Configure{Source: "test", Subnets: subnets, Force: true})
 }
 
-func (h *proofsHarness) do(command allocator.Command) allocator.Result {
+func (h *harness) do(command allocator.Command) allocator.Result {
 	h.Helper()
 	result, err := h.replica.Do(context.Background(), "test", command)
 	if err != nil {
@@ -149,29 +149,27 @@ func (h *proofsHarness) do(command allocator.Command) allocator.Result {
 	return result
 }
 
-func (h *proofsHarness) Set() *objects.Set {
+func (h *harness) Set() *objects.Set {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.set
 }
 
 // signed are the uids of the pods that were signed anew.
-func (h *proofsHarness) signed() []string {
+func (h *harness) signed() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.proven)
 }
 
-func (h *proofsHarness) fail(err error) {
+func (h *harness) fail(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.fails = err
 }
 
-func (h *proofsHarness) Subscribe() (<-chan struct{}, func()) { return nil, func() {} }
-
 // prove shows a proof on a pod, as a cluster does.
-func (h *proofsHarness) prove(_ context.Context, pod *kube.Pod, infos []ipam.IPInfo, text string) error {
+func (h *harness) prove(_ context.Context, pod *kube.Pod, infos []ipam.IPInfo, text string) error {
 	h.mu.Lock()
 	failed := h.fails
 	if failed == nil {
@@ -185,7 +183,7 @@ func (h *proofsHarness) prove(_ context.Context, pod *kube.Pod, infos []ipam.IPI
 }
 
 // put makes a pod with a uid show addresses and a proof.
-func (h *proofsHarness) put(uid string, infos []ipam.IPInfo, text string) {
+func (h *harness) put(uid string, infos []ipam.IPInfo, text string) {
 	h.Helper()
 	args, err := ipam.PodArgs{IPInfos: infos}.Text()
 	if err != nil {
@@ -200,7 +198,7 @@ func (h *proofsHarness) put(uid string, infos []ipam.IPInfo, text string) {
 }
 
 // bind gives a pod an address, and has it show that with a proof.
-func (h *proofsHarness) bind(uid string, sign func(infos []ipam.IPInfo) string) ipam.IPInfo {
+func (h *harness) bind(uid string, sign func(infos []ipam.IPInfo) string) ipam.IPInfo {
 	h.Helper()
 	result := h.do(allocator.Bind{Node: "a", NodeNetwork: h.replica.View().Config().NodeNetworks()[0],
 		Pod: allocator.Pod{Owner: ipam.Owner{Kind: ipam.KindStatefulSet, Namespace: "ns", App: "web", Pod: "web-" + uid},
@@ -214,7 +212,7 @@ func nothing([]ipam.IPInfo) string { return "" }
 
 // Which pods are signed anew: those that show just what the log says, and prove it not.
 func TestUnprovenPods(t *testing.T) {
-	h := newProofsHarness(t)
+	h := newHarness(t)
 	signer, err := proof.NewSigner(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -266,7 +264,7 @@ func TestUnprovenPods(t *testing.T) {
 
 // A key goes when no pod has shown a proof by it for a while, and it is not new; the own one stays.
 func TestSpareKeys(t *testing.T) {
-	h := newProofsHarness(t)
+	h := newHarness(t)
 	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
 	keys, texts := keyring.Keys{}, map[string]string{}
 	var own, shown, spare, fresh string
@@ -317,7 +315,7 @@ func TestSpareKeys(t *testing.T) {
 // old or taken away is replaced, and no pod is refused for that.
 func TestProofsOfATerm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newProofsHarness(t)
+		h := newHarness(t)
 		h.keys.setRefuse(errors.New("permission denied"))
 		info := h.bind("u1", nothing)
 		ctx, cancel := context.WithCancel(t.Context())

@@ -1,4 +1,5 @@
-package reconciler
+// Package proofs signs what the log says of the addresses of pods, for the agents of their nodes.
+package proofs
 
 import (
 	"context"
@@ -26,11 +27,11 @@ type Keys interface {
 	Watch(ctx context.Context) iter.Seq2[keyring.Keys, error]
 }
 
-// Proofs signs what the log says of pods' addresses. While its replica leads it keeps a key of this process published,
+// Keeper signs what the log says of pods' addresses. While its replica leads it keeps a key of this process published,
 // replaces it when it is old, signs anew what no published key proves, and takes away keys that nobody shows.
-type Proofs struct {
+type Keeper struct {
 	Replica interface{ View() *projections.View }
-	Source  Source
+	Source  interface{ Set() *objects.Set }
 	Known   func() bool // the pods of the cluster were read
 	Keys    Keys
 	Prove   func(ctx context.Context, pod *kube.Pod, infos []ipam.IPInfo, proof string) error
@@ -75,7 +76,7 @@ const (
 var ErrNoKey = errors.New("no key is published yet to sign addresses with; try again")
 
 // Sign makes the proof that a pod has addresses on a node as of an event.
-func (p *Proofs) Sign(pod *kube.Pod, node string, infos []ipam.IPInfo, seq uint64) (string, error) {
+func (p *Keeper) Sign(pod *kube.Pod, node string, infos []ipam.IPInfo, seq uint64) (string, error) {
 	key := p.signing.Load()
 	if key == nil {
 		return "", ErrNoKey
@@ -85,7 +86,7 @@ func (p *Proofs) Sign(pod *kube.Pod, node string, infos []ipam.IPInfo, seq uint6
 }
 
 // Unready says why nothing can be signed, and so no pod with a floating address be bound; "" when it can.
-func (p *Proofs) Unready() string {
+func (p *Keeper) Unready() string {
 	if p.signing.Load() != nil {
 		return ""
 	}
@@ -96,7 +97,7 @@ func (p *Proofs) Unready() string {
 }
 
 // Run keeps keys and proofs until ctx ends. Only the leader's should run.
-func (p *Proofs) Run(ctx context.Context) error {
+func (p *Keeper) Run(ctx context.Context) error {
 	p.unused = map[string]time.Time{}
 	if err := p.renew(ctx); err != nil {
 		return nil // ctx has ended
@@ -128,7 +129,7 @@ func (p *Proofs) Run(ctx context.Context) error {
 }
 
 // watch passes the keys on whenever they change.
-func (p *Proofs) watch(ctx context.Context, to chan<- keyring.Keys) {
+func (p *Keeper) watch(ctx context.Context, to chan<- keyring.Keys) {
 	for keys, err := range p.Keys.Watch(ctx) {
 		if keys == nil {
 			return
@@ -145,7 +146,7 @@ func (p *Proofs) watch(ctx context.Context, to chan<- keyring.Keys) {
 }
 
 // renew makes a key and publishes it before anything is signed with it. It fails only when ctx ends.
-func (p *Proofs) renew(ctx context.Context) error {
+func (p *Keeper) renew(ctx context.Context) error {
 	failed := ""
 	for {
 		err := p.publish(ctx)
@@ -164,7 +165,7 @@ func (p *Proofs) renew(ctx context.Context) error {
 	}
 }
 
-func (p *Proofs) publish(ctx context.Context) error {
+func (p *Keeper) publish(ctx context.Context) error {
 	signer, err := proof.NewSigner(rand.Reader)
 	if err != nil {
 		return err
@@ -182,7 +183,7 @@ func (p *Proofs) publish(ctx context.Context) error {
 }
 
 // keep does once what Run does all the time.
-func (p *Proofs) keep(ctx context.Context, keys keyring.Keys) error {
+func (p *Keeper) keep(ctx context.Context, keys keyring.Keys) error {
 	key := p.signing.Load()
 	_, there := keys[key.ID()]
 	switch age := time.Since(key.since); {
@@ -212,7 +213,7 @@ func (p *Proofs) keep(ctx context.Context, keys keyring.Keys) error {
 // toLookAt are the pods that have changed since the last pass; or all, when what they are held to has changed, and now
 // and then. The log may say something of a pod after the pod has changed, as when a term adopts what runs, so that a
 // new beginning looks at all of them several times.
-func (p *Proofs) toLookAt(set *objects.Set, view *projections.View, now time.Time) (pods iter.Seq[*kube.Pod], all bool) {
+func (p *Keeper) toLookAt(set *objects.Set, view *projections.View, now time.Time) (pods iter.Seq[*kube.Pod], all bool) {
 	const begin = 3
 	last := p.seen
 	head, config := view.Position().Head, view.Config().Seq
@@ -228,7 +229,7 @@ func (p *Proofs) toLookAt(set *objects.Set, view *projections.View, now time.Tim
 }
 
 // signAnew signs what the log says of pods. It goes on after a failure, and returns all of them.
-func (p *Proofs) signAnew(ctx context.Context, all []unproven) error {
+func (p *Keeper) signAnew(ctx context.Context, all []unproven) error {
 	var failed []error
 	for _, u := range all {
 		text, err := p.Sign(u.pod, u.pod.Node, u.infos, p.Replica.View().Position().Head.Seq)
