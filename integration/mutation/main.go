@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -65,6 +66,7 @@ func run(ctx context.Context, o options, patterns []string) error {
 		return err
 	}
 	var all score
+	var failed []error
 	for _, p := range packages {
 		mutants := named[p.Dir]
 		if !o.guards {
@@ -73,9 +75,10 @@ func run(ctx context.Context, o options, patterns []string) error {
 			}
 		}
 		s, err := o.tryAll(ctx, p, mutants)
-		if err != nil {
+		if ctx.Err() != nil {
 			return err
 		}
+		failed = append(failed, err)
 		all.add(s)
 		if s.tried() > 0 && !o.list {
 			fmt.Printf("%-40s %s\n", p.ImportPath, s)
@@ -84,7 +87,7 @@ func run(ctx context.Context, o options, patterns []string) error {
 	if !o.list {
 		fmt.Printf("%-40s %s\n", "in all", all)
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // pkg is a package that has tests.
@@ -138,6 +141,7 @@ func (o options) draw(p pkg) ([]mutant, error) {
 }
 
 func (o options) tryAll(ctx context.Context, p pkg, mutants []mutant) (s score, err error) {
+	var failed []error // rules that cannot be tried
 	for _, m := range mutants {
 		if !o.guards && o.each > 0 && s.tried() == o.each {
 			break
@@ -159,10 +163,10 @@ func (o options) tryAll(ctx context.Context, p pkg, mutants []mutant) (s score, 
 		case outcome == lived:
 			fmt.Printf("LIVED   %s: %s\n", m.pos, m.what)
 		case outcome == unbuildable && o.guards:
-			return s, fmt.Errorf("guards.txt: %s: it does not build: %s", m.pos, m.what)
+			failed = append(failed, fmt.Errorf("guards.txt: %s: it does not build: %s", m.pos, m.what))
 		}
 	}
-	return s, nil
+	return s, errors.Join(failed...)
 }
 
 type outcome int
